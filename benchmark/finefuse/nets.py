@@ -11,9 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from finefuse.errors import NotApplicable
-from finefuse.types import Data, Member, Recipe, Task
+from finefuse.types import Data, Fusing, Member, Recipe, Task
 
 State = Mapping[str, Tensor]
+Rule = Callable[[str, list[Tensor]], Tensor]
+"""What a merged parameter is: a function of its name and of the members' tensors."""
 BatchNorm = nn.modules.batchnorm._BatchNorm
 CHUNK = 512
 """Examples per forward pass in evaluation. Fixed, because another number may give other bits."""
@@ -75,6 +77,22 @@ class CombineOutputs(nn.Module):
         return self.combine(torch.stack([net(x) for net in self.materialise()]))
 
 
+class CombineFeatures(nn.Module):
+    """A fusion of features: `combine` maps the members' features, a list of (N, width of m), to (N, outputs).
+
+    A `combine` that is a module is part of this one: what it has learned is saved with it.
+    """
+
+    def __init__(self, nets: Sequence[Net], combine: Callable[[list[Tensor]], Tensor]) -> None:
+        super().__init__()
+        self.nets = nn.ModuleList(nets)
+        self.combine = combine
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, *input_shape) to (N, outputs)."""
+        return self.combine([net.features(x) for net in self.nets if isinstance(net, Net)])
+
+
 @contextmanager
 def evaluation(model: nn.Module) -> Iterator[None]:
     """Evaluation mode without gradients; every module gets its own mode back."""
@@ -123,17 +141,34 @@ def norm_layers(model: nn.Module) -> Iterator[BatchNorm]:
 
 
 def states_of(members: Sequence[Member]) -> list[State]:
-    """The members' state dicts, if they can be averaged.
+    """The members' state dicts, if they can be merged.
 
     Raises:
         NotApplicable: if their networks differ in the names or shapes of their tensors.
     """
     states: list[State] = [member.net.state_dict() for member in members]
-    shapes = [{name: tensor.shape for name, tensor in state.items()} for state in states]
-    for member, other in zip(members, shapes, strict=True):
-        if other != shapes[0]:
+    for member, state in zip(members, states, strict=True):
+        if _shapes(state) != _shapes(states[0]):
             raise NotApplicable(f"members {members[0].name} and {member.name} differ in architecture")
     return states
+
+
+def base_state(of: Fusing) -> State:
+    """The state dict of what the members started from, if they still have its tensors.
+
+    Raises:
+        NotApplicable: if there is no such network, or the names or shapes of tensors differ.
+    """
+    if of.base is None:
+        raise NotApplicable("the members have no common start")
+    state: State = of.base.state_dict()
+    if _shapes(state) != _shapes(of.members[0].net.state_dict()):
+        raise NotApplicable(f"member {of.members[0].name} has other tensors than the network it started from")
+    return state
+
+
+def _shapes(state: State) -> dict[str, torch.Size]:
+    return {name: tensor.shape for name, tensor in state.items()}
 
 
 def average(states: Sequence[State], weights: Sequence[float]) -> dict[str, Tensor]:
@@ -141,14 +176,12 @@ def average(states: Sequence[State], weights: Sequence[float]) -> dict[str, Tens
 
     Integer buffers (BatchNorm's counters) can't be averaged: the largest is kept.
     """
-    out: dict[str, Tensor] = {}
-    for name, first in states[0].items():
-        tensors = [state[name] for state in states]
-        out[name] = _weighted_sum(tensors, weights) if first.is_floating_point() else torch.stack(tensors).amax(0)
-    return out
+    return {name: _weighted_sum([state[name] for state in states], weights) for name in states[0]}
 
 
 def _weighted_sum(tensors: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
+    if not tensors[0].is_floating_point():
+        return torch.stack(list(tensors)).amax(0)
     out = torch.empty(tensors[0].shape, dtype=tensors[0].dtype, device=tensors[0].device)
     blocks = zip(*(torch.split(tensor.reshape(-1), BLOCK) for tensor in tensors), strict=True)
     for block, parts in zip(torch.split(out.view(-1), BLOCK), blocks, strict=True):
@@ -159,17 +192,32 @@ def _weighted_sum(tensors: Sequence[Tensor], weights: Sequence[float]) -> Tensor
     return out
 
 
-def averaged(members: Sequence[Member], weights: Sequence[float], x: Tensor | None) -> Net:
-    """One network with the weighted sum of the members' weights.
+@torch.no_grad()
+def merged(members: Sequence[Member], rule: Rule, x: Tensor | None, weights: Sequence[float] | None = None) -> Net:
+    """One network whose every parameter is `rule(name, tensors)` of the members' parameters of that name.
 
-    Where the result is none of the members, BatchNorm's statistics are renewed from inputs `x`, unless that is None.
+    A rule must not change what it is given. Running statistics are averaged with `weights` (None: equal ones) and,
+    where the network is none of the members, renewed from inputs `x`, unless that is None. The members' largest counter
+    is kept.
+
+    Raises:
+        NotApplicable: if the members differ in architecture.
     """
-    total = average(states_of(members), weights)
+    states = states_of(members)
+    weights = [1 / len(members)] * len(members) if weights is None else weights
     net = copy.deepcopy(members[0].net)
-    net.load_state_dict(total)
+    ruled = {name for name, _ in net.named_parameters(remove_duplicate=False)}
+    for name, tensor in net.state_dict().items():
+        tensors = [state[name] for state in states]
+        tensor.copy_(rule(name, tensors) if name in ruled else _weighted_sum(tensors, weights))
     if x is not None and not any(_same_parameters(net, member.net) for member in members):
         recalibrate(net, x)
     return net.eval()
+
+
+def averaged(members: Sequence[Member], weights: Sequence[float], x: Tensor | None) -> Net:
+    """One network with the weighted sum of the members' weights; `x` as in `merged`."""
+    return merged(members, lambda _, tensors: _weighted_sum(tensors, weights), x, weights)
 
 
 def _same_parameters(one: nn.Module, other: nn.Module) -> bool:
@@ -178,7 +226,7 @@ def _same_parameters(one: nn.Module, other: nn.Module) -> bool:
 
 @torch.no_grad()
 def recalibrate(model: nn.Module, x: Tensor, batch_size: int = 256) -> None:
-    """Renew BatchNorm's running statistics from inputs `x`, without touching a parameter; no-op without BatchNorm.
+    """Renew BatchNorm's running statistics from inputs `x`, parameters and counters untouched; no-op without BatchNorm.
 
     Averaged weights make activations that none of the members' statistics describe (Wortsman et al. 2022, Izmailov et
     al. 2018, arXiv 1803.05407).
@@ -187,16 +235,19 @@ def recalibrate(model: nn.Module, x: Tensor, batch_size: int = 256) -> None:
     if not layers or not len(x):
         return
     before = [(layer, layer.momentum, layer.training) for layer in layers]
+    counters = [(buffer, buffer.clone()) for buffer in model.buffers() if not buffer.is_floating_point()]
     model.eval()
     for layer in layers:
         layer.reset_running_stats()
         layer.momentum = None  # a plain mean over the batches
         layer.train()
-    for batch in torch.split(x, batch_size):
+    for batch in torch.tensor_split(x, max(1, len(x) // batch_size)):  # of nearly one size: none is of one example
         model(batch)
     for layer, momentum, training in before:
         layer.momentum = momentum
         layer.train(training)
+    for buffer, count in counters:
+        buffer.copy_(count)
 
 
 @torch.no_grad()

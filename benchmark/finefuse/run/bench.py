@@ -221,6 +221,7 @@ class Bench:
             train=splits.train if "train" in needs else None,
             base=self.start() if "base" in needs else None,
             trainer=self.fusion_trainer() if "trainer" in needs else None,
+            test_inputs=splits.test.x if "test inputs" in needs else None,
         )
 
     def fusion_trainer(self) -> SuiteTrainer:

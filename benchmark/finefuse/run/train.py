@@ -71,6 +71,7 @@ class SuiteTrainer:
         loss: Loss | None = None,
         after_step: Callable[[torch.optim.Optimizer], None] | None = None,
         norm: NormPolicy = "train",
+        rows: Tensor | None = None,
     ) -> None:
         """Train the parameters in `groups`; see `finefuse.types.Trainer.fit`."""
         steps = self._take(steps)
@@ -86,9 +87,9 @@ class SuiteTrainer:
             choice = optimizer or recipe.optimizer
             optimizer_ = choice(wanted) if callable(choice) else make_optimizer(wanted, choice, recipe)
             schedule = torch.optim.lr_scheduler.LambdaLR(optimizer_, self._rate(steps))
-            for rows in self._next_batches(steps):
+            for batch in self._next_batches(steps, rows):
 
-                def value_of(rows: Tensor = rows) -> Tensor:
+                def value_of(rows: Tensor = batch) -> Tensor:
                     with mixed_precision(self._precision, rows.device):
                         value = criterion(rest(inputs(rows)).float(), self._data.y[rows], rows)
                         return value if penalty is None else value + penalty(model)
@@ -162,9 +163,13 @@ class SuiteTrainer:
             return lambda _: 1.0
         return lambda step: 0.5 * (1 + math.cos(math.pi * step / steps))
 
-    def _next_batches(self, steps: int) -> Iterator[Tensor]:
+    def _next_batches(self, steps: int, only: Tensor | None) -> Iterator[Tensor]:
+        """Row numbers of batches; of some of the examples alone in an order that depends on them and on the step."""
+        order = self._order
+        if only is not None:
+            order = (only[rows] for rows in batch_order(len(only), self.batch_size, self._seed + self.spent))
         for _ in range(steps):
-            yield next(self._order).to(self._data.y.device)
+            yield next(order).to(self._data.y.device)
 
     @contextmanager
     def _own_randomness(self) -> Iterator[None]:

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
 NormPolicy = Literal["train", "affine", "eval"]
 Level = Literal["output", "feature", "weight"]
-Need = Literal["val", "train", "base", "trainer"]
+Law = Literal["one member", "equal members", "order"]
+"""What a fusion keeps unless it says otherwise."""
+Need = Literal["val", "train", "base", "trainer", "test inputs"]
 OptimizerChoice = Literal["sgd", "adam", "adamw"] | Callable[[list[dict[str, Any]]], "torch.optim.Optimizer"]
 """An optimizer by name, with what a group doesn't say from the network's recipe, or a function of the groups."""
 
@@ -132,6 +134,7 @@ class Trainer(Protocol):
         loss: Callable[[Tensor, Tensor, Tensor], Tensor] | None = None,
         after_step: Callable[[torch.optim.Optimizer], None] | None = None,
         norm: NormPolicy = "train",
+        rows: Tensor | None = None,
     ) -> None:
         """Train the parameters in `groups`; all else stays bit-identical, buffers too.
 
@@ -141,7 +144,8 @@ class Trainer(Protocol):
         cross-entropy (squared error in regression); `rows` are the positions of the batch in the training data.
         `after_step(optimizer)` is called after every step. `norm` says what BatchNorm does in the stages that are
         trained: "train" normalises by the batch and updates the running statistics, "affine" keeps the statistics and
-        trains scale and shift, "eval" keeps both. Leading stages without trained parameters are evaluated once.
+        trains scale and shift, "eval" keeps both. Leading stages without trained parameters are evaluated
+        once. With `rows` (k,) only the examples at these positions are trained on.
 
         Raises:
             BudgetError: if more steps are asked for than are left.
@@ -220,9 +224,10 @@ class Member:
 class Fusing:
     """All that a fusion may use: the members, and of the rest just what the method declares that it `needs`.
 
-    `val` comes with every method that needs "val" and else is None, as are `train`, `base` (the pretrained network with
-    the head all members started from) and `trainer`. Without "val" the members' `score` and `val_outputs` are NaN and
-    empty.
+    `val` comes with every method that needs "val" and else is None, as are `train`, `base` (the network all members
+    started from: the pretrained one with their common head, or the fused one of the round before), `trainer`, and
+    `test_inputs`, which are without labels; a method that learns from them is transductive. Without "val" the members'
+    `score` and `val_outputs` are NaN and empty.
     """
 
     task: Task
@@ -232,17 +237,23 @@ class Fusing:
     train: Data | None = None
     base: Net | None = None
     trainer: Trainer | None = None
+    test_inputs: Tensor | None = None
 
 
 @runtime_checkable
 class Fusion(Protocol):
-    """A fusion method: a frozen dataclass with a `level`, what it `needs`, and `fuse`."""
+    """A fusion method: a frozen dataclass with a `level`, what it `needs`, and `fuse`.
+
+    Three things hold of a fusion unless it says otherwise in `except_for: ClassVar = ("one member", "equal members",
+    "order")`: one member gives the member, so do equal members, and their order does not matter. One that makes its own
+    members, of which it takes as many as the pool has, says so in `alone: ClassVar = True`; the pool's are not billed.
+    """
 
     level: ClassVar[Level]
     needs: ClassVar[tuple[Need, ...]]
 
     def fuse(self, of: Fusing) -> nn.Module:
-        """One deployable module: `CombineOutputs` on the output level, a `Net` on the weight level.
+        """One deployable module: `CombineOutputs` (output level), `CombineFeatures` (feature), a `Net` (weight).
 
         Raises:
             NotApplicable: with the reason, if this pool can't be fused so.

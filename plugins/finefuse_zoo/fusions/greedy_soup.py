@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from finefuse import nets
-from finefuse.types import Fusing, Level, Need
+from finefuse.types import Fusing, Law, Level, Need
 
 if TYPE_CHECKING:
     from torch import nn
@@ -23,6 +23,7 @@ class GreedySoup:
     recalibrate: bool = True
     level: ClassVar[Level] = "weight"
     needs: ClassVar[tuple[Need, ...]] = ("val", "train", "trainer")
+    except_for: ClassVar[tuple[Law, ...]] = ("order",)
 
     def fuse(self, of: Fusing) -> nn.Module:
         """One network."""

@@ -9,7 +9,7 @@ import torch
 from annotated_types import Gt
 
 from finefuse import nets
-from finefuse.types import Fusing, Level, Need
+from finefuse.types import Fusing, Law, Level, Need
 from finefuse_zoo.linear import fit_linear
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ class Stacking:
     C: Annotated[float, Gt(0)] = 1.0
     level: ClassVar[Level] = "output"
     needs: ClassVar[tuple[Need, ...]] = ("val",)
+    except_for: ClassVar[tuple[Law, ...]] = ("one member", "equal members")
 
     def fuse(self, of: Fusing) -> nn.Module:
         """An ensemble with a linear model on top."""

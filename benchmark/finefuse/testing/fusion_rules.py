@@ -1,0 +1,146 @@
+"""The rules for fusions."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Collection
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from finefuse.nets import CombineOutputs, Net
+from finefuse.run.randomness import seeded
+from finefuse.run.train import SuiteTrainer
+from finefuse.testing.rules import (
+    Check,
+    on_all_tasks,
+    random_state_kept,
+    require,
+    require_fine_outputs,
+    try_rules,
+    two_test_labellings,
+)
+from finefuse.testing.small import changed, outputs_of, small_fusing, small_members, small_splits, snapshot
+from finefuse.types import Fusion, Law, Splits, Task
+
+
+def check_fusion(fusion: Any, *, skip: Collection[str] = ()) -> None:
+    """Try a fusion, a class or an instance, against every rule of `FUSION_CHECKS` that is not in `skip`.
+
+    Raises:
+        AssertionError: that lists the rules it breaks, and how.
+    """
+    try_rules(fusion, FUSION_CHECKS, skip)
+
+
+def _fused(fusion: Fusion, task: Task, nets: list[Net] | None = None) -> nn.Module:
+    return fusion.fuse(small_fusing(nets or small_members(task), task, fusion.needs)).eval()
+
+
+def _fusion_frozen(fusion: Fusion, task: Task) -> None:
+    nets = small_members(task)
+    before = [snapshot(net) for net in nets]
+    _fused(fusion, task, nets)
+    touched = [f"m{i}" for i, net in enumerate(nets) if changed(before[i], net)]
+    require(not touched, f"members {', '.join(touched)} were changed")
+
+
+def _fusion_repeats(fusion: Fusion, task: Task) -> None:
+    outputs = []
+    for seed in (1, 2):
+        with seeded(seed):
+            outputs.append(outputs_of(_fused(fusion, task), small_splits(task).val.x))
+    require(torch.equal(*outputs), "two runs with one seed differ")
+
+
+def _fusion_budget(fusion: Fusion, task: Task) -> None:
+    of = small_fusing(small_members(task), task, fusion.needs)
+    fusion.fuse(of)
+    assert not isinstance(of.trainer, SuiteTrainer) or of.trainer.spent <= of.trainer.budget
+
+
+def _fusion_rng(fusion: Fusion, task: Task) -> None:
+    nets = small_members(task)
+    with random_state_kept():
+        _fused(fusion, task, nets)
+
+
+def _fusion_test_labels(fusion: Fusion, task: Task) -> None:
+    def run(splits: Splits) -> Tensor:
+        return outputs_of(_fused(fusion, task), splits.val.x)
+
+    require(torch.equal(*(run(splits) for splits in two_test_labellings(task))), "other test labels gave other outputs")
+
+
+def _fusion_shape(fusion: Fusion, task: Task) -> None:
+    fused = _fused(fusion, task)
+    require_fine_outputs(fused, task)
+    if isinstance(fused, CombineOutputs):
+        x = small_splits(task).test.x
+        stored = fused.combine(torch.stack([outputs_of(net, x) for net in fused.materialise()]))
+        require(torch.allclose(stored, outputs_of(fused, x), atol=1e-5), "combine and forward give different outputs")
+
+
+def _fusion_one_member(fusion: Fusion, task: Task) -> None:
+    if _promises(fusion, "one member"):
+        net = small_members(task, 1)[0]
+        _require_same_answers(
+            _fused(fusion, task, [net]), net, task, "one member alone gives other answers than itself"
+        )
+
+
+def _fusion_equal_members(fusion: Fusion, task: Task) -> None:
+    if _promises(fusion, "equal members"):
+        net = small_members(task, 1)[0]
+        fused = _fused(fusion, task, [net, copy.deepcopy(net), copy.deepcopy(net)])
+        _require_same("three equal members give other answers than each", task, fused, net)
+
+
+def _fusion_order(fusion: Fusion, task: Task) -> None:
+    if _promises(fusion, "order"):
+        one, two, three = small_members(task)
+        fused = _fused(fusion, task, [one, two, three])
+        _require_same("the order of the members matters", task, fused, _fused(fusion, task, [three, one, two]))
+
+
+def _fusion_buffers(fusion: Fusion, task: Task) -> None:
+    members = small_members(task)
+    fused = _fused(fusion, task, members)
+    if not isinstance(fused, Net):
+        return
+    for name, buffer in fused.named_buffers():
+        if name.endswith("running_var"):
+            require((buffer >= 0).all(), f"{name} is negative")
+        if not buffer.is_floating_point() and not getattr(fusion, "alone", False):
+            given = [dict(member.named_buffers())[name] for member in members]
+            require(any(torch.equal(buffer, other) for other in given), f"{name} is none of the members'")
+
+
+def _promises(fusion: Fusion, law: Law) -> bool:
+    return law not in getattr(fusion, "except_for", ()) and not getattr(fusion, "alone", False)
+
+
+def _require_same(message: str, task: Task, one: nn.Module, other: nn.Module) -> None:
+    """The same classes, or regressed values; outputs on one scale only where both are networks."""
+    first, second = (outputs_of(model, small_splits(task).test.x) for model in (one, other))
+    if task.kind == "classification" and not (isinstance(one, Net) and isinstance(other, Net)):
+        require(torch.equal(first.argmax(-1), second.argmax(-1)), message)
+    else:
+        require(torch.allclose(first, second, atol=1e-4, rtol=1e-4), message)
+
+
+FUSION_CHECKS: dict[str, Check] = on_all_tasks(
+    {
+        "same-seed-same-bits": _fusion_repeats,
+        "members-keep-their-bits": _fusion_frozen,
+        "budget-is-kept": _fusion_budget,
+        "global-rng-is-untouched": _fusion_rng,
+        "test-labels-change-nothing": _fusion_test_labels,
+        "output-shape": _fusion_shape,
+        "one-member-is-itself": _fusion_one_member,
+        "equal-members-are-each": _fusion_equal_members,
+        "order-does-not-matter": _fusion_order,
+        "buffers-survive": _fusion_buffers,
+    }
+)

@@ -1,0 +1,151 @@
+"""Small tasks, networks and members to try a strategy on: made here, in a moment, on a CPU."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from finefuse.nets import Net, evaluation, quality
+from finefuse.registry import Registry
+from finefuse.run.randomness import seeded
+from finefuse.run.train import SuiteTrainer
+from finefuse.types import Budget, Data, Fusing, Member, Recipe, Ref, Scheme, Splits, Task, Tuning
+
+POINTS = Task("classification", 3, "tabular", (4,))
+IMAGES = Task("classification", 3, "image", (1, 8, 8))
+LINE = Task("regression", 1, "tabular", (4,))
+TASKS = (POINTS, IMAGES, LINE)
+
+
+def small_data(task: Task = POINTS, n: int = 60, seed: int = 0) -> Data:
+    """Inputs that lie around a centre of their class, or targets that are linear in the inputs."""
+    rng = torch.Generator().manual_seed(seed)
+    x = torch.randn(n, *task.input_shape, generator=rng)
+    if task.kind == "regression":
+        return Data(x, x.flatten(1) @ torch.linspace(-1, 1, x[0].numel())[:, None] + 0.5)
+    y = torch.arange(n) % task.outputs
+    centres = torch.randn(task.outputs, *task.input_shape, generator=torch.Generator().manual_seed(99))
+    return Data(x + 1.5 * centres[y], y)
+
+
+def small_splits(task: Task = POINTS) -> Splits:
+    """60 examples to train on, 45 for val, 90 for test."""
+    return Splits(task, small_data(task, 60, 1), small_data(task, 45, 2), small_data(task, 90, 3))
+
+
+def small_net(task: Task = POINTS, seed: int = 0, outputs: int | None = None) -> Net:
+    """Images: two convolutional stages with BatchNorm that has seen data; else three stages, one with dropout."""
+    outputs = task.outputs if outputs is None else outputs
+    with seeded(seed):
+        if task.modality != "image":
+            return _mlp(task.input_shape[0], outputs)
+        stages = [
+            nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU()),
+            nn.Sequential(
+                nn.Conv2d(4, 6, 3, 2, 1), nn.BatchNorm2d(6), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()
+            ),
+        ]
+        net = Net(stages, nn.Linear(6, outputs), Recipe("sgd", lr=0.05))
+        with torch.no_grad():
+            net.train()(torch.randn(32, 1, 8, 8) * 2 + 1)
+        return net.eval()
+
+
+def _mlp(inputs: int, outputs: int) -> Net:
+    stages = [
+        nn.Sequential(nn.Flatten(), nn.Linear(inputs, 8), nn.ReLU()),
+        nn.Sequential(nn.Linear(8, 8), nn.ReLU(), nn.Dropout(0.1)),
+        nn.Sequential(nn.Linear(8, 6), nn.Tanh()),
+    ]
+    return Net(stages, nn.Linear(6, outputs), Recipe("sgd", lr=0.05, weight_decay=0.0))
+
+
+def small_trainer(task: Task = POINTS, train: Data | None = None, epochs: int = 4, seed: int = 7) -> SuiteTrainer:
+    """Batches of 16."""
+    return SuiteTrainer(task, train or small_data(task, 60, 1), Budget(epochs, 16), seed=seed)
+
+
+def small_tuning(task: Task = POINTS, epochs: int = 4, seed: int = 7) -> Tuning:
+    """All that a scheme may use, with a source head of five classes and source data of another seed."""
+    splits = small_splits(task)
+    return Tuning(
+        task,
+        small_net(task),
+        small_net(task, outputs=5),
+        small_trainer(task, splits.train, epochs, seed),
+        splits.train,
+        splits.val,
+        torch.Generator().manual_seed(seed),
+        lambda spec: Registry().build("scheme", Ref.read(spec)),
+        small_data(replace(task, outputs=5), 100, 4) if task.kind == "classification" else None,
+    )
+
+
+def prepared(scheme: Scheme, task: Task = POINTS, epochs: int = 4) -> Tuning:
+    """`small_tuning` with the modules in place that the scheme adds to the network, if any."""
+    on = small_tuning(task, epochs)
+    prepare_for(scheme, on.model)
+    return on
+
+
+def prepare_for(scheme: Scheme, net: Net) -> Net:
+    """The network, with the modules in place that the scheme adds, if any."""
+    if add := getattr(scheme, "prepare", None):
+        with seeded(0):
+            add(net)
+    return net
+
+
+def small_members(task: Task = POINTS, count: int = 3) -> list[Net]:
+    """Networks trained from one start in different orders."""
+    nets = [small_net(task) for _ in range(count)]
+    for i, net in enumerate(nets):
+        small_trainer(task, seed=i).fit(net, [{"params": net.parameters()}])
+        net.eval()
+    return nets
+
+
+def small_fusing(
+    nets: Iterable[Net],
+    task: Task = POINTS,
+    needs: Collection[str] = ("val", "train", "base", "trainer", "test inputs"),
+) -> Fusing:
+    """What a fusion gets to see that declares these needs."""
+    train, val = small_splits(task).train, small_splits(task).val
+
+    def member(name: str, net: Net) -> Member:
+        if "val" not in needs:
+            return Member(name, float("nan"), torch.empty(0), lambda: net)
+        outputs = outputs_of(net, val.x)
+        return Member(name, quality(task, outputs, val), outputs, lambda: net)
+
+    return Fusing(
+        task,
+        [member(f"m{i}", net) for i, net in enumerate(nets)],
+        torch.Generator().manual_seed(0),
+        val if "val" in needs else None,
+        train if "train" in needs else None,
+        small_net(task) if "base" in needs else None,
+        small_trainer(task, train) if "trainer" in needs else None,
+        small_splits(task).test.x if "test inputs" in needs else None,
+    )
+
+
+def outputs_of(model: nn.Module, x: Tensor) -> Tensor:
+    """Outputs in evaluation mode, without gradients."""
+    with evaluation(model):
+        return model(x)  # type: ignore[no-any-return]
+
+
+def snapshot(net: nn.Module) -> dict[str, Tensor]:
+    """A copy of all parameters and buffers."""
+    return copy.deepcopy(dict(net.state_dict()))
+
+
+def changed(before: Mapping[str, Tensor], net: nn.Module) -> set[str]:
+    """Names of parameters and buffers that differ from a snapshot in any bit."""
+    return {name for name, tensor in net.state_dict().items() if not torch.equal(tensor, before[name])}
