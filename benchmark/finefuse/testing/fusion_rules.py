@@ -85,9 +85,7 @@ def _fusion_shape(fusion: Fusion, task: Task) -> None:
 def _fusion_one_member(fusion: Fusion, task: Task) -> None:
     if _promises(fusion, "one member"):
         net = small_members(task, 1)[0]
-        _require_same_answers(
-            _fused(fusion, task, [net]), net, task, "one member alone gives other answers than itself"
-        )
+        _require_same("one member gives other answers than itself", task, _fused(fusion, task, [net]), net)
 
 
 def _fusion_equal_members(fusion: Fusion, task: Task) -> None:
