@@ -28,6 +28,13 @@ def finefuse_backbones() -> Iterable[Entry[Any]]:
     yield Entry("cnn-s", "finefuse_zoo.backbones.cnn:CnnS", "small residual network with BatchNorm, from letters")
     yield Entry("vit-t", "finefuse_zoo.backbones.vit:VitT", "small vision transformer, from letters")
     yield Entry("mlp-s", "finefuse_zoo.backbones.mlp:MlpS", "small perceptron with LayerNorm, from diabetes-source")
+    yield Entry(
+        "torchvision",
+        "finefuse_zoo.backbones.vision:Torchvision",
+        "any classification network of torchvision, by name",
+        requires=("torchvision",),
+        extra="vision",
+    )
 
 
 _ADAPTER: dict[str, Any] = {"requires": ("peft",), "extra": "peft"}
