@@ -1,0 +1,171 @@
+"""Images decoded once into a file that is mapped into memory: larger than memory works."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import mmap
+import os
+import shutil
+import sys
+import uuid
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from importlib.metadata import version
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from finefuse import FinefuseError
+from finefuse_zoo.datasets._files import cache_folder, digest_of_text, only_one, processors
+from finefuse_zoo.datasets._pictures import Item, attempt
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+FORMAT = "1"
+"""Raised by hand when the same pictures would become other bits."""
+BLOCK = 32 * 1024**2
+"""Bytes of pixels that are decoded before they are written."""
+LARGE = 512 * 1024**2
+"""Bytes of chosen pixels from which on they are kept in a file and not in memory."""
+UNRESERVED = getattr(mmap, "MAP_NORESERVE", 0x4000 if sys.platform == "linux" else 0)
+"""Without it Linux refuses a private map that is larger than memory."""
+log = logging.getLogger("finefuse")
+
+
+@dataclass(frozen=True)
+class Images:
+    """Pixels `x` (N, C, H, W), uint8, mapped; classes `y` (N,), int64, -1 where a file could not be read.
+
+    `broken` holds the names of such files, and why. What is written to `x` stays in this process.
+    """
+
+    x: Tensor
+    y: Tensor
+    broken: dict[str, str]
+    folder: Path
+
+
+def decoded(content: str, items: Callable[[], Iterable[Item]], count: int, shape: tuple[int, ...]) -> Images:
+    """The pictures of `items()`, `count` of them, as pixels of one shape (C, H, W); decoded if they are not there yet.
+
+    `content` stands for what is in the pictures. The first who asks decodes with all processors while others wait.
+
+    Raises:
+        FinefuseError: if the cache folder can't be written to, or what is in it is not whole.
+    """
+    key = digest_of_text(content, repr(shape), version("pillow"), FORMAT)
+    folder = _made(cache_folder() / key[:2] / key, lambda draft: _decode(draft, items(), (count, *shape)))
+    meta = json.loads((folder / "meta.json").read_bytes())
+    y = torch.tensor(np.fromfile(folder / "labels.i64", dtype="<i8").astype(np.int64))
+    return Images(_mapped(folder / "pixels.u8", tuple(meta["shape"])), y, meta["broken"], folder)
+
+
+def chosen(images: Images, rows: Tensor) -> Tensor:
+    """Pixels of some rows, in their order: a part of the map where they are one piece, in memory where they are few.
+
+    More than `LARGE` bytes that are not one piece are copied once into a file that is mapped as well.
+    """
+    x, n = images.x, len(rows)
+    if n and torch.equal(rows, torch.arange(int(rows[0]), int(rows[0]) + n)):
+        return x[int(rows[0]) : int(rows[0]) + n]
+    if n * x[0].numel() <= LARGE:
+        return x[rows]
+    key = hashlib.sha256(rows.numpy().tobytes()).hexdigest()[:32]
+    folder = _made(images.folder.parent / f"{images.folder.name}-{key}", lambda draft: _copy(draft, x, rows))
+    return _mapped(folder / "pixels.u8", (n, *x.shape[1:]))
+
+
+def _decode(draft: Path, items: Iterable[Item], shape: tuple[int, ...]) -> None:
+    one = shape[1:]
+    size = max(1, BLOCK // int(np.prod(one)))
+    block, labels, broken = np.zeros((size, *one), np.uint8), [], {}
+    left = iter(items)
+    with (draft / "pixels.u8").open("wb") as file, ThreadPoolExecutor(processors()) as pool:
+        while batch := list(islice(left, size)):
+            block[:] = 0
+            results = pool.map(partial(attempt, shape=one), [read for _, read in batch])
+            for row, ((name, _), (pixels, label, why)) in enumerate(zip(batch, results, strict=True)):
+                labels.append(label)
+                if pixels is None:
+                    broken[name] = why
+                else:
+                    block[row] = pixels
+            file.write(block[: len(batch)])
+        _settle(file)
+    if len(labels) != shape[0]:
+        raise FinefuseError(f"{len(labels)} of {shape[0]} images were found; was the folder changed meanwhile?")
+    np.array(labels, dtype="<i8").tofile(draft / "labels.i64")
+    (draft / "meta.json").write_text(json.dumps({"shape": shape, "broken": broken}))
+    if broken:
+        names = ", ".join(list(broken)[:10]) + (f" and {len(broken) - 10} more" if len(broken) > 10 else "")
+        log.warning("%d of %d images can't be read and are left out: %s", len(broken), len(labels), names)
+
+
+def _copy(draft: Path, x: Tensor, rows: Tensor) -> None:
+    with (draft / "pixels.u8").open("wb") as file:
+        for part in torch.split(rows, max(1, BLOCK // x[0].numel())):
+            file.write(x[part].numpy())
+        _settle(file)
+
+
+def _settle(file: Any) -> None:
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def _made(folder: Path, make: Callable[[Path], None]) -> Path:
+    """The folder, which `make` fills as a draft if it does not exist; it appears at once and whole."""
+    drafts = cache_folder() / "drafts"
+    with _writing():
+        if folder.is_dir():
+            return folder
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with only_one(cache_folder() / "locks" / folder.name) as locked:
+            for abandoned in drafts.glob(f"{folder.name}.*") if locked else ():  # by a writer that was killed
+                shutil.rmtree(abandoned, ignore_errors=True)
+            draft = drafts / f"{folder.name}.{uuid.uuid4().hex}"
+            try:
+                if not folder.is_dir():
+                    draft.mkdir(parents=True)
+                    make(draft)
+                    _rename(draft, folder)
+            finally:
+                shutil.rmtree(draft, ignore_errors=True)
+    return folder
+
+
+def _rename(draft: Path, folder: Path) -> None:
+    try:
+        draft.rename(folder)
+    except OSError:
+        if not folder.is_dir():  # else another writer was first
+            raise
+
+
+@contextmanager
+def _writing() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        why = error.strerror or str(error)
+        raise FinefuseError(
+            f"{cache_folder()}: decoded images can't be kept here: {why}; set FINEFUSE_CACHE"
+        ) from error
+
+
+def _mapped(file: Path, shape: tuple[int, ...]) -> Tensor:
+    """A file as a tensor; its pages are read when they are used and are the system's to drop."""
+    if file.stat().st_size != int(np.prod(shape)):
+        raise FinefuseError(f"{file} is not whole; delete {file.parent} and run again")
+    with file.open("rb") as opened:
+        flags, access = mmap.MAP_PRIVATE | UNRESERVED, mmap.PROT_READ | mmap.PROT_WRITE
+        return torch.frombuffer(mmap.mmap(opened.fileno(), 0, flags=flags, prot=access), dtype=torch.uint8).view(shape)
