@@ -59,7 +59,13 @@ def pick(plan: Plan, kind: str, label: str = "", **wanted: object) -> Job:
 
 def test_the_jobs_of_a_suite(registry: Registry) -> None:
     jobs = planned(registry).jobs
-    assert Counter(job.kind for job in jobs) == {"pretrain": 1, "tune": 2 * (3 + 1), "fuse": 2 * 2 * 2, "time": 2 + 4}
+    assert Counter(job.kind for job in jobs) == {
+        "pretrain": 1,
+        "tune": 2 * (3 + 1),
+        "pool": 2 * 2,
+        "fuse": 2 * 2 * 2,
+        "time": 2 + 4,
+    }
     assert len({job.cell for job in jobs}) == len(jobs)
     assert [job.kind for job in jobs][-6:] == ["time"] * 6
 
@@ -117,6 +123,56 @@ def test_what_is_timed(registry: Registry) -> None:
     assert [job for job in planned(registry, latency=[]).jobs if job.kind == "time"] == []
 
 
+def test_rounds_start_from_the_fused_network_of_the_round_before(registry: Registry) -> None:
+    fusions = ["vote", {"use": "soup", "rounds": 3}]
+    plan = planned(registry, fusions=fusions, pools={"same": {"of": ["full"], "copies": 2}})
+    fused = [pick(plan, "fuse", "soup", round=number) for number in range(3)]
+    again = [[job for job in plan.jobs if (job.kind, job.seed, job.round) == ("tune", 3, n)] for n in range(3)]
+    assert [len(jobs) for jobs in again] == [3, 2, 2]
+    assert {(job.label, job.pool, job.start) for job in again[1]} == {("full after soup", "same", fused[0].artifact)}
+    assert fused[1].start == fused[0].artifact
+    assert [artifact for _, artifact in fused[2].members] == [job.artifact for job in again[2]]
+    assert [name for name, _ in fused[2].members] == ["full#0", "full#1"]
+    assert len({job.cell for job in plan.jobs}) == len(plan.jobs)
+    assert len({job.artifact for job in plan.jobs if job.kind in ("tune", "fuse")}) == 2 * (3 + 2 + 2 + 1 + 3)
+    assert not [job for job in plan.jobs if job.kind == "time" and job.round]
+
+
+def test_a_round_more_changes_no_round_before(registry: Registry) -> None:
+    once, twice = (planned(registry, fusions=[{"use": "soup", "rounds": n, "as": "soup"}]) for n in (1, 2))
+    assert {job.key for job in once.jobs} < {job.key for job in twice.jobs}
+
+
+def test_a_pool_across_backbones(registry: Registry) -> None:
+    pools = {"mix": {"of": ["full"], "copies": 2, "backbones": "*"}, "own": {"of": "*"}}
+    plan = planned(registry, backbones=["small", "other"], pools=pools, fusions=["vote", {"use": "soup", "rounds": 2}])
+    mixed = pick(plan, "fuse", "vote", pool="mix")
+    assert str(mixed.backbone) == "small + other"
+    assert mixed.base == ""
+    tuned = {
+        (str(job.backbone), job.member): job.artifact
+        for job in plan.jobs
+        if (job.kind, job.label, job.seed) == ("tune", "full", 3)
+    }
+    assert mixed.members == tuple(
+        (f"full#{copy} on {backbone}", tuned[backbone, copy]) for backbone in ("small", "other") for copy in (0, 1)
+    )
+    own = [job for job in plan.jobs if job.kind == "fuse" and job.pool == "own"]
+    assert {str(job.backbone) for job in own} == {"small", "other"}
+    assert {name for job in own for name, _ in job.members} == {"full", "probe"}
+    assert {job.round for job in plan.jobs if job.pool == "mix"} == {0}
+
+
+def test_jobs_say_the_level_and_what_is_needed(registry: Registry) -> None:
+    plan = planned(registry)
+    assert (pick(plan, "fuse", "soup", pool="same").level, pick(plan, "fuse", "vote", pool="same").level) == (
+        "weight",
+        "output",
+    )
+    assert pick(plan, "fuse", "soup", pool="same").needs == ("val", "train")
+    assert pick(plan, "tune", "full").needs == ()
+
+
 def test_metrics_that_are_for_the_task(registry: Registry) -> None:
     jobs = planned(registry, datasets=["shapes", "prices"], metrics=["squared", "accuracy"]).jobs
     metrics = {job.dataset: job.metrics for job in jobs if job.kind in ("tune", "fuse")}
@@ -144,8 +200,8 @@ def moved(registry: Registry, device: str = "cpu", **changes: Any) -> dict[str, 
     }
 
 
-ALL = dict.fromkeys(("pretrain", "tune", "fuse", "time"), "artifact")
-TUNED = dict.fromkeys(("tune", "fuse", "time"), "artifact")
+ALL = dict.fromkeys(("pretrain", "tune", "pool", "fuse", "time"), "artifact")
+TUNED = dict.fromkeys(("tune", "pool", "fuse", "time"), "artifact")
 
 
 @pytest.mark.parametrize(
@@ -164,16 +220,16 @@ TUNED = dict.fromkeys(("tune", "fuse", "time"), "artifact")
         ({"schemes": [{"use": "full", "as": "full", "lr": 0.02}, "probe"]}, TUNED),
         ({"fusions": ["soup"]}, {"fuse": "artifact"}),
         ({"fusions": [{"use": "vote", "as": "v"}, "soup"]}, {}),
-        ({"metrics": ["top-k"]}, {"tune": "key", "fuse": "key"}),
-        ({"metrics": ["accuracy", "top-k"]}, {"tune": "key", "fuse": "key"}),
+        ({"metrics": ["top-k"]}, {"tune": "key", "pool": "key", "fuse": "key"}),
+        ({"metrics": ["accuracy", "top-k"]}, {"tune": "key", "pool": "key", "fuse": "key"}),
         ({"latency": [1]}, {"time": "artifact"}),
         ({"name": "y"}, {}),
         ({"seeds": [3, 1, 7]}, {}),
         ({"limits": {"seconds": 5, "memory": 1}}, {}),
         ({"schemes": ["full", "probe", "from-file"]}, {}),
         ({"pools": {"another": {"of": ["full"], "copies": 3}}}, {}),
-        ({"pools": {"same": {"of": ["full"], "copies": 4}}}, {"fuse": "artifact"}),
-        ({"pools": {"both": {"of": ["probe", "full"]}}}, {"fuse": "artifact"}),
+        ({"pools": {"same": {"of": ["full"], "copies": 4}}}, {"pool": "artifact", "fuse": "artifact"}),
+        ({"pools": {"both": {"of": ["probe", "full"]}}}, {"pool": "artifact", "fuse": "artifact"}),
         ({"schemes": [{"use": "full", "lr": 0.01, "as": "full"}, "probe"]}, {}),
     ],
     ids=str,
@@ -296,6 +352,7 @@ def test_only_keeps_the_members_of_a_fusion(registry: Registry) -> None:
         ("pretrain", ""): 1,
         ("tune", "full"): 6,
         ("tune", "probe"): 2,
+        ("pool", ""): 4,
         ("fuse", "vote"): 4,
         ("time", "vote"): 2,
     }
@@ -330,10 +387,10 @@ def test_a_plugin_that_can_not_tell_its_content(registry: Registry) -> None:
 
 
 def test_a_plan_without_end(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plan_module._Planner, "jobs", lambda self: pytest.fail("it began"))
+    monkeypatch.setattr(plan_module.Planner, "jobs", lambda self: pytest.fail("it began"))
     with pytest.raises(SuiteError) as caught:
         planned(registry, seeds=range(300_000))
-    assert str(caught.value) == "the suite asks for 2,400,000 jobs, and a plan holds at most 1,000,000"
+    assert str(caught.value) == "the suite asks for 3,000,000 jobs, and a plan holds at most 1,000,000"
 
 
 def test_planning_imports_no_torch() -> None:
@@ -344,7 +401,7 @@ from finefuse.declare.suite import load_suite, suite_schema
 from finefuse.registry import Registry
 registry = Registry([{str(FIXTURES / "planned.py")!r}], entry_points=False)
 suite_schema(registry)
-assert len(make_plan(load_suite("planned", registry), registry).jobs) == 26
+assert len(make_plan(load_suite("planned", registry), registry).jobs) == 30
 print([name for name in ("torch", "sklearn", "pandas") if name in sys.modules])
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

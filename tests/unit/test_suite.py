@@ -70,7 +70,7 @@ def test_every_key_is_read(registry: Registry, write: Callable[[str], Path]) -> 
     file = write(
         HEAD
         + "seeds = [3, 1]\nprecision = 'bf16'\nchannels_last = true\nthreads = 2\nlatency = []\n"
-        + "metrics = [{ use = 'top-k', k = 3 }]\nfusions = ['vote', { use = 'soup', rounds = 2, as = 'soup twice' }]\n"
+        + "metrics = [{ use = 'top-k', k = 3 }]\nfusions = ['vote', { use = 'soup', times = 2, as = 'soup twice' }]\n"
         + "[budget]\nepochs = 2\nbatch_size = 8\nschedule = 'constant'\n"
         + "[limits]\nseconds = 9\nmemory = 1.5\n"
         + "[pools]\nsame = { of = ['full'], copies = 3 }\n"
@@ -80,7 +80,7 @@ def test_every_key_is_read(registry: Registry, write: Callable[[str], Path]) -> 
     assert suite.settings == Settings(Budget(2, 8, "constant"), "bf16", channels_last=True, threads=2)
     assert suite.limits == Limits(9, 1.5)
     assert suite.metrics == (Ref.of("top-k", k=3),)
-    assert suite.fusions == (Strategy("vote", Ref("vote")), Strategy("soup twice", Ref.of("soup", rounds=2)))
+    assert suite.fusions == (Strategy("vote", Ref("vote")), Strategy("soup twice", Ref.of("soup", times=2)))
     assert suite.pools == (Pool("same", ("full",), 3),)
 
 
@@ -149,7 +149,7 @@ BAD_SHAPES = {
     "[limits]\nsecond = 3": "s.toml:6: limits.second: unknown key; did you mean 'seconds'?",
     "[pools.p]\nof = ['full']\ncopy = 2": "s.toml:7: pools.p.copy: unknown key; did you mean 'copies'?",
     "[pools.p]\ncopies = 2": "s.toml:5: pools.p: the key 'of' is missing",
-    "fusions = [{ rounds = 2 }]": "s.toml:5: fusions[0]: the key 'use' is missing",
+    "fusions = [{ times = 2 }]": "s.toml:5: fusions[0]: the key 'use' is missing",
     "seeds = 3": "s.toml:5: seeds: must be a list, not 3",
     "seeds = [0,\n'one']": 's.toml:6: seeds[1]: must be a whole number, not "one"',
     "seeds = [true]": "s.toml:5: seeds[0]: must be a whole number, not true",
@@ -169,7 +169,7 @@ BAD_SHAPES = {
     "fusions = [3]": "s.toml:5: fusions[0]: must be a name or a table, not 3",
     "fusions = 'vote'": 's.toml:5: fusions: must be a list, not "vote"',
     "fusions = [{ use = 'soup', grid = 2 }]": "s.toml:5: fusions[0].grid: must be a table, not 2",
-    "fusions = [{ use = 'soup', grid = { rounds = 2 } }]": "s.toml:5: fusions[0].grid.rounds: must be a list, not 2",
+    "fusions = [{ use = 'soup', grid = { times = 2 } }]": "s.toml:5: fusions[0].grid.times: must be a list, not 2",
     "fusions = [{ use = 'vote', as = 'a/b' }]": "s.toml:5: fusions[0].as: must be words with single spaces between "
     "them, without '/', '|' and '#', not \"a/b\"",
     "pools = ['full']": 's.toml:5: pools: must be a table, not ["full"]',
@@ -182,7 +182,7 @@ BAD_SHAPES = {
     "metrics = []": "s.toml:5: metrics: must not be empty",
     "pools = { p = { of = [] } }": "s.toml:5: pools.p.of: must not be empty",
     "fusions = [{ use = 'soup', grid = {} }]": "s.toml:5: fusions[0].grid: must not be empty",
-    "fusions = [{ use = 'soup', grid = { rounds = [] } }]": "s.toml:5: fusions[0].grid.rounds: must not be empty",
+    "fusions = [{ use = 'soup', grid = { times = [] } }]": "s.toml:5: fusions[0].grid.times: must not be empty",
 }
 ONLY_TOML = ("limits = { seconds = inf }", "seeds = [1.0]")
 """JSON knows no infinity, and to JSON Schema 1.0 is a whole number."""
@@ -230,7 +230,7 @@ TWINS = {
     "give one another name with `as`",
     "fusions = ['vote', { use = 'soup', as = 'vote' }]": "s.toml:5: fusions[1]: vote is given twice, first as "
     "fusions[0] on line 5; give one another name with `as`",
-    "fusions = [{ use = 'soup', grid = { rounds = [1, 1] } }]": "s.toml:5: fusions[0]: soup(rounds=1) is given twice, "
+    "fusions = [{ use = 'soup', grid = { times = [1, 1] } }]": "s.toml:5: fusions[0]: soup(times=1) is given twice, "
     "first as fusions[0] on line 5; give one another name with `as`",
     "pools = { p = { of = ['full', 'full'] } }": "s.toml:5: pools.p.of[1]: full is given twice, first as pools.p.of[0] "
     "on line 5",
@@ -283,14 +283,14 @@ def test_pools_that_make_no_sense(pools: str, registry: Registry, write: Callabl
     [
         ("fusions = ['vote',\n'vot']", "6: fusions[1]", "there is no fusion 'vot'; did you mean 'vote'?"),
         ("metrics = ['acuracy']", "5: metrics[0]", "there is no metric 'acuracy'; did you mean 'accuracy'?"),
-        ("fusions = [{ use = 'soup', round = 2 }]", "5: fusions[0].round", "did you mean 'rounds'?"),
-        ("fusions = [{ use = 'soup', rounds = 0 }]", "5: fusions[0].rounds", "greater than or equal to 1, not 0"),
-        ("[[fusions]]\nuse = 'soup'\nrounds = 'two'", "7: fusions[0].rounds", "rounds must be an integer, not 'two'"),
-        ("fusions = [{ use = 'soup', grid = { rounds = [\n1, 0] } }]", "5: fusions[0].grid.rounds", "not 0"),
-        ("fusions = [{ use = 'soup', rounds = 2, grid = { rounds = [3] } }]", "5: fusions[0].rounds", "in the grid"),
+        ("fusions = [{ use = 'soup', time = 2 }]", "5: fusions[0].time", "did you mean 'times'?"),
+        ("fusions = [{ use = 'soup', times = 0 }]", "5: fusions[0].times", "greater than or equal to 1, not 0"),
+        ("[[fusions]]\nuse = 'soup'\ntimes = 'two'", "7: fusions[0].times", "times must be an integer, not 'two'"),
+        ("fusions = [{ use = 'soup', grid = { times = [\n1, 0] } }]", "5: fusions[0].grid.times", "not 0"),
+        ("fusions = [{ use = 'soup', times = 2, grid = { times = [3] } }]", "5: fusions[0].times", "in the grid"),
         (
-            "fusions = [{ use = 'soup', rounds = 1979-05-27 }]",
-            "5: fusions[0].rounds",
+            "fusions = [{ use = 'soup', times = 1979-05-27 }]",
+            "5: fusions[0].times",
             "1979-05-27 can't be a parameter",
         ),
         (

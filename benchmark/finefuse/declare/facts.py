@@ -31,6 +31,12 @@ def version_of(module: str) -> str:
         return metadata.version(names[0]) if names else ""
 
 
+def _among(what: str, value: object, fusion: Ref, allowed: Any) -> None:
+    if value not in get_args(allowed):
+        choice = ", ".join(map(repr, get_args(allowed)))
+        raise PluginError(f"the fusion {fusion.name!r} says {what} {value!r}, and there is only {choice}")
+
+
 class Facts:
     """Answers of the plugins a suite uses, each asked for once."""
 
@@ -63,7 +69,8 @@ class Facts:
         elif kind == "metric":
             self.metric_kinds(ref)
         elif kind == "fusion":
-            self.needs(ref)
+            self.level(ref)
+            self.needs("fusion", ref)
         elif kind == "scheme":
             for inner in self.nested(ref):
                 self.check("scheme", inner)
@@ -86,14 +93,21 @@ class Facts:
         """The kinds of task a metric is for."""
         return tuple(self._ask("metric", metric, "kinds", tuple | list))
 
-    def needs(self, fusion: Ref) -> tuple[str, ...]:
-        """What a fusion method asks for; its `level` is checked as well."""
-        level, needs = self._ask("fusion", fusion, "level", str), self._ask("fusion", fusion, "needs", tuple | list)
-        for what, value, allowed in (("level", level, Level), *(("needs", need, Need) for need in needs)):
-            if value not in get_args(allowed):
-                choice = ", ".join(map(repr, get_args(allowed)))
-                raise PluginError(f"the fusion {fusion.name!r} says {what} {value!r}, and there is only {choice}")
-        return tuple(needs)
+    def level(self, fusion: Ref) -> str:
+        """What a fusion method fuses: outputs, features or weights."""
+        level: str = self._ask("fusion", fusion, "level", str)
+        _among("level", level, fusion, Level)
+        return level
+
+    def needs(self, kind: PluginKind, ref: Ref) -> tuple[str, ...]:
+        """What a fusion method asks for, or a scheme and those it is made of."""
+        if kind == "fusion":
+            needs = tuple(self._ask(kind, ref, "needs", tuple | list))
+            for need in needs:
+                _among("needs", need, ref, Need)
+            return needs
+        own = tuple(getattr(self.instance(kind, ref), "needs", ()))
+        return tuple(dict.fromkeys([*own, *(need for inner in self.nested(ref) for need in self.needs(kind, inner))]))
 
     def nested(self, scheme: Ref) -> list[Ref]:
         """The schemes that a scheme is made of."""

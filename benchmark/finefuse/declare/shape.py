@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
 
 from finefuse.declare.locate import KeyPath
@@ -55,6 +55,10 @@ class ItemShape(_Table):
         default=None, min_length=1, description="Lists of values for parameters: one line for each combination."
     )
 
+    rounds: Positive | None = Field(
+        default=None, description="Fine-tune, fuse, and fine-tune again from the fused network; fusions only."
+    )
+
     @model_validator(mode="before")
     @classmethod
     def _name_alone(cls, value: Any) -> Any:
@@ -79,8 +83,18 @@ Items = Annotated[list[ItemShape], Field(min_length=1)]
 class PoolShape(_Table):
     """What is fused."""
 
-    of: list[str] = Field(min_length=1, description="Labels of schemes, names of scheme plugins, or other pools.")
+    of: list[str] = Field(
+        min_length=1, description="Labels of schemes, names of scheme plugins, or other pools; '*' for all schemes."
+    )
     copies: Positive = Field(default=1, description="Members per scheme, which differ in their member seed only.")
+    backbones: Annotated[list[str], Field(min_length=1)] | None = Field(
+        default=None, description="Fuse across these backbones, '*' for all of them; without, each for itself."
+    )
+
+    @field_validator("of", "backbones", mode="before")
+    @classmethod
+    def _all(cls, value: Any) -> Any:
+        return ["*"] if value == "*" else value
 
 
 class SuiteShape(_Table):

@@ -11,7 +11,7 @@ from typing import Any
 
 from finefuse.declare.facts import Facts
 from finefuse.declare.locate import KeyPath
-from finefuse.declare.pools import flatten
+from finefuse.declare.pools import across, flatten
 from finefuse.declare.shape import ItemShape, SearchShape, SuiteShape, json_schema, read_shape
 from finefuse.declare.source import Source, open_suite, show
 from finefuse.errors import FinefuseError, ParameterError
@@ -30,19 +30,21 @@ _KINDS: dict[str, PluginKind] = {
 
 @dataclass(frozen=True)
 class Strategy:
-    """A line of the board: a scheme or fusion method, and what it is called."""
+    """A line of the board: a scheme or fusion method, what it is called, and how often a fusion is gone through."""
 
     label: str
     ref: Ref
+    rounds: int = 1
 
 
 @dataclass(frozen=True)
 class Pool:
-    """What is fused: `copies` members of each of the schemes whose labels are in `of`."""
+    """What is fused: `copies` members of each of the schemes whose labels are in `of`, across `backbones` if any."""
 
     name: str
     of: tuple[str, ...]
     copies: int
+    backbones: tuple[Ref, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,10 @@ def load_suite(source: str | Path | Mapping[str, Any], registry: Registry) -> Su
         schemes = tuple(reader.searched(scheme, shape.search) for scheme in schemes)
     reader.check_tasks(plain["datasets"], plain["metrics"])
     members = flatten(opened, shape.pools, {scheme.label: scheme.ref.name for scheme in schemes})
-    pools = [Pool(name, members[name], pool.copies) for name, pool in shape.pools.items()]
+    pools = [
+        Pool(name, members[name], pool.copies, across(opened, name, pool, plain["backbones"]))
+        for name, pool in shape.pools.items()
+    ]
     if fusions and not pools:
         pools = [Pool("all", tuple(scheme.label for scheme in schemes), 1)]
     return Suite(
@@ -122,10 +127,25 @@ class _Reader:
         for i, item in enumerate(getattr(shape, key)):
             if item.as_ and _KINDS[key] not in ("scheme", "fusion"):
                 raise self.source.error((key, i, "as"), "only schemes and fusions can be given another name")
-            found += [((key, i), line) for line in self._expand((key, i), _KINDS[key], item)]
+            lines = self._expand((key, i), _KINDS[key], item)
+            if item.rounds:
+                self._check_rounds((key, i, "rounds"), _KINDS[key], lines)
+            found += [((key, i), line) for line in lines]
         hint = "; give one another name with `as`" if key in ("schemes", "fusions") else ""
         self.source.refuse_twins(((path, line.label) for path, line in found), hint)
         return tuple(line for _, line in found)
+
+    def _check_rounds(self, path: KeyPath, kind: PluginKind, lines: Sequence[Strategy]) -> None:
+        if kind != "fusion":
+            raise self.source.error(path, "only fusions go in rounds")
+        for line in lines:
+            level = self.facts.level(line.ref)
+            if line.rounds > 1 and level != "weight":
+                raise self.source.error(
+                    path,
+                    f"{line.ref.name} fuses on the {level} level, and only one network, as weight-level methods and "
+                    "'distill' give it, can be fine-tuned again",
+                )
 
     def searched(self, scheme: Strategy, how: SearchShape) -> Strategy:
         """The search for a scheme's parameters, under the scheme's own label; without a space it stays as it is."""
@@ -147,7 +167,7 @@ class _Reader:
             point = dict(zip(grid, values, strict=True))
             ref = self._resolve(path, kind, item.use, item.params, point)
             label = Ref.of(item.as_, **point) if item.as_ else Ref.of(item.use, **item.params, **point)
-            lines.append(Strategy(str(label), ref))
+            lines.append(Strategy(str(label), ref, item.rounds or 1))
         return lines
 
     def _resolve(

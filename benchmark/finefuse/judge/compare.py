@@ -112,8 +112,13 @@ def compare(base: Path, new: Path, *, alpha: float = 0.05, margin: float = 0.01)
 def _read(folder: Path) -> tuple[dict[str, Record], list[str]]:
     """The rows that are compared, by cell, and the planned cells without one."""
     _, records, absent = read_results(folder)
-    rows = {row["cell"]: row for row in records if row["kind"] in ("tune", "fuse") and not row["member"]}
+    rows = {row["cell"]: row for row in records if _counts(row)}
     return rows, [cell for cell in absent if re.match(r"(tune|fuse)/.*/m0/r\d+$", cell)]
+
+
+def _counts(row: Record) -> bool:
+    """Whether the row is a fusion's, or member 0 of a scheme that no fusion went before."""
+    return row["kind"] == "fuse" or (row["kind"] == "tune" and not row["member"] and not row.get("round"))
 
 
 def _untested(old: Record | None, new: Record | None, *, planned: bool) -> tuple[Judgement | None, str]:

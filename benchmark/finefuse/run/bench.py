@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from importlib import import_module
 from pathlib import Path
@@ -17,6 +17,7 @@ from finefuse.errors import NotApplicable
 from finefuse.nets import Net, quality
 from finefuse.registry import Door, Registry
 from finefuse.run.curve import Curve
+from finefuse.run.origin import job_of
 from finefuse.run.randomness import seeded
 from finefuse.run.row import Order
 from finefuse.run.store import Artifacts
@@ -28,6 +29,7 @@ from finefuse.types import (
     Dataset,
     Fusing,
     Member,
+    Metric,
     PluginKind,
     Ref,
     Scheme,
@@ -89,6 +91,11 @@ class Bench:
         ref = self.backbone.source
         return splits_of(self.order.doors, ref, 0, self.order.device) if ref else None
 
+    @cached_property
+    def metrics(self) -> dict[str, Metric]:
+        """The job's metrics, by what the suite calls them."""
+        return {str(ref): self.registry.build("metric", ref) for ref in self.order.job.metrics}
+
     def strategy(self, kind: PluginKind) -> Any:
         """The job's scheme or fusion."""
         assert self.order.job.strategy is not None
@@ -107,17 +114,16 @@ class Bench:
         scheme: Scheme = self.build("scheme", Ref.read(spec))
         return scheme
 
-    def needs(self, scheme: Ref) -> set[str]:
-        """What a scheme declares that it needs, or one that it is made of."""
-        plugin = self.registry.build("scheme", scheme)
-        inner = [getattr(plugin, name) for name in getattr(plugin, "nested", ())]
-        specs = [spec for value in inner for spec in ([value] if isinstance(value, str | dict) else value)]
-        return set(getattr(plugin, "needs", ())).union(*(self.needs(Ref.read(spec)) for spec in specs))
-
     def seed(self, purpose: str, **axes: object) -> int:
         """A seed that depends on the suite's seed, the data set's name and the purpose, not on who else takes part."""
         dataset = self.order.job.dataset
         return derive_seed(self.order.job.seed, dataset=dataset.name if dataset else "", purpose=purpose, **axes)
+
+    @property
+    def run_axes(self) -> dict[str, int]:
+        """The axes that tell one tuning or fusing from its like of the same seed: copy, and round after the first."""
+        job = self.order.job
+        return {"member": job.member} | ({"round": job.round} if job.round else {})
 
     def rng(self, purpose: str, **axes: object) -> torch.Generator:
         """A generator of that seed, on the processor."""
@@ -134,10 +140,24 @@ class Bench:
         with seeded(derive_seed(self.order.job.seed if self.source is None else 0, purpose="backbone")):
             return self.backbone.build(task)
 
+    @cached_property
+    def source_task(self) -> Task:
+        """What the backbone was pretrained for; the job's own task where it starts from random weights."""
+        if self.source is not None:
+            return self.source.task
+        outputs = getattr(self.backbone, "head_outputs", None)
+        return replace(self.splits.task, outputs=outputs) if outputs else self.splits.task
+
+    @property
+    def provided(self) -> set[str]:
+        """What of its pretraining the backbone comes with."""
+        if self.source is not None:
+            return {"source", "source head"}
+        return {"source head"} if getattr(self.backbone, "head_outputs", None) else set()
+
     def pretrained(self) -> Net:
         """The backbone as it was pretrained, with its source head."""
-        task = self.splits.task if self.source is None else self.source.task
-        target = self.splits.task
+        task, target = self.source_task, self.splits.task
         if (task.modality, task.input_shape) != (target.modality, target.input_shape):
             raise NotApplicable(
                 f"{self.order.job.backbone} was pretrained on {task.modality} inputs of shape {task.input_shape}, "
@@ -149,17 +169,32 @@ class Bench:
         return net.eval()
 
     def start(self) -> Net:
-        """The pretrained network with the fresh head that all members of all schemes start from."""
+        """What all members of all schemes start from: the pretrained network with one fresh head, or the fused one."""
+        if self.order.job.start:
+            return self.tuned(self.order.job.start)
+        if not self.order.job.base:
+            raise NotApplicable("members of different backbones have no common start")
         net = self.pretrained()
-        with seeded(self.seed("head", backbone=self.order.job.backbone.name)):
-            net.replace_head(self.splits.task.outputs)
+        self.give_head(net)
         return net
 
+    def give_head(self, net: Net) -> None:
+        """Replace the source head, unless the backbone keeps one that has the right size."""
+        outputs = self.splits.task.outputs
+        if getattr(self.backbone, "keep_head", False) and net.head.out_features == outputs:
+            return
+        with seeded(self.seed("head", backbone=self.order.job.backbone.name)):
+            net.replace_head(outputs)
+
     def tuned(self, artifact: str) -> Net:
-        """A tuned network from the store."""
-        net = self.start()
+        """A tuned or fused network from the store."""
+        origin = job_of(self.store.origin(artifact)["job"])
+        maker = Bench(replace(self.order, job=origin))
+        net = maker.fresh(maker.source_task)
+        maker.give_head(net)
+        maker.place(net)
         if scheme := self.store.meta(artifact).get("prepared_by"):
-            self.prepare(self.registry.build("scheme", Ref.of(scheme["use"], **scheme["params"])), net)
+            maker.prepare(self.registry.build("scheme", Ref.of(scheme["use"], **scheme["params"])), net)
         net.load_state_dict(self.store.weights(artifact))
         return net.eval()
 
@@ -182,11 +217,14 @@ class Bench:
     def tuning(self, scheme: Ref) -> Tuning:
         """All that a scheme gets to see."""
         splits, job = self.splits, self.order.job
-        needs = self.needs(scheme)
-        if self.source is None and needs:
-            raise NotApplicable(f"{job.backbone} was not pretrained: it has no {' and no '.join(sorted(needs))}")
+        needs = set(Facts(self.registry).needs("scheme", scheme))
+        has = (
+            {"source", "source head"} if self.source else {"source head"} if self.source_task != splits.task else set()
+        )
+        if needs - has:
+            raise NotApplicable(f"{job.backbone} comes without {' and without '.join(sorted(needs - has))}")
         model, settings = self.start(), self.order.settings
-        trainer = self.trainer(splits.task, splits.train, settings.budget, self.seed("order", member=job.member))
+        trainer = self.trainer(splits.task, splits.train, settings.budget, self.seed("order", **self.run_axes))
         if settings.checkpoints:
             curve = Curve(model, splits, trainer.outputs, keep=settings.selection == "best-val")
             trainer.watch_with(curve, settings.checkpoints)
@@ -197,7 +235,7 @@ class Bench:
             trainer=trainer,
             train=splits.train,
             val=splits.val,
-            rng=self.rng("scheme", member=job.member),
+            rng=self.rng("scheme", **self.run_axes),
             scheme=self.scheme_of,
             source=self.source.train if self.source and "source" in needs else None,
         )
@@ -216,7 +254,7 @@ class Bench:
         return Fusing(
             task=splits.task,
             members=[member(name, artifact) for name, artifact in self.order.job.members],
-            rng=self.rng("fusion"),
+            rng=self.rng("fusion", **self.run_axes),
             val=splits.val if "val" in needs else None,
             train=splits.train if "train" in needs else None,
             base=self.start() if "base" in needs else None,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -20,6 +20,8 @@ from finefuse.run.cost import (
     parameter_count,
     warm_up,
 )
+from finefuse.run.origin import origin_of
+from finefuse.run.pool import bounds
 from finefuse.run.randomness import seeded
 from finefuse.run.row import Order, row
 from finefuse.run.score import scores
@@ -42,7 +44,7 @@ def carry_out(order: Order) -> Record:
     warm_up(order.device)
     bench = Bench(order)
     try:
-        with seeded(bench.seed("strategy", member=order.job.member)):
+        with seeded(bench.seed("strategy", **bench.run_axes)):
             fields = _STEPS[order.job.kind](bench)
     except NotApplicable as reason:
         return row(order, "skipped", reason=str(reason), machine=machine_id())
@@ -62,11 +64,12 @@ class Made:
 
 
 def pretrain(bench: Bench) -> Record:
-    """Train the backbone on its source data; without source data, keep its random weights."""
+    """Train the backbone on its source data; without source data, keep the weights it comes with, or random ones."""
     store, artifact = bench.store, bench.order.job.artifact
     splits = bench.source
     if splits is None:
-        store.save(artifact, {"machine": machine_id()}, weights=_to_store(bench.fresh(bench.splits.task)))
+        meta, weights = {"machine": machine_id()}, _to_store(bench.fresh(bench.source_task))
+        store.save(artifact, meta, origin=origin_of(bench.order), weights=weights)
         return store.meta(artifact)
     if not store.has(artifact):
         net = bench.fresh(splits.task)
@@ -103,7 +106,7 @@ def trial(bench: Bench) -> Record:
             _tune(bench, Ref.of(scheme.name, **scheme.kwargs | params), {"tried": params})
         except FloatingPointError as diverged:
             meta = {"tried": params, "quality": None, "reason": str(diverged), "machine": machine_id(), "seconds": 0.0}
-            bench.store.save(job.artifact, meta)
+            bench.store.save(job.artifact, meta, origin=origin_of(bench.order))
     meta = bench.store.meta(job.artifact)
     return meta if meta["quality"] is None else _scored(bench, bench.splits)
 
@@ -121,7 +124,8 @@ def choose(bench: Bench) -> Record:
         edges = search.at_edge(metas[best]["tried"], bench.space(search))
         found = {"trials": len(metas), "chosen": metas[best]["tried"], "at_edge": edges}
         meta = metas[best] | bill | found | {"contended": any(meta.get("contended") for meta in metas)}
-        store.save(job.artifact, meta, weights=store.weights(chosen), outputs=store.outputs(chosen))
+        kept = {"weights": store.weights(chosen), "outputs": store.outputs(chosen)}
+        store.save(job.artifact, meta, origin=origin_of(bench.order), **kept)
     default = _scores(bench, bench.splits, job.members[0][1]) if metas[0]["quality"] is not None else {}
     before = {f"default.{name}": value for name, value in default.items() if name.startswith("test.")}
     return _scored(bench, bench.splits) | before
@@ -130,6 +134,12 @@ def choose(bench: Bench) -> Record:
 def _tune(bench: Bench, ref: Ref, extra: Record) -> None:
     """Tune by a scheme, and store what comes of it."""
     scheme, on = bench.build("scheme", ref), bench.tuning(ref)
+    if start := bench.order.job.start:
+        before = bench.store.meta(start)
+        if "prepared_by" in before and hasattr(scheme, "prepare"):
+            raise NotApplicable(f"{ref.name} adds modules to the network, and the fused one has some already")
+        extra = extra | {"seconds_before": before["seconds"] + before["seconds_members"]}
+        extra |= {name: before[name] for name in ("prepared_by",) if name in before}
     if bench.prepare(scheme, on.model):
         extra = extra | {"prepared_by": {"use": ref.name, "params": ref.kwargs}}
     made = run_scheme(scheme, on)
@@ -150,15 +160,41 @@ def run_scheme(scheme: Scheme, on: Tuning) -> Made:
 def fuse(bench: Bench) -> Record:
     """Fuse tuned members."""
     job = bench.order.job
-    metas = [bench.store.meta(artifact) for _, artifact in job.members]
     if not bench.store.has(job.artifact):
         fusion, of = bench.strategy("fusion"), bench.fusing()
         with Stopwatch(bench.order.device) as watch:
             fused = fusion.fuse(of)
+        if fusion.level == "weight" and not isinstance(fused, Net):
+            raise PluginError(f"a weight-level fusion gives a Net, and this one gave a {type(fused).__name__}")
+        metas = [bench.store.meta(artifact) for _, artifact in job.members]
+        alone = getattr(fusion, "alone", False)
         trainer = of.trainer if isinstance(of.trainer, SuiteTrainer) else bench.fusion_trainer()
-        trained = trainer.trainable + sum(int(meta["trainable"]) for meta in metas)
-        _save(bench, Made(fused, trainer, watch, trained), bench.splits)
-    return {**_scored(bench, bench.splits), "seconds_members": sum(float(meta["seconds"]) for meta in metas)}
+        trained = trainer.trainable + (0 if alone else sum(int(meta["trainable"]) for meta in metas))
+        _save(
+            bench, Made(fused, trainer, watch, trained), bench.splits, _bill(metas, alone) | _added(bench, fused, metas)
+        )
+    return _scored(bench, bench.splits)
+
+
+def _bill(metas: Sequence[Record], alone: bool) -> Record:
+    """What the members cost, with the rounds before; nothing for a fusion that makes its own."""
+    members = 0.0 if alone else sum(float(meta["seconds"]) for meta in metas)
+    return {"seconds_members": members + max(float(meta.get("seconds_before", 0)) for meta in metas)}
+
+
+def _added(bench: Bench, fused: nn.Module, metas: Sequence[Record]) -> Record:
+    """The scheme that added modules to a fused network, if it has the members' modules."""
+    prepared = [meta["prepared_by"] for meta in metas if "prepared_by" in meta]
+    plain = isinstance(fused, Net) and prepared and fused.state_dict().keys() == bench.start().state_dict().keys()
+    return {} if plain or not prepared or not isinstance(fused, Net) else {"prepared_by": prepared[0]}
+
+
+def pool(bench: Bench) -> Record:
+    """What a pool's fusions are to be held against, and how much its members differ; from their stored outputs."""
+    splits, device = bench.splits, bench.order.device
+    stored = [bench.store.outputs(artifact) for _, artifact in bench.order.job.members]
+    val, test = (torch.stack([outputs[part] for outputs in stored]).to(device) for part in ("val", "test"))
+    return bounds(bench.metrics, splits, val, test) | {"machine": machine_id()}
 
 
 def time(bench: Bench) -> Record:
@@ -181,6 +217,7 @@ _STEPS: Mapping[str, Callable[[Bench], Record]] = {
     "trial": trial,
     "tune": tune,
     "fuse": fuse,
+    "pool": pool,
     "time": time,
 }
 
@@ -206,7 +243,7 @@ def _save(bench: Bench, made: Made, splits: Splits, extra: Mapping[str, object] 
         **(extra or {}),
     }
     weights = _to_store(made.model) if isinstance(made.model, Net) else None
-    bench.store.save(bench.order.job.artifact, meta, weights=weights, outputs=outputs)
+    bench.store.save(bench.order.job.artifact, meta, origin=origin_of(bench.order), weights=weights, outputs=outputs)
 
 
 def _outputs(bench: Bench, made: Made, splits: Splits) -> dict[str, Tensor]:
@@ -252,9 +289,8 @@ def _scored(bench: Bench, splits: Splits) -> Record:
 
 
 def _scores(bench: Bench, splits: Splits, artifact: str) -> Record:
-    metrics = {str(ref): bench.registry.build("metric", ref) for ref in bench.order.job.metrics}
     outputs = {part: tensor.to(splits.test.y.device) for part, tensor in bench.store.outputs(artifact).items()}
-    return scores(metrics, splits, outputs)
+    return scores(bench.metrics, splits, outputs)
 
 
 def _to_store(net: nn.Module) -> dict[str, Tensor]:

@@ -43,6 +43,8 @@ def identity(order: Order) -> Record:
         "use": job.strategy.name if job.strategy else "",
         "params": job.strategy.kwargs if job.strategy else {},
         "pool": job.pool,
+        "level": job.level,
+        "needs": list(job.needs),
         "members": len(job.members),
         "seed": job.seed,
         "member": job.member,

@@ -33,7 +33,7 @@ def default_store() -> Path:
 
 
 class Artifacts:
-    """`<root>/<2 hex>/<address>/` with meta.json and safetensors files, and `<root>/rows/<2 hex>/<key>.json`.
+    """`<root>/<2 hex>/<address>/` with JSON and safetensors files, and `<root>/rows/<2 hex>/<key>.json`.
 
     Whatever is written appears at once and whole; a second writer of the same address changes nothing.
     """
@@ -50,6 +50,7 @@ class Artifacts:
         address: str,
         meta: Record,
         *,
+        origin: Record | None = None,
         weights: Mapping[str, Tensor] | None = None,
         outputs: Mapping[str, Tensor] | None = None,
     ) -> None:
@@ -64,6 +65,7 @@ class Artifacts:
             for name, tensors in (("weights", weights), ("outputs", outputs)):
                 if tensors is not None:
                     _write_tensors(draft / f"{name}.safetensors", tensors)
+            (draft / "origin.json").write_text(json.dumps(origin or {}))
             (draft / "meta.json").write_text(json.dumps(meta))
             folder.parent.mkdir(parents=True, exist_ok=True)
             if not self.has(address):
@@ -73,11 +75,13 @@ class Artifacts:
         """What was said about the artifact when it was kept.
 
         Raises:
-            StoreError: if it isn't there or can't be read; so do `weights` and `outputs`.
+            StoreError: if it isn't there or can't be read; so do `origin`, `weights` and `outputs`.
         """
-        path = self._folder(address) / "meta.json"
-        with _reading(path):
-            return dict(json.loads(path.read_text()))
+        return _read_json(self._folder(address) / "meta.json")
+
+    def origin(self, address: str) -> Record:
+        """Which job made the artifact, under which settings; see `finefuse.run.origin`."""
+        return _read_json(self._folder(address) / "origin.json")
 
     def weights(self, address: str) -> dict[str, Tensor]:
         """A network's state dict, on the CPU."""
@@ -99,10 +103,7 @@ class Artifacts:
     def row(self, key: str) -> Record | None:
         """The row kept under this key, if there is one."""
         path = self._row(key)
-        if not path.exists():
-            return None
-        with _reading(path):
-            return dict(json.loads(path.read_text()))
+        return _read_json(path) if path.exists() else None
 
     def sweep(self) -> None:
         """Remove what killed writers left unfinished."""
@@ -147,6 +148,11 @@ def _reading(path: Path) -> Iterator[None]:
         raise StoreError(f"{path}: not in the store.") from error
     except (OSError, ValueError, SafetensorError) as error:
         raise StoreError(f"{path}: can't be read: {error}; delete {path.parent} and run again.") from error
+
+
+def _read_json(path: Path) -> Record:
+    with _reading(path):
+        return dict(json.loads(path.read_text()))
 
 
 def _read_tensors(path: Path) -> dict[str, Tensor]:

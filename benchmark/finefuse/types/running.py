@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 T_contra = TypeVar("T_contra", contravariant=True)
 
-JobKind = Literal["pretrain", "trial", "tune", "fuse", "time"]
+JobKind = Literal["pretrain", "trial", "tune", "fuse", "pool", "time"]
 Status = Literal["ok", "failed", "timeout", "oom", "skipped", "blocked"]
 Judgement = Literal["regressed", "improved", "unchanged", "inconclusive", "new", "missing", "failed", "not-comparable"]
 Record = dict[str, Any]
@@ -50,9 +50,11 @@ class Job:
     """One node of the plan.
 
     `artifact` is the content address of what it makes, `key` that of its row (it covers the metrics as well), `parts`
-    what went into them, by name. `base` is the artifact of the pretrained backbone, `members` are (name, artifact) of
-    what is fused, of the one model that is timed, of the trials that a search chooses from or a trial has to know of.
-    `skip` is a reason known before any compute.
+    what went into them, by name. `base` is the artifact of the pretrained backbone; a pool across backbones has none.
+    `start` is that of the fused network from which a later round starts. `members` are (name, artifact) of what is
+    fused, of the one model that is timed, of the trials that a search chooses from or a trial has to know of. `level`
+    is a fusion's, `needs` what the strategy is given besides the training data. `skip` is a reason known before any
+    compute.
     """
 
     kind: JobKind
@@ -67,7 +69,10 @@ class Job:
     trial: int = 0
     metrics: tuple[Ref, ...] = ()
     base: str = ""
+    start: str = ""
     members: tuple[tuple[str, str], ...] = ()
+    level: str = ""
+    needs: tuple[str, ...] = ()
     skip: str = ""
     artifact: str = ""
     key: str = ""
@@ -76,7 +81,7 @@ class Job:
     @property
     def inputs(self) -> tuple[str, ...]:
         """Artifacts that must exist before this job can start."""
-        return (*([self.base] if self.base else []), *(artifact for _, artifact in self.members))
+        return (*filter(None, (self.base, self.start)), *(artifact for _, artifact in self.members))
 
     @property
     def cell(self) -> str:

@@ -1,0 +1,241 @@
+"""The jobs of a suite: one pair of data set and backbone after another, then the pools across backbones."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import product
+from typing import Any
+
+from finefuse.declare.facts import Facts, piece
+from finefuse.declare.keys import address, environment
+from finefuse.declare.suite import Pool, Strategy, Suite
+from finefuse.types import Job, JobKind, PluginKind, Ref
+
+Parts = dict[str, str]
+Members = tuple[tuple[str, str], ...]
+
+
+class Line:
+    """What the jobs of one line of the board share: named parts that go into artifacts, and those of the scoring."""
+
+    def __init__(self, parts: Parts, scoring: Parts, **fields: Any) -> None:
+        self.parts, self.scoring, self.fields = parts, scoring, fields
+        self.pairs = tuple((parts | scoring).items())
+
+    def job(self, own: Parts, **fields: Any) -> Job:
+        """A job with parts of its own besides."""
+        artifact = address(self.parts | own)
+        key = address({"artifact": artifact} | self.scoring)
+        return Job(**self.fields, **fields, artifact=artifact, key=key, parts=(*self.pairs, *own.items()))
+
+
+class Planner:
+    """Everything but workers, labels, pool and suite names, limits and folders may change a result."""
+
+    def __init__(self, suite: Suite, facts: Facts, device: str, copies: Mapping[str, int]) -> None:
+        self.suite, self.facts, self.copies = suite, facts, copies
+        settings = asdict(suite.settings)
+        budget = settings.pop("budget") | {name: settings.pop(name) for name in ("selection", "checkpoints")}
+        self.surroundings = environment(device) | {name: piece(value) for name, value in settings.items()}
+        self.budget = {f"budget: {name}": piece(value) for name, value in budget.items()}
+
+    def jobs(self) -> Iterator[Job]:
+        """In the order of their needs; measurements of latency come last."""
+        pretraining: dict[str, Job] = {}
+        pairs: dict[Ref, list[Pair]] = defaultdict(list)
+        for dataset, backbone in product(self.suite.datasets, self.suite.backbones):
+            job = self.pretrain(backbone, dataset)
+            base = pretraining.setdefault(job.artifact, job)
+            pairs[dataset].append(Pair(self, dataset, backbone, base))
+        yield from pretraining.values()
+        later: list[Job] = []
+        for dataset, own in pairs.items():
+            groups: list[Group] = [*own, *self.mixtures(dataset, own)]
+            for group, seed in product(groups, self.suite.seeds):
+                made = list(group.jobs(seed))
+                yield from made
+                if self.suite.latency and seed == self.suite.seeds[0]:
+                    later += [group.time(job) for job in made if _is_timed(job)]
+        yield from later
+
+    def pretrain(self, backbone: Ref, dataset: Ref) -> Job:
+        """One for all seeds and data sets, so that all that is tuned has a common ancestor that can be averaged.
+
+        A backbone without source data gets the weights it comes with, or random ones, made once for each data set,
+        because its head may have to fit the task; the job's data set is then that one.
+        """
+        source = self.facts.source(backbone) or dataset
+        parts = self.surroundings | self.facts.parts("backbone", backbone) | self.facts.parts("dataset", source)
+        return Line(parts, {}).job({}, kind="pretrain", backbone=backbone, dataset=source)
+
+    def mixtures(self, dataset: Ref, pairs: Sequence[Pair]) -> Iterator[Mixture]:
+        """The pools across backbones."""
+        for pool in self.suite.pools:
+            if pool.backbones:
+                yield Mixture(self, dataset, pool, [pair for pair in pairs if pair.backbone in pool.backbones])
+
+
+def _is_timed(job: Job) -> bool:
+    """Copies and later rounds are the same network with other weights."""
+    return job.kind in ("tune", "fuse") and not job.member and not job.round
+
+
+class Group:
+    """What is compared with each other: the jobs of one data set and one backbone, or a pool across several."""
+
+    def __init__(self, planner: Planner, dataset: Ref, backbone: Ref, base: str, parts: Parts) -> None:
+        self.suite, self.facts, self.surroundings = planner.suite, planner.facts, planner.surroundings
+        self.backbone = backbone
+        self.same = {"dataset": dataset, "backbone": backbone, "base": base}
+        self.parts = parts | self.facts.parts("dataset", dataset) | planner.budget
+        kind = self.facts.task(dataset).kind
+        self.metrics = tuple(ref for ref in self.suite.metrics if kind in self.facts.metric_kinds(ref))
+        self.scoring = {"metrics": ", ".join(map(str, self.metrics))}
+        for ref in self.metrics:
+            scored = self.facts.parts("metric", ref)
+            self.scoring |= {name.replace(f"metric {ref.name}", f"metric {ref}"): scored[name] for name in scored}
+        self.fusions = [(line, self.line("fusion", line)) for line in self.suite.fusions]
+
+    def jobs(self, seed: int) -> Iterator[Job]:
+        """All jobs for one seed but the measurements of latency."""
+        raise NotImplementedError
+
+    def line(self, kind: PluginKind, of: Strategy) -> Line:
+        """The line of a scheme or fusion."""
+        level = self.facts.level(of.ref) if kind == "fusion" else ""
+        fields = {"strategy": of.ref, "metrics": self.metrics, "level": level, "needs": self.facts.needs(kind, of.ref)}
+        return Line(self.parts | self.facts.parts(kind, of.ref), self.scoring, **fields, **self.same)
+
+    def fuse(self, pool: Pool, members: Members, seed: int) -> Iterator[Job]:
+        """A pool's bounds, and every fusion of it, once."""
+        own = {"seed": piece(seed), "members": piece([artifact for _, artifact in members])}
+        fields = {"pool": pool.name, "seed": seed, "members": members}
+        bounds = Line(self.surroundings, self.scoring, metrics=self.metrics, **self.same)
+        yield bounds.job({"bounds of": own["members"]}, kind="pool", **fields)
+        for fusion, line in self.fusions:
+            yield line.job(own, kind="fuse", label=fusion.label, **fields)
+
+    def time(self, job: Job) -> Job:
+        """Measure what a job made. A fusion is made anew from its members, because only weights are stored."""
+        return Line(self.surroundings, {}, **self.same).job(
+            {"latency": piece(self.suite.latency), "timed model": job.artifact},
+            kind="time",
+            strategy=job.strategy,
+            label=job.label,
+            pool=job.pool,
+            seed=job.seed,
+            members=job.members if job.kind == "fuse" else ((job.label, job.artifact),),
+        )
+
+
+class Pair(Group):
+    """The jobs of one data set and backbone."""
+
+    def __init__(self, planner: Planner, dataset: Ref, backbone: Ref, pretrain: Job) -> None:
+        parts = dict(pretrain.parts) | {"pretrained backbone": pretrain.artifact}
+        super().__init__(planner, dataset, backbone, pretrain.artifact, parts)
+        self.copies = planner.copies
+        self.schemes = {line.label: (line, self.line("scheme", line)) for line in self.suite.schemes}
+        self.tuned: dict[int, dict[str, list[str]]] = {}
+        """Artifacts by seed, label and copy."""
+
+    def jobs(self, seed: int) -> Iterator[Job]:
+        """All tuning and fusing for one seed."""
+        tuned = self.tuned.setdefault(seed, defaultdict(list))
+        for label in self.schemes:
+            for member in range(self.copies[label]):
+                *trials, job = self.tune(label, Run(seed, member))
+                yield from (*trials, job)
+                tuned[label].append(job.artifact)
+        for pool in self.suite.pools:
+            if pool.backbones:
+                continue
+            members = tuple((name, tuned[label][copy]) for name, label, copy in named(pool))
+            rounds = {fusion.label: fusion for fusion in self.suite.fusions if fusion.rounds > 1}
+            for job in self.fuse(pool, members, seed):
+                yield job
+                if job.label in rounds:
+                    yield from self.again(pool, rounds[job.label], job)
+
+    def again(self, pool: Pool, fusion: Strategy, before: Job) -> Iterator[Job]:
+        """The rounds after the first: every member is tuned again from the fused network, and all are fused again."""
+        line = next(line for made, line in self.fusions if made.label == fusion.label)
+        for number in range(1, fusion.rounds):
+            members: list[tuple[str, str]] = []
+            run = Run(before.seed, 0, number, pool.name, before.artifact, fusion.label)
+            for name, label, copy in named(pool):
+                jobs = self.tune(label, replace(run, member=copy))
+                yield from jobs
+                members.append((name, jobs[-1].artifact))
+            inputs = {"members": piece([artifact for _, artifact in members])}
+            before = line.job(run.parts | inputs, kind="fuse", label=fusion.label, members=tuple(members), **run.fields)
+            yield before
+
+    def tune(self, label: str, run: Run) -> list[Job]:
+        """The job that makes one tuned network, last; before it, for a search, the trials it chooses from."""
+        scheme, line = self.schemes[label]
+        trials: list[Job] = []
+
+        def job(kind: JobKind, inputs: Parts, **fields: Any) -> Job:
+            number = {"trial": piece(fields["trial"])} if fields else {}
+            return line.job(
+                run.parts | inputs | number,
+                kind=kind,
+                label=f"{label} after {run.fusion}" if run.fusion else label,
+                members=tuple(inputs.items()),
+                **run.fields,
+                **fields,
+            )
+
+        for number, known in enumerate(self.facts.trials(scheme.ref)):
+            trials.append(job("trial", {f"trial {i}": trials[i].artifact for i in known}, trial=number))
+        return [*trials, job("tune", {f"trial {made.trial}": made.artifact for made in trials})]
+
+
+@dataclass(frozen=True)
+class Run:
+    """Which tuning by a scheme: the seed and the copy, and in later rounds of a fusion what it starts from."""
+
+    seed: int
+    member: int
+    round: int = 0
+    pool: str = ""
+    start: str = ""
+    fusion: str = ""
+
+    @property
+    def parts(self) -> Parts:
+        """What tells it from others of the same scheme."""
+        again = {"round": piece(self.round), "start": self.start} if self.round else {}
+        return {"seed": piece(self.seed), "member": piece(self.member)} | again
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """The fields of its job."""
+        return {name: getattr(self, name) for name in ("seed", "member", "round", "pool", "start")}
+
+
+class Mixture(Group):
+    """The jobs of one pool across backbones. Its members have no common start."""
+
+    def __init__(self, planner: Planner, dataset: Ref, pool: Pool, pairs: Sequence[Pair]) -> None:
+        name = Ref.of(" + ".join(str(pair.backbone) for pair in pairs))
+        super().__init__(planner, dataset, name, "", planner.surroundings)
+        self.pool, self.pairs = pool, pairs
+
+    def jobs(self, seed: int) -> Iterator[Job]:
+        """All fusing for one seed."""
+        members = [
+            (f"{name} on {pair.backbone}", pair.tuned[seed][label][copy])
+            for pair in self.pairs
+            for name, label, copy in named(self.pool)
+        ]
+        yield from self.fuse(self.pool, tuple(members), seed)
+
+
+def named(pool: Pool) -> Iterator[tuple[str, str, int]]:
+    """Name, label and copy of every member of a pool."""
+    for label, copy in product(pool.of, range(pool.copies)):
+        yield f"{label}#{copy}" if pool.copies > 1 else label, label, copy
