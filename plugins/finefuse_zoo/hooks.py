@@ -21,6 +21,21 @@ def finefuse_datasets() -> Iterable[Entry[Any]]:
         "finefuse_zoo.datasets.diabetes:DiabetesSource",
         "the same question about other patients",
     )
+    yield Entry("folder", "finefuse_zoo.datasets.folder:Folder", "anybody's images, a directory for every class")
+    yield Entry(
+        "torchvision",
+        "finefuse_zoo.datasets.torchvision_sets:Torchvision",
+        "CIFAR-10 and others of torchvision, by name",
+        requires=("torchvision",),
+        extra="vision",
+    )
+    yield Entry(
+        "huggingface",
+        "finefuse_zoo.datasets.huggingface:HuggingFace",
+        "images of a data set of Hugging Face",
+        requires=("datasets",),
+        extra="hf",
+    )
 
 
 @hookimpl

@@ -54,8 +54,8 @@ class Images:
     folder: Path
 
 
-def decoded(content: str, items: Callable[[], Iterable[Item]], count: int, shape: tuple[int, ...]) -> Images:
-    """The pictures of `items()`, `count` of them, as pixels of one shape (C, H, W); decoded if they are not there yet.
+def decoded(content: str, items: Callable[[], Iterable[Item]], shape: tuple[int, ...]) -> Images:
+    """The pictures of `items()` as pixels of one shape (C, H, W); decoded if they are not there yet.
 
     `content` stands for what is in the pictures. The first who asks decodes with all processors while others wait.
 
@@ -63,7 +63,7 @@ def decoded(content: str, items: Callable[[], Iterable[Item]], count: int, shape
         FinefuseError: if the cache folder can't be written to, or what is in it is not whole.
     """
     key = digest_of_text(content, repr(shape), version("pillow"), FORMAT)
-    folder = _made(cache_folder() / key[:2] / key, lambda draft: _decode(draft, items(), (count, *shape)))
+    folder = _made(cache_folder() / key[:2] / key, lambda draft: _decode(draft, items(), shape))
     meta = json.loads((folder / "meta.json").read_bytes())
     y = torch.tensor(np.fromfile(folder / "labels.i64", dtype="<i8").astype(np.int64))
     return Images(_mapped(folder / "pixels.u8", tuple(meta["shape"])), y, meta["broken"], folder)
@@ -85,26 +85,23 @@ def chosen(images: Images, rows: Tensor) -> Tensor:
 
 
 def _decode(draft: Path, items: Iterable[Item], shape: tuple[int, ...]) -> None:
-    one = shape[1:]
-    size = max(1, BLOCK // int(np.prod(one)))
-    block, labels, broken = np.zeros((size, *one), np.uint8), [], {}
+    size = max(1, BLOCK // int(np.prod(shape)))
+    block, labels, broken = np.zeros((size, *shape), np.uint8), [], {}
     left = iter(items)
     with (draft / "pixels.u8").open("wb") as file, ThreadPoolExecutor(processors()) as pool:
         while batch := list(islice(left, size)):
             block[:] = 0
-            results = pool.map(partial(attempt, shape=one), [read for _, read in batch])
+            results = pool.map(partial(attempt, shape=shape), [read for _, read in batch])
             for row, ((name, _), (pixels, label, why)) in enumerate(zip(batch, results, strict=True)):
                 labels.append(label)
                 if pixels is None:
                     broken[name] = why
                 else:
                     block[row] = pixels
-            file.write(block[: len(batch)])
+            file.write(block[: len(batch)].data)
         _settle(file)
-    if len(labels) != shape[0]:
-        raise FinefuseError(f"{len(labels)} of {shape[0]} images were found; was the folder changed meanwhile?")
     np.array(labels, dtype="<i8").tofile(draft / "labels.i64")
-    (draft / "meta.json").write_text(json.dumps({"shape": shape, "broken": broken}))
+    (draft / "meta.json").write_text(json.dumps({"shape": [len(labels), *shape], "broken": broken}))
     if broken:
         names = ", ".join(list(broken)[:10]) + (f" and {len(broken) - 10} more" if len(broken) > 10 else "")
         log.warning("%d of %d images can't be read and are left out: %s", len(broken), len(labels), names)
@@ -113,7 +110,7 @@ def _decode(draft: Path, items: Iterable[Item], shape: tuple[int, ...]) -> None:
 def _copy(draft: Path, x: Tensor, rows: Tensor) -> None:
     with (draft / "pixels.u8").open("wb") as file:
         for part in torch.split(rows, max(1, BLOCK // x[0].numel())):
-            file.write(x[part].numpy())
+            file.write(x[part].numpy().data)
         _settle(file)
 
 

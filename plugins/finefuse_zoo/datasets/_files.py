@@ -82,6 +82,12 @@ def digests(folder: Path, names: Sequence[str], algorithm: str = "sha256", about
     return {name: found[name] for name in names}
 
 
+def files_in(folder: Path) -> list[str]:
+    """All files below a folder, by their paths in it, sorted."""
+    found = [f"{top}/{name}" for top, _, names in os.walk(folder) for name in names]
+    return sorted(name.removeprefix(f"{folder}/") for name in found)
+
+
 def write_whole(file: Path, text: str) -> None:
     """Write a text file that appears at once."""
     draft = file.with_name(f"{file.name}.{uuid.uuid4().hex}")

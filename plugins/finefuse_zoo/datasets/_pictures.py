@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
+from finefuse import FinefuseError
+
 Pixels = NDArray[np.uint8]
 Item = tuple[str, Callable[[], tuple[Image.Image, int]]]
 """A picture's name, and what gives the picture and its class number."""
@@ -42,13 +44,19 @@ def _of_mode(image: Image.Image, mode: str) -> Image.Image:
 
 
 def attempt(read: Callable[[], tuple[Image.Image, int]], shape: tuple[int, ...]) -> tuple[Pixels | None, int, str]:
-    """Pixels and class of what `read` gives; or None, -1 and the reason, if that is no picture that can be read."""
+    """Pixels and class of what `read` gives; or None, -1 and the reason, if that is no picture that can be read.
+
+    Raises:
+        FinefuseError: if there is no such file.
+    """
     try:
         image, label = read()
         with image:
             return pixels_of(image, shape), label, ""
     except MemoryError:
         raise
+    except FileNotFoundError as error:  # not broken, but unpacked by half, or taken away while it was read
+        raise FinefuseError(f"{error.filename} is missing; if it comes from an archive, unpack that again") from error
     except Exception as error:  # Pillow raises whatever a broken file makes it stumble over
         return None, -1, f"{type(error).__name__}: {error}"
 

@@ -78,10 +78,9 @@ class Folder:
 
         if unknown := set(tree.classes()) - set(classes):
             raise FinefuseError(f"{tree.where}: {', '.join(sorted(unknown))} are no classes of {self.train}")
-        shape = (self.channels, self.size, self.size)
-        labels = {name: label for label, name in enumerate(classes)}
-        names = tree.names()
-        content = digest_of_text(tree.digest(), *classes)
-        if not names:
+        if not tree.names():
             raise FinefuseError(f"{tree.where}: there is no image in any of its directories")
-        return decoded(content, lambda: items_of(tree.contents(), labels), len(names), shape)
+        labels = {name: label for label, name in enumerate(classes)}
+        content = digest_of_text(tree.digest(), *classes)
+        shape = (self.channels, self.size, self.size)
+        return decoded(content, lambda: items_of(tree.contents(), labels), shape)
