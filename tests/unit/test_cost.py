@@ -3,11 +3,25 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
+import pytest
 import torch
 from torch import nn
 
 from finefuse.run import cost
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="only Linux counts the peak of memory anew")
+def test_the_stopwatch_sees_the_peak_of_memory_and_forgets_the_one_before():
+    with cost.Stopwatch("cpu") as large:
+        torch.ones(2**25).sum()
+    with cost.Stopwatch("cpu") as small:
+        torch.ones(2**10).sum()
+    assert large.peak_memory is not None
+    assert small.peak_memory is not None
+    assert 2**26 < large.peak_memory < 2**29
+    assert small.peak_memory < 2**24
 
 
 def test_the_stopwatch_tells_waiting_from_working():
@@ -15,7 +29,6 @@ def test_the_stopwatch_tells_waiting_from_working():
         time.sleep(0.05)
     assert asleep.seconds >= 0.05
     assert asleep.cpu_seconds < asleep.seconds
-    assert asleep.peak_memory is None
 
 
 def test_the_stopwatch_stops_when_the_block_raises():

@@ -66,7 +66,7 @@ def test_every_job_gives_an_ok_row_with_what_it_measured(workshop):
     shop = workshop()
     rows = shop.run()
     assert [r["status"] for r in rows] == ["ok"] * len(shop.jobs)
-    assert {r["kind"] for r in rows} == {"pretrain", "tune", "fuse", "time"}
+    assert {r["kind"] for r in rows} == {"pretrain", "tune", "pool", "fuse", "time"}
     for r in (r for r in rows if r["kind"] in ("tune", "fuse")):
         assert 0 <= r["test.accuracy"] <= 1
         assert r["better.accuracy"] == "higher"

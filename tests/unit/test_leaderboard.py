@@ -315,7 +315,13 @@ def test_scores_have_the_same_bits_whatever_the_order_and_the_clock(build: Modul
 def test_costs_are_apart(build: ModuleType) -> None:
     board = make_leaderboard("quick", quick(build))
     assert {*board.scores()} & {*board.costs()} == {"dataset", "backbone", "strategy", "pool"}
-    assert {*board.scores(), *board.costs()} - {"metric"} == {*board.lines} - {"metrics", "reason"}
+    assert {*board.scores(), *board.costs()} - {"metric"} == {*board.lines} - {
+        "metrics",
+        "reason",
+        "label",
+        "round",
+        "rounds",
+    }
 
 
 def test_it_is_what_a_reporter_gets(build: ModuleType) -> None:

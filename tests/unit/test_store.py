@@ -68,7 +68,7 @@ def test_a_second_writer_changes_nothing(store: Artifacts) -> None:
     store.save(ADDRESS, {"by": "second"}, weights={"w": torch.ones(2)})
     assert store.meta(ADDRESS) == {"by": "first"}
     assert store.weights(ADDRESS)["w"].sum() == 0
-    assert files(store) == [f"ab/{ADDRESS}/meta.json", f"ab/{ADDRESS}/weights.safetensors"]
+    assert files(store) == [f"ab/{ADDRESS}/{name}" for name in ("meta.json", "origin.json", "weights.safetensors")]
 
 
 def test_a_writer_overtaken_between_look_and_rename_is_harmless(
@@ -78,7 +78,7 @@ def test_a_writer_overtaken_between_look_and_rename_is_harmless(
     monkeypatch.setattr(Artifacts, "has", lambda self, address: False)
     store.save(ADDRESS, {"by": "second"})
     assert store.meta(ADDRESS) == {"by": "first"}
-    assert files(store) == [f"ab/{ADDRESS}/meta.json"]
+    assert files(store) == [f"ab/{ADDRESS}/meta.json", f"ab/{ADDRESS}/origin.json"]
 
 
 def test_many_writers_at_once(store: Artifacts) -> None:
@@ -99,7 +99,7 @@ def test_many_writers_at_once(store: Artifacts) -> None:
     assert not errors
     assert store.weights(ADDRESS)["w"].eq(store.meta(ADDRESS)["by"]).all()
     assert store.row("key") is not None
-    assert len(files(store)) == 3
+    assert len(files(store)) == 4
 
 
 def test_rows(store: Artifacts) -> None:

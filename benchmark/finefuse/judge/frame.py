@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -38,7 +38,19 @@ def to_frame(records: Iterable[Record]) -> pd.DataFrame:
     names = dict(FIRST)
     for record in records:
         names.update(dict.fromkeys(record.keys() - names.keys()))
-    return pd.DataFrame({name: [record.get(name, none) for record in records] for name, none in names.items()})
+    return table({name: [record.get(name, none) for record in records] for name, none in names.items()})
+
+
+def table(columns: Mapping[str, Sequence[Any]]) -> pd.DataFrame:
+    """A table of these columns; text that is not valid Unicode, which pandas may refuse, is written in escapes."""
+    try:
+        return pd.DataFrame(columns)
+    except UnicodeEncodeError:
+        return pd.DataFrame({name: list(map(_encodable, values)) for name, values in columns.items()})
+
+
+def _encodable(value: Any) -> Any:
+    return value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value
 
 
 def number(record: Record, field: str) -> float:

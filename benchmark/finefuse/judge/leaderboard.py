@@ -12,33 +12,40 @@ from itertools import product
 import pandas as pd
 
 from finefuse.judge import present
+from finefuse.judge.frame import table
 from finefuse.judge.lines import MOMENTS, make_lines
+from finefuse.judge.pools import by_pool, make_pools
 from finefuse.types import Record
 
 NAMES = ["dataset", "backbone", "strategy", "pool"]
+ROUNDS = ["label", "round", "rounds"]
+ACCESS = ["level", "needs"]
 RANKS = ["rank", "tied"]
 RUNS = ["ok", "planned", "status"]
 SIZES = ["trainable", "parameters", "flops"]
 SEARCH = ["trials", "edge"]
-COSTS = ["seconds", "seconds_with_members", "contended"]
+GAIN = ["gain", "gain.half"]
+COSTS = ["seconds", "seconds_with_members", "memory", "contended"]
 
 
 @dataclass(frozen=True)
 class Leaderboard:
     """`lines` has one row per data set, backbone and strategy, ranked; `docs/records.md` lists its columns.
 
-    `better` says of each metric which direction is better. A notebook shows the board as tables.
+    `better` says of each metric which direction is better. `pools` has one row per pool that is fused: its best single
+    member on val, mean member and oracle, and how much the members differ. A notebook shows the board as tables.
     """
 
     suite: str
     lines: pd.DataFrame
     notes: tuple[str, ...] = ()
     better: Mapping[str, str] = field(default_factory=dict)
+    pools: pd.DataFrame = field(default_factory=pd.DataFrame)
 
     def scores(self) -> pd.DataFrame:
         """Only what a repeated run must give again, bit by bit: no seconds, no latency, no machine."""
         figures = [*self._starting("test."), *self._moments(), *self._starting("figure.")]
-        shown = [*NAMES, *RANKS, *figures, *SEARCH, *RUNS, *SIZES]
+        shown = [*NAMES, *ACCESS, *RANKS, *figures, *GAIN, *SEARCH, *RUNS, *SIZES]
         scores = self.lines[shown].copy()
         scores.insert(len(NAMES), "metric", [next(iter(metrics), "") for metrics in self.lines["metrics"]])
         return scores
@@ -68,6 +75,12 @@ class Leaderboard:
         for (dataset, backbone), lines in self.lines.groupby(["dataset", "backbone"], sort=False):
             yield present.title(f"{dataset} · {backbone}", 2, markup)
             yield present.draw(present.score_table(lines, self.better), markup)
+            if len(self.pools):
+                ours = self.pools[(self.pools["dataset"] == dataset) & (self.pools["backbone"] == backbone)]
+                if len(ours):
+                    yield present.draw(present.pool_table(ours), markup)
+            if rounds := present.by_round(lines):
+                yield present.bullets(rounds, markup)
             if reported := present.figures(lines):
                 yield present.bullets([f"Figures reported, means over seeds: {'; '.join(reported)}"], markup)
             if (lines["reason"] != "").any():
@@ -85,7 +98,21 @@ def make_leaderboard(suite: str, records: Iterable[Record], missing: Sequence[st
     records = list(records)
     absent = [record for record in map(_stand_in, missing) if record is not None]
     lines, better = make_lines([*records, *absent])
-    known = [*NAMES, *RANKS, "metrics", *RUNS, "reason", *SIZES, *SEARCH, *COSTS]
+    known = [
+        *NAMES,
+        "label",
+        "round",
+        "rounds",
+        *ACCESS,
+        *RANKS,
+        "metrics",
+        *RUNS,
+        "reason",
+        *SIZES,
+        *SEARCH,
+        *GAIN,
+        *COSTS,
+    ]
     metrics = [f"test.{metric}.{part}" for metric in better for part in ("mean", "half")]
     metrics += [
         name
@@ -94,9 +121,12 @@ def make_leaderboard(suite: str, records: Iterable[Record], missing: Sequence[st
     ]
     names = {name for line in lines for name in line}
     figures = sorted(name for name in names if name.startswith("figure."))
-    frame = pd.DataFrame(lines, columns=[*known, *metrics, *figures, *_latency(names)])
+    columns = [*known, *metrics, *figures, *_latency(names)]
+    frame = table({name: [line.get(name, math.nan) for line in lines] for name in columns})
     notes = (_coverage(records, missing), *_absent(missing), *_reading(frame, records))
-    return Leaderboard(suite, frame.astype({"rank": "Int64"}), notes, better)
+    bounds = make_pools(by_pool(records))
+    pools = table({name: [line.get(name, math.nan) for line in bounds] for line in bounds for name in line})
+    return Leaderboard(suite, frame.astype({"rank": "Int64"}), notes, better, pools)
 
 
 def _latency(names: Iterable[str]) -> list[str]:
@@ -143,6 +173,15 @@ def _reading(lines: pd.DataFrame, records: Sequence[Record]) -> Iterator[str]:
             "best-val: the checkpoint that is best on val; peek: the one that is best on test, which nobody can know, "
             "and which never ranks."
         )
+    if lines["gain"].notna().any():
+        yield (
+            "gain: how much better than the pool's member that is best on val, in the metric that ranks, as a mean of "
+            "paired differences. Below: that member (single), the mean member, and an oracle that knows for each "
+            "example which member to ask; how often just one of two members is right, Yule's Q and the correlation of "
+            "their being right."
+        )
+    if any("test inputs" in str(needs) for needs in lines["needs"]):
+        yield "Methods that need the test inputs are transductive: they have seen them, without labels."
     searched = lines[lines["edge"] != ""]
     names = zip(searched["strategy"], searched["backbone"], searched["edge"], strict=True)
     edges = [f"{strategy} on {backbone} ({edge})" for strategy, backbone, edge in names]
@@ -151,7 +190,10 @@ def _reading(lines: pd.DataFrame, records: Sequence[Record]) -> Iterator[str]:
             "Searched, and for some seed the best setting lies at the edge of its range, so that a wider one may be "
             f"better: {'; '.join(edges)}."
         )
-    yield "Costs: seconds of training or fusing, alone and with the members'; latency in ms, p50 and p95 by batch size."
+    yield (
+        "Costs: seconds of training or fusing, alone and with the members'; memory: by how much that grew the process, "
+        "or the peak on the GPU; latency in ms, p50 and p95 by batch size."
+    )
     if lines["contended"].any():
         yield "~ marks seconds taken while other jobs ran on the same machine."
     machines = sorted({str(record["machine"]) for record in records if record.get("machine")})

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from finefuse.errors import StoreError
 from finefuse.judge.frame import number
+from finefuse.judge.pools import Pool, by_pool, gain
 from finefuse.judge.statistics import mean_interval, paired_interval
 from finefuse.types import Record
 
@@ -43,6 +44,8 @@ def make_lines(records: Iterable[Record]) -> tuple[list[Line], dict[str, str]]:
     Raises:
         StoreError: if a record has text where a number belongs, or doesn't say which direction is better.
     """
+    records = list(records)
+    bounds = by_pool(records)
     runs: dict[Place, list[Record]] = defaultdict(list)
     timed: dict[Place, list[Record]] = defaultdict(list)
     contended = set()
@@ -63,8 +66,12 @@ def make_lines(records: Iterable[Record]) -> tuple[list[Line], dict[str, str]]:
         metrics = _metrics([record for place in places for record in runs[place]])
         better |= metrics
         drafts = [_line(place, runs[place], timed.get(place, []), list(metrics)) for place in places]
-        for line, _ in drafts:
+        for place, (line, _) in zip(places, drafts, strict=True):
             line["contended"] |= bool(line["pool"] and line["ok"]) and group in contended
+            single = bounds.get(Pool(place.dataset, place.backbone, place.pool), [])
+            well = [row for row in runs[place] if row["status"] == "ok"]
+            line["gain"], line["gain.half"] = gain(well, single, metrics)
+            line["rounds"] = sum(other[:4] == place[:4] for other in places)
         lines += _ranked(drafts, lower=next(iter(metrics.values()), "higher") == "lower")
     return lines, better
 
@@ -89,7 +96,11 @@ def _line(place: Place, rows: list[Record], timed: list[Record], metrics: Sequen
         "rank": None,
         "tied": False,
         "strategy": f"{place.label} round {place.round + 1}" if place.round else place.label,
+        "label": place.label,
+        "round": place.round,
         "pool": place.pool,
+        "level": rows[0].get("level", ""),
+        "needs": ", ".join(rows[0].get("needs", ())),
         "metrics": tuple(metrics),
         "ok": len(ok),
         "planned": len(rows),
@@ -101,6 +112,7 @@ def _line(place: Place, rows: list[Record], timed: list[Record], metrics: Sequen
         "trainable": _mean(ok, "trainable"),
         "parameters": _mean(ok, "parameters"),
         "flops": _mean(ok, "flops"),
+        "memory": _mean(ok, "peak_memory"),
         "trials": max([row.get("trials", 0) for row in ok], default=0),
         "edge": ", ".join(sorted({name for row in ok for name in row.get("at_edge", ())})),
     }

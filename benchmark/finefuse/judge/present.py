@@ -11,26 +11,54 @@ import pandas as pd
 
 Markup = Literal["markdown", "html"]
 ARROWS = {"higher": "↑", "lower": "↓"}
-LEFT = ("rank", "strategy", "pool", "runs", "verdict", "cell", "reason")
+LEFT = ("rank", "strategy", "pool", "level", "needs", "runs", "verdict", "cell", "reason")
 """Columns of text; all others are numbers, and aligned to the right."""
 
 
 def score_table(lines: pd.DataFrame, better: Mapping[str, str]) -> pd.DataFrame:
     """The scores of one data set and backbone: the ranking metric with its interval, the others' means."""
     metrics = max(lines["metrics"], key=len)
-    table = _names(lines)
+    table = _names(lines).assign(level=lines["level"], needs=lines["needs"])
     for metric in metrics:
         halves = lines[f"test.{metric}.half"] if metric == metrics[0] else [math.inf] * len(lines)
         pairs = zip(lines[f"test.{metric}.mean"], halves, lines["ok"], strict=True)
         table[f"{metric} {ARROWS[better[metric]]}"] = [_score(mean, half) if ok else "" for mean, half, ok in pairs]
+        if metric == metrics[0]:
+            gains = zip(lines["gain"], lines["gain.half"], strict=True)
+            table["gain"] = ["" if math.isnan(mean) else f"{mean:+.4f}{_half(half)}" for mean, half in gains]
     for moment, name in {"last": "last", "best": "best-val", "peek": "peek", "default": "default"}.items():
         column = f"{moment}.{metrics[0]}.mean" if metrics else ""
         if column in lines:
             table[name] = ["" if math.isnan(mean) else _score(mean, math.inf) for mean in lines[column]]
     if (lines["trials"] > 0).any():
         table["trials"] = ["" if not count else str(count) for count in lines["trials"]]
-    table = table.loc[:, [name in LEFT or (table[name] != "").any() for name in table]]
+    table = table.loc[:, [name in ("rank", "strategy", "pool") or (table[name] != "").any() for name in table]]
     return table.assign(runs=lines["status"])
+
+
+def pool_table(pools: pd.DataFrame) -> pd.DataFrame:
+    """What bounds the fusions of each pool, in the metric that ranks, and how much its members differ."""
+    metric = pools["metrics"].iloc[0][0]
+    table = pools[["pool"]].assign(members=pools["members"].map(str))
+    for bound, name in {"single": "best single on val", "mean": "mean member", "oracle": "oracle"}.items():
+        figures = zip(pools[f"{bound}.{metric}.mean"], pools[f"{bound}.{metric}.half"], strict=True)
+        table[f"{name}, {metric}"] = [_score(mean, half) for mean, half in figures]
+    for name in ("disagreement", "q", "correlation"):
+        table[name] = ["" if math.isnan(value) else f"{value:.3f}" for value in pools[name]]
+    return table.loc[:, (table != "").any()]
+
+
+def by_round(lines: pd.DataFrame) -> list[str]:
+    """How the fusions that go in rounds did: one sentence each, with the scores of all rounds."""
+    metric = max(lines["metrics"], key=len, default=())[:1]
+    rounds = lines[lines["rounds"] > 1]
+    if rounds.empty or not metric:
+        return []
+    curves = rounds.sort_values("round").groupby(["label", "pool"], sort=False)[f"test.{metric[0]}.mean"]
+    return [
+        f"{label} of {pool}, {metric[0]} by round: {', '.join(_score(mean, math.inf) for mean in means)}"
+        for (label, pool), means in curves
+    ]
 
 
 def cost_table(lines: pd.DataFrame) -> pd.DataFrame:
@@ -40,6 +68,7 @@ def cost_table(lines: pd.DataFrame) -> pd.DataFrame:
     table = _names(lines).drop(columns="rank")
     table["train s"] = mark + lines["seconds"].map(_digits)
     table["+ members s"] = mark + lines["seconds_with_members"].map(_digits)
+    table["memory"] = [f"{_count(value)}B" if value >= 1000 else "" for value in lines["memory"]]
     for name, column in {"trainable": "trainable", "params": "parameters", "FLOPs": "flops"}.items():
         table[name] = lines[column].map(_count)
     for column in [name for name in map(str, lines) if name.startswith("latency.")]:
@@ -111,7 +140,11 @@ def _score(mean: float, half: float) -> str:
     if math.isnan(mean):
         return "nan"
     text = f"{mean:.4f}" if abs(mean) < 1000 else f"{mean:.5g}"
-    return f"{text} ± {half:.4f}" if math.isfinite(half) else text
+    return f"{text}{_half(half)}"
+
+
+def _half(half: float) -> str:
+    return f" ± {half:.4f}" if math.isfinite(half) else ""
 
 
 def _digits(value: float) -> str:

@@ -218,11 +218,9 @@ class Bench:
         """All that a scheme gets to see."""
         splits, job = self.splits, self.order.job
         needs = set(Facts(self.registry).needs("scheme", scheme))
-        has = (
-            {"source", "source head"} if self.source else {"source head"} if self.source_task != splits.task else set()
-        )
-        if needs - has:
-            raise NotApplicable(f"{job.backbone} comes without {' and without '.join(sorted(needs - has))}")
+        if lacking := sorted(needs - self.provided):
+            why = "comes with its weights alone" if self.provided else "was not pretrained"
+            raise NotApplicable(f"{job.backbone} {why}: it has no {' and no '.join(lacking)}")
         model, settings = self.start(), self.order.settings
         trainer = self.trainer(splits.task, splits.train, settings.budget, self.seed("order", **self.run_axes))
         if settings.checkpoints:
