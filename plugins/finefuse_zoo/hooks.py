@@ -138,6 +138,22 @@ def finefuse_fusions() -> Iterable[Entry[Any]]:
         "finefuse_zoo.fusions.greedy_soup:GreedySoup",
         "mean of the weights of those members that help on val",
     )
+    yield Entry("fisher", "finefuse_zoo.fusions.fisher:Fisher", "mean of the weights, by their Fisher information")
+    yield Entry("regmean", "finefuse_zoo.fusions.regmean:RegMean", "layers nearest to the members' on their inputs")
+    yield Entry(
+        "adamerging", "finefuse_zoo.fusions.adamerging:AdaMerging", "add up changes by rates learned on test inputs"
+    )
+    yield Entry("distill", "finefuse_zoo.fusions.distill:Distill", "one student taught by the members' mean")
+    yield Entry("swa", "finefuse_zoo.fusions.swa:Swa", "mean of the weights along the end of one run")
+    yield Entry("snapshot", "finefuse_zoo.fusions.snapshot:Snapshot", "one run in cycles, a snapshot after each")
+    yield Entry("fed-avg", "finefuse_zoo.fusions.fed_avg:FedAvg", "clients with data of their own, averaged in rounds")
+    yield Entry(
+        "concat-features", "finefuse_zoo.fusions.concat_features:ConcatFeatures", "a new head on all members' features"
+    )
+    yield Entry(
+        "mean-features", "finefuse_zoo.fusions.mean_features:MeanFeatures", "learned weighted mean of the features"
+    )
+    yield Entry("splice", "finefuse_zoo.fusions.splice:Splice", "lower stages of one member, upper ones of another")
 
 
 @hookimpl

@@ -1,0 +1,121 @@
+"""What the data says about parameters: the Fisher information of each, and the inputs of every layer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from finefuse import nets
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from finefuse.types import Task
+
+HELD = 2**26
+"""Numbers of per-example gradients that may be held at once: 256 MB in float32."""
+
+
+def own_names(net: nn.Module) -> dict[str, str]:
+    """The name of every parameter, and the first name of the same parameter: another one where weights are tied."""
+    first = {id(p): name for name, p in net.named_parameters()}
+    return {name: first[id(p)] for name, p in net.named_parameters(remove_duplicate=False)}
+
+
+def scores(task: Task, outputs: Tensor, rng: torch.Generator | None) -> tuple[Tensor, Tensor]:
+    """Directions (N, K, outputs) in output space, and their probabilities (N, K), that make up the Fisher information.
+
+    F = sum_k q_k (J^T v_k)^2, J the Jacobian of the outputs. For classes v_k = onehot(k) - p and q = p, the gradient of
+    log p_k by the logits; for values, taken to have normal errors of variance 1, unit vectors. With `rng` one draw
+    stands for all: a class from p, or a normal vector.
+    """
+    n, k = outputs.shape
+    if task.kind == "classification":
+        p, eye = outputs.softmax(-1), torch.eye(k, dtype=outputs.dtype, device=outputs.device)
+        if rng is None:
+            return eye - p[:, None, :], p
+        drawn = torch.multinomial(p.cpu(), 1, generator=rng).to(outputs.device)
+        return eye[drawn] - p[:, None, :], torch.ones_like(p[:, :1])
+    if rng is None:
+        return torch.eye(k).to(outputs).expand(n, k, k), torch.ones_like(outputs)
+    return torch.randn(n, 1, k, generator=rng).to(outputs), torch.ones_like(outputs[:, :1])
+
+
+def fisher(net: nn.Module, task: Task, x: Tensor, rng: torch.Generator | None = None) -> dict[str, Tensor]:
+    """The diagonal of the Fisher information, mean over examples x, by name of parameter; in evaluation mode.
+
+    Exact: gradients of one example each are squared, not that of a batch. As many at a time as `HELD` allows. With
+    `rng` it is an unbiased estimate, at a cost that does not grow with the number of classes.
+    """
+    params = {name: p.detach() for name, p in net.named_parameters()}
+    total = {name: torch.zeros_like(p) for name, p in params.items()}
+    at_once = max(1, HELD // max(1, sum(p.numel() for p in params.values())))
+
+    def along(params: Mapping[str, Tensor], x: Tensor, v: Tensor) -> Tensor:
+        outputs: Tensor = torch.func.functional_call(net, dict(params), (x[None],))
+        return (outputs[0] * v).sum()
+
+    gradients = torch.func.vmap(torch.func.grad(along), in_dims=(None, 0, 0))
+    plain = torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH)  # the others can't be batched
+    with nets.evaluation(net), plain:
+        for part in torch.split(x, at_once):
+            v, q = scores(task, net(part), rng)
+            for k in range(v.shape[1]):
+                for name, gradient in gradients(params, part, v[:, k]).items():
+                    total[name] += torch.einsum("n,n...->...", q[:, k], gradient.square())
+    return {name: f / len(x) for name, f in total.items()}
+
+
+def layers(net: nn.Module) -> Iterator[tuple[str, nn.Linear | nn.Conv2d]]:
+    """Layers whose weight is a matrix on inputs: Linear, and Conv2d without groups, by the weight's own name."""
+    own = own_names(net)
+    for name, layer in net.named_modules():
+        if isinstance(layer, torch.nn.Linear) or (isinstance(layer, torch.nn.Conv2d) and layer.groups == 1):
+            yield own[f"{name}.weight"], layer
+
+
+def layer_inputs(layer: nn.Linear | nn.Conv2d, x: Tensor) -> Tensor:
+    """What the rows of the weight, as a matrix, are multiplied with: (positions of all examples, inputs), float64."""
+    if isinstance(layer, torch.nn.Linear):
+        return x.reshape(-1, x.shape[-1]).double()
+    pads = layer._reversed_padding_repeated_twice
+    padded = torch.nn.functional.pad(x, pads, "constant" if layer.padding_mode == "zeros" else layer.padding_mode)
+    patches = torch.nn.functional.unfold(padded, layer.kernel_size, layer.dilation, 0, layer.stride)
+    return patches.transpose(1, 2).flatten(0, 1).double()
+
+
+def grams(net: nn.Module, x: Tensor) -> dict[str, Tensor]:
+    """X^T X (inputs, inputs), float64, of the inputs X of the `layers` that run, by name of the weight."""
+    found: dict[str, Tensor] = {}
+
+    def watch(layer: nn.Linear | nn.Conv2d, name: str) -> None:
+        def keep(_: nn.Module, inputs: tuple[Any, ...]) -> None:
+            rows = layer_inputs(layer, inputs[0])
+            found[name] = found[name].addmm_(rows.T, rows) if name in found else rows.T @ rows
+
+        hooks.callback(layer.register_forward_pre_hook(keep).remove)
+
+    with nets.evaluation(net), ExitStack() as hooks:
+        for name, layer in layers(net):
+            watch(layer, name)
+        for part in torch.split(x, 64):  # unfolded inputs are large
+            net(part)
+    return found
+
+
+def damped(gram: Tensor, a: float) -> Tensor:
+    """The matrix with its off-diagonals multiplied by `a`."""
+    return gram * a + torch.diag(gram.diagonal()) * (1 - a)
+
+
+def regressed(matrices: list[Tensor], grams: list[Tensor]) -> Tensor:
+    """(sum_m G_m)^-1 sum_m G_m W_m, solved for as the change from the mean, so that equal W give exactly that."""
+    mean = torch.stack(matrices).mean(0)
+    aim = sum((g @ (w - mean) for g, w in zip(grams, matrices, strict=True)), torch.zeros_like(mean))
+    total = torch.stack(grams).sum(0)
+    total.diagonal().add_(1e-10 * total.diagonal().mean() + torch.finfo(total.dtype).tiny)
+    change: Tensor = torch.linalg.solve(total, aim)
+    return mean + change

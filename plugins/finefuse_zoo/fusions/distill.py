@@ -1,0 +1,61 @@
+"""Distillation of an ensemble."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, ClassVar
+
+import torch
+from annotated_types import Ge, Gt, Le
+
+from finefuse import NotApplicable
+from finefuse.types import Fusing, Law, Level, Need, NormPolicy
+from finefuse_zoo.beside import usual_loss
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Distill:
+    """One student, taught by the members' mean prediction: at work it costs what one model costs (arXiv 1503.02531).
+
+    The student starts where the members did and is trained for the whole budget on alpha CE(y, p) + (1 - alpha) T^2
+    KL(mean_m softmax(z_m / T) || softmax(z / T)); in regression on alpha MSE(y, z) + (1 - alpha) MSE(mean_m z_m, z).
+    The members' outputs on the training inputs are computed once. A student is none of its teachers, even of one.
+    """
+
+    T: Annotated[float, Gt(0)] = 2.0
+    alpha: Annotated[float, Ge(0), Le(1)] = 0.1
+    lr: Annotated[float, Gt(0)] | None = None
+    norm: NormPolicy = "train"
+    level: ClassVar[Level] = "weight"
+    needs: ClassVar[tuple[Need, ...]] = ("base", "train", "trainer")
+    except_for: ClassVar[tuple[Law, ...]] = ("one member", "equal members")
+
+    def fuse(self, of: Fusing) -> nn.Module:
+        """One network."""
+        assert of.train is not None
+        assert of.trainer is not None
+        if of.base is None:
+            raise NotApplicable("the members have no common start for a student")
+        student, trainer, x, usual = copy.deepcopy(of.base), of.trainer, of.train.x, usual_loss(of.task)
+        outputs = torch.stack([trainer.outputs(member.net, x).double() for member in of.members])
+        classes = of.task.kind == "classification"
+        teacher = ((outputs / self.T).softmax(-1) if classes else outputs).mean(0).float()
+
+        def loss(outputs: Tensor, y: Tensor, rows: Tensor) -> Tensor:
+            taught = distillation(outputs, teacher[rows], self.T) if classes else usual(outputs, teacher[rows])
+            return self.alpha * usual(outputs, y) + (1 - self.alpha) * taught
+
+        groups = [{"params": student.parameters(), "lr": self.lr or student.recipe.lr}]
+        trainer.fit(student, groups, loss=loss, norm=self.norm)
+        return student.eval()
+
+
+def distillation(outputs: Tensor, teacher: Tensor, T: float) -> Tensor:
+    """T^2 KL(teacher || softmax(outputs / T)), mean over examples, of logits and probabilities, both (N, classes)."""
+    logp = (outputs / T).log_softmax(-1)
+    divergence: Tensor = (torch.special.xlogy(teacher, teacher) - teacher * logp).sum(-1).mean()
+    return T**2 * divergence

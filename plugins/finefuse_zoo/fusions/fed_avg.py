@@ -1,0 +1,64 @@
+"""Federated averaging."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+
+from annotated_types import Ge, Gt
+
+from finefuse import NotApplicable, nets
+from finefuse.types import Fusing, Level, Need, NormPolicy
+from finefuse_zoo.shards import deal
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+@dataclass(frozen=True)
+class FedAvg:
+    """Clients fine-tune on shards of their own, their weights are averaged, and again (FedAvg, arXiv 1602.05629).
+
+    As many clients as the pool has members, whose own weights take no part. In each of `rounds` every client trains
+    everything on its shard, from the average of the round before, with the trainer's schedule; weights count by the
+    size of the shard. All clients and rounds share one budget of steps, evenly: it is the work done, though clients
+    might do it at the same time. `shards` "iid" deals the training data out at random; "sorted" sorts it by target,
+    cuts it in two pieces per client and deals those out, so that a client sees few classes. `recalibrate` renews
+    BatchNorm's statistics from all training inputs at the end.
+    """
+
+    rounds: Annotated[int, Ge(1)] = 5
+    shards: Literal["iid", "sorted"] = "iid"
+    lr: Annotated[float, Gt(0)] | None = None
+    norm: NormPolicy = "train"
+    recalibrate: bool = True
+    level: ClassVar[Level] = "weight"
+    needs: ClassVar[tuple[Need, ...]] = ("base", "train", "trainer")
+    alone: ClassVar[bool] = True
+
+    def fuse(self, of: Fusing) -> nn.Module:
+        """One network."""
+        assert of.train is not None
+        assert of.trainer is not None
+        if of.base is None:
+            raise NotApplicable("there is no network to start from")
+        net, clients, budget = copy.deepcopy(of.base), len(of.members), of.trainer.budget
+        steps = budget // (self.rounds * clients)
+        if not steps:
+            raise NotApplicable(
+                f"{self.rounds} rounds of {clients} clients take more than the budget of {budget} steps"
+            )
+        shards = deal(of.train, clients, self.shards, of.rng)
+        shares = [len(rows) / len(of.train) for rows in shards]
+        groups = [{"params": list(net.parameters()), "lr": self.lr or net.recipe.lr}]
+        for _ in range(self.rounds):
+            start, states = copy.deepcopy(net.state_dict()), []
+            for rows in shards:
+                net.load_state_dict(start)
+                of.trainer.fit(net, groups, steps=steps, norm=self.norm, rows=rows)
+                states.append(copy.deepcopy(net.state_dict()))
+            net.load_state_dict(nets.average(states, shares))
+        if self.recalibrate and self.norm == "train":
+            nets.recalibrate(net, of.train.x)
+        return net.eval()

@@ -1,0 +1,54 @@
+"""Fisher-weighted averaging."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+
+import torch
+from annotated_types import Ge, Gt
+
+from finefuse import nets
+from finefuse.types import Fusing, Level, Need
+from finefuse_zoo.curvature import fisher, own_names
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Fisher:
+    """theta = sum_m F_m theta_m / sum_m F_m, F_m the member's diagonal Fisher information (arXiv 2111.09832).
+
+    F_m = E_x E_(y ~ p_m(y|x)) (d log p_m(y|x) / d theta)^2 over `samples` training inputs drawn at random, the same for
+    all members, example by example in evaluation mode; what lies below `floor` is raised to it. The expectation over y
+    is a sum over all classes, or with `labels = "sampled"` one draw, for tasks of many classes. Values in regression
+    count as normal with variance 1. `recalibrate` renews BatchNorm's statistics from the training inputs.
+    """
+
+    samples: Annotated[int, Ge(1)] = 256
+    floor: Annotated[float, Gt(0)] = 1e-6
+    labels: Literal["all", "sampled"] = "all"
+    recalibrate: bool = True
+    level: ClassVar[Level] = "weight"
+    needs: ClassVar[tuple[Need, ...]] = ("train",)
+
+    def fuse(self, of: Fusing) -> nn.Module:
+        """One network."""
+        assert of.train is not None
+        nets.states_of(of.members)
+        x = of.train.x[torch.randperm(len(of.train), generator=of.rng)[: self.samples].to(of.train.x.device)]
+        rng = of.rng if self.labels == "sampled" else None
+        weights = [fisher(member.net, of.task, x, rng) for member in of.members]
+        own = own_names(of.members[0].net)
+
+        def rule(name: str, tensors: list[Tensor]) -> Tensor:
+            return weighted(tensors, [f[own[name]].clamp_min(self.floor) for f in weights])
+
+        return nets.merged(of.members, rule, of.train.x if self.recalibrate else None)
+
+
+def weighted(tensors: list[Tensor], weights: list[Tensor]) -> Tensor:
+    """sum_m w_m x_m / sum_m w_m, element by element, in float64."""
+    total = torch.stack([w.double() * x.double() for w, x in zip(weights, tensors, strict=True)]).sum(0)
+    return total / torch.stack(weights).double().sum(0)

@@ -1,0 +1,50 @@
+"""Merging layers by regression."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, ClassVar
+
+import torch
+from annotated_types import Ge, Le
+
+from finefuse import nets
+from finefuse.types import Fusing, Level, Need
+from finefuse_zoo.curvature import damped, grams, own_names, regressed
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class RegMean:
+    """W = (sum_m G_m)^-1 sum_m G_m W_m for every layer, G_m = X_m^T X_m of its inputs (RegMean, arXiv 2212.09849).
+
+    The layer that is nearest, in least squares, to what each member's layer gives on its own inputs. W is (inputs,
+    outputs); convolutions count as linear layers on unfolded patches, those in groups are averaged, as is all else:
+    biases, norms, layers that don't run. Off-diagonals of G_m are multiplied by `a`; directions that no member sees
+    keep the mean. The inputs are those of `samples` training examples drawn at random, the same for all members.
+    `recalibrate` renews BatchNorm's statistics from the training inputs.
+    """
+
+    samples: Annotated[int, Ge(1)] = 256
+    a: Annotated[float, Ge(0), Le(1)] = 0.9
+    recalibrate: bool = True
+    level: ClassVar[Level] = "weight"
+    needs: ClassVar[tuple[Need, ...]] = ("train",)
+
+    def fuse(self, of: Fusing) -> nn.Module:
+        """One network."""
+        assert of.train is not None
+        nets.states_of(of.members)
+        x = of.train.x[torch.randperm(len(of.train), generator=of.rng)[: self.samples].to(of.train.x.device)]
+        seen, own = [grams(member.net, x) for member in of.members], own_names(of.members[0].net)
+
+        def rule(name: str, tensors: list[Tensor]) -> Tensor:
+            found = [gram[own[name]] for gram in seen if own[name] in gram]
+            if len(found) < len(tensors):
+                return torch.stack(tensors).double().mean(0)
+            matrices = [tensor.double().flatten(1).T for tensor in tensors]
+            return regressed(matrices, [damped(gram, self.a) for gram in found]).T.view_as(tensors[0])
+
+        return nets.merged(of.members, rule, of.train.x if self.recalibrate else None)
