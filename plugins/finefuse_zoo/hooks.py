@@ -138,6 +138,19 @@ def finefuse_fusions() -> Iterable[Entry[Any]]:
         "finefuse_zoo.fusions.greedy_soup:GreedySoup",
         "mean of the weights of those members that help on val",
     )
+    yield Entry("weighted-soup", "finefuse_zoo.fusions.weighted_soup:WeightedSoup", "weighted mean of the weights")
+    yield Entry("wise-ft", "finefuse_zoo.fusions.wise_ft:WiseFt", "between the base and the mean of the weights")
+    yield Entry("slerp", "finefuse_zoo.fusions.slerp:Slerp", "along the arc between the weights, per tensor")
+    yield Entry("karcher", "finefuse_zoo.fusions.karcher:Karcher", "mean of the weights on the sphere, per tensor")
+    yield Entry(
+        "task-arithmetic", "finefuse_zoo.fusions.task_arithmetic:TaskArithmetic", "add up what the members have learned"
+    )
+    yield Entry("ties", "finefuse_zoo.fusions.ties:Ties", "add what is large and agrees in sign")
+    yield Entry("dare", "finefuse_zoo.fusions.dare:Dare", "drop changes at random, rescale the rest, then add")
+    yield Entry("model-stock", "finefuse_zoo.fusions.model_stock:ModelStock", "towards the base by the members' angle")
+    yield Entry("magmax", "finefuse_zoo.fusions.magmax:MagMax", "of each number the largest change")
+    yield Entry("tsv-m", "finefuse_zoo.fusions.tsv_m:TsvM", "the members' first singular vectors, made orthogonal")
+    yield Entry("iso-c", "finefuse_zoo.fusions.iso_c:IsoC", "sum of the changes, with equal singular values")
     yield Entry("fisher", "finefuse_zoo.fusions.fisher:Fisher", "mean of the weights, by their Fisher information")
     yield Entry("regmean", "finefuse_zoo.fusions.regmean:RegMean", "layers nearest to the members' on their inputs")
     yield Entry(

@@ -1,0 +1,44 @@
+"""Isotropic merging."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, ClassVar
+
+from annotated_types import Ge
+
+from finefuse.types import Fusing, Law, Level, Need
+from finefuse_zoo.singular import singular
+from finefuse_zoo.task_vectors import from_base, train_inputs, weighted
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class IsoC:
+    """theta_0 + scaling * mean(S) U V', with U S V' the sum of all tau_m (Iso-C, Marczak et al. 2025, 2502.04959).
+
+    tau_m = theta_m - theta_0. All singular values become their mean, but those that are nought, which have no
+    directions. Convolutions are matrices (out, rest); of other tensors the mean of tau_m is taken. Even one member
+    comes out changed. `recalibrate` renews BatchNorm's statistics from the training inputs.
+    """
+
+    scaling: Annotated[float, Ge(0)] = 1.0
+    recalibrate: bool = True
+    level: ClassVar[Level] = "weight"
+    needs: ClassVar[tuple[Need, ...]] = ("train", "base")
+    except_for: ClassVar[tuple[Law, ...]] = ("one member", "equal members")
+
+    def fuse(self, of: Fusing) -> nn.Module:
+        """One network."""
+        count = len(of.members)
+
+        def rule(_: str, base: Tensor, members: list[Tensor]) -> Tensor:
+            if base.ndim < 2:
+                return weighted([base, *members], [1 - self.scaling, *[self.scaling / count] * count])
+            start = base.flatten(1).double()
+            u, s, vh = singular(sum((member.flatten(1).double() - start for member in members), start * 0))
+            return (start + self.scaling * s.mean() * (u @ vh)).to(base.dtype).view(base.shape)
+
+        return from_base(of, rule, train_inputs(of, self.recalibrate), min(1.0, self.scaling))

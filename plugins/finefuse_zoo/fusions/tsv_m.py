@@ -1,0 +1,55 @@
+"""Merging of task singular vectors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, ClassVar
+
+import torch
+from annotated_types import Ge
+
+from finefuse.types import Fusing, Law, Level, Need
+from finefuse_zoo.singular import polar, singular
+from finefuse_zoo.task_vectors import from_base, train_inputs, weighted
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class TsvM:
+    """theta_0 + scaling * U S V', U and V the members' first singular vectors, made orthogonal (2412.00081).
+
+    TSV-Merge (Gargiulo et al. 2025). Of each tau_m = theta_m - theta_0 the first rank/M singular vectors are put side
+    by side, and U and V replaced by the nearest matrices with orthonormal columns. Convolutions are matrices (out,
+    rest); other tensors are averaged. Equal members lose their smaller singular values. `recalibrate` renews
+    BatchNorm's statistics from the training inputs.
+    """
+
+    scaling: Annotated[float, Ge(0)] = 1.0
+    recalibrate: bool = True
+    level: ClassVar[Level] = "weight"
+    needs: ClassVar[tuple[Need, ...]] = ("train", "base")
+    except_for: ClassVar[tuple[Law, ...]] = ("equal members",)
+
+    def fuse(self, of: Fusing) -> nn.Module:
+        """One network."""
+        count = len(of.members)
+
+        def rule(_: str, base: Tensor, members: list[Tensor]) -> Tensor:
+            if base.ndim < 2:
+                return weighted([base, *members], [1 - self.scaling, *[self.scaling / count] * count])
+            start = base.flatten(1).double()
+            tau = merged_vectors([member.flatten(1).double() - start for member in members])
+            return (start + self.scaling * tau).to(base.dtype).view(base.shape)
+
+        return from_base(of, rule, train_inputs(of, self.recalibrate), min(1.0, self.scaling))
+
+
+def merged_vectors(taus: list[Tensor]) -> Tensor:
+    """One matrix of the first singular vectors of matrices of one shape."""
+    rank = max(1, min(taus[0].shape) // len(taus))
+    parts = [singular(tau) for tau in taus]
+    u = polar(torch.cat([u[:, :rank] for u, _, _ in parts], dim=1))
+    vh = polar(torch.cat([vh[:rank] for _, _, vh in parts]))
+    return u * torch.cat([s[:rank] for _, s, _ in parts]) @ vh

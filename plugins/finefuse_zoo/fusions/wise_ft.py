@@ -1,0 +1,48 @@
+"""WiSE-FT."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+
+from annotated_types import Ge, Le
+
+from finefuse import nets
+from finefuse.types import Fusing, Law, Level, Need
+from finefuse_zoo.task_vectors import train_inputs, with_base
+
+if TYPE_CHECKING:
+    from torch import nn
+
+GRID = tuple(i / 10 for i in range(11))
+
+
+@dataclass(frozen=True)
+class WiseFt:
+    """theta = (1 - a) theta_0 + a theta_1, theta_1 the mean of the members (Wortsman et al. 2022, 2109.01903).
+
+    `a = "val"` takes the best of 0, 0.1, ..., 1 on val, of equally good ones the nearest to 0.5. a = 0 is the base and
+    a = 1 the soup, exactly; so one member gives the member with a = 1 only. `recalibrate` renews BatchNorm's statistics
+    from the training inputs.
+    """
+
+    a: Annotated[float, Ge(0), Le(1)] | Literal["val"] = 0.5
+    recalibrate: bool = True
+    level: ClassVar[Level] = "weight"
+    needs: ClassVar[tuple[Need, ...]] = ("val", "train", "base", "trainer")
+    except_for: ClassVar[tuple[Law, ...]] = ("one member", "equal members")
+
+    def fuse(self, of: Fusing) -> nn.Module:
+        """One network."""
+        if self.a != "val":
+            return self._between(of, self.a)
+        return self._between(of, max(GRID, key=lambda a: (self._quality(of, a), -abs(a - 0.5))))
+
+    def _quality(self, of: Fusing, a: float) -> float:
+        assert of.val is not None
+        assert of.trainer is not None
+        return nets.quality(of.task, of.trainer.outputs(self._between(of, a), of.val.x), of.val)
+
+    def _between(self, of: Fusing, a: float) -> nets.Net:
+        count = len(of.members)
+        return nets.averaged(with_base(of), [1 - a, *[a / count] * count], train_inputs(of, self.recalibrate))

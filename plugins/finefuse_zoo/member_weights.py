@@ -1,0 +1,40 @@
+"""Weights of members from how good they are on val."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+
+from finefuse import NotApplicable
+from finefuse.types import Fusing
+
+By = Literal["accuracy", "above-chance", "softmax"]
+
+
+def member_weights(of: Fusing, by: By, temperature: float, given: Sequence[float] | None) -> list[float]:
+    """One weight per member, summing to one: the given ones, scaled, or by accuracy on val.
+
+    "accuracy": in proportion to it; "above-chance": to accuracy less 1/classes; "softmax": to exp(accuracy /
+    temperature), in regression with minus the squared error for accuracy.
+
+    Raises:
+        NotApplicable: if there is another number of weights than members, none is positive, or there is no accuracy.
+    """
+    if given is not None:
+        if len(given) != len(of.members):
+            raise NotApplicable(f"{len(given)} weights were given for {len(of.members)} members")
+        w = torch.tensor(given, dtype=torch.float64)
+    else:
+        score = torch.tensor([member.score for member in of.members], dtype=torch.float64)
+        if by == "softmax":
+            w = (score / temperature).softmax(0)
+        elif of.task.kind != "classification":
+            raise NotApplicable(f"by = {by!r} needs accuracies; use by = 'softmax' for regression")
+        else:
+            w = score if by == "accuracy" else (score - 1 / of.task.outputs).clamp_min(0)
+    if not w.sum() > 0:
+        raise NotApplicable("no member has a positive weight")
+    weights: list[float] = (w / w.sum()).tolist()
+    return weights
