@@ -286,3 +286,71 @@ def test_after_every_step_the_optimizer_is_shown_with_the_rate_of_that_step(lab)
     trainer.fit(net, groups(net), steps=4, after_step=lambda o: rates.append(o.param_groups[0]["lr"]))
     rate = net.recipe.lr
     assert rates == pytest.approx([rate * 0.5 * (1 + math.cos(math.pi * step / 4)) for step in range(4)])
+
+
+def rows_seen(trainer, net, **kwargs):
+    """Every row number of every batch, in order."""
+    batches = []
+
+    def loss(outputs, y, rows):
+        batches.append(rows.tolist())
+        return nn.functional.cross_entropy(outputs, y)
+
+    trainer.fit(net, groups(net), loss=loss, **kwargs)
+    return batches
+
+
+def test_with_rows_only_these_are_trained_on_each_once_per_epoch(lab):
+    only = torch.tensor([3, 8, 9, 21, 30, 31, 44, 59])
+    batches = rows_seen(lab.trainer(), lab.mlp(), rows=only, steps=4)
+    assert [sorted(batch) for batch in batches] == [only.tolist()] * 4  # fewer than a batch: all of them, every time
+    assert len({tuple(batch) for batch in batches}) > 1
+    many = torch.arange(20, 52)
+    epochs = rows_seen(lab.trainer(), lab.mlp(), rows=many, steps=4)
+    assert [sorted(epochs[i] + epochs[i + 1]) for i in (0, 2)] == [many.tolist()] * 2
+
+
+def test_rows_leave_the_order_of_the_whole_data_as_it_is(lab):
+    apart, plain = lab.trainer(), lab.trainer()
+    rows_seen(apart, lab.mlp(), rows=torch.arange(30), steps=3)
+    assert rows_seen(apart, lab.mlp(), steps=4) == rows_seen(plain, lab.mlp(), steps=4)
+
+
+def test_rows_come_in_another_order_every_time_but_with_one_seed_in_the_same(lab):
+    def twice(seed):
+        trainer = lab.trainer(seed=seed)
+        return [rows_seen(trainer, lab.mlp(), rows=torch.arange(40), steps=2) for _ in range(2)]
+
+    first, second = twice(7)
+    assert first != second
+    assert twice(7) == [first, second]
+    assert twice(8)[0] != first
+
+
+def test_training_on_some_rows_is_training_on_a_smaller_set(lab):
+    data, only = lab.data(lab.IMAGES, 60, 1), torch.arange(5, 21)
+    part, small = lab.cnn(), lab.cnn()
+    lab.trainer(lab.IMAGES, data).fit(part, groups(part), rows=only, steps=5)
+    smaller = data.__class__(data.x[only], data.y[only])  # of one batch: the order inside it is all that differs
+    lab.trainer(lab.IMAGES, smaller, epochs=5).fit(small, groups(small))
+    after = lab.state(part)
+    assert all(torch.allclose(after[name], tensor, atol=1e-4) for name, tensor in lab.state(small).items())
+
+
+def test_rows_spend_the_one_budget(lab):
+    net, trainer = lab.mlp(), lab.trainer()
+    trainer.fit(net, groups(net), rows=torch.arange(20), steps=trainer.budget)
+    assert trainer.spent == trainer.budget
+    with pytest.raises(BudgetError):
+        trainer.fit(net, groups(net), rows=torch.arange(20), steps=1)
+
+
+def test_rows_are_found_in_the_cache_of_a_frozen_prefix(lab):
+    def fitted(cache_bytes):
+        net = lab.cnn()
+        trainer = lab.trainer(lab.IMAGES, cache_bytes=cache_bytes)
+        trainer.fit(net, groups(net, net.stages[1], net.head), rows=torch.arange(30, 60))
+        return lab.state(net)
+
+    cached, uncached = fitted(2**30), fitted(0)
+    assert all(torch.allclose(cached[k], uncached[k], atol=1e-5) for k in cached)
