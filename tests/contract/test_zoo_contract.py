@@ -33,6 +33,8 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "torchvision": {"model": "resnet18", "weights": "none"},
 }
 """Parameters of strategies that have no defaults for all of them."""
+PICTURE_FILES: dict[str, dict[str, Any]] = {}
+"""Parameters of data sets that read files, filled in when the files are made."""
 PICTURES = Task("classification", 4, "image", (3, 32, 32))
 """What backbones are tried on that are not pretrained by the suite."""
 RULES_NOT_KEPT: dict[str, dict[str, str]] = {
@@ -54,11 +56,31 @@ def each(*kinds: PluginKind) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("one", found, ids=[f"{one.kind}:{one.entry.name}" for one in found])
 
 
+def given(one: Provided[Any]) -> Ref:
+    """What is tried: the plugin with default parameters, or those that it can't do without."""
+    examples = PICTURE_FILES if one.kind == "dataset" else EXAMPLES
+    return Ref.of(one.entry.name, **examples.get(one.entry.name, {}))
+
+
 def build(one: Provided[Any]) -> Any:
-    """An instance with default parameters; what needs a package that isn't installed is passed over."""
+    """An instance; what needs a package that isn't installed is passed over."""
     if one.missing:
         pytest.skip(f"{one.entry.name} {one.missing}")
-    return REGISTRY.build(one.kind, Ref.of(one.entry.name, **EXAMPLES.get(one.entry.name, {})))
+    return REGISTRY.build(one.kind, given(one))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _picture_files(tmp_path_factory: pytest.TempPathFactory, fixture_module: Callable[[str], Any]) -> Iterator[None]:
+    """Small data sets on disk, and a cache folder of their own."""
+    folder, images = tmp_path_factory.mktemp("pictures"), fixture_module("images")
+    trees = {part: str(images.tree(folder / part, "abc", 8, seed=n)) for n, part in enumerate(("train", "test"))}
+    PICTURE_FILES["folder"] = {**trees, "size": 8}
+    PICTURE_FILES["torchvision"] = {"name": "EuroSAT", "root": str(images.eurosat(folder, 8))}
+    PICTURE_FILES["huggingface"] = {"classes": 3, "path": trees["train"], "size": 8}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FINEFUSE_CACHE", str(folder / "cache"))
+        patch.setenv("HF_HOME", str(folder / "hf"))
+        yield
 
 
 # ------------------------------------------------------------------------------------------------- all
@@ -78,7 +100,7 @@ def test_it_says_what_it_is(one: Provided[Any]) -> None:
 def test_its_parameters_can_be_shown_and_keyed(one: Provided[Any]) -> None:
     instance = build(one)
     assert instance == build(one)
-    resolved = REGISTRY.resolved(one.kind, Ref.of(one.entry.name, **EXAMPLES.get(one.entry.name, {})))
+    resolved = REGISTRY.resolved(one.kind, given(one))
     assert json.loads(json.dumps(resolved, allow_nan=False)) == resolved
     assert {parameter.name for parameter in REGISTRY.parameters(one.kind, one.entry.name)} == set(resolved)
 
