@@ -10,13 +10,13 @@ import os
 import shutil
 import sys
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +25,7 @@ import torch
 
 from finefuse import FinefuseError
 from finefuse_zoo.datasets._files import cache_folder, digest_of_text, only_one, processors
-from finefuse_zoo.datasets._pictures import Item, attempt
+from finefuse_zoo.datasets._pictures import Item, Pixels, attempt
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -34,6 +34,8 @@ FORMAT = "1"
 """Raised by hand when the same pictures would become other bits."""
 BLOCK = 32 * 1024**2
 """Bytes of pixels that are decoded before they are written."""
+GROUP = 32
+"""Pictures that a thread takes at once."""
 LARGE = 512 * 1024**2
 """Bytes of chosen pixels from which on they are kept in a file and not in memory."""
 UNRESERVED = getattr(mmap, "MAP_NORESERVE", 0x4000 if sys.platform == "linux" else 0)
@@ -91,7 +93,8 @@ def _decode(draft: Path, items: Iterable[Item], shape: tuple[int, ...]) -> None:
     with (draft / "pixels.u8").open("wb") as file, ThreadPoolExecutor(processors()) as pool:
         while batch := list(islice(left, size)):
             block[:] = 0
-            results = pool.map(partial(attempt, shape=shape), [read for _, read in batch])
+            groups = [batch[first : first + GROUP] for first in range(0, len(batch), GROUP)]
+            results = chain.from_iterable(pool.map(partial(_attempts, shape=shape), groups))
             for row, ((name, _), (pixels, label, why)) in enumerate(zip(batch, results, strict=True)):
                 labels.append(label)
                 if pixels is None:
@@ -105,6 +108,10 @@ def _decode(draft: Path, items: Iterable[Item], shape: tuple[int, ...]) -> None:
     if broken:
         names = ", ".join(list(broken)[:10]) + (f" and {len(broken) - 10} more" if len(broken) > 10 else "")
         log.warning("%d of %d images can't be read and are left out: %s", len(broken), len(labels), names)
+
+
+def _attempts(items: Sequence[Item], shape: tuple[int, ...]) -> list[tuple[Pixels | None, int, str]]:
+    return [attempt(read, shape) for _, read in items]
 
 
 def _copy(draft: Path, x: Tensor, rows: Tensor) -> None:
