@@ -27,7 +27,7 @@ class MeanFeatures:
 
     weights: tuple[float, ...] | None = None
     steps: Annotated[int, Ge(0)] | None = None
-    lr: Annotated[float, Gt(0)] = 1e-3
+    lr: Annotated[float, Gt(0)] = 1e-2
     level: ClassVar[Level] = "feature"
     needs: ClassVar[tuple[Need, ...]] = ("train", "trainer")
     except_for: ClassVar[tuple[Law, ...]] = ("one member", "equal members")
