@@ -50,6 +50,13 @@ def finefuse_backbones() -> Iterable[Entry[Any]]:
         requires=("torchvision",),
         extra="vision",
     )
+    yield Entry(
+        "timm",
+        "finefuse_zoo.backbones.timm_models:Timm",
+        "networks of timm, by name",
+        requires=("timm",),
+        extra="timm",
+    )
 
 
 _ADAPTER: dict[str, Any] = {"requires": ("peft",), "extra": "peft"}

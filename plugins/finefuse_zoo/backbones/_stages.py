@@ -7,6 +7,7 @@ its path (`layer1`, `classifier[:3]` for a slice of a `Sequential`), or one of `
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -57,6 +58,25 @@ class FirstToken(nn.Module):
         return x[:, 0]
 
 
+class Call(nn.Module):
+    """A method of timm's models, on a model that has only some of its children, and the others passed over."""
+
+    def __init__(self, model: nn.Module, children: Iterable[str], method: str, *, own: bool, **options: bool) -> None:
+        super().__init__()
+        part = copy.copy(model)
+        part._modules = {
+            name: child if child is None or name in children else nn.Identity()
+            for name, child in model._modules.items()
+        }
+        part._parameters = dict(model._parameters) if own else {}
+        self.part, self.method, self.options = part, method, options
+
+    def forward(self, x: Tensor) -> Tensor:
+        """What the method makes of it."""
+        return getattr(self.part, self.method)(x, **self.options)  # type: ignore[no-any-return]
+
+
+FRONT, BACK = ("patch_embed", "pos_drop", "patch_drop", "norm_pre"), ("attn_pool", "fc_norm", "head_drop")
 ADDED: Mapping[str, Callable[[Any], nn.Module]] = {
     "flatten": lambda _: nn.Flatten(1),
     "pool": lambda _: nn.AdaptiveAvgPool2d(1),
@@ -64,6 +84,8 @@ ADDED: Mapping[str, Callable[[Any], nn.Module]] = {
     "rescale": lambda of: Rescale() if of.transform_input else nn.Identity(),
     "tokens": Tokens,
     "first": lambda _: FirstToken(),
+    "front": lambda of: Call(of, FRONT, "forward_features", own=True),
+    "back": lambda of: Call(of, BACK, "forward_head", own=False, pre_logits=True),
 }
 TORCHVISION: Mapping[str, str] = {
     "AlexNet": "features* avgpool +flatten | classifier[:3] | classifier[3:6]",
@@ -95,6 +117,30 @@ TORCHVISION: Mapping[str, str] = {
     "VisionTransformer": "+tokens | encoder.layers/ | encoder.ln +first",
 }
 """torchvision's classes of classification models, each with the parts of all its `forward` calls before the head."""
+TIMM: Mapping[str, str] = {
+    "ConvNeXt": "stem | stages/ norm_pre head",
+    "EfficientNet": "conv_stem bn1 | blocks/ conv_head bn2 global_pool",
+    "MobileNetV3": "conv_stem bn1 | blocks/ global_pool conv_head norm_head act2 flatten",
+    "RegNet": "stem | s1 | s2 | s3 | s4 final_conv head",
+    "ResNet": "conv1 bn1 act1 maxpool | layer1 | layer2 | layer3 | layer4 global_pool",
+    "SwinTransformer": "patch_embed | layers/ norm head",
+    "VGG": "features* | pre_logits head",
+    "VisionTransformer": "+front | blocks/ | norm +back",
+}
+"""The same for classes of timm, whose classifier, which may be within `head`, has been taken out."""
+
+
+def cut_timm(model: nn.Module, classifier: nn.Linear) -> list[nn.Sequential]:
+    """The stages of a model of timm; one single stage where the family has no line, or its line is not all of it."""
+    path = next(name for name, module in model.named_modules() if module is classifier)
+    model.set_submodule(path, nn.Identity())
+    plan = TIMM.get(type(model).__name__)
+    if plan is not None:
+        stages = cut(model, plan)
+        covered = {id(p) for stage in stages for p in stage.parameters()}
+        if covered == {id(p) for p in model.parameters()}:
+            return stages
+    return [nn.Sequential(model)]
 
 
 def cut(model: nn.Module, plan: str) -> list[nn.Sequential]:

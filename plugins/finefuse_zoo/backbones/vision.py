@@ -129,7 +129,7 @@ class Torchvision(Pretrained):
             )
         except (OSError, EOFError, RuntimeError, pickle.UnpicklingError) as error:
             what = f"{self.model} needs the file {name}, which can't be had from {weights.url} ({error})"
-            raise FinefuseError(f"{what}: put it into {folder}, or set weights or file") from error
+            raise FinefuseError(f"{what}: put it into {folder}, or give another as `file`") from error
         return _weights.plain(state, str(folder / name))
 
 
