@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import torch
-from annotated_types import Gt
+from annotated_types import Gt, MinLen
 
 from finefuse import nets
 from finefuse.types import Fusing, Law, Level, Need
-from finefuse_zoo.linear import fit_linear
+from finefuse_zoo.linear import fit_linear, fit_ridge
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -20,11 +20,13 @@ if TYPE_CHECKING:
 class Stacking:
     """Multinomial logistic regression on the members' concatenated probabilities, fitted on val (Wolpert 1992).
 
-    The members have not seen val, so that their outputs there are out of fold. In regression: ridge regression on
-    their values.
+    doi 10.1016/S0893-6080(05)80023-1. The members have not seen val, so that their outputs there are out of fold. `C`
+    is the inverse of the penalty. In regression: ridge regression on their values, with that of the penalties `alphas`
+    whose leave-one-out error on val is smallest.
     """
 
     C: Annotated[float, Gt(0)] = 1.0
+    alphas: Annotated[tuple[Annotated[float, Gt(0)], ...], MinLen(1)] = (0.1, 1.0, 10.0)
     level: ClassVar[Level] = "output"
     needs: ClassVar[tuple[Need, ...]] = ("val",)
     except_for: ClassVar[tuple[Law, ...]] = ("one member", "equal members")
@@ -37,6 +39,8 @@ class Stacking:
         def inputs(outputs: Tensor) -> Tensor:
             return torch.cat(list(outputs.softmax(-1) if classes else outputs), dim=-1)
 
-        outputs = torch.stack([member.val_outputs for member in of.members])
-        weight, bias = (t.to(outputs.dtype) for t in fit_linear(inputs(outputs), of.val.y, classes, self.C))
-        return nets.CombineOutputs(of.members, lambda outputs: inputs(outputs) @ weight.T + bias)
+        x = inputs(torch.stack([member.val_outputs for member in of.members]))
+        weight, bias = fit_linear(x, of.val.y, classes, self.C) if classes else fit_ridge(x, of.val.y, self.alphas)
+        return nets.CombineOutputs(
+            of.members, lambda outputs: inputs(outputs) @ weight.T.to(outputs) + bias.to(outputs)
+        )

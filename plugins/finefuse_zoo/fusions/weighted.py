@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 import torch
-from annotated_types import Gt
+from annotated_types import Ge, Gt
 
-from finefuse import NotApplicable, nets
+from finefuse import NotApplicable
 from finefuse.types import Fusing, Level, Need
+from finefuse_zoo.ensembles import weighted_mean
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -21,25 +22,18 @@ class Weighted:
 
     `by` "accuracy": w in proportion to accuracy; "above-chance": to accuracy less 1/classes; "softmax": to
     exp(accuracy / temperature), the only one for regression, where minus the squared error stands for accuracy.
-    `weights` (one per member) are taken as they are, scaled to sum to one.
+    `weights` (one per member) are taken as they are, scaled to sum to one. Members of weight nought are not deployed.
     """
 
     by: Literal["accuracy", "above-chance", "softmax"] = "accuracy"
     temperature: Annotated[float, Gt(0)] = 0.05
-    weights: tuple[float, ...] | None = None
+    weights: tuple[Annotated[float, Ge(0)], ...] | None = None
     level: ClassVar[Level] = "output"
     needs: ClassVar[tuple[Need, ...]] = ("val",)
 
     def fuse(self, of: Fusing) -> nn.Module:
         """An ensemble that averages probabilities with weights."""
-        w = self._weights(of)[:, None, None]
-        classes = of.task.kind == "classification"
-
-        def combine(outputs: Tensor) -> Tensor:
-            share = w.to(outputs)
-            return nets.log_probs((share * outputs.softmax(-1)).sum(0)) if classes else (share * outputs).sum(0)
-
-        return nets.CombineOutputs(of.members, combine)
+        return weighted_mean(of, self._weights(of))
 
     def _weights(self, of: Fusing) -> Tensor:
         if self.weights is not None:

@@ -1,0 +1,58 @@
+"""Mean of calibrated probabilities."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+import torch
+
+from finefuse import nets
+from finefuse.types import Fusing, Law, Level, Need
+from finefuse_zoo.ensembles import need_classes
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+COLDEST, HOTTEST = 0.05, 20.0
+
+
+@dataclass(frozen=True)
+class CalibratedMean:
+    """p = 1/M sum_m softmax(z_m / T_m), T_m = argmin NLL on val, between 0.05 and 20 (Guo et al. 2017, 1706.04599).
+
+    One member, or equal ones, give the member's classes, but calibrated probabilities.
+    """
+
+    level: ClassVar[Level] = "output"
+    needs: ClassVar[tuple[Need, ...]] = ("val",)
+    except_for: ClassVar[tuple[Law, ...]] = ("one member", "equal members")
+
+    def fuse(self, of: Fusing) -> nn.Module:
+        """An ensemble that averages probabilities at each member's temperature."""
+        need_classes(of, "temperatures are for probabilities, and this is regression")
+        assert of.val is not None
+        sharpness = sharpest(torch.stack([member.val_outputs for member in of.members]), of.val.y)[:, None, None]
+
+        def combine(outputs: Tensor) -> Tensor:
+            return nets.log_probs((outputs * sharpness.to(outputs)).softmax(-1).mean(0))
+
+        return nets.CombineOutputs(of.members, combine)
+
+
+def sharpest(outputs: Tensor, y: Tensor) -> Tensor:
+    """1/T (members,) of least NLL, which is convex in it: Newton's steps, and halving where they leave the bracket."""
+    z = outputs.double()
+    right = z.gather(-1, y.expand(len(z), -1)[..., None]).sum((1, 2))
+    low, high = torch.full_like(right, 1 / HOTTEST), torch.full_like(right, 1 / COLDEST)
+    s = torch.ones_like(right)
+    for _ in range(100):
+        p = (s[:, None, None] * z).softmax(-1)
+        mean = (p * z).sum(-1)
+        slope, bend = mean.sum(1) - right, ((p * z.square()).sum(-1) - mean.square()).sum(1)
+        low, high = torch.where(slope < 0, s, low), torch.where(slope < 0, high, s)
+        newton = s - slope / bend
+        before, s = s, torch.where((newton >= low) & (newton <= high), newton, (low * high).sqrt())
+        if ((s - before).abs() <= 1e-9 * s).all():
+            break
+    return s
