@@ -235,6 +235,7 @@ def recalibrate(model: nn.Module, x: Tensor, batch_size: int = 256) -> None:
     if not layers or not len(x):
         return
     before = [(layer, layer.momentum, layer.training) for layer in layers]
+    device = next(model.parameters()).device
     counters = [(buffer, buffer.clone()) for buffer in model.buffers() if not buffer.is_floating_point()]
     model.eval()
     for layer in layers:
@@ -242,7 +243,7 @@ def recalibrate(model: nn.Module, x: Tensor, batch_size: int = 256) -> None:
         layer.momentum = None  # a plain mean over the batches
         layer.train()
     for batch in torch.tensor_split(x, max(1, len(x) // batch_size)):  # of nearly one size: none is of one example
-        model(batch)
+        model(batch.to(device))
     for layer, momentum, training in before:
         layer.momentum = momentum
         layer.train(training)

@@ -90,6 +90,7 @@ SCHEMES: tuple[Entry[Any], ...] = (
     Entry("selective", "finefuse_zoo.schemes.selective:Selective", "train the head and some of the stages"),
     Entry("bitfit", "finefuse_zoo.schemes.bitfit:BitFit", "train the biases and the head"),
     Entry("norm-tune", "finefuse_zoo.schemes.norm_tune:NormTune", "train the norm layers and the head"),
+    Entry("as-is", "finefuse_zoo.schemes.as_is:AsIs", "no training: the pretrained network with its own head"),
     Entry("zero-step", "finefuse_zoo.schemes.zero_step:ZeroStep", "no training: the nearest class mean"),
     Entry("scratch", "finefuse_zoo.schemes.scratch:Scratch", "forget the pretrained weights, train everything"),
     Entry(
@@ -137,8 +138,26 @@ def finefuse_schemes() -> Iterable[Entry[Any]]:
 def finefuse_fusions() -> Iterable[Entry[Any]]:
     yield Entry("vote", "finefuse_zoo.fusions.vote:Vote", "majority vote")
     yield Entry("mean-probs", "finefuse_zoo.fusions.mean_probs:MeanProbs", "mean of the members' probabilities")
+    yield Entry("mean-logits", "finefuse_zoo.fusions.mean_logits:MeanLogits", "mean of the members' logits")
+    yield Entry("mean", "finefuse_zoo.fusions.mean:Mean", "mean of the members' regressed values")
+    yield Entry("product", "finefuse_zoo.fusions.rules:Product", "product of the members' probabilities")
+    yield Entry("max", "finefuse_zoo.fusions.rules:Max", "largest of the members' probabilities")
+    yield Entry("min", "finefuse_zoo.fusions.rules:Min", "smallest of the members' probabilities")
+    yield Entry("median", "finefuse_zoo.fusions.rules:Median", "median of the members' probabilities")
     yield Entry("weighted", "finefuse_zoo.fusions.weighted:Weighted", "weighted mean of the members' probabilities")
+    yield Entry(
+        "calibrated-mean",
+        "finefuse_zoo.fusions.calibrated_mean:CalibratedMean",
+        "mean of probabilities, each member at its own temperature",
+    )
+    yield Entry(
+        "greedy-ensemble",
+        "finefuse_zoo.fusions.greedy_ensemble:GreedyEnsemble",
+        "add the member that helps most on val, again and again",
+    )
     yield Entry("stacking", "finefuse_zoo.fusions.stacking:Stacking", "logistic regression on the members' outputs")
+    yield Entry("gate", "finefuse_zoo.fusions.gate:Gate", "weights for each input, learned on val")
+    yield Entry("knora", "finefuse_zoo.fusions.knora:Knora", "members vote that are right on similar val examples")
     yield Entry("soup", "finefuse_zoo.fusions.soup:Soup", "mean of the members' weights")
     yield Entry(
         "greedy-soup",

@@ -40,6 +40,7 @@ PICTURES = Task("classification", 4, "image", (3, 32, 32))
 """What backbones are tried on that are not pretrained by the suite."""
 RULES_NOT_KEPT: dict[str, dict[str, str]] = {
     "search": dict.fromkeys(testing.SCHEME_CHECKS, "the core gives it the trials, which these rules can't"),
+    "as-is": dict.fromkeys(testing.SCHEME_CHECKS, "the source head of the small tasks has other outputs"),
 }
 """Rules of `finefuse.testing` that a built-in strategy doesn't keep, and why that is right."""
 COMPOSERS = {"chain.py", "search.py"}

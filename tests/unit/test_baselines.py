@@ -1,4 +1,4 @@
-"""zero-step and scratch: what no training, and no pretraining, are worth."""
+"""as-is, zero-step and scratch: what no training, and no pretraining, are worth."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from torch import nn
 from finefuse.errors import NotApplicable
 from finefuse.types import Data, Task
 from finefuse_zoo.backbones.vit import VitT
+from finefuse_zoo.schemes.as_is import AsIs
 from finefuse_zoo.schemes.full import Full
 from finefuse_zoo.schemes.scratch import Scratch
 from finefuse_zoo.schemes.zero_step import ZeroStep
@@ -123,3 +124,19 @@ def test_scratch_draws_attention_too(lab):
     before = lab.state(attention)
     Scratch(lr=1e-30).tune(on)
     assert "self_attn.in_proj_weight" in lab.changed(before, attention)
+
+
+# ---------------------------------------------------------------------------------------------------------------- as-is
+
+
+def test_as_is_is_the_pretrained_network_bit_by_bit(lab):
+    on = lab.tuning(lab.IMAGES)
+    on = replace(on, pretrained=lab.network(lab.IMAGES, seed=5))
+    AsIs().tune(on)
+    assert lab.changed(lab.state(on.pretrained), on.model) == set()
+    assert on.trainer.spent == 0
+
+
+def test_as_is_needs_a_head_of_the_task_s_size(lab):
+    with pytest.raises(NotApplicable, match="the source head has 5 outputs, the task 3"):
+        AsIs().tune(lab.tuning(lab.IMAGES))

@@ -142,8 +142,10 @@ def _status(rows: Sequence[Record]) -> str:
 
 
 def _reasons(rows: Sequence[Record]) -> str:
-    """What went wrong, every distinct reason once."""
+    """What went wrong, every distinct reason once; not why that couldn't be timed which couldn't be made."""
     bad = [row for row in sorted(rows, key=lambda row: row["seed"]) if row["status"] != "ok"]
+    if any(row["kind"] != "time" for row in bad):
+        bad = [row for row in bad if row["kind"] != "time"]
     return "; ".join(dict.fromkeys(f"{'not timed, ' * (row['kind'] == 'time')}{_reason(row)}" for row in bad))
 
 

@@ -40,6 +40,9 @@ from finefuse.types import (
     Tuning,
 )
 
+SHARE = 0.2
+"""Inputs that take more of a GPU's memory than this are moved there batch by batch."""
+
 
 @lru_cache(maxsize=8)
 def registry_of(doors: tuple[Door, ...]) -> Registry:
@@ -52,8 +55,15 @@ def splits_of(doors: tuple[Door, ...], dataset: Ref, seed: int, device: str) -> 
     """Splits on the device; kept, because a worker sees the same few again and again."""
     plugin: Dataset = registry_of(doors).build("dataset", dataset)
     splits = plugin.splits(derive_seed(seed, dataset=dataset.name, purpose="split"))
-    parts = (part.to(device) for part in (splits.train, splits.val, splits.test))
+    parts = (_placed(part, device) for part in (splits.train, splits.val, splits.test))
     return Splits(splits.task, *parts)
+
+
+def _placed(part: Data, device: str) -> Data:
+    """The examples on the device; inputs that would take much of a GPU's memory stay where they are."""
+    if device == "cpu" or part.x.nbytes > SHARE * torch.cuda.get_device_properties(device).total_memory:
+        return Data(part.x, part.y.to(device))
+    return part.to(device)
 
 
 @dataclass(frozen=True)
@@ -169,11 +179,14 @@ class Bench:
         return net.eval()
 
     def start(self) -> Net:
-        """What all members of all schemes start from: the pretrained network with one fresh head, or the fused one."""
+        """What all members of all schemes start from: the pretrained network with one fresh head, or the fused one.
+
+        Across backbones it is what the first member started from.
+        """
         if self.order.job.start:
             return self.tuned(self.order.job.start)
         if not self.order.job.base:
-            raise NotApplicable("members of different backbones have no common start")
+            return self.maker(self.order.job.members[0][1]).start()
         net = self.pretrained()
         self.give_head(net)
         return net
@@ -188,8 +201,7 @@ class Bench:
 
     def tuned(self, artifact: str) -> Net:
         """A tuned or fused network from the store."""
-        origin = job_of(self.store.origin(artifact)["job"])
-        maker = Bench(replace(self.order, job=origin))
+        maker = self.maker(artifact)
         net = maker.fresh(maker.source_task)
         maker.give_head(net)
         maker.place(net)
@@ -197,6 +209,10 @@ class Bench:
             maker.prepare(self.registry.build("scheme", Ref.of(scheme["use"], **scheme["params"])), net)
         net.load_state_dict(self.store.weights(artifact))
         return net.eval()
+
+    def maker(self, artifact: str) -> Bench:
+        """The bench of the job that made an artifact."""
+        return Bench(replace(self.order, job=job_of(self.store.origin(artifact)["job"])))
 
     def prepare(self, scheme: Scheme, net: Net) -> bool:
         """Let a scheme add its modules to the network; whether it has any to add."""

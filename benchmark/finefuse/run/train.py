@@ -50,7 +50,7 @@ class SuiteTrainer:
         self.curve: Curve | None = None
         self._steps, self._checkpoints = 0, frozenset[int]()
         self._trained: dict[int, nn.Parameter] = {}
-        self._data = Data(as_memory_format(data.x, channels_last), data.y)
+        self._data, self._device = data, data.y.device
         self._task, self._schedule, self._seed = task, budget.schedule, seed
         self._precision, self._channels_last, self._cache_bytes = precision, channels_last, cache_bytes
         self._order = batch_order(len(data), budget.batch_size, seed)
@@ -116,8 +116,12 @@ class SuiteTrainer:
         return sum(p.numel() for p in self._trained.values())
 
     def _evaluate(self, model: nn.Module, call: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-        with evaluation(model), mixed_precision(self._precision, x.device):
-            return in_chunks(call, as_memory_format(x, self._channels_last)).float()
+        with evaluation(model), mixed_precision(self._precision, self._device):
+            return in_chunks(lambda part: call(self._placed(part)), x).float()
+
+    def _placed(self, x: Tensor) -> Tensor:
+        """A batch of inputs, which may lie in a file or in the host's memory, as the network wants it."""
+        return as_memory_format(x.to(self._device), self._channels_last)
 
     def _take(self, steps: int | None) -> int:
         left = self.budget - self.spent
@@ -132,7 +136,7 @@ class SuiteTrainer:
         """Look at the network after the steps that are checkpoints."""
         self._steps += 1
         if self.curve is not None and self._steps in self._checkpoints:
-            with Stopwatch(str(self._data.y.device)) as watch:
+            with Stopwatch(str(self._device)) as watch:
                 self.curve.look(model, self._steps)
             self.aside += watch.seconds
             self.aside_cpu += watch.cpu_seconds
@@ -169,13 +173,12 @@ class SuiteTrainer:
         if only is not None:
             order = (only[rows] for rows in batch_order(len(only), self.batch_size, self._seed + self.spent))
         for _ in range(steps):
-            yield next(order).to(self._data.y.device)
+            yield next(order).to(self._device)
 
     @contextmanager
     def _own_randomness(self) -> Iterator[None]:
         """Dropout and its like draw from torch's global generators: seed them here, and put them back afterwards."""
-        device = self._data.x.device
-        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        with torch.random.fork_rng(devices=[self._device] if self._device.type == "cuda" else []):
             torch.manual_seed((self._seed + self.spent) % 2**63)
             yield
 
@@ -184,24 +187,28 @@ class SuiteTrainer:
     ) -> tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]:
         """Split a network at its first trained stage: how to get a batch up to there, and what remains to be run."""
         x = self._data.x
+
+        def batch(rows: Tensor) -> Tensor:
+            return self._placed(x[rows.to(x.device)])
+
         if not isinstance(model, Net):
-            return lambda rows: x[rows], model
+            return batch, model
         frozen = 0
         for stage in model.stages:
             if any(id(p) in tuned for p in stage.parameters()):
                 break
             frozen += 1
         if not frozen:
-            return lambda rows: x[rows], model
+            return batch, model
         prefix = nn.Sequential(*model.stages[:frozen])
         rest = nn.Sequential(*model.stages[frozen:], model.head)
 
         def run_prefix(x: Tensor) -> Tensor:
-            with torch.no_grad(), mixed_precision(self._precision, x.device):
-                return prefix(x)  # type: ignore[no-any-return]
+            with torch.no_grad(), mixed_precision(self._precision, self._device):
+                return prefix(self._placed(x))  # type: ignore[no-any-return]
 
         if run_prefix(x[:1]).nbytes * len(x) > self._cache_bytes:
-            return lambda rows: run_prefix(x[rows]), rest
+            return lambda rows: run_prefix(batch(rows)), rest
         cached = in_chunks(run_prefix, x)
         return lambda rows: cached[rows], rest
 

@@ -224,10 +224,10 @@ class Member:
 class Fusing:
     """All that a fusion may use: the members, and of the rest just what the method declares that it `needs`.
 
-    `val` comes with every method that needs "val" and else is None, as are `train`, `base` (the network all members
-    started from: the pretrained one with their common head, or the fused one of the round before), `trainer`, and
-    `test_inputs`, which are without labels; a method that learns from them is transductive. Without "val" the members'
-    `score` and `val_outputs` are NaN and empty.
+    `val` comes with every method that needs "val" and else is None, as are `train`, `base`, `trainer`, `test_inputs`.
+    `base` is the network all members started from: the pretrained one with their common head, or the fused one of the
+    round before; across backbones it is the first member's. `test_inputs` have no labels; a method that learns from
+    them is transductive. Without "val" the members' `score` and `val_outputs` are NaN and empty.
     """
 
     task: Task
