@@ -144,12 +144,6 @@ def finefuse_fusions() -> Iterable[Entry[Any]]:
     yield Entry("max", "finefuse_zoo.fusions.rules:Max", "largest of the members' probabilities")
     yield Entry("min", "finefuse_zoo.fusions.rules:Min", "smallest of the members' probabilities")
     yield Entry("median", "finefuse_zoo.fusions.rules:Median", "median of the members' probabilities")
-    yield Entry("mean-logits", "finefuse_zoo.fusions.mean_logits:MeanLogits", "mean of the members' logits")
-    yield Entry("mean", "finefuse_zoo.fusions.mean:Mean", "mean of the members' regressed values")
-    yield Entry("product", "finefuse_zoo.fusions.rules:Product", "product of the members' probabilities")
-    yield Entry("max", "finefuse_zoo.fusions.rules:Max", "largest of the members' probabilities")
-    yield Entry("min", "finefuse_zoo.fusions.rules:Min", "smallest of the members' probabilities")
-    yield Entry("median", "finefuse_zoo.fusions.rules:Median", "median of the members' probabilities")
     yield Entry("weighted", "finefuse_zoo.fusions.weighted:Weighted", "weighted mean of the members' probabilities")
     yield Entry(
         "calibrated-mean",
@@ -161,19 +155,7 @@ def finefuse_fusions() -> Iterable[Entry[Any]]:
         "finefuse_zoo.fusions.greedy_ensemble:GreedyEnsemble",
         "add the member that helps most on val, again and again",
     )
-    yield Entry(
-        "calibrated-mean",
-        "finefuse_zoo.fusions.calibrated_mean:CalibratedMean",
-        "mean of probabilities, each member at its own temperature",
-    )
-    yield Entry(
-        "greedy-ensemble",
-        "finefuse_zoo.fusions.greedy_ensemble:GreedyEnsemble",
-        "add the member that helps most on val, again and again",
-    )
     yield Entry("stacking", "finefuse_zoo.fusions.stacking:Stacking", "logistic regression on the members' outputs")
-    yield Entry("gate", "finefuse_zoo.fusions.gate:Gate", "weights for each input, learned on val")
-    yield Entry("knora", "finefuse_zoo.fusions.knora:Knora", "members vote that are right on similar val examples")
     yield Entry("gate", "finefuse_zoo.fusions.gate:Gate", "weights for each input, learned on val")
     yield Entry("knora", "finefuse_zoo.fusions.knora:Knora", "members vote that are right on similar val examples")
     yield Entry("soup", "finefuse_zoo.fusions.soup:Soup", "mean of the members' weights")
