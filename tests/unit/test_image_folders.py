@@ -13,6 +13,7 @@ from pathlib import Path
 from types import ModuleType
 
 import numpy as np
+import psutil
 import pytest
 import torch
 from PIL import Image
@@ -251,6 +252,16 @@ def test_more_than_fits_is_chosen_into_a_file_with_the_same_rows(train, test, mo
         for one, two in zip(parts(small), parts(large), strict=True):
             assert torch.equal(one.x, two.x)
     assert len(list(cache.glob("*/*-*/pixels.u8"))) == 2
+
+
+def test_a_file_larger_than_memory_can_be_mapped_and_written_to_in_private(tmp_path):
+    size = 2 * psutil.virtual_memory().total // 192 * 192
+    with (tmp_path / "sparse").open("wb") as file:
+        file.truncate(size)
+    x = _cache._mapped(tmp_path / "sparse", (size // 192, 3, 8, 8))
+    x[-1] = 7
+    assert int(x[-2:].sum()) == 7 * 192
+    assert not _cache._mapped(tmp_path / "sparse", (size // 192, 3, 8, 8))[-1].any()
 
 
 def test_small_blocks_make_the_same_cache(train, monkeypatch):

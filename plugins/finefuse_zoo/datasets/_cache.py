@@ -82,7 +82,8 @@ def chosen(images: Images, rows: Tensor) -> Tensor:
     if n * x[0].numel() <= LARGE:
         return x[rows]
     key = hashlib.sha256(rows.numpy().tobytes()).hexdigest()[:32]
-    folder = _made(images.folder.parent / f"{images.folder.name}-{key}", lambda draft: _copy(draft, x, rows))
+    pixels, size = images.folder / "pixels.u8", x[0].numel()
+    folder = _made(images.folder.parent / f"{images.folder.name}-{key}", lambda draft: _copy(draft, pixels, rows, size))
     return _mapped(folder / "pixels.u8", (n, *x.shape[1:]))
 
 
@@ -114,10 +115,12 @@ def _attempts(items: Sequence[Item], shape: tuple[int, ...]) -> list[tuple[Pixel
     return [attempt(read, shape) for _, read in items]
 
 
-def _copy(draft: Path, x: Tensor, rows: Tensor) -> None:
-    with (draft / "pixels.u8").open("wb") as file:
-        for part in torch.split(rows, max(1, BLOCK // x[0].numel())):
-            file.write(x[part].numpy().data)
+def _copy(draft: Path, pixels: Path, rows: Tensor, size: int) -> None:
+    """By reading and not through the map, whose pages would count as this process's memory."""
+    with pixels.open("rb") as source, (draft / "pixels.u8").open("wb") as file:
+        for row in rows.tolist():
+            source.seek(row * size)
+            file.write(source.read(size))
         _settle(file)
 
 
