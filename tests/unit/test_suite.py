@@ -293,11 +293,7 @@ def test_pools_that_make_no_sense(pools: str, registry: Registry, write: Callabl
             "5: fusions[0].times",
             "1979-05-27 can't be a parameter",
         ),
-        (
-            "metrics = [{ use = 'top-k', as = 'k' }]",
-            "5: metrics[0].as",
-            "only schemes and fusions can be given another",
-        ),
+        ("metrics = ['top-k', { use = 'top-k', as = 'k' }]", "5: metrics[1]", "top-k is given twice"),
         ("metrics = ['squared']", "5: metrics", "shapes is a classification task, and none of squared is for that"),
         (
             "fusions = ['floating']",

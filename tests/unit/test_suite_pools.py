@@ -1,4 +1,4 @@
-"""Pools of everything, pools across backbones, and fusions that go in rounds."""
+"""Names of one's own, pools of everything, pools across backbones, and fusions that go in rounds."""
 
 from __future__ import annotations
 
@@ -55,3 +55,11 @@ def test_backbones_of_a_pool(registry: Registry, backbones: list[str], where: st
     with pytest.raises(SuiteError) as caught:
         load_suite({**LEAST, "pools": {"mix": {"of": ["full"], "backbones": backbones}}}, registry)
     assert str(caught.value).startswith(f"{where}: {sentence}")
+
+
+def test_data_sets_and_backbones_by_other_names(registry: Registry) -> None:
+    datasets = [{"use": "shapes", "as": "tiny shapes", "grid": {"shots": [3]}}]
+    backbones = [{"use": "small", "width": 17, "as": "narrow"}]
+    suite = load_suite({**LEAST, "datasets": datasets, "backbones": backbones}, registry)
+    assert (str(suite.datasets[0]), str(suite.backbones[0])) == ("tiny shapes(shots=3)", "narrow")
+    assert suite.datasets[0] == Ref.of("shapes", shots=3)

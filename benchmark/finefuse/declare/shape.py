@@ -48,9 +48,7 @@ class ItemShape(_Table):
 
     model_config = ConfigDict(extra="allow")
     use: str = Field(description="Name of the plugin; other keys are its parameters.")
-    as_: Label | None = Field(
-        default=None, alias="as", description="What to call it in tables; schemes and fusions only."
-    )
+    as_: Label | None = Field(default=None, alias="as", description="What to call it in tables.")
     grid: dict[str, Annotated[list[Any], Field(min_length=1)]] | None = Field(
         default=None, min_length=1, description="Lists of values for parameters: one line for each combination."
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from math import prod
 from pathlib import Path
@@ -125,14 +125,15 @@ class _Reader:
         """All plugins under one key, grids expanded."""
         found: list[tuple[KeyPath, Strategy]] = []
         for i, item in enumerate(getattr(shape, key)):
-            if item.as_ and _KINDS[key] not in ("scheme", "fusion"):
-                raise self.source.error((key, i, "as"), "only schemes and fusions can be given another name")
             lines = self._expand((key, i), _KINDS[key], item)
             if item.rounds:
                 self._check_rounds((key, i, "rounds"), _KINDS[key], lines)
             found += [((key, i), line) for line in lines]
-        hint = "; give one another name with `as`" if key in ("schemes", "fusions") else ""
+        comparable = key in ("schemes", "fusions")  # where the same thing may stand twice, under two names
+        hint = "; give one another name with `as`" if comparable else ""
         self.source.refuse_twins(((path, line.label) for path, line in found), hint)
+        if not comparable:
+            self.source.refuse_twins((path, str(replace(line.ref, label=""))) for path, line in found)
         return tuple(line for _, line in found)
 
     def _check_rounds(self, path: KeyPath, kind: PluginKind, lines: Sequence[Strategy]) -> None:
@@ -167,7 +168,7 @@ class _Reader:
             point = dict(zip(grid, values, strict=True))
             ref = self._resolve(path, kind, item.use, item.params, point)
             label = Ref.of(item.as_, **point) if item.as_ else Ref.of(item.use, **item.params, **point)
-            lines.append(Strategy(str(label), ref, item.rounds or 1))
+            lines.append(Strategy(str(label), replace(ref, label=str(label)) if item.as_ else ref, item.rounds or 1))
         return lines
 
     def _resolve(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Generic, Literal, TypeVar
 
@@ -36,10 +36,14 @@ class Entry(Generic[T]):
 
 @dataclass(frozen=True)
 class Ref:
-    """A plugin by name with the parameters that were given to it; hashable, and the same text for the same meaning."""
+    """A plugin by name with the parameters that were given to it; hashable, and the same text for the same meaning.
+
+    `label` is what a suite calls it; it is no part of what it is.
+    """
 
     name: str
     params: str = "{}"
+    label: str = field(default="", compare=False)
 
     @classmethod
     def of(cls, name: str, /, **params: Any) -> Ref:
@@ -61,8 +65,8 @@ class Ref:
         return dict(json.loads(self.params))
 
     def __str__(self) -> str:
-        if not self.kwargs:
-            return self.name
+        if self.label or not self.kwargs:
+            return self.label or self.name
         return f"{self.name}({', '.join(f'{k}={_plain(v)}' for k, v in self.kwargs.items())})"
 
 
