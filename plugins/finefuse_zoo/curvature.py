@@ -25,6 +25,19 @@ def own_names(net: nn.Module) -> dict[str, str]:
     return {name: first[id(p)] for name, p in net.named_parameters(remove_duplicate=False)}
 
 
+def called_with(net: nn.Module, params: Mapping[str, Tensor], x: Tensor) -> Tensor:
+    """The network's outputs with other parameters, by their first names; weights that are tied stay so."""
+    first = own_names(net)
+    slots = [
+        f"{name}.{own}" if name else own
+        for name, module in net.named_modules()
+        for own, _ in module.named_parameters(recurse=False, remove_duplicate=False)
+    ]
+    given = {slot: params[first[slot]] for slot in slots}  # torch's own tying trips over modules that are used twice
+    outputs: Tensor = torch.func.functional_call(net, given, (x,), tie_weights=False)
+    return outputs
+
+
 def scores(task: Task, outputs: Tensor, rng: torch.Generator | None) -> tuple[Tensor, Tensor]:
     """Directions (N, K, outputs) in output space, and their probabilities (N, K), that make up the Fisher information.
 
@@ -55,8 +68,7 @@ def fisher(net: nn.Module, task: Task, x: Tensor, rng: torch.Generator | None = 
     at_once = max(1, HELD // max(1, sum(p.numel() for p in params.values())))
 
     def along(params: Mapping[str, Tensor], x: Tensor, v: Tensor) -> Tensor:
-        outputs: Tensor = torch.func.functional_call(net, dict(params), (x[None],))
-        return (outputs[0] * v).sum()
+        return (called_with(net, params, x[None])[0] * v).sum()
 
     gradients = torch.func.vmap(torch.func.grad(along), in_dims=(None, 0, 0))
     plain = torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH)  # the others can't be batched

@@ -12,7 +12,7 @@ from annotated_types import Ge, Gt
 from finefuse import NotApplicable, nets
 from finefuse.types import Fusing, Law, Level, Need
 from finefuse_zoo.beside import statistics_kept
-from finefuse_zoo.curvature import own_names
+from finefuse_zoo.curvature import called_with, own_names
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -68,8 +68,8 @@ class AdaMerging:
                 rows = torch.randperm(len(x), generator=of.rng)[: of.trainer.batch_size].to(x.device)
                 moves = [torch.tensordot(w, change, 1) for w, change in zip(lambdas, changes, strict=True)]
                 params = {name: base[name] + move for name, move in zip(names, moves, strict=True)}
-                logp = torch.func.functional_call(net, params, (x[rows],)).log_softmax(-1)
+                logp = called_with(net, params, x[rows]).log_softmax(-1)
                 adam.zero_grad()
-                (-(logp.exp() * logp).sum(-1).mean()).backward()
+                (-(logp.exp() * logp).sum(-1).mean()).backward()  # type: ignore[no-untyped-call]
                 adam.step()
         return lambdas.detach()
