@@ -194,6 +194,13 @@ def test_a_class_that_loses_all_its_files_is_an_error(train):
         Folder(train, size=8).splits(0)
 
 
+def test_nothing_that_can_be_read_is_an_error(train, test):
+    for file in test.rglob("*.png"):
+        file.write_bytes(b"no picture")
+    with pytest.raises(FinefuseError, match="none of 12 images can be read: UnidentifiedImageError: cannot identify"):
+        Folder(train, test, size=8).splits(0)
+
+
 # ---------------------------------------------------------------------------------------------------------- the cache
 
 

@@ -62,7 +62,7 @@ def decoded(content: str, items: Callable[[], Iterable[Item]], shape: tuple[int,
     `content` stands for what is in the pictures. The first who asks decodes with all processors while others wait.
 
     Raises:
-        FinefuseError: if the cache folder can't be written to, or what is in it is not whole.
+        FinefuseError: if the cache folder can't be written to, what is in it is not whole, or no picture can be read.
     """
     key = digest_of_text(content, repr(shape), version("pillow"), FORMAT)
     folder = _made(cache_folder() / key[:2] / key, lambda draft: _decode(draft, items(), shape))
@@ -104,6 +104,8 @@ def _decode(draft: Path, items: Iterable[Item], shape: tuple[int, ...]) -> None:
                     block[row] = pixels
             file.write(block[: len(batch)].data)
         _settle(file)
+    if len(labels) == len(broken):
+        raise FinefuseError(f"none of {len(labels)} images can be read: {'; '.join(list(broken.values())[:1])}")
     np.array(labels, dtype="<i8").tofile(draft / "labels.i64")
     (draft / "meta.json").write_text(json.dumps({"shape": [len(labels), *shape], "broken": broken}))
     if broken:
