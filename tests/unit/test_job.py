@@ -4,62 +4,17 @@ from __future__ import annotations
 
 import base64
 import sys
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
 import torch
 
 from finefuse import Entry, NotApplicable, hookimpl
-from finefuse.declare.plan import make_plan
-from finefuse.declare.suite import load_suite
 from finefuse.errors import PluginError
 from finefuse.nets import CombineOutputs
-from finefuse.registry import Registry
 from finefuse.run.job import carry_out
-from finefuse.run.row import Order
 from finefuse.run.store import Artifacts
-
-TINY = str(Path(__file__).parents[1] / "fixtures" / "plugins" / "tiny.py")
-BASE = {
-    "name": "test",
-    "budget": {"epochs": 3, "batch_size": 16},
-    "datasets": ["points"],
-    "backbones": ["tiny"],
-    "metrics": ["accuracy", "nll"],
-    "schemes": ["full", "linear-probe"],
-    "fusions": ["vote", "soup"],
-    "pools": {"all": {"of": ["full"], "copies": 2}},
-    "latency": [1, 4],
-}
-
-
-class Workshop:
-    """Plans a suite and carries out its jobs in the order of the plan."""
-
-    def __init__(self, store: Path, suite: dict, doors: tuple = ()) -> None:
-        self.registry = Registry((TINY, *doors))
-        self.suite = load_suite({**BASE, **suite}, self.registry)
-        self.jobs = make_plan(self.suite, self.registry).jobs
-        self.store = store
-
-    def order(self, job, **changes):
-        suite = self.suite
-        order = Order(
-            job, suite.name, suite.settings, suite.latency, "cpu", str(self.store), self.registry.doors, False
-        )
-        return replace(order, **changes)
-
-    def run(self, kind=None, label=None, **changes):
-        """Rows of all jobs up to the last of this kind and label, the wanted ones only."""
-        rows = [carry_out(self.order(job, **changes)) for job in self.jobs]
-        return [r for r in rows if (kind is None or r["kind"] == kind) and (label is None or r["label"] == label)]
-
-
-@pytest.fixture
-def workshop(tmp_path):
-    return lambda doors=(), **suite: Workshop(tmp_path / "store", suite, doors)
 
 
 def test_every_job_gives_an_ok_row_with_what_it_measured(workshop):
