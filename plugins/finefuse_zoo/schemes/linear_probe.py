@@ -14,7 +14,7 @@ from finefuse_zoo.linear import fit_linear
 
 @dataclass(frozen=True)
 class LinearProbe:
-    """Fit the head to convergence on features of the frozen backbone (LBFGS, float64).
+    """Fit the head to convergence on features of the frozen backbone (Newton's method, float64).
 
     Minimises 1/2 ||W||^2 + C sum_i CE(W f(x_i) + b, y_i) with b unpenalised, the objective of scikit-learn's
     LogisticRegression; in regression 1/2 ||W||^2 + C/2 sum_i ||W f(x_i) + b - y_i||^2. It takes no optimizer steps from
