@@ -200,7 +200,7 @@ class _Family:
         self._looked = 0.0
 
     def memory(self) -> int:
-        """Resident bytes of all together."""
+        """Resident bytes of all together, without pages of files, which the system can take back at any time."""
         total = 0
         with suppress(psutil.NoSuchProcess):
             if time.monotonic() - self._looked > 10 * TICK:
@@ -208,7 +208,8 @@ class _Family:
                 self._known, self._looked = [leader, *leader.children(recursive=True)], time.monotonic()
         for process in self._known:
             with suppress(psutil.Error):
-                total += process.memory_info().rss
+                memory = process.memory_info()
+                total += memory.rss - getattr(memory, "shared", 0)  # only Linux tells
         return total
 
 
