@@ -11,15 +11,15 @@ from finefuse.hookspec import hookimpl
 from finefuse.types import Data, Entry, Ref, Splits, Task
 
 if TYPE_CHECKING:
-    from finefuse.api import check, plan, run
+    from finefuse.api import check, export, plan, run
 
 __version__ = "0.1.0"
 __all__ = ["Data", "Entry", "FinefuseError", "MemoryExceeded", "NotApplicable", "Ref", "Splits", "Task", "WorkerDied"]
-__all__ += ["check", "hookimpl", "plan", "run"]
+__all__ += ["check", "export", "hookimpl", "plan", "run"]
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("plan", "check"):
+    if name in ("plan", "check", "export"):
         return getattr(importlib.import_module("finefuse.api"), name)
     raise AttributeError(f"module 'finefuse' has no attribute {name!r}")
 

@@ -18,6 +18,7 @@ from finefuse.records import read_results
 from finefuse.registry import Door, Registry
 from finefuse.run.schedule import Watcher, run_plan
 from finefuse.run.store import default_store
+from finefuse.run.wanted import card_of, check_target, find_row
 from finefuse.types import Executor, Record, Ref
 
 if TYPE_CHECKING:
@@ -62,6 +63,16 @@ class Run:
 
     def _repr_markdown_(self) -> str:
         return self.board.to_markdown()
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What `export` wrote: the file, its model card, the row's cell, and what was chosen where several matched."""
+
+    file: Path
+    card: Path
+    cell: str
+    note: str = ""
 
 
 def check(suite: SuiteSource, *, plugins: Door | Sequence[Door] = ()) -> Suite:
@@ -141,6 +152,52 @@ def report(folder: str | Path, *, reporter: str | None = None, plugins: Door | S
     if reporter is not None:
         registry.find("reporter", reporter)
     return _results(Path(folder), registry, reporter)
+
+
+def export(
+    folder: str | Path,
+    row: str,
+    to: str | Path,
+    *,
+    pool: str | None = None,
+    dataset: str | None = None,
+    backbone: str | None = None,
+    seed: int | None = None,
+    round: int | None = None,  # noqa: A002 - it is called so in the rows
+    device: str | None = None,
+    force: bool = False,
+    plugins: Door | Sequence[Door] = (),
+    store: str | Path | None = None,
+) -> Exported:
+    """Write the module that a row measured, ensembles too, to a file that needs no finefuse, and a model card.
+
+    Args:
+        folder: a results folder.
+        row: a row's cell, or a label, narrowed by what follows where several rows have it.
+        to: `file.pt2` (torch.export), `file.onnx`, or `file.safetensors` for the weights of one network.
+        pool: the pool that is fused.
+        dataset: with its parameters or without.
+        backbone: with its parameters or without.
+        seed: None for the first.
+        round: of a fusion with several, from 0.
+        device: where an ensemble is fused again; None for the kind of device that the row was measured on.
+        force: write over files that exist.
+        plugins: as in `run`.
+        store: as in `run`.
+
+    Raises:
+        FinefuseError: if it can't be done; nothing is written then.
+    """
+    narrow = {"dataset": dataset, "backbone": backbone, "pool": pool, "seed": seed, "round": round}
+    file = Path(to)
+    found, note = find_row(Path(folder), row, narrow)
+    check_target(file, force=force)
+    registry = Registry(_doors(plugins))
+    device = resolve_device(device or found["device"].split(":")[0])
+    from finefuse.run.export import export as write
+
+    write(found, file, store=Path(store or default_store()).absolute(), device=device, doors=registry.doors)
+    return Exported(file, card_of(file), found["cell"], note)
 
 
 def _planned(suite: SuiteSource, registry: Registry, device: str, only: str | Sequence[str]) -> Plan:

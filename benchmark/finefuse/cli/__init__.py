@@ -12,6 +12,7 @@ import typer
 from finefuse import __version__
 from finefuse.cli.check import check
 from finefuse.cli.compare import compare
+from finefuse.cli.export import export
 from finefuse.cli.list import list_
 from finefuse.cli.new import new
 from finefuse.cli.plan import plan
@@ -31,7 +32,7 @@ app = typer.Typer(
     rich_markup_mode=None,  # rich would double the time of --help
     pretty_exceptions_enable=False,
 )
-for verb in (run, plan, check, list_, show, report, plugins, schema, compare, new):
+for verb in (run, plan, check, list_, show, report, export, plugins, schema, compare, new):
     app.command(verb.__name__.strip("_"))(verb)
 
 

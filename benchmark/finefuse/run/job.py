@@ -20,6 +20,7 @@ from finefuse.run.cost import (
     parameter_count,
     warm_up,
 )
+from finefuse.run.deployed import deployed
 from finefuse.run.origin import origin_of
 from finefuse.run.pool import bounds
 from finefuse.run.randomness import seeded
@@ -199,11 +200,7 @@ def pool(bench: Bench) -> Record:
 
 def time(bench: Bench) -> Record:
     """Measure the latency of what would be deployed."""
-    job, x = bench.order.job, bench.splits.test.x
-    if job.pool:
-        model: nn.Module = bench.strategy("fusion").fuse(bench.fusing())
-    else:
-        model = bench.tuned(job.members[0][1])
+    model, x = deployed(bench), bench.splits.test.x
     fields: Record = {"machine": machine_id(), "contended": bench.order.contended}
     for size in bench.order.latency:
         latency = measure_latency(model, batch_of(x, size), bench.order.settings.precision)
@@ -226,6 +223,8 @@ def _save(bench: Bench, made: Made, splits: Splits, extra: Mapping[str, object] 
     """Compute the outputs and put all that was made, and what it cost, into the store."""
     outputs = _outputs(bench, made, splits)
     outputs |= _along_the_way(bench, made, outputs)
+    more = {f"also.{name}": data.x for name, data in bench.more_tests.items()}
+    outputs |= {part: made.trainer.outputs(made.model, x) for part, x in more.items() if part not in outputs}
     expected = (len(splits.test), splits.task.outputs)
     if outputs["test"].shape != expected:
         raise PluginError(f"outputs have the shape {tuple(outputs['test'].shape)}, {expected} was expected")
@@ -275,7 +274,8 @@ def _combined(bench: Bench, ensemble: CombineOutputs, trainer: SuiteTrainer, spl
     artifacts = dict(bench.order.job.members)
     stored = [bench.store.outputs(artifacts[member.name]) for member in ensemble.members if isinstance(member, Member)]
     device = splits.test.y.device
-    outputs = {part: ensemble.combine(torch.stack([s[part].to(device) for s in stored])) for part in ("val", "test")}
+    parts = ("val", "test", *(f"also.{name}" for name in bench.more_tests))
+    outputs = {part: ensemble.combine(torch.stack([s[part].to(device) for s in stored])) for part in parts}
     real = trainer.outputs(ensemble, splits.test.x[:CHUNK])
     if not torch.allclose(real, outputs["test"][:CHUNK], atol=AGREEMENT, rtol=AGREEMENT, equal_nan=True):
         raise PluginError("the ensemble's outputs differ from those combined of its members' outputs")
@@ -290,7 +290,7 @@ def _scored(bench: Bench, splits: Splits) -> Record:
 
 def _scores(bench: Bench, splits: Splits, artifact: str) -> Record:
     outputs = {part: tensor.to(splits.test.y.device) for part, tensor in bench.store.outputs(artifact).items()}
-    return scores(bench.metrics, splits, outputs)
+    return scores(bench.metrics, splits, outputs, bench.more_tests)
 
 
 def _to_store(net: nn.Module) -> dict[str, Tensor]:

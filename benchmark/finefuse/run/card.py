@@ -1,0 +1,112 @@
+"""The model card that goes with an exported file. Imports no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from finefuse.types import Record, Task
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a card says besides the row.
+
+    `dtype` is that of the inputs; `fixed` is why the file takes one at a time, "" where it takes any number. `checks`
+    say what was compared. `members` and `deployed` name the models of the pool, and those that are in the file.
+    """
+
+    task: Task
+    dtype: str
+    fixed: str
+    checks: tuple[str, ...]
+    members: Sequence[str]
+    deployed: Sequence[str]
+    versions: str
+
+
+def card(row: Record, file: Path, facts: Facts) -> str:
+    """The card's text, as Markdown."""
+    given = ", ".join(f"{name} = {value}" for name, value in row["params"].items())
+    what = row["label"] if row["label"] == row["use"] and not given else f"{row['label']}: {row['use']}({given})"
+    lines = [
+        f"# {file.name}",
+        "",
+        f"{_kind(row)} by `{what}`, measured by finefuse in the suite `{row['suite']}`.",
+        "",
+        f"- **cell** `{row['cell']}`",
+        f"- **key** `{row['key']}`, **artifact** `{row['artifact']}`",
+        f"- **data set** {row['dataset']}, **backbone** {row['backbone']}",
+        *_members(facts),
+        *_scores(row),
+        _cost(row),
+        f"- **inputs** {_inputs(facts)}",
+        f"- **outputs** {_outputs(facts.task)}",
+        *[f"- **checked** {sentence}" for sentence in facts.checks],
+        f"- **made with** {facts.versions}",
+        "",
+        *_loading(file),
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _kind(row: Record) -> str:
+    if row["kind"] == "tune":
+        return "A network fine-tuned"
+    made = {"output": "An ensemble of outputs fused", "feature": "A fusion of features made"}
+    return made.get(row["level"], "One network of fused weights made")
+
+
+def _members(facts: Facts) -> list[str]:
+    if not facts.members:
+        return []
+    used = "" if set(facts.deployed) >= set(facts.members) else f"; deployed are {', '.join(facts.deployed)}"
+    return [f"- **members** {', '.join(facts.members)}{used}"]
+
+
+def _scores(row: Record) -> list[str]:
+    return [
+        f"- **{name}** {row[f'test.{name}']:.4f} on test ({row['n_test']} examples), {row[f'val.{name}']:.4f} on val; "
+        f"{row[f'better.{name}']} is better"
+        for name in row["metrics"]
+    ]
+
+
+def _cost(row: Record) -> str:
+    others = row.get("seconds_members", 0.0) + row.get("seconds_before", 0.0)
+    also = f" and {others:.2f} s for what it is made of" if others else ""
+    return (
+        f"- **cost** {row['seconds']:.2f} s{also}; {row['parameters']:,} parameters, "
+        f"{row['flops']:,} floating-point operations per example"
+    )
+
+
+def _inputs(facts: Facts) -> str:
+    shape = ", ".join(map(str, facts.task.input_shape))
+    many = f"; N is 1, because {facts.fixed}" if facts.fixed else ""
+    return f"({'1' if facts.fixed else 'N'}, {shape}), {facts.dtype}, as the data set has them{many}"
+
+
+def _outputs(task: Task) -> str:
+    if task.kind == "regression":
+        return f"(N, {task.outputs}): the predicted values, in the order of the data set's targets"
+    classes = f"classes 0 to {task.outputs - 1}, as the data set numbers them"
+    return f"(N, {task.outputs}): logits, whose softmax gives the probabilities of {classes}"
+
+
+def _loading(file: Path) -> list[str]:
+    """Three lines that need no finefuse."""
+    if file.suffix == ".safetensors":
+        code = ["from safetensors.torch import load_file", "", f'weights = load_file("{file.name}")']
+        return _python(code, "These are the weights alone, by name. A .pt2 file has the network as well.")
+    if file.suffix == ".onnx":
+        name = f'"{file.name}"'
+        code = ["import onnxruntime", "", f"session = onnxruntime.InferenceSession({name})"]
+        return _python([*code, 'outputs = session.run(None, {"x": x})[0]  # x: a NumPy array'])
+    return _python(["import torch", "", f'model = torch.export.load("{file.name}").module()', "outputs = model(x)"])
+
+
+def _python(code: Sequence[str], more: str = "") -> list[str]:
+    return ["To load it without finefuse:", "", "```python", *code, "```", *(["", more] if more else [])]

@@ -1,0 +1,115 @@
+"""What somebody wants exported: which row, and to which file. Imports no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib.util import find_spec
+from pathlib import Path
+
+from finefuse.errors import FinefuseError, did_you_mean
+from finefuse.records import read_results
+from finefuse.types import Record
+
+ENDINGS = (".pt2", ".onnx", ".safetensors")
+KINDS = ("tune", "fuse")
+"""Jobs that make what can be deployed."""
+LISTED = 6
+"""Cells that are named where several match."""
+
+
+def find_row(folder: Path, wanted: str, narrow: Mapping[str, str | int | None]) -> tuple[Record, str]:
+    """The row of this cell or label, and what was chosen where several seeds have it.
+
+    A label means what the board shows: copies that only feed pools are named by their cell. `narrow` has the values
+    that `dataset`, `backbone`, `pool`, `seed` and `round` must have; a data set or backbone may go without its
+    parameters. Where no seed is given, it is the first that has the label.
+
+    Raises:
+        FinefuseError: if none or several match, or the row has nothing to export.
+    """
+    _, rows, missing = read_results(folder)
+    if wanted in missing:
+        raise FinefuseError(f"{wanted} is planned and has no row yet; `finefuse run` carries on with the suite.")
+    for row in rows:
+        if row["cell"] == wanted:
+            return _exportable(row), ""
+    found = [row for row in rows if row["kind"] in KINDS and row["label"] == wanted and not row["member"]]
+    if not found:
+        raise _unknown(folder, wanted, rows)
+    for name, value in narrow.items():
+        if value is not None:
+            found = _narrowed(wanted, found, name, value)
+    seeds = list(dict.fromkeys(row["seed"] for row in found))
+    found = [row for row in found if row["seed"] == seeds[0]]
+    if len(found) > 1:
+        raise _ambiguous(wanted, found)
+    note = f"{found[0]['cell']}: seed {seeds[0]}, the first of {len(seeds)}; --seed takes another."
+    return _exportable(found[0]), note if len(seeds) > 1 else ""
+
+
+def check_target(file: Path, *, force: bool) -> None:
+    """Whether the file can be asked for.
+
+    Raises:
+        FinefuseError: for an unknown ending, a package that is missing, or a file that exists already.
+    """
+    if file.suffix not in ENDINGS:
+        raise FinefuseError(
+            f"{file}: unknown ending {file.suffix!r}; expected {', '.join(ENDINGS[:-1])} or {ENDINGS[-1]}."
+        )
+    lacking = [name for name in ("onnx", "onnxscript") if file.suffix == ".onnx" and find_spec(name) is None]
+    if lacking:
+        raise FinefuseError(f'{file}: needs {" and ".join(lacking)}: pip install "finefuse[onnx]"')
+    for path in (file, card_of(file)):
+        if path.is_dir():
+            raise FinefuseError(f"{path}: is a folder; give a file.")
+        if path.exists() and not force:
+            raise FinefuseError(f"{path}: exists already; --force writes over it.")
+
+
+def card_of(file: Path) -> Path:
+    """Where the model card of an exported file lies."""
+    return file.with_name(f"{file.name}.md")
+
+
+def _exportable(row: Record) -> Record:
+    if row["kind"] not in KINDS:
+        raise FinefuseError(f"{row['cell']} is of kind {row['kind']!r}; only 'tune' and 'fuse' rows can be exported.")
+    if row["status"] != "ok":
+        raise FinefuseError(f"{row['cell']} is {row['status']}: {row['reason']}")
+    return row
+
+
+def _unknown(folder: Path, wanted: str, rows: list[Record]) -> FinefuseError:
+    labels = list(dict.fromkeys(row["label"] for row in rows if row["kind"] in KINDS))
+    hint = did_you_mean(wanted, [*labels, *(row["cell"] for row in rows)])
+    return FinefuseError(
+        f"{folder}: no row has the label or cell {wanted!r}{hint or f'; there are {_listed(labels)}'}."
+    )
+
+
+def _narrowed(wanted: str, rows: list[Record], name: str, value: str | int) -> list[Record]:
+    found = [row for row in rows if value in (row[name], _plain(row[name]))]
+    if found:
+        return found
+    there = list(dict.fromkeys(str(row[name]) for row in rows if row[name] != ""))
+    hint = did_you_mean(str(value), there) or (f"; there are {_listed(there)}" if there else "; it has none")
+    raise FinefuseError(f"no row of {wanted!r} has the {name} {value!r}{hint}")
+
+
+def _plain(value: object) -> object:
+    """A data set or backbone without its parameters."""
+    return value.partition("(")[0] if isinstance(value, str) and " + " not in value else value
+
+
+def _ambiguous(wanted: str, rows: list[Record]) -> FinefuseError:
+    axes = [name for name in ("dataset", "backbone", "pool", "round") if len({row[name] for row in rows}) > 1]
+    by = " or ".join(f"--{name}" for name in axes) or "its cell"
+    return FinefuseError(
+        f"{len(rows)} rows have the label {wanted!r}, narrow it by {by}: {_listed([r['cell'] for r in rows])}."
+    )
+
+
+def _listed(names: list[str]) -> str:
+    more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
+    return ", ".join(map(repr, names[:LISTED])) + more
