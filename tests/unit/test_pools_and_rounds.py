@@ -254,3 +254,17 @@ def test_methods_are_given_what_they_need_and_nothing_else(workshop):
     assert not any(isinstance(value, Splits) for value in seen.values())
     assert np.isnan(seen["members"][0].score)
     assert next(row for row in rows if row["kind"] == "fuse")["needs"] == ["test inputs"]
+
+
+def test_every_model_is_scored_on_further_test_sets(workshop):
+    shop = workshop(
+        also_test=[{"use": "points", "centres": 7, "as": "moved"}, {"use": "points", "as": "again"}],
+        fusions=["mean-probs", "soup"],
+        selection="best-val",
+    )
+    rows = [row for row in shop.run() if row["kind"] in ("tune", "fuse")]
+    assert {row["status"] for row in rows} == {"ok"}
+    for row in rows:
+        assert row["also.again.accuracy"] == row["test.accuracy"]
+        assert row["also.again.nll"] == row["test.nll"]
+        assert row["also.moved.nll"] > row["test.nll"]

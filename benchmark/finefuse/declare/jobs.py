@@ -9,7 +9,7 @@ from itertools import product
 from typing import Any
 
 from finefuse.declare.facts import Facts, piece
-from finefuse.declare.keys import address, environment
+from finefuse.declare.keys import address, digest, environment
 from finefuse.declare.suite import Pool, Strategy, Suite
 from finefuse.types import Job, JobKind, PluginKind, Ref
 
@@ -90,6 +90,8 @@ class Group:
         self.backbone = backbone
         self.same = {"dataset": dataset, "backbone": backbone, "base": base}
         self.parts = parts | self.facts.parts("dataset", dataset) | planner.budget
+        more = {ref: digest(self.facts.parts("dataset", ref)) for ref in self.suite.also_test}
+        self.parts |= {f"also tested on {ref}": content for ref, content in more.items()}
         kind = self.facts.task(dataset).kind
         self.metrics = tuple(ref for ref in self.suite.metrics if kind in self.facts.metric_kinds(ref))
         self.scoring = {"metrics": ", ".join(map(str, self.metrics))}
@@ -105,8 +107,9 @@ class Group:
     def line(self, kind: PluginKind, of: Strategy) -> Line:
         """The line of a scheme or fusion."""
         level = self.facts.level(of.ref) if kind == "fusion" else ""
-        fields = {"strategy": of.ref, "metrics": self.metrics, "level": level, "needs": self.facts.needs(kind, of.ref)}
-        return Line(self.parts | self.facts.parts(kind, of.ref), self.scoring, **fields, **self.same)
+        fields = {"strategy": of.ref, "metrics": self.metrics, "also_test": self.suite.also_test, "level": level}
+        needs = self.facts.needs(kind, of.ref)
+        return Line(self.parts | self.facts.parts(kind, of.ref), self.scoring, needs=needs, **fields, **self.same)
 
     def fuse(self, pool: Pool, members: Members, seed: int) -> Iterator[Job]:
         """A pool's bounds, and every fusion of it, once."""

@@ -102,6 +102,7 @@ class SuiteShape(_Table):
     seeds: list[Annotated[int, Field(ge=0)]] = Field(default=[0], min_length=1, description="One repetition for each.")
     budget: BudgetShape = Field(default_factory=BudgetShape)
     datasets: Items = Field(description="Data sets to tune for.")
+    also_test: list[ItemShape] = Field(default=[], description="More test sets for every model: of shifted data.")
     backbones: Items = Field(description="Pretrained networks to tune.")
     metrics: Items = Field(default=[ItemShape(use="accuracy")], description="Scores; the first ranks the board.")
     schemes: Items = Field(description="Fine-tuning schemes.")

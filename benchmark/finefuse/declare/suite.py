@@ -19,8 +19,11 @@ from finefuse.registry import Registry
 from finefuse.types import Budget, Limits, PluginKind, Ref, Settings
 
 MAX_GRID = 10_000
+PLAIN = ("datasets", "also_test", "backbones", "metrics")
+"""Keys of plugins that are no lines of the board."""
 _KINDS: dict[str, PluginKind] = {
     "datasets": "dataset",
+    "also_test": "dataset",
     "backbones": "backbone",
     "metrics": "metric",
     "schemes": "scheme",
@@ -63,6 +66,7 @@ class Suite:
     fusions: tuple[Strategy, ...]
     pools: tuple[Pool, ...]
     latency: tuple[int, ...]
+    also_test: tuple[Ref, ...] = ()
 
 
 def load_suite(source: str | Path | Mapping[str, Any], registry: Registry) -> Suite:
@@ -76,11 +80,12 @@ def load_suite(source: str | Path | Mapping[str, Any], registry: Registry) -> Su
     reader = _Reader(opened, Facts(registry))
     for key in ("seeds", "latency"):
         opened.refuse_twins(((key, i), str(value)) for i, value in enumerate(getattr(shape, key)))
-    plain = {key: tuple(line.ref for line in reader.lines(shape, key)) for key in ("datasets", "backbones", "metrics")}
+    plain = {key: tuple(line.ref for line in reader.lines(shape, key)) for key in PLAIN}
     schemes, fusions = reader.lines(shape, "schemes"), reader.lines(shape, "fusions")
     if shape.search:
         schemes = tuple(reader.searched(scheme, shape.search) for scheme in schemes)
     reader.check_tasks(plain["datasets"], plain["metrics"])
+    reader.check_shapes(plain["datasets"], plain["also_test"])
     members = flatten(opened, shape.pools, {scheme.label: scheme.ref.name for scheme in schemes})
     pools = [
         Pool(name, members[name], pool.copies, across(opened, name, pool, plain["backbones"]))
@@ -193,6 +198,13 @@ class _Reader:
     def _anchored(self, value: Any) -> Any:
         """Relative paths are relative to the suite file."""
         return str(self.source.folder / Path(value).expanduser()) if isinstance(value, str) else value
+
+    def check_shapes(self, datasets: Sequence[Ref], more: Sequence[Ref]) -> None:
+        """Further test sets are of the same kind as every data set, down to the shape of the inputs."""
+        for i, other in enumerate(more):
+            for dataset in datasets:
+                if self.facts.task(other) != self.facts.task(dataset):
+                    raise self.source.error(("also_test", i), f"{other} is another task than {dataset}")
 
     def check_tasks(self, datasets: Sequence[Ref], metrics: Sequence[Ref]) -> None:
         """Every data set needs a metric that is for its kind of task."""

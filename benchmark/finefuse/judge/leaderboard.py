@@ -44,7 +44,7 @@ class Leaderboard:
 
     def scores(self) -> pd.DataFrame:
         """Only what a repeated run must give again, bit by bit: no seconds, no latency, no machine."""
-        figures = [*self._starting("test."), *self._moments(), *self._starting("figure.")]
+        figures = [*self._starting("test."), *self._starting("also."), *self._moments(), *self._starting("figure.")]
         shown = [*NAMES, *ACCESS, *RANKS, *figures, *GAIN, *SEARCH, *RUNS, *SIZES]
         scores = self.lines[shown].copy()
         scores.insert(len(NAMES), "metric", [next(iter(metrics), "") for metrics in self.lines["metrics"]])
@@ -120,8 +120,8 @@ def make_leaderboard(suite: str, records: Iterable[Record], missing: Sequence[st
         if any(not math.isnan(line.get(name := f"{moment}.{metric}.mean", math.nan)) for line in lines)
     ]
     names = {name for line in lines for name in line}
-    figures = sorted(name for name in names if name.startswith("figure."))
-    columns = [*known, *metrics, *figures, *_latency(names)]
+    extras = sorted(name for name in names if name.startswith(("also.", "figure.")))
+    columns = [*known, *metrics, *extras, *_latency(names)]
     frame = table({name: [line.get(name, math.nan) for line in lines] for name in columns})
     notes = (_coverage(records, missing), *_absent(missing), *_reading(frame, records))
     bounds = make_pools(by_pool(records))

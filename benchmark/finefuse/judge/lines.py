@@ -121,6 +121,9 @@ def _line(place: Place, rows: list[Record], timed: list[Record], metrics: Sequen
         line[f"test.{metric}.mean"], line[f"test.{metric}.half"] = mean_interval(values)
         for moment in MOMENTS:
             line[f"{moment}.{metric}.mean"] = _mean(ok, f"{moment}.test.{metric}")
+    for field in sorted(set().union(*ok)):
+        if field.startswith("also."):
+            line[f"{field}.mean"], line[f"{field}.half"] = mean_interval([number(row, field) for row in ok])
     for prefix, having in (("figure.", ok), ("latency.", measured)):
         for field in sorted(set().union(*having)):
             if field.startswith(prefix):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import math
+import re
 from collections.abc import Iterable, Mapping
 from typing import Literal
 
@@ -24,6 +25,7 @@ def score_table(lines: pd.DataFrame, better: Mapping[str, str]) -> pd.DataFrame:
         pairs = zip(lines[f"test.{metric}.mean"], halves, lines["ok"], strict=True)
         table[f"{metric} {ARROWS[better[metric]]}"] = [_score(mean, half) if ok else "" for mean, half, ok in pairs]
         if metric == metrics[0]:
+            table = table.assign(**_elsewhere(lines, metric))
             gains = zip(lines["gain"], lines["gain.half"], strict=True)
             table["gain"] = ["" if math.isnan(mean) else f"{mean:+.4f}{_half(half)}" for mean, half in gains]
     for moment, name in {"last": "last", "best": "best-val", "peek": "peek", "default": "default"}.items():
@@ -34,6 +36,16 @@ def score_table(lines: pd.DataFrame, better: Mapping[str, str]) -> pd.DataFrame:
         table["trials"] = ["" if not count else str(count) for count in lines["trials"]]
     table = table.loc[:, [name in ("rank", "strategy", "pool") or (table[name] != "").any() for name in table]]
     return table.assign(runs=lines["status"])
+
+
+def _elsewhere(lines: pd.DataFrame, metric: str) -> dict[str, list[str]]:
+    """Columns of scores on further test sets."""
+    columns: dict[str, list[str]] = {}
+    for name in map(str, lines):
+        if found := re.fullmatch(rf"also\.(.*)\.{re.escape(metric)}\.mean", name):
+            pairs = zip(lines[name], lines[name.removesuffix("mean") + "half"], strict=True)
+            columns[f"on {found[1]}"] = ["" if math.isnan(mean) else _score(mean, half) for mean, half in pairs]
+    return columns
 
 
 def pool_table(pools: pd.DataFrame) -> pd.DataFrame:

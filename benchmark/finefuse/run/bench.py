@@ -96,6 +96,12 @@ class Bench:
         return splits_of(self.order.doors, job.dataset, job.seed, self.order.device)
 
     @cached_property
+    def more_tests(self) -> dict[str, Data]:
+        """The other test sets, by what the suite calls them."""
+        order = self.order
+        return {str(ref): splits_of(order.doors, ref, order.job.seed, order.device).test for ref in order.job.also_test}
+
+    @cached_property
     def source(self) -> Splits | None:
         """The data the backbone is pretrained on, if any; one split for all seeds."""
         ref = self.backbone.source

@@ -21,7 +21,8 @@ def job_of(origin: Record) -> Job:
     job: dict[str, Any] = dict(origin)
     for name in ("backbone", "dataset", "strategy"):
         job[name] = Ref(**job[name]) if job[name] else None
-    job["metrics"] = tuple(Ref(**ref) for ref in job["metrics"])
+    for name in ("metrics", "also_test"):
+        job[name] = tuple(Ref(**ref) for ref in job[name])
     job["members"] = tuple((name, artifact) for name, artifact in job["members"])
     job["needs"] = tuple(job["needs"])
     return Job(**job)

@@ -9,14 +9,17 @@ from collections.abc import Mapping
 import numpy as np
 from torch import Tensor
 
-from finefuse.types import Metric, Record, Splits
+from finefuse.types import Data, Metric, Record, Splits
 
 
-def scores(metrics: Mapping[str, Metric], splits: Splits, outputs: Mapping[str, Tensor]) -> Record:
+def scores(
+    metrics: Mapping[str, Metric], splits: Splits, outputs: Mapping[str, Tensor], more: Mapping[str, Data]
+) -> Record:
     """The fields of a row that say how good `outputs["val"]` and `outputs["test"]` are.
 
-    `last`, `best` and `peek` are the last weights, those best on val and those best on test, where these were kept.
-    `correct` holds one bit per test example, packed, so that two runs can be compared in pairs from their rows alone.
+    `more` are further test sets by name, with their outputs as `also.<name>`. `last`, `best` and `peek` are the last
+    weights, those best on val and those best on test, where these were kept. `correct` holds one bit per test example,
+    packed, so that two runs can be compared in pairs from their rows alone.
     """
     wanted = {name: metric for name, metric in metrics.items() if splits.task.kind in metric.kinds}
     fields: Record = {"metrics": list(wanted)}
@@ -27,6 +30,8 @@ def scores(metrics: Mapping[str, Metric], splits: Splits, outputs: Mapping[str, 
         for moment in ("last", "best", "peek"):
             if f"{moment}.test" in outputs:
                 fields[f"{moment}.test.{name}"] = metric.score(outputs[f"{moment}.test"], splits.test.y)
+        for other, data in more.items():
+            fields[f"also.{other}.{name}"] = metric.score(outputs[f"also.{other}"], data.y)
     if splits.task.kind == "classification":
         fields["correct"] = pack(outputs["test"].argmax(-1) == splits.test.y)
     fields["n_test"] = len(splits.test)

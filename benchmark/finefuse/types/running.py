@@ -52,9 +52,9 @@ class Job:
     `artifact` is the content address of what it makes, `key` that of its row (it covers the metrics as well), `parts`
     what went into them, by name. `base` is the artifact of the pretrained backbone; a pool across backbones has none.
     `start` is that of the fused network from which a later round starts. `members` are (name, artifact) of what is
-    fused, of the one model that is timed, of the trials that a search chooses from or a trial has to know of. `level`
-    is a fusion's, `needs` what the strategy is given besides the training data. `skip` is a reason known before any
-    compute.
+    fused, of the one model that is timed, of the trials that a search chooses from or a trial has to know of.
+    `also_test` are data sets whose test examples are scored besides. `level` is a fusion's, `needs` what the strategy
+    is given besides the training data. `skip` is a reason known before any compute.
     """
 
     kind: JobKind
@@ -68,6 +68,7 @@ class Job:
     round: int = 0
     trial: int = 0
     metrics: tuple[Ref, ...] = ()
+    also_test: tuple[Ref, ...] = ()
     base: str = ""
     start: str = ""
     members: tuple[tuple[str, str], ...] = ()
