@@ -177,6 +177,8 @@ def finefuse_fusions() -> Iterable[Entry[Any]]:
     yield Entry("magmax", "finefuse_zoo.fusions.magmax:MagMax", "of each number the largest change")
     yield Entry("tsv-m", "finefuse_zoo.fusions.tsv_m:TsvM", "the members' first singular vectors, made orthogonal")
     yield Entry("iso-c", "finefuse_zoo.fusions.iso_c:IsoC", "sum of the changes, with equal singular values")
+    yield Entry("git-rebasin", "finefuse_zoo.fusions.git_rebasin:GitRebasin", "mean of weights whose units are matched")
+    yield Entry("repair", "finefuse_zoo.fusions.repair:Repair", "mean of the weights, with the members' statistics")
     yield Entry("fisher", "finefuse_zoo.fusions.fisher:Fisher", "mean of the weights, by their Fisher information")
     yield Entry("regmean", "finefuse_zoo.fusions.regmean:RegMean", "layers nearest to the members' on their inputs")
     yield Entry(

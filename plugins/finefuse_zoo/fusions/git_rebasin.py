@@ -1,0 +1,35 @@
+"""Git Re-Basin."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from finefuse import nets
+from finefuse.types import Fusing, Law, Level, Need
+from finefuse_zoo.matching import aligned
+from finefuse_zoo.task_vectors import train_inputs
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+@dataclass(frozen=True)
+class GitRebasin:
+    """The mean of the weights, with the units of all members in the order of the first (Ainsworth et al. 2023).
+
+    2209.04836, weight matching: units of hidden layers change places, which leaves a network's function as it is, so
+    that weights are as similar as can be. For networks of linear and convolutional layers, BatchNorm, pooling and
+    shortcuts; not for attention. The first member sets the order. `recalibrate` renews BatchNorm's statistics from the
+    training inputs.
+    """
+
+    recalibrate: bool = True
+    level: ClassVar[Level] = "weight"
+    needs: ClassVar[tuple[Need, ...]] = ("train",)
+    except_for: ClassVar[tuple[Law, ...]] = ("order",)
+
+    def fuse(self, of: Fusing) -> nn.Module:
+        """One network."""
+        members = aligned(of)
+        return nets.averaged(members, [1 / len(members)] * len(members), train_inputs(of, self.recalibrate))
