@@ -1,4 +1,4 @@
-"""Splits of images by seed, class by class; training and validation images are never test images."""
+"""Splits by seed, class by class; training and validation examples are never test examples."""
 
 from __future__ import annotations
 
@@ -18,16 +18,18 @@ Rows = NDArray[np.intp]
 
 @dataclass(frozen=True)
 class Cut:
-    """How many images of every class go where: a share of them, or a number; None for nothing.
+    """How many examples of every class go where: a share of them, or a number; None for nothing.
 
     `test` is cut first, `val` from the rest; of what is left `shots` or `fraction` are for training, or all. So for one
-    seed the test and validation images are the same whatever is trained on, and more are fewer plus more.
+    seed the test and validation examples are the same whatever is trained on, and more are fewer plus more.
     """
 
     val: float | int
     shots: int | None = None
     fraction: float | None = None
     test: float | None = None
+    found: str = "class {name!r} has {count} images that can be read"
+    """How an error says what there is."""
 
     def rows(self, y: NDArray[np.int64], classes: Sequence[str], seed: int) -> tuple[Rows, Rows, Rows]:
         """Sorted row numbers for train, val and test; rows with y = -1 are nobody's.
@@ -50,7 +52,7 @@ class Cut:
         if wanted > len(rest):
             parts = {"the test": n_test, "validation": n_val, "training": wanted}
             told = ", ".join(f"{count} for {part}" for part, count in parts.items() if count)
-            raise FinefuseError(f"class {name!r} has {len(rows)} images that can be read, and {told} were asked for")
+            raise FinefuseError(f"{self.found.format(name=name, count=len(rows))}, and {told} were asked for")
         return rest[:wanted], val, test
 
 

@@ -1,0 +1,194 @@
+"""Anybody's texts or tables, in delimited text files."""
+
+from __future__ import annotations
+
+import codecs
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from annotated_types import Ge, Gt, Len
+
+from finefuse import FinefuseError, Splits, Task
+from finefuse_zoo.datasets._fields import Count, Share, one_of
+from finefuse_zoo.datasets._files import digest_of_text, digests
+from finefuse_zoo.datasets._table import Format, Table, read_table
+from finefuse_zoo.datasets._tokens import digest_of_tokenizer, hashed, load_tokenizer, split_hub, tokenised
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class CsvTable:
+    """Texts or rows of numbers in a delimited file, with columns by name.
+
+    `target` is the column to predict: a label (`kind = "classification"`; class numbers follow the labels sorted as
+    text) or a number. Either `text` is the column of texts, or `features` are columns of numbers, without it all whose
+    first cell is a number. Other columns are ignored; categories have to be made numbers before. The file: `separator`
+    (else a tab for `.tsv`, a comma for others), `encoding`, `header` (without one columns are called "1", "2", ...),
+    `quotes` (whether `"` may enclose a field; else yes but with tabs). Empty lines are passed over.
+
+    Texts become `max_tokens` token numbers (N, max_tokens), int64, 0 behind their end: lower-case words and single
+    other signs, each hashed (CRC-32) to one of `vocabulary` - 2 numbers from 2 on; a text without any is the number 1.
+    Hashing needs no training text, so every data set with one `vocabulary` has the same numbers, and of 10,000 words in
+    10,000 numbers about a third share theirs with another. With a tokeniser of Hugging Face, from the folder
+    `tokenizer` or by `tokenizer_hub = "name@revision"`, numbers and padding are its own.
+
+    Rows of numbers (N, columns), float32, are standardised by mean and standard deviation of all rows that are neither
+    val nor test, so `shots` and `fraction` don't change them; a column that is constant there becomes 0.
+
+    Regressed values (N, 1), float32, are (value - centre) / spread; without these the mean and the standard deviation
+    of the whole `train` file, for every seed. So an RMSE of 1 is `spread` of the column's own units, and
+    `centre = 0, spread = 1` keeps these.
+
+    Without `test` the share `test_share` is cut off by seed. `val` rows are cut from `train`: a share of every class,
+    or a number of each; of the rest `shots` of every class or the share `fraction` are for training. In regression all
+    rows count as one class. For one seed val and test are the same whatever these two are.
+    """
+
+    train: Path
+    target: str
+    test: Path | None = None
+    text: str | None = None
+    features: Annotated[tuple[str, ...], Len(1)] | None = None
+    kind: Literal["classification", "regression"] = "classification"
+    separator: Annotated[str, Len(1, 1)] | None = None
+    encoding: str = "utf-8"
+    header: bool = True
+    quotes: bool | None = None
+    val: Share | Count = 0.1
+    shots: Count | None = None
+    fraction: Share | None = None
+    test_share: Share = 0.2
+    max_tokens: Annotated[int, Ge(1)] = 64
+    vocabulary: Annotated[int, Ge(3)] = 10000
+    tokenizer: Path | None = None
+    tokenizer_hub: str | None = None
+    centre: float | None = None
+    spread: Annotated[float, Gt(0)] | None = None
+
+    def __post_init__(self) -> None:
+        one_of(shots=self.shots, fraction=self.fraction)
+        one_of(text=self.text, features=self.features)
+        one_of(tokenizer=self.tokenizer, tokenizer_hub=self.tokenizer_hub)
+        if self.test == self.train:
+            raise ValueError("train and test are the same file; without `test` a share of the rows is cut off for it")
+        try:
+            codecs.lookup(self.encoding)
+        except LookupError:
+            raise ValueError(f"there is no encoding {self.encoding!r}; try 'utf-8' or 'latin-1'") from None
+        if self.tokenizer_hub is not None:
+            split_hub(self.tokenizer_hub)
+        if self._wordpieces and self.text is None:
+            raise ValueError("a tokeniser needs `text`, the column of texts")
+        if self._wordpieces and find_spec("transformers") is None:
+            raise ValueError("a tokeniser of Hugging Face needs transformers: pip install 'finefuse[text]'")
+
+    @property
+    def task(self) -> Task:
+        """As many outputs as the training file has labels; in regression one."""
+        table = self._table(self.train)
+        outputs = 1
+        if self.kind == "classification":
+            outputs = len(table.classes(self.target))
+        if self.text is None:
+            return Task(self.kind, outputs, "tabular", (len(self._columns(table)),))
+        table.column(self.text)
+        return Task(self.kind, outputs, "text", (self.max_tokens,))
+
+    def fingerprint(self) -> str:
+        """Digest of the files' content, and of the tokeniser's."""
+        files = [self.train] if self.test is None else [self.train, self.test]
+        content = [digests(file.parent, [file.name], about=file.name)[file.name] for file in files]
+        if self._wordpieces:
+            content.append(digest_of_tokenizer(self.tokenizer, self.tokenizer_hub))
+        return digest_of_text(*content)
+
+    def splits(self, seed: int) -> Splits:
+        """Train, val and test, drawn class by class."""
+        import numpy as np
+        import torch
+
+        from finefuse import Data
+        from finefuse_zoo.datasets._cut import Cut
+
+        train = self._table(self.train)
+        test = None if self.test is None else self._table(self.test)
+        y, regression = self._targets(train), self.kind == "regression"
+        found = "the table has {count} rows" if regression else "class {name!r} has {count} rows"
+        cut = Cut(self.val, self.shots, self.fraction, None if test else self.test_share, found)
+        names = [""] if regression else train.classes(self.target)
+        strata = np.zeros(len(train), np.int64) if regression else y
+        rows = cut.rows(strata, names, seed)
+        parts = [(self._inputs(train, chosen), y[chosen]) for chosen in rows]
+        if test is not None:
+            parts[2] = self._inputs(test, np.arange(len(test))), self._targets(test)
+        if self.text is None:
+            known = replace(cut, shots=None, fraction=None).rows(strata, names, seed)[0]
+            scaled = _standardised([x for x, _ in parts], self._inputs(train, known))
+            parts = [(x, targets) for x, (_, targets) in zip(scaled, parts, strict=True)]
+        return Splits(self.task, *(Data(torch.from_numpy(x), torch.from_numpy(targets)) for x, targets in parts))
+
+    @property
+    def _wordpieces(self) -> bool:
+        return self.tokenizer is not None or self.tokenizer_hub is not None
+
+    def _table(self, path: Path) -> Table:
+        return read_table(path, Format(self.separator, self.encoding, self.header, self.quotes))
+
+    def _columns(self, table: Table) -> list[str]:
+        """Names of the columns of numbers.
+
+        Raises:
+            FinefuseError: if there is none.
+        """
+        table.column(self.target)
+        for name in self.features or ():
+            table.column(name)
+        found = list(self.features or [name for name in table.numeric() if name != self.target])
+        if not found:
+            raise FinefuseError(f"{table.path}: there is no column of numbers but the target; is `text` missing?")
+        return found
+
+    def _inputs(self, table: Table, rows: NDArray[np.intp]) -> NDArray[Any]:
+        """Of these rows token numbers, or numbers as they stand in the file, (N, columns)."""
+        import numpy as np
+
+        if self.text is None:
+            names = self._columns(self._table(self.train))
+            return np.stack([np.array(table.numbers(name))[rows] for name in names], axis=1)
+        cells = table.column(self.text)
+        texts = [cells[row] for row in rows]
+        if self._wordpieces:
+            tokenizer = load_tokenizer(self.tokenizer, self.tokenizer_hub)
+            numbers = tokenised(texts, self.max_tokens, tokenizer, str(self.tokenizer or self.tokenizer_hub))
+        else:
+            numbers = hashed(texts, self.max_tokens, self.vocabulary)
+        return np.array(numbers, np.int64).reshape(len(texts), self.max_tokens)
+
+    def _targets(self, table: Table) -> NDArray[Any]:
+        """Class numbers (N,), or values (N, 1) in units of `spread`."""
+        import numpy as np
+
+        known = self._table(self.train)
+        if self.kind == "classification":
+            return np.array(table.labels(self.target, known.classes(self.target)), np.int64)
+        values = np.array(known.numbers(self.target))
+        centre = float(values.mean()) if self.centre is None else self.centre
+        spread = float(values.std()) if self.spread is None else self.spread
+        if self.spread is None and spread <= 1e-12 * abs(centre):
+            raise FinefuseError(f"{known.path}: all values of {self.target!r} are the same")
+        return ((np.array(table.numbers(self.target)) - centre) / spread).astype(np.float32)[:, None]
+
+
+def _standardised(parts: list[NDArray[Any]], known: NDArray[Any]) -> list[NDArray[Any]]:
+    """Parts (N, columns) by mean and standard deviation of the known rows; 0 in a column that is constant there."""
+    import numpy as np
+
+    mean, deviation = known.mean(0), known.std(0)
+    varies = deviation > 1e-12 * np.abs(mean)
+    scale = np.where(varies, 1 / np.where(varies, deviation, 1), 0)
+    return [((part - mean) * scale).astype(np.float32) for part in parts]
