@@ -45,7 +45,8 @@ class Classes:
         possible = right - self.total.T.gather(0, self.rivals) + self.leads >= -ROUNDING
         pairs = (possible & ~sure).flatten().nonzero()[:, 0]  # of a member and an example
         rows, count = pairs % len(right), self.p.shape[2]
-        over_rival = (right - largest)[rows] + self.right.take(pairs) - self.p.take(pairs * count + rival[rows])
+        of_rival = self.p.flatten().index_select(0, pairs * count + rival[rows])
+        over_rival = (right - largest)[rows] + self.right.flatten().index_select(0, pairs) - of_rival
         hits = sure.sum(1)
         for part in torch.split(pairs[over_rival >= -ROUNDING], max(1, AT_ONCE // count)):
             rows = part % len(right)
