@@ -22,6 +22,7 @@ def finefuse_datasets() -> Iterable[Entry[Any]]:
         "the same question about other patients",
     )
     yield Entry("folder", "finefuse_zoo.datasets.folder:Folder", "anybody's images, a directory for every class")
+    yield Entry("csv", "finefuse_zoo.datasets.csv_table:CsvTable", "anybody's texts or numbers in delimited text files")
     yield Entry(
         "torchvision",
         "finefuse_zoo.datasets.torchvision_sets:Torchvision",
