@@ -115,6 +115,9 @@ class SuiteShape(_Table):
     )
     precision: Literal["fp32", "bf16"] = Settings.precision
     channels_last: bool = Field(default=Settings.channels_last, description="Memory format of images.")
+    augment: list[Literal["flip", "crop", "randaugment", "mixup", "cutmix"]] = Field(
+        default=[], description="How training images are changed at random, in this order."
+    )
     threads: Positive = Field(
         default=Settings.threads, description="CPU threads per job; another number gives other bits."
     )

@@ -104,6 +104,7 @@ def load_suite(source: str | Path | Mapping[str, Any], registry: Registry) -> Su
             threads=shape.threads,
             selection=shape.selection,
             checkpoints=shape.checkpoints,
+            augment=tuple(shape.augment),
         ),
         limits=Limits(**shape.limits.model_dump()),
         schemes=schemes,

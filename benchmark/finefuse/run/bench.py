@@ -16,6 +16,7 @@ from finefuse.declare.keys import derive_seed
 from finefuse.errors import NotApplicable
 from finefuse.nets import Net, quality
 from finefuse.registry import Door, Registry
+from finefuse.run.augment import Change, augmentation
 from finefuse.run.curve import Curve
 from finefuse.run.origin import job_of
 from finefuse.run.randomness import seeded
@@ -244,7 +245,8 @@ class Bench:
             why = "comes with its weights alone" if self.provided else "was not pretrained"
             raise NotApplicable(f"{job.backbone} {why}: it has no {' and no '.join(lacking)}")
         model, settings = self.start(), self.order.settings
-        trainer = self.trainer(splits.task, splits.train, settings.budget, self.seed("order", **self.run_axes))
+        seed, change = self.seed("order", **self.run_axes), augmentation(settings.augment, splits.task)
+        trainer = self.trainer(splits.task, splits.train, settings.budget, seed, change)
         if settings.checkpoints:
             curve = Curve(model, splits, trainer.outputs, keep=settings.selection == "best-val")
             trainer.watch_with(curve, settings.checkpoints)
@@ -284,12 +286,19 @@ class Bench:
 
     def fusion_trainer(self) -> SuiteTrainer:
         """A trainer on the training data with the suite's whole budget, for fusions that train."""
-        splits = self.splits
-        return self.trainer(splits.task, splits.train, self.order.settings.budget, self.seed("fusion order"))
+        splits, settings = self.splits, self.order.settings
+        change = augmentation(settings.augment, splits.task)
+        return self.trainer(splits.task, splits.train, settings.budget, self.seed("fusion order"), change)
 
-    def trainer(self, task: Task, data: Data, budget: Budget, seed: int) -> SuiteTrainer:
+    def trainer(self, task: Task, data: Data, budget: Budget, seed: int, change: Change | None = None) -> SuiteTrainer:
         """A trainer with the suite's precision and memory format."""
         settings = self.order.settings
         return SuiteTrainer(
-            task, data, budget, seed=seed, precision=settings.precision, channels_last=settings.channels_last
+            task,
+            data,
+            budget,
+            seed=seed,
+            precision=settings.precision,
+            channels_last=settings.channels_last,
+            augment=change,
         )

@@ -30,4 +30,5 @@ def job_of(origin: Record) -> Job:
 
 def settings_of(origin: Record) -> Settings:
     """The settings under which it was made."""
-    return Settings(**origin | {"budget": Budget(**origin["budget"])})
+    made = {"budget": Budget(**origin["budget"]), "augment": tuple(origin["augment"])}
+    return Settings(**origin | made)

@@ -14,8 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from finefuse.errors import BudgetError
+from finefuse.errors import BudgetError, NotApplicable
 from finefuse.nets import Net, evaluation, in_chunks, make_optimizer, norm_layers
+from finefuse.run.augment import Change
 from finefuse.run.batches import as_memory_format, batch_order, mixed_precision
 from finefuse.run.cost import Stopwatch
 from finefuse.run.curve import Curve
@@ -40,6 +41,7 @@ class SuiteTrainer:
         seed: int,
         precision: str = "fp32",
         channels_last: bool = False,
+        augment: Change | None = None,
         cache_bytes: int = CACHE_BYTES,
     ) -> None:
         self.budget = max(1, math.ceil(budget.epochs * len(data) / budget.batch_size))
@@ -52,6 +54,7 @@ class SuiteTrainer:
         self._trained: dict[int, nn.Parameter] = {}
         self._data, self._device = data, data.y.device
         self._task, self._schedule, self._seed = task, budget.schedule, seed
+        self._augment = augment
         self._precision, self._channels_last, self._cache_bytes = precision, channels_last, cache_bytes
         self._order = batch_order(len(data), budget.batch_size, seed)
 
@@ -88,10 +91,13 @@ class SuiteTrainer:
             optimizer_ = choice(wanted) if callable(choice) else make_optimizer(wanted, choice, recipe)
             schedule = torch.optim.lr_scheduler.LambdaLR(optimizer_, self._rate(steps))
             for batch in self._next_batches(steps, rows):
+                x, y = inputs(batch)
+                if loss and self._task.kind == "classification" and y.is_floating_point():
+                    raise NotApplicable("the suite mixes labels, and this method has a loss of its own that can't")
 
-                def value_of(rows: Tensor = batch) -> Tensor:
+                def value_of(x: Tensor = x, y: Tensor = y, rows: Tensor = batch) -> Tensor:
                     with mixed_precision(self._precision, rows.device):
-                        value = criterion(rest(inputs(rows)).float(), self._data.y[rows], rows)
+                        value = criterion(rest(x).float(), y, rows)
                         return value if penalty is None else value + penalty(model)
 
                 optimizer_.step(self._gradients(optimizer_, value_of))
@@ -184,12 +190,15 @@ class SuiteTrainer:
 
     def _frozen_prefix(
         self, model: nn.Module, tuned: set[int]
-    ) -> tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]:
+    ) -> tuple[Callable[[Tensor], tuple[Tensor, Tensor]], Callable[[Tensor], Tensor]]:
         """Split a network at its first trained stage: how to get a batch up to there, and what remains to be run."""
-        x = self._data.x
+        x, y = self._data.x, self._data.y
 
-        def batch(rows: Tensor) -> Tensor:
-            return self._placed(x[rows.to(x.device)])
+        def batch(rows: Tensor) -> tuple[Tensor, Tensor]:
+            inputs, targets = x[rows.to(x.device)].to(self._device), y[rows]
+            if self._augment is not None:
+                inputs, targets = self._augment(inputs, targets)
+            return self._placed(inputs), targets
 
         if not isinstance(model, Net):
             return batch, model
@@ -207,10 +216,14 @@ class SuiteTrainer:
             with torch.no_grad(), mixed_precision(self._precision, self._device):
                 return prefix(self._placed(x))  # type: ignore[no-any-return]
 
-        if run_prefix(x[:1]).nbytes * len(x) > self._cache_bytes:
-            return lambda rows: run_prefix(batch(rows)), rest
+        def run_batch(rows: Tensor) -> tuple[Tensor, Tensor]:
+            inputs, targets = batch(rows)
+            return run_prefix(inputs), targets
+
+        if self._augment is not None or run_prefix(x[:1]).nbytes * len(x) > self._cache_bytes:
+            return run_batch, rest
         cached = in_chunks(run_prefix, x)
-        return lambda rows: cached[rows], rest
+        return lambda rows: (cached[rows], y[rows]), rest
 
 
 def _listed(groups: Iterable[Mapping[str, Any]], model: nn.Module, norm: NormPolicy) -> Groups:

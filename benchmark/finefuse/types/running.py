@@ -33,6 +33,8 @@ class Settings:
     threads: int = 1
     selection: Literal["last", "best-val"] = "last"
     """Which weights of a fine-tuning count: the last, or those of the checkpoint that is best on val."""
+    augment: tuple[str, ...] = ()
+    """How training images are changed at random."""
     checkpoints: int = 10
     """How often the network is looked at on the way, beside the bill; 0 for not at all."""
 
