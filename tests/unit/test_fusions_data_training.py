@@ -211,7 +211,7 @@ def test_one_client_in_one_round_is_full_fine_tuning_on_its_shard(lab):
     rows = torch.randperm(60, generator=torch.Generator().manual_seed(0))
     plain = copy.deepcopy(of.base)
     lab.trainer().fit(plain, [{"params": plain.parameters()}], rows=rows)
-    assert lab.changed(lab.state(plain), FedAvg(rounds=1).fuse(of)) == set()
+    assert lab.changed(lab.state(plain), FedAvg(exchanges=1).fuse(of)) == set()
 
 
 def test_rounds_of_clients_replay_by_hand(lab):
@@ -228,7 +228,7 @@ def test_rounds_of_clients_replay_by_hand(lab):
             for name, tensor in net.state_dict().items():
                 one, two = (client.state_dict()[name] for client in local)
                 tensor.copy_((31 * one + 30 * two) / 61 if tensor.is_floating_point() else one)
-    fused = FedAvg(rounds=3, recalibrate=False).fuse(of)
+    fused = FedAvg(exchanges=3, recalibrate=False).fuse(of)
     assert all(
         torch.allclose(a, b, atol=1e-5)
         for a, b in zip(fused.state_dict().values(), net.state_dict().values(), strict=True)
@@ -254,11 +254,11 @@ def test_sorted_shards_see_few_classes_and_random_ones_all(lab):
 
 
 def test_too_little_for_every_client_is_refused(lab):
-    with pytest.raises(NotApplicable, match="8 rounds of 2 clients take more than the budget of 15 steps"):
-        FedAvg(rounds=8).fuse(fusing(lab, count=2))
+    with pytest.raises(NotApplicable, match="8 exchanges with 2 clients take more than the budget of 15 steps"):
+        FedAvg(exchanges=8).fuse(fusing(lab, count=2))
     few = lab.data(n=5)
     with pytest.raises(NotApplicable, match="5 training examples are less than two for each of 3 clients"):
-        FedAvg(rounds=1).fuse(fusing(lab, train=few, trainer=lab.trainer(train=few, epochs=20)))
+        FedAvg(exchanges=1).fuse(fusing(lab, train=few, trainer=lab.trainer(train=few, epochs=20)))
 
 
 def test_its_own_rate_is_used_everywhere(lab):

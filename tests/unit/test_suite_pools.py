@@ -63,3 +63,11 @@ def test_data_sets_and_backbones_by_other_names(registry: Registry) -> None:
     suite = load_suite({**LEAST, "datasets": datasets, "backbones": backbones}, registry)
     assert (str(suite.datasets[0]), str(suite.backbones[0])) == ("tiny shapes(shots=3)", "narrow")
     assert suite.datasets[0] == Ref.of("shapes", shots=3)
+
+
+def test_a_parameter_that_no_suite_could_give(registry: Registry) -> None:
+    with pytest.raises(SuiteError) as caught:
+        load_suite({**LEAST, "fusions": ["rounder"]}, registry)
+    assert str(caught.value) == (
+        "fusions[0]: the fusion 'rounder' has a parameter 'rounds', a key that suites need themselves"
+    )

@@ -12,6 +12,8 @@ from finefuse.errors import FinefuseError, PluginError
 from finefuse.registry import Registry
 from finefuse.types import Budget, Level, Need, PluginKind, Ref, Space, Task
 
+RESERVED = frozenset({"use", "as", "grid", "rounds"})
+"""Keys of a plugin's table in a suite that are not its parameters."""
 _CONTENT = ("dataset", "backbone")
 """Kinds whose `fingerprint()` stands for the content of the files they read."""
 
@@ -62,6 +64,8 @@ class Facts:
     def check(self, kind: PluginKind, ref: Ref) -> None:
         """Ask a plugin for all that can be asked without loading data."""
         self.instance(kind, ref)
+        if taken := sorted(RESERVED.intersection(p.name for p in self.registry.parameters(kind, ref.name))):
+            raise PluginError(f"the {kind} {ref.name!r} has a parameter {taken[0]!r}, a key that suites need themselves")
         if kind == "dataset":
             self.task(ref)
         elif kind == "backbone":

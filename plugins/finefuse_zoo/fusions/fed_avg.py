@@ -20,15 +20,15 @@ if TYPE_CHECKING:
 class FedAvg:
     """Clients fine-tune on shards of their own, their weights are averaged, and again (FedAvg, arXiv 1602.05629).
 
-    As many clients as the pool has members, whose own weights take no part. In each of `rounds` every client trains
-    everything on its shard, from the average of the round before, with the trainer's schedule; weights count by the
-    size of the shard. All clients and rounds share one budget of steps, evenly: it is the work done, though clients
+    As many clients as the pool has members, whose own weights take no part. In each of `exchanges` every client trains
+    everything on its shard, from the average of the one before, with the trainer's schedule; weights count by the
+    size of the shard. All clients and exchanges share one budget of steps, evenly: it is the work done, though clients
     might do it at the same time. `shards` "iid" deals the training data out at random; "sorted" sorts it by target,
     cuts it in two pieces per client and deals those out, so that a client sees few classes. `recalibrate` renews
     BatchNorm's statistics from all training inputs at the end.
     """
 
-    rounds: Annotated[int, Ge(1)] = 5
+    exchanges: Annotated[int, Ge(1)] = 5
     shards: Literal["iid", "sorted"] = "iid"
     lr: Annotated[float, Gt(0)] | None = None
     norm: NormPolicy = "train"
@@ -44,15 +44,15 @@ class FedAvg:
         if of.base is None:
             raise NotApplicable("there is no network to start from")
         net, clients, budget = copy.deepcopy(of.base), len(of.members), of.trainer.budget
-        steps = budget // (self.rounds * clients)
+        steps = budget // (self.exchanges * clients)
         if not steps:
             raise NotApplicable(
-                f"{self.rounds} rounds of {clients} clients take more than the budget of {budget} steps"
+                f"{self.exchanges} exchanges with {clients} clients take more than the budget of {budget} steps"
             )
         shards = deal(of.train, clients, self.shards, of.rng)
         shares = [len(rows) / len(of.train) for rows in shards]
         groups = [{"params": list(net.parameters()), "lr": self.lr or net.recipe.lr}]
-        for _ in range(self.rounds):
+        for _ in range(self.exchanges):
             start, states = copy.deepcopy(net.state_dict()), []
             for rows in shards:
                 net.load_state_dict(start)

@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 class GreedyEnsemble:
     """Add the member with which the mean of probabilities is best on val, again and again (Caruana et al. 2004).
 
-    doi 10.1145/1015330.1015432. A member may be added more than once; of all `rounds` the first best bag is kept, and
+    doi 10.1145/1015330.1015432. A member may be added more than once; of all `picks` the first best bag is kept, and
     w_m is the member's share of it. Best is the accuracy, in regression the squared error of the mean of values. Of
     members that are as good those in the bag come first, then the larger likelihood, then the pool's order. Members
     that are never added are not deployed.
     """
 
-    rounds: Annotated[int, Ge(1)] = 25
+    picks: Annotated[int, Ge(1)] = 25
     level: ClassVar[Level] = "output"
     needs: ClassVar[tuple[Need, ...]] = ("val",)
 
@@ -35,6 +35,6 @@ class GreedyEnsemble:
         assert of.val is not None
         outputs = torch.stack([member.val_outputs for member in of.members])
         bag = Classes(outputs, of.val.y) if of.task.kind == "classification" else Values(outputs, of.val.y)
-        chosen = choose(bag, self.rounds)
+        chosen = choose(bag, self.picks)
         counts = torch.tensor([chosen.count(m) for m in range(len(of.members))], dtype=torch.float64)
         return weighted_mean(of, counts / len(chosen))
