@@ -69,5 +69,5 @@ def test_a_parameter_that_no_suite_could_give(registry: Registry) -> None:
     with pytest.raises(SuiteError) as caught:
         load_suite({**LEAST, "fusions": ["rounder"]}, registry)
     assert str(caught.value) == (
-        "fusions[0]: the fusion 'rounder' has a parameter 'rounds', a key that suites need themselves"
+        "fusions[0]: the fusion 'rounder' has a parameter 'rounds', which suites need"
     )

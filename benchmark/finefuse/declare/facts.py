@@ -65,7 +65,7 @@ class Facts:
         """Ask a plugin for all that can be asked without loading data."""
         self.instance(kind, ref)
         if taken := sorted(RESERVED.intersection(p.name for p in self.registry.parameters(kind, ref.name))):
-            raise PluginError(f"the {kind} {ref.name!r} has a parameter {taken[0]!r}, a key that suites need themselves")
+            raise PluginError(f"the {kind} {ref.name!r} has a parameter {taken[0]!r}, which suites need")
         if kind == "dataset":
             self.task(ref)
         elif kind == "backbone":
