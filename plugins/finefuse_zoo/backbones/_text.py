@@ -60,18 +60,21 @@ class Tokens(nn.Module):
 class WidestMatches(nn.Module):
     """Convolutions of several widths, ReLU, and the maximum over time (Kim 2014, arXiv 1408.5882), then dropout.
 
-    Windows over nothing but padding take part, as there.
+    Windows over nothing but padding take part, as there. The convolutions are 2-d ones over a single column, because
+    those are what adapters know.
     """
 
     def __init__(self, dim: int, filters: int, widths: Sequence[int], dropout: float) -> None:
         super().__init__()
-        self.convolutions = nn.ModuleList(nn.Conv1d(dim, filters, width, padding=width - 1) for width in widths)
+        sizes = [((width, 1), (width - 1, 0)) for width in widths]
+        self.convolutions = nn.ModuleList(nn.Conv2d(dim, filters, size, padding=padding) for size, padding in sizes)
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, tokens, dim) to (N, widths * filters)."""
-        x = x.transpose(1, 2)
-        return self.dropout(torch.cat([conv(x).relu().amax(-1) for conv in self.convolutions], dim=1))  # type: ignore[no-any-return]
+        column = x.transpose(1, 2).unsqueeze(-1)
+        found = [convolution(column).relu().amax((2, 3)) for convolution in self.convolutions]
+        return self.dropout(torch.cat(found, dim=1))  # type: ignore[no-any-return]
 
 
 class EncoderBlock(nn.Module):
