@@ -9,7 +9,8 @@ import torch
 from torch import nn
 
 from finefuse.errors import BudgetError
-from finefuse.types import Recipe
+from finefuse.run.train import SuiteTrainer
+from finefuse.types import Budget, Recipe
 
 
 def groups(net, *parts):
@@ -354,3 +355,47 @@ def test_rows_are_found_in_the_cache_of_a_frozen_prefix(lab):
 
     cached, uncached = fitted(2**30), fitted(0)
     assert all(torch.allclose(cached[k], uncached[k], atol=1e-5) for k in cached)
+
+
+# ------------------------------------------------------------------------------------------------- out of memory, once
+
+
+class Greedy(torch.nn.Module):
+    """Runs out of memory with more than nine examples at a time."""
+
+    def forward(self, x):
+        if torch.is_grad_enabled() and len(x) > 9:
+            raise torch.OutOfMemoryError("no more")
+        return x
+
+
+def greedy(lab):
+    net = lab.network(lab.POINTS)
+    net.stages[1] = Greedy()
+    net.stages[2] = torch.nn.Linear(8, 6)
+    return net
+
+
+def test_out_of_memory_is_tried_once_more_in_halves(lab):
+    net, plain = greedy(lab), greedy(lab)
+    plain.stages[1] = torch.nn.Identity()
+    plain.load_state_dict(net.state_dict())
+    trainer = lab.trainer(accumulate=True)
+    trainer.fit(net, [{"params": net.parameters()}])
+    lab.trainer().fit(plain, [{"params": plain.parameters()}])
+    assert (trainer.pieces, trainer.spent) == (2, trainer.budget)
+    for ours, theirs in zip(net.parameters(), plain.parameters(), strict=True):
+        assert torch.allclose(ours, theirs, atol=1e-5)
+
+
+def test_out_of_memory_is_an_error_unless_the_suite_allows_halves(lab):
+    net = greedy(lab)
+    with pytest.raises(torch.OutOfMemoryError):
+        lab.trainer().fit(net, [{"params": net.parameters()}])
+
+
+def test_out_of_memory_in_halves_as_well_is_an_error(lab):
+    net = greedy(lab)
+    trainer = SuiteTrainer(lab.POINTS, lab.data(), Budget(1, 40), seed=0, accumulate=True)
+    with pytest.raises(torch.OutOfMemoryError):
+        trainer.fit(net, [{"params": net.parameters()}])

@@ -121,6 +121,16 @@ class SuiteShape(_Table):
     threads: Positive = Field(
         default=Settings.threads, description="CPU threads per job; another number gives other bits."
     )
+    compile: Literal["off", "default", "reduce-overhead"] = Field(
+        default=Settings.compile, description="Train by torch.compile; reduce-overhead uses CUDA graphs."
+    )
+    tf32: bool = Field(default=Settings.tf32, description="Let matrix products on a GPU round to TF32.")
+    deterministic: bool = Field(
+        default=Settings.deterministic, description="Only algorithms that give the same bits each time, on a GPU too."
+    )
+    accumulate: bool = Field(
+        default=Settings.accumulate, description="Out of memory, try once more with half a batch at a time."
+    )
     selection: Literal["last", "best-val"] = Field(
         default=Settings.selection, description="Which weights count: the last, or the checkpoint that is best on val."
     )

@@ -105,6 +105,7 @@ def load_suite(source: str | Path | Mapping[str, Any], registry: Registry) -> Su
             selection=shape.selection,
             checkpoints=shape.checkpoints,
             augment=tuple(shape.augment),
+            **{name: getattr(shape, name) for name in ("compile", "tf32", "deterministic", "accumulate")},
         ),
         limits=Limits(**shape.limits.model_dump()),
         schemes=schemes,

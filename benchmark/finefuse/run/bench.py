@@ -301,4 +301,6 @@ class Bench:
             precision=settings.precision,
             channels_last=settings.channels_last,
             augment=change,
+            compile_mode=settings.compile,
+            accumulate=settings.accumulate,
         )

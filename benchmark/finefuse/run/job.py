@@ -22,6 +22,7 @@ from finefuse.run.cost import (
 )
 from finefuse.run.deployed import deployed
 from finefuse.run.origin import origin_of
+from finefuse.run.policy import set_up
 from finefuse.run.pool import bounds
 from finefuse.run.randomness import seeded
 from finefuse.run.row import Order, row
@@ -40,8 +41,7 @@ def carry_out(order: Order) -> Record:
     Raises:
         Exception: whatever went wrong; `finefuse.run.row.status_of` says which status that is.
     """
-    torch.set_num_threads(order.settings.threads)
-    torch.backends.cudnn.deterministic = True
+    set_up(order.settings, order.device)
     warm_up(order.device)
     bench = Bench(order)
     try:
@@ -233,6 +233,7 @@ def _save(bench: Bench, made: Made, splits: Splits, extra: Mapping[str, object] 
         "cpu_seconds": made.watch.cpu_seconds - made.trainer.aside_cpu,
         "peak_memory": made.watch.peak_memory,
         "steps": made.trainer.spent,
+        "pieces": made.trainer.pieces,
         "trainable": made.trainable,
         "quality": quality(splits.task, outputs["val"], splits.val),
         "parameters": parameter_count(made.model),

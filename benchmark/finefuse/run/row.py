@@ -53,6 +53,9 @@ def identity(order: Order) -> Record:
         "device": order.device,
         "precision": order.settings.precision,
         "threads": order.settings.threads,
+        "channels_last": order.settings.channels_last,
+        "compile": order.settings.compile,
+        "tf32": order.settings.tf32,
         "parts": dict(job.parts),
     }
 

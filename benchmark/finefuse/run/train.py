@@ -42,6 +42,8 @@ class SuiteTrainer:
         precision: str = "fp32",
         channels_last: bool = False,
         augment: Change | None = None,
+        compile_mode: str = "off",
+        accumulate: bool = False,
         cache_bytes: int = CACHE_BYTES,
     ) -> None:
         self.budget = max(1, math.ceil(budget.epochs * len(data) / budget.batch_size))
@@ -54,7 +56,9 @@ class SuiteTrainer:
         self._trained: dict[int, nn.Parameter] = {}
         self._data, self._device = data, data.y.device
         self._task, self._schedule, self._seed = task, budget.schedule, seed
-        self._augment = augment
+        self.pieces = 1
+        """In how many parts a batch is gone through; two after the device ran out of memory, if that is allowed."""
+        self._augment, self._compile, self._accumulate = augment, compile_mode, accumulate
         self._precision, self._channels_last, self._cache_bytes = precision, channels_last, cache_bytes
         self._order = batch_order(len(data), budget.batch_size, seed)
 
@@ -87,6 +91,8 @@ class SuiteTrainer:
         criterion = loss or self._criterion()
         with _only_these_train(model, tuned, norm), self._own_randomness():
             inputs, rest = self._frozen_prefix(model, {id(p) for p in tuned})
+            if self._compile != "off":
+                rest = torch.compile(rest, mode=self._compile)
             choice = optimizer or recipe.optimizer
             optimizer_ = choice(wanted) if callable(choice) else make_optimizer(wanted, choice, recipe)
             schedule = torch.optim.lr_scheduler.LambdaLR(optimizer_, self._rate(steps))
@@ -95,12 +101,12 @@ class SuiteTrainer:
                 if loss and self._task.kind == "classification" and y.is_floating_point():
                     raise NotApplicable("the suite mixes labels, and this method has a loss of its own that can't")
 
-                def value_of(x: Tensor = x, y: Tensor = y, rows: Tensor = batch) -> Tensor:
+                def value_of(part: slice, x: Tensor = x, y: Tensor = y, rows: Tensor = batch) -> Tensor:
                     with mixed_precision(self._precision, rows.device):
-                        value = criterion(rest(x).float(), y, rows)
+                        value = criterion(rest(x[part]).float(), y[part], rows[part])
                         return value if penalty is None else value + penalty(model)
 
-                optimizer_.step(self._gradients(optimizer_, value_of))
+                optimizer_.step(self._gradients(optimizer_, value_of, len(batch)))
                 if after_step is not None:
                     after_step(optimizer_)  # before the schedule moves on: it sees the rates of this step
                 schedule.step()
@@ -147,7 +153,9 @@ class SuiteTrainer:
             self.aside += watch.seconds
             self.aside_cpu += watch.cpu_seconds
 
-    def _gradients(self, optimizer: torch.optim.Optimizer, value_of: Callable[[], Tensor]) -> Callable[[], float]:
+    def _gradients(
+        self, optimizer: torch.optim.Optimizer, value_of: Callable[[slice], Tensor], size: int
+    ) -> Callable[[], float]:
         """The closure of one step; an optimizer that calls it again pays with another step of the budget."""
         calls = 0
 
@@ -156,12 +164,27 @@ class SuiteTrainer:
             calls += 1
             if calls > 1:
                 self._take(1)
-            optimizer.zero_grad(set_to_none=True)
-            value = value_of()
-            value.backward()  # type: ignore[no-untyped-call]
-            return value  # type: ignore[return-value]
+            try:
+                return self._descend(optimizer, value_of, size)
+            except torch.OutOfMemoryError:
+                if not self._accumulate or self.pieces > 1 or size < 2:
+                    raise
+            self.pieces = 2
+            return self._descend(optimizer, value_of, size)
 
         return closure
+
+    def _descend(self, optimizer: torch.optim.Optimizer, value_of: Callable[[slice], Tensor], size: int) -> float:
+        """The loss of a batch, and its gradient, from as many parts as `pieces` says."""
+        optimizer.zero_grad(set_to_none=True)
+        step = math.ceil(size / self.pieces)
+        total: Any = 0.0
+        for start in range(0, size, step):
+            part = slice(start, min(start + step, size))
+            value = value_of(part) * ((part.stop - part.start) / size) if self.pieces > 1 else value_of(part)
+            value.backward()  # type: ignore[no-untyped-call]
+            total = total + value.detach() if self.pieces > 1 else value
+        return total  # type: ignore[no-any-return]
 
     def _criterion(self) -> Loss:
         if self._task.kind == "classification":

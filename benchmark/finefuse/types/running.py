@@ -31,6 +31,14 @@ class Settings:
     precision: Literal["fp32", "bf16"] = "fp32"
     channels_last: bool = False
     threads: int = 1
+    compile: Literal["off", "default", "reduce-overhead"] = "off"
+    """Training by `torch.compile`; "reduce-overhead" uses CUDA graphs, for small networks on a GPU."""
+    tf32: bool = False
+    """Whether matrix products on a GPU may round their factors to TF32."""
+    deterministic: bool = True
+    """Only algorithms that give the same bits each time, on a GPU too."""
+    accumulate: bool = False
+    """Out of memory, try once more with half a batch at a time; BatchNorm then sees the halves."""
     selection: Literal["last", "best-val"] = "last"
     """Which weights of a fine-tuning count: the last, or those of the checkpoint that is best on val."""
     augment: tuple[str, ...] = ()

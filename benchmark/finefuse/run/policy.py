@@ -1,0 +1,24 @@
+"""How torch computes in a worker: threads, determinism, and how products are rounded."""
+
+from __future__ import annotations
+
+import os
+
+import torch
+
+from finefuse.types import Settings
+
+WORKSPACE = "CUBLAS_WORKSPACE_CONFIG"
+
+
+def set_up(settings: Settings, device: str) -> None:
+    """Set torch's switches for one job; all of them, whatever a job or a plugin before it left behind."""
+    torch.set_num_threads(settings.threads)
+    torch.backends.cudnn.deterministic = settings.deterministic
+    torch.backends.cudnn.benchmark = not settings.deterministic
+    torch.backends.cuda.matmul.allow_tf32 = settings.tf32
+    torch.backends.cudnn.allow_tf32 = settings.tf32
+    on_gpu = torch.device(device).type == "cuda"
+    if on_gpu and settings.deterministic:
+        os.environ.setdefault(WORKSPACE, ":4096:8")  # read when the first product is computed
+    torch.use_deterministic_algorithms(on_gpu and settings.deterministic, warn_only=True)

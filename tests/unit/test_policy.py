@@ -1,0 +1,36 @@
+"""Torch's switches for one job."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from finefuse.run.policy import set_up
+from finefuse.types import Settings
+
+
+@pytest.fixture(autouse=True)
+def put_back():
+    yield
+    set_up(Settings(), "cpu")
+
+
+def test_the_switches_are_those_of_the_suite_whatever_was_set_before():
+    torch.backends.cuda.matmul.allow_tf32 = True
+    set_up(Settings(), "cpu")
+    assert not torch.backends.cuda.matmul.allow_tf32
+    assert torch.backends.cudnn.deterministic
+    assert torch.get_num_threads() == 1
+    set_up(Settings(tf32=True, deterministic=False), "cpu")
+    assert torch.backends.cuda.matmul.allow_tf32
+    assert torch.backends.cudnn.allow_tf32
+    assert torch.backends.cudnn.benchmark
+    assert not torch.are_deterministic_algorithms_enabled()
+
+
+def test_on_a_gpu_torch_is_asked_for_deterministic_algorithms(monkeypatch):
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
+    set_up(Settings(), "cuda:0")
+    assert torch.are_deterministic_algorithms_enabled()
+    set_up(Settings(deterministic=False), "cuda:0")
+    assert not torch.are_deterministic_algorithms_enabled()
