@@ -46,7 +46,7 @@ class Tokens(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(N, 3, side, side) to (N, 1 + patches, dim)."""
         patches = self.conv_proj(x).flatten(2).transpose(1, 2)
-        x = torch.cat([self.class_token.expand(len(patches), -1, -1), patches], dim=1)
+        x = torch.cat([self.class_token.expand(patches.shape[0], -1, -1), patches], dim=1)
         return self.dropout(x + self.pos_embedding)  # type: ignore[no-any-return]
 
 
