@@ -63,7 +63,7 @@ class Torchvision(Pretrained):
     def parts(self, outputs: int, side: int | None) -> tuple[list[nn.Sequential], nn.Linear, Means]:
         """The model of torchvision, loaded and cut."""
         from torch import nn
-        from torchvision import models  # type: ignore[import-untyped]
+        from torchvision import models
 
         from finefuse_zoo.backbones._stages import TORCHVISION, cut, with_bias
 
@@ -103,7 +103,7 @@ class Torchvision(Pretrained):
         if not leave and rows != self.head_outputs:
             raise FinefuseError(f"{who} has a head of {rows} outputs: say classes = {rows}, or 0 to leave it out")
         if "encoder.pos_embedding" in state and hasattr(model, "image_size"):
-            from torchvision.models.vision_transformer import interpolate_embeddings  # type: ignore[import-untyped]
+            from torchvision.models.vision_transformer import interpolate_embeddings
 
             state = interpolate_embeddings(model.image_size, model.patch_size, state)
         _weights.fit(model, state, who, (*leave, *AUXILIARY))
