@@ -98,8 +98,17 @@ def gram(tensors: Sequence[Tensor]) -> Tensor:
 
 
 def weighted(tensors: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
-    """The weighted sum of tensors, accumulated in float64, of the first one's type."""
-    return nets.average([{"": tensor} for tensor in tensors], weights)[""]
+    """The weighted sum of tensors, accumulated in float64, of the first one's shape and type."""
+    out = torch.empty(tensors[0].shape, dtype=tensors[0].dtype, device=tensors[0].device)
+    memory = torch.empty(2, min(2 * BLOCK, out.numel()), dtype=torch.float64, device=out.device)
+    parts = zip(*(torch.split(tensor.reshape(-1), 2 * BLOCK) for tensor in (out, *tensors)), strict=True)
+    for made, first, *rest in parts:
+        total, part = memory[:, : len(made)]
+        total.copy_(first).mul_(weights[0])
+        for tensor, weight in zip(rest, weights[1:], strict=True):
+            total.add_(part.copy_(tensor), alpha=weight)
+        made.copy_(total)
+    return out
 
 
 def elected(tau: Tensor, reduce: str) -> Tensor:

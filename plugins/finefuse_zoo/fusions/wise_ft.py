@@ -9,7 +9,7 @@ from annotated_types import Ge, Le
 
 from finefuse import nets
 from finefuse.types import Fusing, Law, Level, Need
-from finefuse_zoo.task_vectors import train_inputs, with_base
+from finefuse_zoo.task_vectors import train_inputs, weighted, with_base
 
 if TYPE_CHECKING:
     from torch import nn
@@ -44,5 +44,6 @@ class WiseFt:
         return nets.quality(of.task, of.trainer.outputs(self._between(of, a), of.val.x), of.val)
 
     def _between(self, of: Fusing, a: float) -> nets.Net:
-        count = len(of.members)
-        return nets.averaged(with_base(of), [1 - a, *[a / count] * count], train_inputs(of, self.recalibrate))
+        share = a / len(of.members)
+        weights, x = [1 - a, *[share] * len(of.members)], train_inputs(of, self.recalibrate)
+        return nets.merged(with_base(of), lambda _, tensors: weighted(tensors, weights), x, weights)
