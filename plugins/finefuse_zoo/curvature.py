@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 HELD = 2**26
 """Numbers of per-example gradients that may be held at once: 256 MB in float32."""
+LARGE = 2**20
+"""Parameters of a network whose examples keep a processor busy one by one; batched gradients would only be slower."""
 
 
 def own_names(net: nn.Module) -> dict[str, str]:
@@ -60,25 +62,50 @@ def scores(task: Task, outputs: Tensor, rng: torch.Generator | None) -> tuple[Te
 def fisher(net: nn.Module, task: Task, x: Tensor, rng: torch.Generator | None = None) -> dict[str, Tensor]:
     """The diagonal of the Fisher information, mean over examples x, by name of parameter; in evaluation mode.
 
-    Exact: gradients of one example each are squared, not that of a batch. As many at a time as `HELD` allows. With
-    `rng` it is an unbiased estimate, at a cost that does not grow with the number of classes.
+    Exact: gradients of one example each are squared, not that of a batch. As many at a time as `HELD` allows, but one
+    by one from `LARGE` on. With `rng` it is an unbiased estimate, at a cost that does not grow with the number of
+    classes.
     """
     params = {name: p.detach() for name, p in net.named_parameters()}
     total = {name: torch.zeros_like(p) for name, p in params.items()}
-    at_once = max(1, HELD // max(1, sum(p.numel() for p in params.values())))
+    count = sum(p.numel() for p in params.values())
+    squares = _one_by_one if count >= LARGE else _side_by_side
+    plain = torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH)  # the others can't be batched
+    with nets.evaluation(net), plain:
+        for part in torch.split(x, max(1, HELD // max(1, count))):
+            v, q = scores(task, net(part), rng)
+            for name, square in squares(net, params, part, v, q):
+                total[name] += square
+    return {name: f / len(x) for name, f in total.items()}
+
+
+Squares = Iterator[tuple[str, "Tensor"]]
+
+
+def _side_by_side(net: nn.Module, params: Mapping[str, Tensor], x: Tensor, v: Tensor, q: Tensor) -> Squares:
+    """Parts of sum_nk q_nk (J_n^T v_nk)^2, by name; all examples at once, which helps where each does little work."""
 
     def along(params: Mapping[str, Tensor], x: Tensor, v: Tensor) -> Tensor:
         return (called_with(net, params, x[None])[0] * v).sum()
 
     gradients = torch.func.vmap(torch.func.grad(along), in_dims=(None, 0, 0))
-    plain = torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH)  # the others can't be batched
-    with nets.evaluation(net), plain:
-        for part in torch.split(x, at_once):
-            v, q = scores(task, net(part), rng)
-            for k in range(v.shape[1]):
-                for name, gradient in gradients(params, part, v[:, k]).items():
-                    total[name] += torch.einsum("n,n...->...", q[:, k], gradient.square())
-    return {name: f / len(x) for name, f in total.items()}
+    for k in range(v.shape[1]):
+        for name, gradient in gradients(params, x, v[:, k]).items():
+            yield name, torch.einsum("n,n...->...", q[:, k], gradient.square())
+
+
+def _one_by_one(net: nn.Module, params: Mapping[str, Tensor], x: Tensor, v: Tensor, q: Tensor) -> Squares:
+    """The same, an example after the other."""
+    leaves = {name: p.detach().requires_grad_() for name, p in params.items()}
+    for example, directions, shares in zip(x, v, q, strict=True):
+        with torch.enable_grad():
+            outputs = called_with(net, leaves, example[None])[0]
+        for direction, share in zip(directions, shares, strict=True):
+            gradients = torch.autograd.grad(
+                outputs, list(leaves.values()), direction, retain_graph=True, materialize_grads=True
+            )
+            for name, gradient in zip(leaves, gradients, strict=True):
+                yield name, share * gradient.square()
 
 
 def layers(net: nn.Module) -> Iterator[tuple[str, nn.Linear | nn.Conv2d]]:
