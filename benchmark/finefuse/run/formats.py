@@ -108,8 +108,10 @@ def traced(model: nn.Module, x: Tensor) -> tuple[ExportedProgram, str]:
             program = _for_one(model, _example(x, fixed))
     for node in program.graph.nodes:
         node.meta.pop("stack_trace", None)
-    learned = (tensor for tensor in program.constants.values() if isinstance(tensor, Tensor))
-    return (program if all(tensor.is_cpu for tensor in learned) else _on_cpu(program)), fixed
+    learned = {name: tensor for name, tensor in program.constants.items() if isinstance(tensor, Tensor)}
+    for name, tensor in learned.items():  # a part of a larger tensor would be saved with all of it, and a warning
+        program.constants[name] = tensor.detach().clone(memory_format=torch.contiguous_format)
+    return (program if all(tensor.is_cpu for tensor in learned.values()) else _on_cpu(program)), fixed
 
 
 def _any_number() -> tuple[dict[int, Any]]:
