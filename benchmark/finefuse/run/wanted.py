@@ -83,9 +83,7 @@ def _exportable(row: Record) -> Record:
 def _unknown(folder: Path, wanted: str, rows: list[Record]) -> FinefuseError:
     labels = list(dict.fromkeys(row["label"] for row in rows if row["kind"] in KINDS))
     hint = did_you_mean(wanted, [*labels, *(row["cell"] for row in rows)])
-    return FinefuseError(
-        f"{folder}: no row has the label or cell {wanted!r}{hint or f'; there are {_listed(labels)}'}."
-    )
+    return FinefuseError(f"{folder}: no row has the label or cell {wanted!r}{hint or f'; there are {_listed(labels)}'}")
 
 
 def _narrowed(wanted: str, rows: list[Record], name: str, value: str | int) -> list[Record]:
