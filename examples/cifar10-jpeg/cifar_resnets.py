@@ -96,7 +96,9 @@ class CifarResNet:
     def _file(self) -> Path:
         found = sorted(self.weights.glob(f"resnet{self.depth}-*.th"))
         if not found:
-            raise FinefuseError(f"{self.weights}: there is no resnet{self.depth}-*.th; see the README beside the plugin")
+            raise FinefuseError(
+                f"{self.weights}: there is no resnet{self.depth}-*.th; see the README beside the plugin"
+            )
         return found[0]
 
 

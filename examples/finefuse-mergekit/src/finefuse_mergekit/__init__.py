@@ -1,0 +1,1 @@
+"""mergekit's merge methods as fusions of finefuse."""
