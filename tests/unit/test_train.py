@@ -399,3 +399,9 @@ def test_out_of_memory_in_halves_as_well_is_an_error(lab):
     trainer = SuiteTrainer(lab.POINTS, lab.data(), Budget(1, 40), seed=0, accumulate=True)
     with pytest.raises(torch.OutOfMemoryError):
         trainer.fit(net, [{"params": net.parameters()}])
+
+
+def test_no_examples_are_an_error(lab):
+    net = lab.network(lab.POINTS)
+    with pytest.raises(ValueError, match="there are no examples to train on"):
+        lab.trainer().fit(net, [{"params": net.parameters()}], rows=torch.arange(0))

@@ -81,6 +81,8 @@ class SuiteTrainer:
         rows: Tensor | None = None,
     ) -> None:
         """Train the parameters in `groups`; see `finefuse.types.Trainer.fit`."""
+        if rows is not None and not len(rows):
+            raise ValueError("there are no examples to train on: rows is empty")
         steps = self._take(steps)
         wanted = _listed(groups, model, norm)
         if not steps or not wanted:
