@@ -36,8 +36,9 @@ def with_base(of: Fusing) -> list[Member]:
     """The base as a member of its own, and behind it the members.
 
     Raises:
-        NotApplicable: if there is no base, or it has other tensors than the members.
+        NotApplicable: if there is no base, or it or the members differ in their tensors.
     """
+    nets.states_of(of.members)
     nets.base_state(of)
     base = of.base
     assert base is not None
