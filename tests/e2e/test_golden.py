@@ -37,7 +37,7 @@ def scores(folder: Path, suite: Mapping[str, Any]) -> Scores:
     return {
         row["cell"]: {"accuracy": row["test.accuracy"], "nll": row["test.nll"]}
         for row in run.rows
-        if row["status"] == "ok" and row["kind"] != "pretrain"
+        if row["status"] == "ok" and row["kind"] in ("tune", "fuse")
     }
 
 
