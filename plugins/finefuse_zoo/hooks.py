@@ -52,6 +52,13 @@ def finefuse_backbones() -> Iterable[Entry[Any]]:
         "small transformer encoder, pretrained on any texts",
     )
     yield Entry(
+        "hf-text",
+        "finefuse_zoo.backbones.hf_text:HfText",
+        "encoders of Hugging Face for text, such as BERT",
+        requires=("transformers",),
+        extra="text",
+    )
+    yield Entry(
         "torchvision",
         "finefuse_zoo.backbones.vision:Torchvision",
         "any classification network of torchvision, by name",

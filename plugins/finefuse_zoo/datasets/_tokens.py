@@ -66,7 +66,7 @@ def split_hub(where: str) -> tuple[str, str]:
     return name, revision
 
 
-def loaded(path: Path | None, hub: str | None, load: Callable[..., Any], what: str) -> Any:
+def loaded(path: Path | None, hub: str | None, load: Callable[..., Any], what: str, **how: Any) -> Any:
     """What `load`, a `from_pretrained` of transformers, finds in a folder or on the hub, without running its code.
 
     Raises:
@@ -76,7 +76,7 @@ def loaded(path: Path | None, hub: str | None, load: Callable[..., Any], what: s
         raise FinefuseError(f"{path}: there is no such folder; it should hold {what} of Hugging Face")
     name, revision = (str(path), None) if path is not None else split_hub(str(hub))
     try:
-        return load(name, revision=revision, local_files_only=path is not None, trust_remote_code=False)
+        return load(name, revision=revision, local_files_only=path is not None, trust_remote_code=False, **how)
     except (OSError, ValueError, KeyError, ImportError) as error:
         reason = " ".join(str(error).split())
         hint = "" if path is not None else "; without a network give the path of a folder it was saved in"
