@@ -126,12 +126,18 @@ def make_optimizer(groups: list[dict[str, Any]], name: str, recipe: Recipe) -> t
 
     On a GPU it is the fused one, which updates all parameters at once.
     """
-    fused = {"fused": True} if all(p.is_cuda for group in groups for p in group["params"]) else {}
+    fused = all(p.is_cuda for group in groups for p in group["params"]) or None  # None: as torch likes it
     if name == "sgd":
-        momentum = {"momentum": recipe.momentum, "nesterov": recipe.momentum > 0}
-        return torch.optim.SGD(groups, lr=recipe.lr, weight_decay=recipe.weight_decay, **momentum, **fused)
+        return torch.optim.SGD(
+            groups,
+            lr=recipe.lr,
+            momentum=recipe.momentum,
+            weight_decay=recipe.weight_decay,
+            nesterov=recipe.momentum > 0,
+            fused=fused,
+        )
     kind = torch.optim.Adam if name == "adam" else torch.optim.AdamW
-    return kind(groups, lr=recipe.lr, weight_decay=recipe.weight_decay if name == "adamw" else 0.0, **fused)
+    return kind(groups, lr=recipe.lr, weight_decay=recipe.weight_decay if name == "adamw" else 0.0, fused=fused)
 
 
 def norm_layers(model: nn.Module) -> Iterator[BatchNorm]:

@@ -68,6 +68,4 @@ def test_data_sets_and_backbones_by_other_names(registry: Registry) -> None:
 def test_a_parameter_that_no_suite_could_give(registry: Registry) -> None:
     with pytest.raises(SuiteError) as caught:
         load_suite({**LEAST, "fusions": ["rounder"]}, registry)
-    assert str(caught.value) == (
-        "fusions[0]: the fusion 'rounder' has a parameter 'rounds', which suites need"
-    )
+    assert str(caught.value) == ("fusions[0]: the fusion 'rounder' has a parameter 'rounds', which suites need")

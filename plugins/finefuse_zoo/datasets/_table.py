@@ -12,6 +12,7 @@ from functools import lru_cache
 from io import StringIO
 from itertools import chain
 from pathlib import Path
+from typing import Literal
 
 from finefuse import FinefuseError
 
@@ -136,7 +137,7 @@ def _rows(path: Path, how: Format) -> Iterator[tuple[int, list[str]]]:
     separator = how.separator or ("\t" if path.suffix.lower() == ".tsv" else ",")
     quotes = separator != "\t" if how.quotes is None else how.quotes
     text = StringIO(_decoded(path, how.encoding), newline="")
-    quoting = csv.QUOTE_MINIMAL if quotes else csv.QUOTE_NONE
+    quoting: Literal[0, 3] = csv.QUOTE_MINIMAL if quotes else csv.QUOTE_NONE
     reader = csv.reader(text, delimiter=separator, quoting=quoting, strict=True)
     while True:
         try:

@@ -129,7 +129,7 @@ class Torchvision:
 
     def _load(self, splits: Sequence[dict[str, Any]]) -> list[Any]:
         """What torchvision makes of each, downloaded if they are not there, by one process at a time."""
-        from torchvision import datasets  # type: ignore[import-untyped]
+        from torchvision import datasets
 
         make = getattr(datasets, self.name)
         with only_one(cache_folder() / "locks" / digest_of_text(str(self._root.resolve()), self.name)):
