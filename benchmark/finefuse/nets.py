@@ -19,7 +19,7 @@ Rule = Callable[[str, list[Tensor]], Tensor]
 BatchNorm = nn.modules.batchnorm._BatchNorm
 CHUNK = 512
 """Examples per forward pass in evaluation. Fixed, because another number may give other bits."""
-BLOCK = 2**16
+BLOCK = 2**15
 """Numbers averaged at a time, so that what is float64 stays in the processor's cache."""
 
 
@@ -188,12 +188,14 @@ def _weighted_sum(tensors: Sequence[Tensor], weights: Sequence[float]) -> Tensor
     if not tensors[0].is_floating_point():
         return torch.stack(list(tensors)).amax(0)
     out = torch.empty(tensors[0].shape, dtype=tensors[0].dtype, device=tensors[0].device)
+    total, term = (out.new_empty(min(BLOCK, out.numel()), dtype=torch.float64) for _ in range(2))
     blocks = zip(*(torch.split(tensor.reshape(-1), BLOCK) for tensor in tensors), strict=True)
-    for block, parts in zip(torch.split(out.view(-1), BLOCK), blocks, strict=True):
-        total = torch.zeros_like(block, dtype=torch.float64)
-        for part, weight in zip(parts, weights, strict=True):
-            total.add_(part.double(), alpha=weight)
-        block.copy_(total)
+    for block, (first, *others) in zip(torch.split(out.view(-1), BLOCK), blocks, strict=True):
+        size = len(block)
+        total[:size].copy_(first).mul_(weights[0])
+        for part, weight in zip(others, weights[1:], strict=True):
+            total[:size].add_(term[:size].copy_(part), alpha=weight)
+        block.copy_(total[:size])
     return out
 
 
@@ -210,11 +212,15 @@ def merged(members: Sequence[Member], rule: Rule, x: Tensor | None, weights: Seq
     """
     states = states_of(members)
     weights = [1 / len(members)] * len(members) if weights is None else weights
-    net = copy.deepcopy(members[0].net)
+    first = members[0].net
+    net = copy.deepcopy(first, {id(t): t for t in (*first.parameters(), *first.buffers())})  # its tensors are replaced
     ruled = {name for name, _ in net.named_parameters(remove_duplicate=False)}
-    for name, tensor in net.state_dict().items():
+    made: dict[str, Tensor] = {}
+    for name in states[0]:
         tensors = [state[name] for state in states]
-        tensor.copy_(rule(name, tensors) if name in ruled else _weighted_sum(tensors, weights))
+        new = rule(name, tensors) if name in ruled else _weighted_sum(tensors, weights)
+        made[name] = new.clone() if any(new.data_ptr() == tensor.data_ptr() for tensor in tensors) else new
+    net.load_state_dict(made, assign=True)
     if x is not None and not any(_same_parameters(net, member.net) for member in members):
         recalibrate(net, x)
     return net.eval()
