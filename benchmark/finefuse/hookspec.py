@@ -120,9 +120,11 @@ def finefuse_fusions() -> Iterable[Entry[Fusion]]:
         \"\"\"The most confident member decides.\"\"\"
 
         level = "output"  # or "feature", "weight"
-        needs = ()  # of "val", "train", "base", "trainer"
+        needs = ()  # of "val", "train", "base", "trainer", "test inputs"
 
         def fuse(self, of: Fusing) -> nn.Module:
+            if of.task.kind != "classification":
+                raise NotApplicable("values have no confidence")
             return CombineOutputs(of.members, lambda z: z.log_softmax(-1).amax(0))
 
 

@@ -44,7 +44,7 @@ def finefuse_backbones() -> Iterable[Entry[Any]]:
     yield Entry("cnn-s", "finefuse_zoo.backbones.cnn:CnnS", "small residual network with BatchNorm, from letters")
     yield Entry("vit-t", "finefuse_zoo.backbones.vit:VitT", "small vision transformer, from letters")
     yield Entry("mlp-s", "finefuse_zoo.backbones.mlp:MlpS", "small perceptron with LayerNorm, from diabetes-source")
-    yield Entry("mlp", "finefuse_zoo.backbones.tabular:Mlp", "perceptron with LayerNorm, pretrained on any table")
+    yield Entry("mlp-table", "finefuse_zoo.backbones.tabular:Mlp", "perceptron with LayerNorm, pretrained on any table")
     yield Entry("text-cnn", "finefuse_zoo.backbones.text:TextCnn", "convolutions over words, pretrained on any texts")
     yield Entry(
         "text-transformer",

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, get_args
 
@@ -23,6 +24,7 @@ from finefuse import Ref, testing
 from finefuse.judge.leaderboard import make_leaderboard
 from finefuse.nets import Net
 from finefuse.registry import Provided, Registry
+from finefuse.run.randomness import seeded
 from finefuse.types import Budget, Crew, Data, PluginKind, Recipe, Splits, Task
 
 REGISTRY = Registry(("finefuse_zoo.hooks",), entry_points=False)
@@ -36,8 +38,15 @@ OFFLINE: dict[str, dict[str, Any]] = {name: {"weights": "none"} for name in ("to
 """Parameters of backbones that would download their weights."""
 PICTURE_FILES: dict[str, dict[str, Any]] = {}
 """Parameters of data sets that read files, filled in when the files are made."""
+ENCODERS: dict[str, dict[str, Any]] = {}
+"""Parameters of backbones that read files, filled in when the files are made."""
 PICTURES = Task("classification", 4, "image", (3, 32, 32))
-"""What backbones are tried on that are not pretrained by the suite."""
+TEXTS = Task("classification", 4, "text", (12,))
+TASKS = {
+    "mlp-table": Task("regression", 1, "tabular", (5,)),
+    **dict.fromkeys(("text-cnn", "text-transformer", "hf-text"), TEXTS),
+}
+"""What backbones are tried on that are not pretrained by the suite; the others get pictures."""
 RULES_NOT_KEPT: dict[str, dict[str, str]] = {
     "search": dict.fromkeys(testing.SCHEME_CHECKS, "the core gives it the trials, which these rules can't"),
     "as-is": dict.fromkeys(testing.SCHEME_CHECKS, "the source head of the small tasks has other outputs"),
@@ -60,7 +69,7 @@ def each(*kinds: PluginKind) -> pytest.MarkDecorator:
 
 def given(one: Provided[Any]) -> Ref:
     """What is tried: the plugin with default parameters, or those that it can't do without."""
-    examples = PICTURE_FILES if one.kind == "dataset" else EXAMPLES
+    examples = {"dataset": PICTURE_FILES, "backbone": ENCODERS}.get(one.kind, EXAMPLES)
     return Ref.of(one.entry.name, **examples.get(one.entry.name, {}))
 
 
@@ -79,10 +88,24 @@ def _picture_files(tmp_path_factory: pytest.TempPathFactory, fixture_module: Cal
     PICTURE_FILES["folder"] = {**trees, "size": 8}
     PICTURE_FILES["torchvision"] = {"name": "EuroSAT", "root": str(images.eurosat(folder, 8))}
     PICTURE_FILES["huggingface"] = {"classes": 3, "path": trees["train"], "size": 8}
+    rows = [f"{'abc'[n % 3]},text number {n}" for n in range(60)]
+    (folder / "texts.csv").write_text("kind,said\n" + "\n".join(rows) + "\n")
+    PICTURE_FILES["csv"] = {"train": str(folder / "texts.csv"), "target": "kind", "text": "said", "max_tokens": 5}
+    ENCODERS["hf-text"] = {"path": str(tiny_encoder(folder / "encoder"))}
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FINEFUSE_CACHE", str(folder / "cache"))
         patch.setenv("HF_HOME", str(folder / "hf"))
         yield
+
+
+def tiny_encoder(folder: Path) -> Path:
+    """A folder with a BERT of one layer, if transformers is installed."""
+    if find_spec("transformers") is not None:
+        from transformers import BertConfig, BertModel
+
+        with seeded(0):
+            BertModel(BertConfig(40, 12, 1, 2, 16)).save_pretrained(folder)
+    return folder
 
 
 # ------------------------------------------------------------------------------------------------- all
@@ -122,6 +145,7 @@ for kind in get_args(PluginKind):
         loaded = heavy & set(sys.modules)
         assert not loaded, f"{kind} {one.entry.name} imports {loaded}"
         needed = [p for p in registry.parameters(kind, one.entry.name) if p.default == "required"]
+        needed = needed or one.entry.name == "hf-text"  # a path, or a name on the hub
         if kind in ("dataset", "backbone") and not needed:
             instance = registry.build(kind, Ref.of(one.entry.name))
             assert isinstance(instance.fingerprint(), str)
@@ -220,10 +244,12 @@ def test_a_backbone_builds_a_net_for_its_source_and_for_its_targets(one: Provide
     backbone = replace(build(one), **OFFLINE.get(one.entry.name, {}))
     assert isinstance(backbone.fingerprint(), str)
     assert isinstance(backbone.budget(), Budget)
-    first = PICTURES if backbone.source is None else REGISTRY.build("dataset", backbone.source).task
+    tried = TASKS.get(one.entry.name, PICTURES)
+    first = tried if backbone.source is None else REGISTRY.build("dataset", backbone.source).task
     for task in (first, replace(first, outputs=first.outputs + 2)):
         torch.manual_seed(0)
         net, x = backbone.build(task).eval(), torch.randn(5, *task.input_shape)
+        x = torch.randint(2, 40, x.shape) if task.modality == "text" else x
         assert isinstance(net, Net)
         assert isinstance(net.recipe, Recipe)
         with torch.no_grad():

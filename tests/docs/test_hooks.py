@@ -119,6 +119,7 @@ def test_all_examples_together_carry_out_a_suite(
     assert result.ok, [row["reason"] for row in result.rows]
     assert list(result.records["kind"].value_counts().sort_index().items()) == [
         ("fuse", 2),
+        ("pool", 2),
         ("pretrain", 1),
         ("time", 3),
         ("tune", 4),

@@ -32,6 +32,18 @@ class Adds:
 @hookimpl
 def finefuse_schemes():
     yield Entry("adds", Adds, "adds a layer and reports a figure")
+
+@dataclass(frozen=True)
+class Merge:
+    level = "weight"
+    needs = ()
+
+    def fuse(self, of):
+        return of.members[0].net
+
+@hookimpl
+def finefuse_fusions():
+    yield Entry("merge", Merge, "takes the first member")
 """
 SEARCH = {"of": "plain", "sampler": "grid", "trials": 3, "space": {"lr": {"choices": [0.02, 0.05]}}}
 SUITE = {
@@ -39,11 +51,12 @@ SUITE = {
     "seeds": [0, 1],
     "budget": {"epochs": 1},
     "datasets": ["blobs"],
+    "also_test": [{"use": "blobs", "as": "again"}],
     "backbones": ["mlp"],
     "metrics": ["hits"],
     "schemes": ["plain", "adds", "clumsy", "choosy", {"use": "search", "as": "searched", **SEARCH}],
     "selection": "best-val",
-    "fusions": ["middle"],
+    "fusions": ["middle", {"use": "merge", "rounds": 2}],
     "pools": {"good": {"of": ["plain", "adds"]}, "bad": {"of": ["clumsy"]}},
     "latency": [1],
 }
@@ -61,7 +74,7 @@ def result(tmp_path_factory: pytest.TempPathFactory) -> Run:
 def general(field: str) -> str:
     """`test.accuracy` as the page writes it, `test.<metric>`."""
     field = re.sub(r"^figure\..+", "figure.<name>", re.sub(r"^latency\.\d+", "latency.<batch>", field))
-    return re.sub(r"\.hits\b", ".<metric>", field)
+    return re.sub(r"\.hits\b", ".<metric>", field.replace("also.again", "also.<data set>"))
 
 
 def tables(text: str) -> dict[str, list[str]]:

@@ -177,7 +177,7 @@ def test_the_source_is_any_data_set():
     backbone = REGISTRY.build("backbone", Ref.of("text-cnn", pretrained_on=given, pretrain_epochs=2))
     assert backbone.source == Ref.of("csv", train="a.tsv", target="y", text="x")
     assert backbone.budget() == Budget(epochs=2, batch_size=64)
-    assert REGISTRY.build("backbone", Ref.of("mlp", pretrained_on="diabetes")).source == Ref("diabetes")
+    assert REGISTRY.build("backbone", Ref.of("mlp-table", pretrained_on="diabetes")).source == Ref("diabetes")
     with pytest.raises(PluginError, match="has no `use`"):
         _ = TextCnn(pretrained_on={"train": "a.tsv"}).source
 

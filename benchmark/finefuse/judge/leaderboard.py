@@ -12,9 +12,9 @@ from itertools import product
 import pandas as pd
 
 from finefuse.judge import present
+from finefuse.judge.bounds import by_pool, make_pools
 from finefuse.judge.frame import table
 from finefuse.judge.lines import MOMENTS, make_lines
-from finefuse.judge.pools import by_pool, make_pools
 from finefuse.types import Record
 
 NAMES = ["dataset", "backbone", "strategy", "pool"]

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from finefuse.errors import StoreError
+from finefuse.judge.bounds import Pool, by_pool, gain
 from finefuse.judge.frame import number
-from finefuse.judge.pools import Pool, by_pool, gain
 from finefuse.judge.statistics import mean_interval, paired_interval
 from finefuse.types import Record
 

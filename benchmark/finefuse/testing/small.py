@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
+from functools import cache
 
 import torch
 from torch import Tensor, nn
@@ -102,11 +103,14 @@ def prepare_for(scheme: Scheme, net: Net) -> Net:
 
 def small_members(task: Task = POINTS, count: int = 3) -> list[Net]:
     """Networks trained from one start in different orders."""
-    nets = [small_net(task) for _ in range(count)]
-    for i, net in enumerate(nets):
-        small_trainer(task, seed=i).fit(net, [{"params": net.parameters()}])
-        net.eval()
-    return nets
+    return [copy.deepcopy(_member(task, seed)) for seed in range(count)]
+
+
+@cache
+def _member(task: Task, seed: int) -> Net:
+    net = small_net(task)
+    small_trainer(task, seed=seed).fit(net, [{"params": net.parameters()}])
+    return net.eval()
 
 
 def small_fusing(
