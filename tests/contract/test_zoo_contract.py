@@ -104,7 +104,11 @@ def tiny_encoder(folder: Path) -> Path:
         from transformers import BertConfig, BertModel
 
         with seeded(0):
-            BertModel(BertConfig(40, 12, 1, 2, 16)).save_pretrained(folder)
+            BertModel(
+                BertConfig(
+                    vocab_size=40, hidden_size=12, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16
+                )
+            ).save_pretrained(folder)
     return folder
 
 
