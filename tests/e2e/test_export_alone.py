@@ -75,7 +75,17 @@ def exported(new_place: Callable[[], Any], tiny: str) -> Any:
     """A place where a suite was run, its test inputs in x.safetensors, and files as in EXPORTED."""
     place = new_place()
     outcome = place.run(
-        "run", place.write("suite.toml", SUITE), "--plugin", tiny, "--device", "cpu", "--out", "out", "-q"
+        "run",
+        place.write("suite.toml", SUITE),
+        "--plugin",
+        tiny,
+        "--device",
+        "cpu",
+        "--workers",
+        0,
+        "--out",
+        "out",
+        "-q",
     )
     assert outcome.code == 0, outcome.err
     for name, row in EXPORTED.items():
