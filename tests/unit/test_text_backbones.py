@@ -144,6 +144,7 @@ def test_the_order_of_words_matters(name):
     assert not torch.allclose(net(torch.arange(2, 10)[None]), net(torch.arange(9, 1, -1)[None]), atol=1e-3)
 
 
+@pytest.mark.slow
 @both
 def test_it_can_be_exported(name):
     net, x = built(SMALL[name]), ids()
@@ -151,7 +152,7 @@ def test_it_can_be_exported(name):
     assert torch.allclose(exported.module()(x), net(x), atol=1e-5)
 
 
-@pytest.mark.parametrize("backbone", [*SMALL.values(), Mlp()], ids=[*SMALL, "mlp"])
+@pytest.mark.parametrize("backbone", [*SMALL.values(), Mlp()], ids=[*SMALL, "mlp-table"])
 def test_other_inputs_are_refused_in_one_sentence(backbone):
     for task in (Task("classification", 2, "image", (1, 8, 8)), replace(TEXTS, modality="image")):
         with pytest.raises(NotApplicable, match=r"takes (texts|rows of a table) \(\w+,\), not image inputs of shape"):
@@ -215,7 +216,7 @@ def examples(outputs: int, seed: int) -> Data:
 
 
 @pytest.mark.parametrize("one", SCHEMES, ids=[one.entry.name for one in SCHEMES])
-@both
+@pytest.mark.parametrize("name", ["text-cnn", pytest.param("text-transformer", marks=pytest.mark.slow)])
 def test_schemes_tune_networks_of_text_or_say_why_not(name, one):
     if one.missing:
         pytest.skip(f"{one.entry.name} {one.missing}")

@@ -39,7 +39,7 @@ class Mlp(Sourced):
 
         if task.modality != "tabular" or len(task.input_shape) != 1:
             what = f"{task.modality} inputs of shape {task.input_shape}"
-            raise NotApplicable(f"mlp takes rows of a table (columns,), not {what}")
+            raise NotApplicable(f"mlp-table takes rows of a table (columns,), not {what}")
         widths = [task.input_shape[0], *[self.width] * self.depth]
         stages = [
             nn.Sequential(nn.Linear(inputs, outputs), nn.LayerNorm(outputs), nn.ReLU())
