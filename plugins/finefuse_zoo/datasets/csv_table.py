@@ -33,9 +33,9 @@ class CsvTable:
 
     Texts become `max_tokens` token numbers (N, max_tokens), int64, 0 behind their end: lower-case words and single
     other signs, each hashed (CRC-32) to one of `vocabulary` - 2 numbers from 2 on; a text without any is the number 1.
-    Hashing needs no training text, so every data set with one `vocabulary` has the same numbers, and of 10,000 words in
-    10,000 numbers about a third share theirs with another. With a tokeniser of Hugging Face, from the folder
-    `tokenizer` or by `tokenizer_hub = "name@revision"`, numbers and padding are its own.
+    Hashing needs no training text, so every data set with one `vocabulary` has the same numbers; of n different words
+    the share 1 - exp(-n / vocabulary) has a number in common with another. With a tokeniser of Hugging Face, from the
+    folder `tokenizer` or by `tokenizer_hub = "name@revision"`, numbers and padding are its own.
 
     Rows of numbers (N, columns), float32, are standardised by mean and standard deviation of all rows that are neither
     val nor test, so `shots` and `fraction` don't change them; a column that is constant there becomes 0.
