@@ -180,7 +180,7 @@ def test_a_run_gives_records_board_and_reports(tmp_path: Path, capfd: pytest.Cap
     assert result.ok
     assert result.bad == []
     assert isinstance(result.records, pd.DataFrame)
-    assert len(result.records) == 9
+    assert len(result.records) == 11
     assert set(result.records["status"]) == {"ok"}
     assert set(result.board.lines["strategy"]) == {"plain", "middle"}
     assert result._repr_markdown_() == result.board.to_markdown()
@@ -194,8 +194,8 @@ def test_progress_is_shown_on_stderr_unless_quiet(capfd: pytest.CaptureFixture[s
     run({**TOY, "seeds": [0]}, quiet=False)
     out, err = capfd.readouterr()
     assert out == ""
-    assert err.splitlines()[0] == "toy: 5 jobs, 0 kept, 5 to run"
-    assert len(err.splitlines()) == 6
+    assert err.splitlines()[0] == "toy: 6 jobs, 0 kept, 6 to run"
+    assert len(err.splitlines()) == 7
 
 
 def test_a_broken_plugin_that_is_not_needed_is_told_and_stops_nothing(
@@ -235,17 +235,21 @@ def test_a_run_with_nothing_to_do_needs_no_torch(workers: str) -> None:
     options = ["--plugin", TOYS, "--device", "cpu", "--workers", workers]
     done = subprocess.run([sys.executable, "-c", code, "run", "toy", *options], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert done.stderr.splitlines()[0] == "toy: 9 jobs, 9 kept, 0 to run"
+    assert done.stderr.splitlines()[0] == "toy: 11 jobs, 11 kept, 0 to run"
 
 
 def test_a_run_with_failed_rows_is_not_ok_and_retry_runs_them_again() -> None:
     result = run("clumsy")
     assert not result.ok
-    assert {row["label"]: row["status"] for row in result.bad} == {"clumsy": "failed", "middle": "blocked"}
+    assert {row["label"]: row["status"] for row in result.bad} == {
+        "clumsy": "failed",
+        "": "blocked",  # the bounds of its pool
+        "middle": "blocked",
+    }
     assert {row["status"] for row in result.rows} == {"ok", "failed", "blocked", "skipped"}
     lines = len((result.folder / "records.jsonl").read_text().splitlines())
     assert not run("clumsy", retry=True).ok
-    assert len((result.folder / "records.jsonl").read_text().splitlines()) == lines + 2
+    assert len((result.folder / "records.jsonl").read_text().splitlines()) == lines + 3
 
 
 def test_an_observer_that_is_an_object_is_told_of_every_job() -> None:

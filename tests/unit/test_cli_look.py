@@ -248,7 +248,7 @@ def test_plugins_prints_tracebacks_if_asked(cli: Cli, tmp_path: Path) -> None:
 
 
 def test_check_counts_what_a_suite_has(cli: Cli) -> None:
-    line = "toy: 1 data set, 1 backbone, 1 scheme, 1 fusion, 1 pool, 1 metric, 2 seeds, 9 jobs; all good\n"
+    line = "toy: 1 data set, 1 backbone, 1 scheme, 1 fusion, 1 pool, 1 metric, 2 seeds, 11 jobs; all good\n"
     assert cli("check", "toy") == Outcome(0, line, "")
     assert cli("check", TOY) == Outcome(0, line, "")
 
@@ -298,10 +298,10 @@ def test_plan_lists_every_job_with_key_state_cost_and_cell(cli: Cli) -> None:
     outcome = cli("plan", "toy")
     assert outcome.code == 0
     head, blank, header, *rows = outcome.out.splitlines()
-    assert head == "toy: 9 jobs, 9 to run; the cost is unknown until some have run"
+    assert head == "toy: 11 jobs, 11 to run; the cost is unknown until some have run"
     assert blank == ""
     assert header.split() == ["key", "state", "cost", "cell"]
-    assert len(rows) == 9
+    assert len(rows) == 11
     assert rows[1].split()[1:] == ["to", "run", "?", "tune/blobs/mlp/plain//s0/m0/r0"]
 
 
@@ -315,13 +315,13 @@ def test_plan_says_what_is_cached_and_why_the_rest_is_stale(cli: Cli, tmp_path: 
     from finefuse import plan
 
     jobs = plan("toy", device="cpu", plugins=[str(TOYS)]).jobs
-    rows = [{**ran(one, 2.0), "parts": dict(one.parts)} for one in jobs[:5]]
+    rows = [{**ran(one, 2.0), "parts": dict(one.parts)} for one in jobs[:6]]
     rows[1] |= {"key": "old", "parts": {**rows[1]["parts"], "budget: epochs": "other"}}
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "records.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     outcome = cli("plan", "toy", "--device", "cpu", "--out", "out", "--why")
     head, _, _, *lines = outcome.out.splitlines()
-    assert head == "toy: 9 jobs, 5 to run, 3 cached, 1 stale; about 12 s of compute"
+    assert head == "toy: 11 jobs, 6 to run, 4 cached, 1 stale; about 14 s of compute"
     assert "gone from the store" in lines[0]  # pretraining has its row, but the stale job needs the weights
     assert lines[2].split()[1:] == ["cached", jobs[2].cell]
     assert lines[1].split()[1:5] == ["stale", "2.0", "s", jobs[1].cell]

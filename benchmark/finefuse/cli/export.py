@@ -29,7 +29,7 @@ def export(
     plugin: Plugins = None,
     store: Store = None,
 ) -> None:
-    """Write what a row measured to a file that needs no finefuse, with a model card beside it.
+    """Write what a row measured to a file, with a model card.
 
     An ensemble is fused again from its members. Nothing is written unless it still gives the outputs that were
     measured.
