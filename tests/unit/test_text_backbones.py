@@ -268,6 +268,7 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Any:
         "roberta": lambda: transformers.RobertaConfig(**size),
         "electra": lambda: transformers.ElectraConfig(embedding_size=6, **size),
         "distilbert": lambda: transformers.DistilBertConfig(**other),
+        "mpnet": lambda: transformers.MPNetConfig(**size),
         "gpt2": lambda: transformers.GPT2Config(n_embd=12, n_head=2, n_layer=2, vocab_size=40, n_positions=20),
     }
 
@@ -309,6 +310,10 @@ def test_the_stages_of_an_encoder_compute_what_it_does(kind, saved):
 def test_an_encoder_of_another_kind_is_refused(saved):
     with pytest.raises(FinefuseError, match="GPT2Model is not built like BERT, and can't be cut into stages"):
         built(hf(saved("gpt2")))
+    with pytest.raises(
+        FinefuseError, match=r"MPNetModel has encoder.relative_attention_bias.weight besides"
+    ):
+        built(hf(saved("mpnet")))
 
 
 def test_what_is_missing_is_named(saved, tmp_path, monkeypatch):

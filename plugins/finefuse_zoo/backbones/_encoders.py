@@ -73,6 +73,9 @@ def cut(model: nn.Module, per_stage: int, pool: str, name: str) -> list[nn.Modul
     groups = [list(layers)[first : first + per_stage] for first in range(0, len(layers), per_stage)]
     first = Embedded(embeddings, getattr(model, "embeddings_project", None), padding_of(model), config.vocab_size)
     stages = [first, *(Layers(group) for group in groups)]
+    covered = {id(p) for stage in stages for p in stage.parameters()}
+    if left := [key for key, p in model.named_parameters() if id(p) not in covered and "pooler" not in key]:
+        raise FinefuseError(f"{name}: {_kind(model)} has {left[0]} besides embeddings and layers, and can't be cut")
     _hold_against(model, stages, name)
     stages[-1] = nn.Sequential(stages[-1], MeanOfTokens(nn.Identity()) if pool == "mean" else FirstOfTokens())
     return stages

@@ -83,9 +83,9 @@ class HfText:
         model, told = loaded(self.path, self.hub, load, "an encoder", output_loading_info=True)
         name = str(self.path or self.hub)
         _encoders.refuse_incomplete(model, told, name)
+        stages = _encoders.cut(model, self.per_stage, self.pool, name)
         longest = _encoders.longest(model)
         if longest < task.input_shape[0]:
             raise NotApplicable(f"{name} takes {longest} tokens: set max_tokens of the data set")
-        stages = _encoders.cut(model, self.per_stage, self.pool, name)
         head = nn.Linear(model.config.hidden_size, task.outputs)
         return Net(stages, head, Recipe("adamw", lr=5e-5, weight_decay=0.01))
