@@ -203,9 +203,9 @@ def _weighted_sum(tensors: Sequence[Tensor], weights: Sequence[float]) -> Tensor
 def merged(members: Sequence[Member], rule: Rule, x: Tensor | None, weights: Sequence[float] | None = None) -> Net:
     """One network whose every parameter is `rule(name, tensors)` of the members' parameters of that name.
 
-    A rule must not change what it is given. Running statistics are averaged with `weights` (None: equal ones) and,
-    where the network is none of the members, renewed from inputs `x`, unless that is None. The members' largest counter
-    is kept.
+    A rule must not change what it is given; it may compute in float64. Running statistics are averaged with `weights`
+    (None: equal ones) and, where the network is none of the members, renewed from inputs `x`, unless that is None. The
+    members' largest counter is kept.
 
     Raises:
         NotApplicable: if the members differ in architecture.
@@ -218,7 +218,7 @@ def merged(members: Sequence[Member], rule: Rule, x: Tensor | None, weights: Seq
     made: dict[str, Tensor] = {}
     for name in states[0]:
         tensors = [state[name] for state in states]
-        new = rule(name, tensors) if name in ruled else _weighted_sum(tensors, weights)
+        new = rule(name, tensors).to(tensors[0].dtype) if name in ruled else _weighted_sum(tensors, weights)
         made[name] = new.clone() if any(new.data_ptr() == tensor.data_ptr() for tensor in tensors) else new
     net.load_state_dict(made, assign=True)
     if x is not None and not any(_same_parameters(net, member.net) for member in members):

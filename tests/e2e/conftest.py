@@ -118,7 +118,7 @@ def tiny() -> str:
 
 @pytest.fixture(scope="session")
 def tiny_suite() -> str:
-    """The text of a suite that uses it, with 64 jobs."""
+    """The text of a suite that uses it, with 72 jobs."""
     return (FIXTURES / "suites" / "tiny.toml").read_text()
 
 

@@ -12,11 +12,13 @@ import pytest
 from finefuse.registry import Registry
 from finefuse.types import PluginKind
 
+ELSEWHERE = {"as-is", "mean"}
+"""Not for these cells: one needs as many classes as the source has, the other is for regression."""
 WAYS = (("--executor", "serial"), ("--workers", "1"), ("--workers", "2"))
 HEAD = """
 name      = "tiny"
 seeds     = [0, 1]
-budget    = { epochs = 3, batch_size = 16 }
+budget    = { epochs = 5, batch_size = 16 }
 datasets  = [{ use = "points", images = true }, "points"]
 backbones = [{ use = "tiny", images = true }, "tiny"]
 metrics   = ["accuracy", "nll", "ece"]
@@ -64,7 +66,7 @@ def test_serial_one_worker_and_two_give_the_same_bits(
 def complete(rows: list[dict[str, Any]]) -> None:
     """The comparison rests on every strategy, on networks with and without BatchNorm, and on all that a row can say."""
     suite = tomllib.loads(everything())
-    wanted = {*suite["schemes"], *suite["fusions"]}
+    wanted = {*suite["schemes"], *suite["fusions"]} - ELSEWHERE
     fine = [row for row in rows if row["status"] == "ok" and row["kind"] in ("tune", "fuse")]
     assert {row["label"] for row in fine} == wanted
     for dataset in ("points(images=true)", "points"):

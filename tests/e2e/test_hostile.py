@@ -75,13 +75,14 @@ def all_others_are_fine(rows: list[dict[str, Any]]) -> None:
     fine = {(row["kind"], row["label"], row["pool"]) for row in rows if row["status"] == "ok"}
     both = {(kind, label, "") for kind in ("tune", "time") for label in ("full", "chatters", "head-sgd")}
     fused = {(kind, label, "good") for kind in ("fuse", "time") for label in ("first", "mean-probs")}
-    assert fine == both | fused | {("pretrain", "", "")}
+    assert fine == both | fused | {("pretrain", "", ""), ("pool", "", "good")}
 
 
 def what_needs_a_failed_member_is_blocked(rows: list[dict[str, Any]]) -> None:
     cause = "needs tune/points/tiny/segfaults//s0/m0/r0, which failed: WorkerDied: the worker process ended by SIGSEGV"
     blocked = [row for row in rows if row["pool"] == "bad"]
     assert [(row["kind"], row["status"], row["reason"]) for row in blocked] == [
+        ("pool", "blocked", cause),
         *[("fuse", "blocked", cause)] * 2,
         *[("time", "blocked", cause)] * 2,
     ]
@@ -89,7 +90,7 @@ def what_needs_a_failed_member_is_blocked(rows: list[dict[str, Any]]) -> None:
 
 
 def the_board_counts(board: str) -> None:
-    assert "This board rests on 11 of 27 planned cells (10 blocked, 4 failed, 1 oom, 1 timeout)." in board
+    assert "This board rests on 12 of 29 planned cells (11 blocked, 4 failed, 1 oom, 1 timeout)." in board
     assert "forged" not in board
     assert "belong to us" not in board
     assert "\x1b" not in board

@@ -16,7 +16,7 @@ from typing import Any
 import psutil
 import pytest
 
-ALL = 64
+ALL = 72
 RUN = ("run", "tiny.toml", "--device", "cpu", "--workers", "2", "--plugin")
 FAREWELL = re.compile(r"interrupted: (\d+) of \d+ rows are kept; the same command goes on from there")
 

@@ -74,7 +74,7 @@ def reports_come_back(place: Any, folder: Path, board: str) -> None:
 def test_a_small_quick_suite_cold_and_again(place: Any) -> None:
     place.write("small.toml", small_quick())
     rows = main_job(place, "small.toml")
-    assert {row["kind"] for row in rows} == {"pretrain", "tune", "fuse", "time"}
+    assert {row["kind"] for row in rows} == {"pretrain", "tune", "fuse", "pool", "time"}
 
 
 @pytest.mark.slow

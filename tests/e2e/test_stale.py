@@ -27,8 +27,8 @@ with    = { of = ["full", "helped"] }
 without = { of = ["full", "head"] }
 """
 PLUGINS = ("--plugin", "with_helper.py", "--plugin", "tiny.py", "--device", "cpu")
-HELPED = {"tune/points/tiny/helped/", "fuse/points/tiny/mean-probs/with"}
-HEAD = {"tune/points/tiny/head/", "fuse/points/tiny/mean-probs/without"}
+HELPED = {"tune/points/tiny/helped/", "fuse/points/tiny/mean-probs/with", "pool/points/tiny//with"}
+HEAD = {"tune/points/tiny/head/", "fuse/points/tiny/mean-probs/without", "pool/points/tiny//without"}
 PRETRAIN = "pretrain/points(centres=1, images=false, outputs=5)/tiny//"
 ALL = {*HELPED, *HEAD, "tune/points/tiny/full/", PRETRAIN}
 BOTH = 2

@@ -75,7 +75,12 @@ def test_seeds_are_the_same_in_every_process():
 
 def test_environment_is_the_kind_of_device_not_which():
     assert environment("cuda:1") == environment("cuda")
-    facts = {"device kind": "cpu", "torch": metadata.version("torch"), "core": "1", "processor": processor()}
+    facts = {
+        "device kind": "cpu",
+        "torch": metadata.version("torch"),
+        "core": str(keys.RESULTS_VERSION),
+        "processor": processor(),
+    }
     assert environment("cpu") == facts
 
 

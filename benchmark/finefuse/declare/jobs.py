@@ -116,7 +116,7 @@ class Group:
         own = {"seed": piece(seed), "members": piece([artifact for _, artifact in members])}
         fields = {"pool": pool.name, "seed": seed, "members": members}
         bounds = Line(self.surroundings, self.scoring, metrics=self.metrics, **self.same)
-        yield bounds.job({"bounds of": own["members"]}, kind="pool", **fields)
+        yield bounds.job({"members": own["members"]}, kind="pool", **fields)
         for fusion, line in self.fusions:
             yield line.job(own, kind="fuse", label=fusion.label, **fields)
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema, field_validator, model_validator
 from pydantic_core import ErrorDetails
 
 from finefuse.declare.locate import KeyPath
@@ -76,16 +76,17 @@ class SearchShape(_Table):
 
 
 Items = Annotated[list[ItemShape], Field(min_length=1)]
+_LIST = {"type": "array", "items": {"type": "string"}, "minItems": 1}
+Names = Annotated[list[str], Field(min_length=1), WithJsonSchema({"anyOf": [{"enum": ["*"]}, _LIST]})]
+"""Names of something, or "*" for all of them."""
 
 
 class PoolShape(_Table):
     """What is fused."""
 
-    of: list[str] = Field(
-        min_length=1, description="Labels of schemes, names of scheme plugins, or other pools; '*' for all schemes."
-    )
+    of: Names = Field(description="Labels of schemes, names of scheme plugins, or other pools; '*' for all schemes.")
     copies: Positive = Field(default=1, description="Members per scheme, which differ in their member seed only.")
-    backbones: Annotated[list[str], Field(min_length=1)] | None = Field(
+    backbones: Names | None = Field(
         default=None, description="Fuse across these backbones, '*' for all of them; without, each for itself."
     )
 
