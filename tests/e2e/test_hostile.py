@@ -99,7 +99,7 @@ def the_board_counts(board: str) -> None:
 
 
 def the_summary_tells(err: str, folder: Path) -> None:
-    assert "16 of 27 rows are not ok: 10 blocked, 4 failed, 1 timeout, 1 oom" in err
+    assert "17 of 29 rows are not ok: 11 blocked, 4 failed, 1 timeout, 1 oom" in err
     assert "tune/points/tiny/segfaults//s0/m0/r0: failed: WorkerDied" in err
     told = re.findall(r"\(traceback: (.*)\)", err)
     assert len(told) == len(WITH_TRACEBACK)

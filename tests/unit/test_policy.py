@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from finefuse.run.policy import set_up
+from finefuse.run.policy import in_force, set_up
 from finefuse.types import Settings
 
 
@@ -34,3 +34,15 @@ def test_on_a_gpu_torch_is_asked_for_deterministic_algorithms(monkeypatch):
     assert torch.are_deterministic_algorithms_enabled()
     set_up(Settings(deterministic=False), "cuda:0")
     assert not torch.are_deterministic_algorithms_enabled()
+
+
+def test_for_a_while_the_switches_are_a_jobs_and_then_what_they_were():
+    def switches():
+        matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
+        strict = torch.are_deterministic_algorithms_enabled()
+        return torch.get_num_threads(), strict, cudnn.deterministic, cudnn.benchmark, matmul.allow_tf32
+
+    before = switches()
+    with in_force(Settings(threads=2, tf32=True), "cuda:0"):
+        assert switches() == (2, True, True, False, True)
+    assert switches() == before

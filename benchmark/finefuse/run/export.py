@@ -19,6 +19,7 @@ from finefuse.run.card import Facts, card
 from finefuse.run.deployed import deployed
 from finefuse.run.formats import AGREEMENT, Written, difference, write
 from finefuse.run.origin import job_of, settings_of
+from finefuse.run.policy import in_force
 from finefuse.run.row import Order
 from finefuse.run.store import Artifacts
 from finefuse.run.wanted import card_of
@@ -36,7 +37,7 @@ def export(row: Record, file: Path, *, store: Path, device: str, doors: tuple[Do
             can't hold it.
     """
     bench = bench_of(row, store, device, doors)
-    with _as_it_ran(bench.order.settings.threads):
+    with in_force(bench.order.settings, device):
         model = deployed(bench)
         check = _unchanged(bench, model, row)
     model.cpu()
@@ -67,19 +68,6 @@ def bench_of(row: Record, store: Path, device: str, doors: tuple[Door, ...]) -> 
         f"{row['cell']}: what it made is gone from the store {store}; run the suite {row['suite']!r} again with a "
         "new --store and --out, or name the --store that it was run with."
     )
-
-
-@contextmanager
-def _as_it_ran(threads: int) -> Iterator[None]:
-    """With the threads and the kernels that a worker has."""
-    before, deterministic = torch.get_num_threads(), torch.backends.cudnn.deterministic
-    torch.set_num_threads(threads)
-    torch.backends.cudnn.deterministic = True
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-        torch.backends.cudnn.deterministic = deterministic
 
 
 def _unchanged(bench: Bench, model: nn.Module, row: Record) -> str:

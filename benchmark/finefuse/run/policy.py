@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
@@ -22,3 +24,19 @@ def set_up(settings: Settings, device: str) -> None:
     if on_gpu and settings.deterministic:
         os.environ.setdefault(WORKSPACE, ":4096:8")  # read when the first product is computed
     torch.use_deterministic_algorithms(on_gpu and settings.deterministic, warn_only=True)
+
+
+@contextmanager
+def in_force(settings: Settings, device: str) -> Iterator[None]:
+    """The switches of a job for a while; what was set before is put back."""
+    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
+    threads, strict = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    before = cudnn.deterministic, cudnn.benchmark, matmul.allow_tf32, cudnn.allow_tf32
+    set_up(settings, device)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+        torch.use_deterministic_algorithms(strict, warn_only=warn_only)
+        cudnn.deterministic, cudnn.benchmark, matmul.allow_tf32, cudnn.allow_tf32 = before
