@@ -24,6 +24,8 @@ from finefuse.types import Budget, Data, NormPolicy, OptimizerChoice, Recipe, Ta
 
 CACHE_BYTES = 2 * 1024**3
 """Cached activations of a frozen prefix may take this much; beyond it the prefix is evaluated batch by batch."""
+AHEAD = 64
+"""Batches whose row numbers go to the device at once, because a GPU is waited for each time."""
 
 Groups = list[dict[str, Any]]
 Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -203,8 +205,8 @@ class SuiteTrainer:
         order = self._order
         if only is not None:
             order = (only[rows] for rows in batch_order(len(only), self.batch_size, self._seed + self.spent))
-        for _ in range(steps):
-            yield next(order).to(self._device)
+        for done in range(0, steps, AHEAD):
+            yield from torch.stack([next(order) for _ in range(min(AHEAD, steps - done))]).to(self._device)
 
     @contextmanager
     def _own_randomness(self) -> Iterator[None]:

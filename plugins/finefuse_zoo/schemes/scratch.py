@@ -26,13 +26,15 @@ class Scratch:
     def tune(self, on: Tuning) -> None:
         """Draw new weights, then one call of the trainer."""
         device = on.model.head.weight.device
-        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-            torch.manual_seed(int(torch.randint(2**62, (), generator=on.rng)))
+        on.model.cpu()  # where the same numbers are drawn whatever the device
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(int(torch.randint(2**62, (), generator=on.rng)))
             for name, module in on.model.named_modules():
                 reset = getattr(module, "reset_parameters", None) or getattr(module, "_reset_parameters", None)
                 if reset is not None:
                     reset()
                 elif next(module.parameters(recurse=False), None) is not None:
                     raise NotApplicable(f"{name} ({type(module).__name__}) has weights and no reset_parameters()")
+        on.model.to(device)
         groups = [{"params": on.model.parameters(), "lr": self.lr or on.model.recipe.lr}]
         on.trainer.fit(on.model, groups, norm=self.norm)
