@@ -15,6 +15,7 @@ from finefuse import nets
 from finefuse.errors import NotApplicable
 from finefuse_zoo import feature_heads
 from finefuse_zoo.fusions.concat_features import ConcatFeatures
+from finefuse_zoo.fusions.gate import Gate
 from finefuse_zoo.fusions.mean_features import MeanFeatures
 from finefuse_zoo.fusions.splice import Splice
 
@@ -93,6 +94,22 @@ def test_no_steps_given_means_as_many_as_the_budget_has(lab, trained):
         usual, budget = outputs(kind(**kwargs))
         assert torch.equal(usual, outputs(kind(**kwargs, steps=budget))[0])
         assert not torch.equal(usual, outputs(kind(**kwargs, steps=budget - 1))[0])
+
+
+@pytest.mark.parametrize("fusion", [ConcatFeatures(), MeanFeatures(steps=1), Gate(steps=1), Splice()], ids=str)
+def test_only_parameters_that_are_used_are_deployed(lab, trained, fusion):
+    of = lab.fusing([trained[0], wide(lab, channels=4)], lab.IMAGES)
+    fused = fusion.fuse(of).eval()
+    fused(of.val.x[:8]).square().sum().backward()
+    assert [name for name, p in fused.named_parameters() if p.grad is None] == []
+
+
+@pytest.mark.parametrize("fusion", [ConcatFeatures(), MeanFeatures(steps=2), Gate(steps=2)], ids=str)
+def test_without_their_heads_the_outputs_keep_their_bits(of, fusion):
+    fused = fusion.fuse(of)
+    with torch.no_grad():
+        features = [member.net.features(of.val.x) for member in of.members]
+    assert torch.equal(predict(fused, of.val.x), fused.combine(features))
 
 
 # ------------------------------------------------------------------------------------------------- mean-features
