@@ -115,6 +115,17 @@ def test_latency_that_could_not_be_measured_has_a_reason(build: ModuleType) -> N
     assert (full["status"], full["reason"]) == ("2/2", "not timed, oom: Big: 17 GiB")
 
 
+def test_what_ran_out_of_memory_says_how_much_it_had(build: ModuleType) -> None:
+    peaks = (3 * 1024**3, 5 * 1024**3, None)
+    rows = [
+        build.row(seed=seed, status="oom", reason="OutOfMemoryError: no", error="", peak_memory=peak)
+        for seed, peak in enumerate(peaks)
+    ]
+    board = make_leaderboard("demo", rows)
+    assert line(board, "full")["reason"] == "oom: OutOfMemoryError: no, peak 5 GiB"
+    assert math.isnan(line(board, "full")["memory"])
+
+
 def test_every_data_set_and_backbone_has_a_table_and_its_own_metrics(build: ModuleType) -> None:
     mse = {"metrics": ["mse"], "better.mse": "lower", "test.mse": 2.0}
     rows = [build.row(dataset=d, backbone=b) for d in ("digits", "signs") for b in ("vit-t", "cnn-s")]

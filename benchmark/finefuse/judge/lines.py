@@ -15,6 +15,7 @@ from finefuse.types import Record
 
 MOMENTS = ("default", "last", "best", "peek")
 """Other scores than the one that counts: before a search; of the last weights, those best on val, best on test."""
+GIB = 1024**3
 Line = dict[str, Any]
 Scores = dict[int, float]
 """The ranking metric by seed."""
@@ -145,11 +146,21 @@ def _status(rows: Sequence[Record]) -> str:
 
 
 def _reasons(rows: Sequence[Record]) -> str:
-    """What went wrong, every distinct reason once; not why that couldn't be timed which couldn't be made."""
+    """What went wrong, every distinct reason once, with the most memory that was taken where that ran out.
+
+    Not why that couldn't be timed which couldn't be made.
+    """
     bad = [row for row in sorted(rows, key=lambda row: row["seed"]) if row["status"] != "ok"]
     if any(row["kind"] != "time" for row in bad):
         bad = [row for row in bad if row["kind"] != "time"]
-    return "; ".join(dict.fromkeys(f"{'not timed, ' * (row['kind'] == 'time')}{_reason(row)}" for row in bad))
+    peaks: dict[str, float] = {}
+    for row in bad:
+        reason = f"{'not timed, ' * (row['kind'] == 'time')}{_reason(row)}"
+        peak = number(row, "peak_memory")
+        peaks[reason] = max(peaks.get(reason, 0.0), 0.0 if math.isnan(peak) else peak)
+    return "; ".join(
+        f"{reason}{f', peak {peak / GIB:.3g} GiB' * (peak >= 0.001 * GIB)}" for reason, peak in peaks.items()
+    )
 
 
 def _reason(row: Record) -> str:
