@@ -256,6 +256,19 @@ def test_nothing_planned_is_absent(build: ModuleType) -> None:
     assert math.isnan(line(board, "soup", "mixed")["seconds"])
 
 
+def test_a_pool_without_bounds_is_told_in_one_line_with_its_fusions(build: ModuleType) -> None:
+    fields = {"pool": "mixed", "status": "blocked", "reason": "needs full, which failed", "error": ""}
+    rows = [build.row("fuse", label, **fields) for label in ("vote", "soup")] + [build.row("pool", "", **fields)]
+    board = make_leaderboard("demo", [build.row(), *rows])
+    (pool,) = board.pools.to_dict("records")
+    assert (pool["ok"], pool["status"]) == (0, "0/1: 1 blocked")
+    assert pool["reason"] == "blocked: needs full, which failed"
+    for text in (board.to_markdown(), board._repr_html_()):
+        assert text.count("which failed") == 1
+        assert "soup, vote and the bounds of mixed: blocked: needs full, which failed" in text
+        assert "best single" not in text
+
+
 def test_a_data_set_where_all_failed_still_has_its_table(build: ModuleType) -> None:
     board = make_leaderboard("demo", [build.row(status="oom", reason="17 GiB")])
     assert "| full       | 0/1: 1 oom |" in board.to_markdown()
