@@ -63,4 +63,11 @@ class WorkerDied(FinefuseError):  # noqa: N818
 
 
 class MemoryExceeded(FinefuseError):  # noqa: N818
-    """A job took more memory than its limit; it becomes an `oom` row."""
+    """A job took more memory than its limit; it becomes an `oom` row.
+
+    `peak_memory` is how many bytes it had when it was stopped, None where that is not known.
+    """
+
+    def __init__(self, message: str, *, peak_memory: int | None = None) -> None:
+        self.peak_memory = peak_memory
+        super().__init__(message)

@@ -80,17 +80,18 @@ class CombineOutputs(nn.Module):
 class CombineFeatures(nn.Module):
     """A fusion of features: `combine` maps the members' features, a list of (N, width of m), to (N, outputs).
 
-    A `combine` that is a module is part of this one: what it has learned is saved with it.
+    Of the members only the stages are part of this module, because their heads are not used. A `combine` that is a
+    module is part of it as well: what it has learned, or kept of the heads, is counted and saved.
     """
 
     def __init__(self, nets: Sequence[Net], combine: Callable[[list[Tensor]], Tensor]) -> None:
         super().__init__()
-        self.nets = nn.ModuleList(nets)
+        self.bodies = nn.ModuleList(nn.Sequential(*net.stages) for net in nets)
         self.combine = combine
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, *input_shape) to (N, outputs)."""
-        return self.combine([net.features(x) for net in self.nets if isinstance(net, Net)])
+        return self.combine([body(x) for body in self.bodies])
 
 
 @contextmanager

@@ -8,45 +8,17 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
-from torch import Tensor, nn
 
 from finefuse import Entry, FinefuseError, Task, hookimpl
-from finefuse.nets import Net
 from finefuse.types import Budget, Recipe, Tuning
 
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+if TYPE_CHECKING:
+    from torch import nn
 
-
-class Normalise(nn.Module):
-    """Bytes to floats of about zero mean and unit variance."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.register_buffer("mean", torch.tensor(MEAN).view(3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(STD).view(3, 1, 1), persistent=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return (x.float() / 255 - self.mean) / self.std
-
-
-class Block(nn.Module):
-    """Two convolutions and a shortcut without parameters: every other pixel, and channels of noughts (option A)."""
-
-    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False)
-        self.bn1 = nn.BatchNorm2d(outputs)
-        self.conv2 = nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False)
-        self.bn2 = nn.BatchNorm2d(outputs)
-        self.stride, self.more = stride, (outputs - inputs) // 2
-
-    def forward(self, x: Tensor) -> Tensor:
-        y = self.bn2(self.conv2(torch.relu(self.bn1(self.conv1(x)))))
-        shortcut = nn.functional.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, self.more, self.more))
-        return torch.relu(y + shortcut)
+    from finefuse.nets import Net
 
 
 @dataclass(frozen=True)
@@ -72,6 +44,11 @@ class CifarResNet:
 
     def build(self, task: Task) -> Net:
         """Stem, three stages, and a linear head; with the weights from the file."""
+        from cifar_blocks import Normalise
+        from torch import nn
+
+        from finefuse.nets import Net
+
         stem = [Normalise(), nn.Conv2d(3, 16, 3, padding=1, bias=False), nn.BatchNorm2d(16), nn.ReLU()]
         groups = [self._blocks(16, 16, 1), self._blocks(16, 32, 2), self._blocks(32, 64, 2)]
         last = nn.Sequential(*groups[2], nn.AdaptiveAvgPool2d(1), nn.Flatten())
@@ -90,6 +67,8 @@ class CifarResNet:
         """The weights come from the file."""
 
     def _blocks(self, inputs: int, outputs: int, stride: int) -> list[nn.Module]:
+        from cifar_blocks import Block
+
         count = (self.depth - 2) // 6
         return [Block(inputs, outputs, stride), *(Block(outputs, outputs, 1) for _ in range(count - 1))]
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from finefuse import NotApplicable, nets
-from finefuse_zoo.feature_maps import channel_axis
+from finefuse_zoo.channels import channel_axis
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -21,39 +21,42 @@ def lower(net: Net, stages: int) -> Callable[[Tensor], Tensor]:
     return torch.nn.Sequential(*net.stages[:stages])
 
 
-def adapter(one: Net, after_one: int, two: Net, after_two: int, x: Tensor) -> nn.Linear | nn.Conv2d:
+def adapter(one: Net, after_one: int, two: Net, after_two: int, x: Tensor) -> nn.Module:
     """The layer that takes what `one` gives nearest to what `two` gives, in least squares over inputs x and positions.
 
-    An affine map of channels: a 1x1 convolution on maps (N, C, H, W), else a linear layer on the last axis. It is
-    solved for as the change from the identity, so that equal networks get exactly that.
+    An affine map of channels: a 1x1 convolution on maps (N, C, H, W), else a linear layer on the last axis, which is
+    that of the channels in (N, H, W, C) as well. It is solved for as the change from the identity, so that equal
+    networks get exactly that.
 
     Raises:
-        NotApplicable: if the two have other sizes but for the channels.
+        NotApplicable: if the two have other sizes but for the channels, or these on another axis.
     """
     below, aim = lower(one, after_one), lower(two, after_two)
+    axes = channel_axis(one, after_one, x[:1]), channel_axis(two, after_two, x[:1])
     with nets.evaluation(one), nets.evaluation(two):
         first, second = below(x[:1]), aim(x[:1])
-        _require_equal_sizes(first, second)
-        start = torch.eye(_rows(second).shape[1], _rows(first).shape[1], dtype=torch.float64, device=first.device)
-        pairs = ((_rows(below(part)), _rows(aim(part))) for part in torch.split(x, nets.CHUNK))
+        _require_equal_sizes(first, second, axes)
+        start = torch.eye(second.shape[axes[1]], first.shape[axes[0]], dtype=torch.float64, device=first.device)
+        parts = torch.split(x, nets.CHUNK)
+        pairs = ((_rows(below(part), axes[0]), _rows(aim(part), axes[1])) for part in parts)
         weight, bias = _least_squares(pairs, start)
-    return _as_layer(weight, bias, first.ndim == 4)
+    return _as_layer(weight, bias, first.ndim - 2 if axes[0] == 1 else 0)
 
 
-def _require_equal_sizes(one: Tensor, two: Tensor) -> None:
-    def positions(activation: Tensor) -> list[int]:
-        return list(activation.movedim(channel_axis(activation), 1).shape[2:])
+def _require_equal_sizes(one: Tensor, two: Tensor, axes: tuple[int, int]) -> None:
+    def positions(activation: Tensor, axis: int) -> list[int]:
+        return list(activation.movedim(axis, 1).shape[2:])
 
-    if one.ndim != two.ndim or positions(one) != positions(two):
-        raise NotApplicable(
-            f"at the splice the members' feature maps have sizes {list(one.shape[1:])} and {list(two.shape[1:])}, "
-            "which differ in more than their channels"
-        )
+    sizes = f"at the splice the members' feature maps have sizes {list(one.shape[1:])} and {list(two.shape[1:])}"
+    if one.ndim != two.ndim or positions(one, axes[0]) != positions(two, axes[1]):
+        raise NotApplicable(f"{sizes}, which differ in more than their channels")
+    if axes[0] != axes[1]:
+        raise NotApplicable(f"{sizes}, of which one has the channels first and the other last")
 
 
-def _rows(activation: Tensor) -> Tensor:
+def _rows(activation: Tensor, axis: int) -> Tensor:
     """(examples x positions, channels), float64."""
-    return activation.movedim(channel_axis(activation), -1).flatten(0, -2).double()
+    return activation.movedim(axis, -1).flatten(0, -2).double()
 
 
 def _least_squares(pairs: Iterable[tuple[Tensor, Tensor]], start: Tensor) -> tuple[Tensor, Tensor]:
@@ -69,11 +72,12 @@ def _least_squares(pairs: Iterable[tuple[Tensor, Tensor]], start: Tensor) -> tup
     return start + change[:-1].T, change[-1]
 
 
-def _as_layer(weight: Tensor, bias: Tensor, maps: bool) -> nn.Linear | nn.Conv2d:
+def _as_layer(weight: Tensor, bias: Tensor, positions: int) -> nn.Module:
+    """A convolution of size 1 over so many axes of positions behind the channels, or for none a linear layer."""
     outputs, inputs = weight.shape
-    kind, extra = (torch.nn.Conv2d, (1,)) if maps else (torch.nn.Linear, ())
+    kinds = (torch.nn.Linear, torch.nn.Conv1d, torch.nn.Conv2d, torch.nn.Conv3d)
     make = torch.nn.utils.skip_init  # it draws nothing from the global generator
-    layer: nn.Linear | nn.Conv2d = make(kind, inputs, outputs, *extra, device=weight.device)  # type: ignore[no-untyped-call]
-    values = {"weight": weight.view_as(layer.weight), "bias": bias}
-    layer.load_state_dict(values)
+    size = (1,) if positions else ()
+    layer: nn.Module = make(kinds[positions], inputs, outputs, *size, device=weight.device)  # type: ignore[no-untyped-call]
+    layer.load_state_dict({"weight": weight.reshape(outputs, inputs, *size * positions), "bias": bias})
     return layer

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,20 @@ def test_the_stopwatch_sees_the_peak_of_memory_and_forgets_the_one_before():
     assert small.peak_memory is not None
     assert 2**26 < large.peak_memory < 2**29
     assert small.peak_memory < 2**24
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="only Linux counts the peak of memory anew")
+def test_the_peak_of_what_failed_is_known_after_it_and_not_that_of_the_job_before():
+    torch.ones(2**25).sum()
+    cost.forget_peak("cpu")
+    before = cost.peak_memory("cpu")
+    with cost.Stopwatch("cpu"), suppress(MemoryError):
+        torch.ones(2**25).sum()
+        raise MemoryError
+    after = cost.peak_memory("cpu")
+    assert before is not None
+    assert after is not None
+    assert before < 2**24 < 2**26 < after < 2**29
 
 
 def test_the_stopwatch_tells_waiting_from_working():

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -143,8 +144,11 @@ def test_memory_is_limited(hostile: ModuleType) -> None:
     executor = Local(preload=False)
     executor.start(Crew(workers=2, threads=1, memory=200 * MIB))
     eating, fine = executor.submit(hostile.eats_memory, 0, 60), executor.submit(hostile.sleeps, 0.5, 60)
-    with pytest.raises(MemoryExceeded, match=r"took more than 0\.195 GiB of memory"):
+    with pytest.raises(MemoryExceeded, match=r"took more than 0\.195 GiB of memory") as stopped:
         eating.result()
+    assert stopped.value.peak_memory is not None
+    assert stopped.value.peak_memory > 200 * MIB
+    assert pickle.loads(pickle.dumps(stopped.value)).peak_memory == stopped.value.peak_memory
     assert fine.result()["status"] == "ok"
     executor.stop()
 

@@ -14,7 +14,10 @@ from torch import nn
 from finefuse import nets
 from finefuse.errors import NotApplicable
 from finefuse_zoo import feature_heads
+from finefuse_zoo.backbones._stages import TORCHVISION, cut
+from finefuse_zoo.channels import channel_axis
 from finefuse_zoo.fusions.concat_features import ConcatFeatures
+from finefuse_zoo.fusions.gate import Gate
 from finefuse_zoo.fusions.mean_features import MeanFeatures
 from finefuse_zoo.fusions.splice import Splice
 
@@ -93,6 +96,22 @@ def test_no_steps_given_means_as_many_as_the_budget_has(lab, trained):
         usual, budget = outputs(kind(**kwargs))
         assert torch.equal(usual, outputs(kind(**kwargs, steps=budget))[0])
         assert not torch.equal(usual, outputs(kind(**kwargs, steps=budget - 1))[0])
+
+
+@pytest.mark.parametrize("fusion", [ConcatFeatures(), MeanFeatures(steps=1), Gate(steps=1), Splice()], ids=str)
+def test_only_parameters_that_are_used_are_deployed(lab, trained, fusion):
+    of = lab.fusing([trained[0], wide(lab, channels=4)], lab.IMAGES)
+    fused = fusion.fuse(of).eval()
+    fused(of.val.x[:8]).square().sum().backward()
+    assert [name for name, p in fused.named_parameters() if p.grad is None] == []
+
+
+@pytest.mark.parametrize("fusion", [ConcatFeatures(), MeanFeatures(steps=2), Gate(steps=2)], ids=str)
+def test_without_their_heads_the_outputs_keep_their_bits(of, fusion):
+    fused = fusion.fuse(of)
+    with torch.no_grad():
+        features = [member.net.features(of.val.x) for member in of.members]
+    assert torch.equal(predict(fused, of.val.x), fused.combine(features))
 
 
 # ------------------------------------------------------------------------------------------------- mean-features
@@ -186,6 +205,101 @@ def test_vectors_are_joined_by_a_linear_layer(lab):
     solution, *_ = np.linalg.lstsq(np.hstack([x, np.ones((len(x), 1))]), y)
     assert isinstance(adapter, nn.Linear)
     assert np.abs(adapter.weight.detach().numpy() - solution[:-1].T).max() < 1e-4
+
+
+class Windows(nn.Module):
+    """A stage as Swin has them, (N, H, W, C) to (N, H / 2, W / 2, 2 C): merging of four pixels, then a perceptron."""
+
+    def __init__(self, channels):
+        super().__init__()
+        self.merge = nn.Sequential(nn.LayerNorm(4 * channels), nn.Linear(4 * channels, 2 * channels))
+        self.each = nn.Sequential(nn.LayerNorm(2 * channels), nn.Linear(2 * channels, 2 * channels), nn.GELU())
+
+    def forward(self, x):
+        x = self.merge(torch.cat([x[:, i::2, j::2] for i in (0, 1) for j in (0, 1)], -1))
+        return x + self.each(x)
+
+
+class Permute(nn.Module):
+    """Its axes in another order."""
+
+    def __init__(self, *axes):
+        super().__init__()
+        self.axes = axes
+
+    def forward(self, x):
+        return x.permute(self.axes)
+
+
+def swin(channels, seed):
+    """With four channels its maps are (N, 4, 4, 4), so that nothing but its layers can say where the channels are."""
+    torch.manual_seed(seed)
+    patches = nn.Sequential(nn.Conv2d(1, channels, 2, 2), Permute(0, 2, 3, 1))
+    end = nn.Sequential(Windows(2 * channels), Permute(0, 3, 1, 2), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    return nets.Net([patches, Windows(channels), end], nn.Linear(4 * channels, 3)).eval()
+
+
+@pytest.mark.parametrize(("at", "sizes"), [(1, (4, 6)), (1, (4, 4)), (2, (4, 6)), (2, (2, 2)), (3, (4, 6))])
+def test_maps_with_the_channels_last_are_joined_by_a_linear_layer(lab, at, sizes):
+    of = lab.fusing([swin(size, seed) for seed, size in enumerate(sizes)], lab.IMAGES)
+    fused = Splice(at).fuse(of)
+    adapter = fused.stages[at - 1][-1]
+    assert isinstance(adapter, nn.Linear)
+    with torch.no_grad():
+        x, y = (nn.Sequential(*m.net.stages[:at])(of.train.x).flatten(0, -2).double().numpy() for m in of.members)
+    solution, *_ = np.linalg.lstsq(np.hstack([x, np.ones((len(x), 1))]), y)
+    aimed = np.hstack([x, np.ones((len(x), 1))]) @ solution
+    assert np.abs(adapter(torch.from_numpy(x).float()).detach().numpy() - aimed).max() < 1e-3
+    assert predict(fused, of.val.x).shape == (len(of.val.x), 3)
+
+
+def test_channels_first_and_last_are_not_spliced(lab):
+    torch.manual_seed(0)
+    first = [nn.Conv2d(1, 4, 2, 2), nn.Sequential(nn.Conv2d(4, 4, 4), nn.Flatten()), nn.Linear(4, 4)]
+    of = lab.fusing([swin(4, 0), nets.Net(first, nn.Linear(4, 3)).eval()], lab.IMAGES)
+    with pytest.raises(NotApplicable, match="of which one has the channels first and the other last"):
+        Splice(1).fuse(of)
+
+
+def test_maps_of_which_no_layer_tells_anything_are_not_spliced(lab):
+    strange = nets.Net([Permute(0, 1, 3, 2), nn.Flatten()], nn.Linear(64, 3)).eval()
+    of = lab.fusing([strange, strange], lab.IMAGES)
+    with pytest.raises(NotApplicable, match=r"no layer tells which axis of feature maps of size \[1, 8, 8\] holds"):
+        Splice(1).fuse(of)
+
+
+@pytest.mark.parametrize(
+    ("layers", "axis"),
+    [
+        ([nn.Conv2d(1, 8, 1), nn.Conv2d(8, 8, 1)], 1),  # the reader
+        ([nn.Conv2d(1, 8, 1), nn.Flatten()], 1),  # the writer
+        ([nn.Sequential(Permute(0, 2, 3, 1), nn.Linear(1, 8)), nn.Flatten()], 3),
+        ([nn.Sequential(Permute(0, 2, 3, 1), nn.Linear(1, 8), Permute(0, 3, 1, 2)), nn.BatchNorm2d(8)], 1),
+        ([nn.Sequential(nn.Conv2d(1, 8, 1), Permute(0, 2, 3, 1)), nn.Sequential(nn.GELU(), nn.LayerNorm(8))], 3),
+        ([nn.Sequential(nn.Conv2d(1, 8, 1), nn.Flatten(2)), nn.Conv1d(8, 8, 1)], 1),
+        ([nn.Sequential(nn.Conv2d(1, 8, 1), nn.Flatten(2), Permute(0, 2, 1)), nn.LayerNorm(8)], 2),
+        ([nn.Flatten(), nn.Linear(64, 8)], 1),
+    ],
+    ids=str,
+)
+def test_layers_tell_which_axis_holds_the_channels(layers, axis):
+    """Maps of eight by eight with eight channels: their shape says nothing."""
+    x = torch.randn(2, 1, 8, 8)
+    width = nn.Sequential(*layers, nn.Flatten())(x).shape[1]
+    net = nets.Net([*layers, nn.Flatten()], nn.Linear(width, 3)).eval()
+    assert channel_axis(net, 1, x[:1]) == axis
+
+
+def test_swin_has_its_channels_last_and_convnext_first():
+    swin = pytest.importorskip("torchvision.models.swin_transformer")
+    convnext = pytest.importorskip("torchvision.models.convnext")
+    blocks = [convnext.CNBlockConfig(2**i, 2 * 2**i if i < 6 else None, 1) for i in range(3, 7)]
+    networks = [swin.SwinTransformer([4, 4], 16, [1, 1, 1, 1], [2, 2, 2, 2], [2, 2]), convnext.ConvNeXt(blocks)]
+    x = torch.randn(1, 3, 64, 64)
+    for network, axis in zip(networks, (3, 1), strict=True):
+        stages = cut(network.eval(), TORCHVISION[type(network).__name__])
+        net = nets.Net(stages, nn.Linear(nn.Sequential(*stages)(x).shape[1], 3)).eval()
+        assert [channel_axis(net, count, x) for count in range(1, 6)] == [axis] * 4 + [1]
 
 
 def test_a_dead_channel_does_no_harm(lab, trained):

@@ -22,7 +22,7 @@ from finefuse import FinefuseError, Ref, Splits, Task
 from finefuse.declare.suite import load_suite
 from finefuse.errors import ParameterError
 from finefuse.registry import Registry
-from finefuse_zoo.datasets import _cache, _files
+from finefuse_zoo.datasets import _cache, _files, _trees
 from finefuse_zoo.datasets.folder import Folder
 
 CLASSES = ("ant", "bee", "cow")
@@ -350,6 +350,24 @@ def test_a_torn_archive_is_one_sentence(make, train, tmp_path):
     file.write_bytes(file.read_bytes()[:2000])
     with pytest.raises(FinefuseError, match=r"data.tar.xz: not an archive that can be read: "):
         _ = Folder(file / "data/train", size=8).task
+
+
+def test_an_archive_that_was_listed_once_is_not_opened_again_by_a_plan(make, train, tmp_path, monkeypatch):
+    file = make.archive(train.parent, tmp_path / "data.tar.xz")
+    os.utime(file, (1e9, 1e9))
+    folder = Folder(file / "data/train", size=8)
+    first = folder.task, folder.fingerprint()
+    monkeypatch.setattr(_trees.tarfile, "open", None)
+    monkeypatch.setattr(_files, "_digest", None)
+    assert (folder.task, folder.fingerprint()) == first
+
+
+def test_listing_an_archive_takes_no_path_apart_for_every_image(make, train, tmp_path, monkeypatch):
+    calls, relative_to = [], Path.relative_to
+    tree = _trees.tree_at(make.archive(train.parent, tmp_path / "data.tar") / "data/train")
+    monkeypatch.setattr(Path, "relative_to", lambda *paths: calls.append(paths) or relative_to(*paths))
+    assert len(tree.names()) == len(list(tree.contents())) == 60
+    assert len(calls) < 10
 
 
 # ----------------------------------------------------------------------------------------------------------- bad input

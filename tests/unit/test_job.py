@@ -13,6 +13,7 @@ import torch
 from finefuse import Entry, NotApplicable, hookimpl
 from finefuse.errors import PluginError
 from finefuse.nets import CombineOutputs
+from finefuse.run.attempt import attempt
 from finefuse.run.job import carry_out
 from finefuse.run.store import Artifacts
 
@@ -78,6 +79,27 @@ def test_what_an_entry_requires_is_imported_before_the_clock_runs(workshop, tmp_
     assert [r["status"] for r in shop.run("tune")] == ["ok"]
     assert len(seen) == (1 if scheme == "needy" else 2)
     assert all(seen)
+
+
+def test_out_of_memory_while_evaluating_is_a_row_that_says_so(workshop, monkeypatch):
+    """Chunks have one size, because another may give other bits; so there are no halves to try, allowed or not."""
+
+    forward = torch.nn.Linear.forward
+
+    def full(layer, x):
+        if not torch.is_grad_enabled():
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return forward(layer, x)
+
+    shop = workshop(schemes=["full"], fusions=[], pools={}, accumulate=True)
+    pretraining, job, *_ = shop.jobs
+    assert carry_out(shop.order(pretraining))["status"] == "ok"
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.nn.Linear, "forward", full)
+        row = attempt(shop.order(job))
+    assert (row["kind"], row["status"], row["error"]) == ("tune", "oom", "OutOfMemoryError")
+    assert "peak_memory" in row
+    assert carry_out(shop.order(job))["status"] == "ok"
 
 
 def test_two_stores_same_bits(workshop, tmp_path):

@@ -115,6 +115,17 @@ def test_latency_that_could_not_be_measured_has_a_reason(build: ModuleType) -> N
     assert (full["status"], full["reason"]) == ("2/2", "not timed, oom: Big: 17 GiB")
 
 
+def test_what_ran_out_of_memory_says_how_much_it_had(build: ModuleType) -> None:
+    peaks = (3 * 1024**3, 5 * 1024**3, None)
+    rows = [
+        build.row(seed=seed, status="oom", reason="OutOfMemoryError: no", error="", peak_memory=peak)
+        for seed, peak in enumerate(peaks)
+    ]
+    board = make_leaderboard("demo", rows)
+    assert line(board, "full")["reason"] == "oom: OutOfMemoryError: no, peak 5 GiB"
+    assert math.isnan(line(board, "full")["memory"])
+
+
 def test_every_data_set_and_backbone_has_a_table_and_its_own_metrics(build: ModuleType) -> None:
     mse = {"metrics": ["mse"], "better.mse": "lower", "test.mse": 2.0}
     rows = [build.row(dataset=d, backbone=b) for d in ("digits", "signs") for b in ("vit-t", "cnn-s")]
@@ -243,6 +254,19 @@ def test_nothing_planned_is_absent(build: ModuleType) -> None:
     assert f"without a row: {missing[0]}, {missing[1]}, {missing[2]}." in text
     assert "not a number" not in text
     assert math.isnan(line(board, "soup", "mixed")["seconds"])
+
+
+def test_a_pool_without_bounds_is_told_in_one_line_with_its_fusions(build: ModuleType) -> None:
+    fields = {"pool": "mixed", "status": "blocked", "reason": "needs full, which failed", "error": ""}
+    rows = [build.row("fuse", label, **fields) for label in ("vote", "soup")] + [build.row("pool", "", **fields)]
+    board = make_leaderboard("demo", [build.row(), *rows])
+    (pool,) = board.pools.to_dict("records")
+    assert (pool["ok"], pool["status"]) == (0, "0/1: 1 blocked")
+    assert pool["reason"] == "blocked: needs full, which failed"
+    for text in (board.to_markdown(), board._repr_html_()):
+        assert text.count("which failed") == 1
+        assert "soup, vote and the bounds of mixed: blocked: needs full, which failed" in text
+        assert "best single" not in text
 
 
 def test_a_data_set_where_all_failed_still_has_its_table(build: ModuleType) -> None:

@@ -180,6 +180,21 @@ def test_metrics_that_are_for_the_task(registry: Registry) -> None:
     assert all(job.metrics == () for job in jobs if job.kind == "pretrain")
 
 
+def test_a_data_set_is_asked_for_its_task_once(
+    registry: Registry, plugins: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[object] = []
+
+    def task(self: object) -> object:
+        asked.append(self)
+        return plugins.IMAGES
+
+    suite = load_suite({**SUITE, "backbones": ["small", "other"]}, registry)
+    monkeypatch.setattr(plugins.Shapes, "task", property(task))
+    make_plan(suite, registry)
+    assert len([one for one in asked if type(one) is plugins.Shapes]) == 1
+
+
 # --------------------------------------------------------------------------------------------------------------- keys
 
 

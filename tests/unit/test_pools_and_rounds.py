@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 import torch
 
+import finefuse
 from finefuse import Entry, hookimpl
+from finefuse.judge.present import pool_table
 from finefuse.nets import CombineOutputs, quality
 from finefuse.run.pool import bounds, diversity, oracle
 from finefuse.types import Splits
@@ -96,6 +98,59 @@ def test_a_pool_s_row_bounds_its_fusions(workshop):
     fused = next(row for row in rows if row["kind"] == "fuse")
     assert max(scores) <= pool["oracle.test.accuracy"] <= 1
     assert fused["test.accuracy"] <= pool["oracle.test.accuracy"]
+
+
+def test_a_pool_with_a_failed_member_has_neither_bounds_nor_fusions_and_the_board_says_so_once(
+    tmp_path, fixture_module
+):
+    calls = []
+
+    @dataclass(frozen=True)
+    class Tired:
+        """Works once, for the first seed."""
+
+        def tune(self, on):
+            calls.append(on)
+            if len(calls) > 1:
+                raise RuntimeError("no good")
+            on.trainer.fit(on.model, [{"params": on.model.parameters()}])
+
+    class Plugin:
+        @hookimpl
+        def finefuse_schemes(self):
+            yield Entry("tired", Tired)
+
+    suite = fixture_module("workshop").BASE | {
+        "budget": {"epochs": 6, "batch_size": 8},
+        "schemes": ["full", "tired"],
+        "fusions": ["vote", "soup", "fed-avg"],
+        "pools": {"two": {"of": ["full", "tired"]}},
+        "seeds": [0, 1],
+        "latency": [],
+    }
+    run = finefuse.run(
+        suite,
+        plugins=[fixture_module("workshop").TINY, Plugin()],
+        device="cpu",
+        workers=0,
+        out=tmp_path / "out",
+        store=tmp_path / "run",
+        quiet=True,
+    )
+    ended = {(row["seed"], row["kind"], row["label"]): row["status"] for row in run.rows if row["pool"]}
+    names = [("pool", ""), ("fuse", "vote"), ("fuse", "soup"), ("fuse", "fed-avg")]
+    assert ended == {(seed, *name): ("ok", "blocked")[seed] for seed in (0, 1) for name in names}
+    assert len({row["reason"] for row in run.rows if row["status"] == "blocked"}) == 1
+    board = run.board
+    (two,) = board.pools.to_dict("records")
+    assert (two["ok"], two["status"]) == (1, "1/2: 1 blocked")
+    told = [line for line in board.to_markdown().splitlines() if "blocked: needs" in line]
+    failed = next(row["cell"] for row in run.rows if row["status"] == "failed")
+    cause = f"needs {failed}, which failed: RuntimeError: no good"
+    assert len(told) == 1
+    assert told[0].endswith(f" and the bounds of two: blocked: {cause}")
+    assert set(told[0].removeprefix("- ").split(" and ")[0].split(", ")) == {"vote", "soup", "fed-avg"}
+    assert "1/2: 1 blocked" in str(pool_table(board.pools)["runs"].iloc[0])
 
 
 def test_every_round_starts_from_the_fused_network_and_carries_the_bill(workshop):

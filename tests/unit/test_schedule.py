@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -99,6 +100,9 @@ def test_every_hostile_call_costs_its_own_row_and_nothing_else(fake: ModuleType,
     assert steady(rows(tmp_path)) == steady(found)
     told = {record["label"]: (record["status"], record["reason"]) for record in found}
     assert told == expected | {job.label: ("ok", "") for job in fine}
+    peaks = {record["label"]: record["peak_memory"] for record in found if "peak_memory" in record}
+    assert peaks.keys() == {"eats_memory", "asks_for_too_much"}
+    assert peaks["eats_memory"] > 200 * 1024**2
     assert gone(*map(int, Path(notes).read_text().split()))
 
 
@@ -483,6 +487,30 @@ def test_an_attempt_turns_what_is_raised_into_a_row(fake: ModuleType, tmp_path: 
     assert outcome(RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: 9 bytes"))[0] == "oom"
     assert outcome(NotApplicable("one member only")) == ("skipped", "NotApplicable", "NotApplicable: one member only")
     assert outcome(SystemExit(3)) == ("failed", "SystemExit", "SystemExit: 3")
+
+
+def test_a_job_out_of_memory_says_how_much_it_had(
+    fake: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch, cost = pytest.importorskip("torch"), importlib.import_module("finefuse.run.cost")
+    peaks = {"cuda:1": 12345, "cuda:0": 1}
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: peaks[str(device)])
+
+    def row_of(error: BaseException, device: str) -> dict:
+        def carry_out(_: object) -> dict:
+            raise error
+
+        return attempt(replace(fake.order(fake.job("a"), tmp_path), device=device), carry_out)
+
+    assert row_of(torch.OutOfMemoryError("CUDA out of memory"), "cuda:1")["peak_memory"] == 12345
+    assert row_of(torch.OutOfMemoryError("CUDA out of memory"), "cuda:7")["peak_memory"] is None  # it can't tell
+    assert "peak_memory" not in row_of(ValueError("no"), "cuda:1")
+    monkeypatch.setattr(cost, "_before", None)
+    assert row_of(MemoryError(), "cpu")["peak_memory"] is None
+    if cost.forget_peak("cpu") is not None:
+        assert 0 <= row_of(MemoryError(), "cpu")["peak_memory"] < 2**30
+    monkeypatch.delitem(sys.modules, "finefuse.run.cost")
+    assert row_of(MemoryError(), "cpu")["peak_memory"] is None
 
 
 @pytest.mark.parametrize("error", [StoreError("full"), KeyboardInterrupt()])

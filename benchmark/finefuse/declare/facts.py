@@ -47,6 +47,7 @@ class Facts:
         self._instances: dict[tuple[PluginKind, Ref], Any] = {}
         self._parts: dict[tuple[PluginKind, Ref], dict[str, str]] = {}
         self._paths: dict[tuple[PluginKind, str], frozenset[str]] = {}
+        self._answers: dict[tuple[PluginKind, Ref, str], Any] = {}
 
     def instance(self, kind: PluginKind, ref: Ref) -> Any:
         """The plugin with its parameters, checked."""
@@ -168,6 +169,12 @@ class Facts:
         return parts
 
     def _ask(self, kind: PluginKind, ref: Ref, what: str, expected: Any) -> Any:
+        """The answer, which may have cost a look at 50,000 files: nobody is asked twice."""
+        if (kind, ref, what) not in self._answers:
+            self._answers[kind, ref, what] = self._answer(kind, ref, what, expected)
+        return self._answers[kind, ref, what]
+
+    def _answer(self, kind: PluginKind, ref: Ref, what: str, expected: Any) -> Any:
         instance = self.instance(kind, ref)
         try:
             answer = getattr(instance, what)

@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from finefuse.judge.endings import reasons, status
 from finefuse.judge.frame import number
 from finefuse.judge.statistics import mean_interval, paired_interval
 from finefuse.types import Record
@@ -40,14 +41,26 @@ def by_pool(records: Iterable[Record]) -> dict[Pool, list[Record]]:
     return {place: sorted(rows, key=lambda row: row["seed"]) for place, rows in sorted(found.items())}
 
 
-def make_pools(pools: dict[Pool, list[Record]]) -> list[dict[str, Any]]:
-    """One line per pool: means over seeds."""
-    return [_line(place, rows) for place, rows in pools.items()]
+def make_pools(records: Iterable[Record]) -> list[dict[str, Any]]:
+    """One line per pool: means over the seeds whose bounds are ok, and why the others are not."""
+    found: dict[Pool, list[Record]] = defaultdict(list)
+    for record in records:
+        if record["kind"] == "pool":
+            found[Pool.of(record)].append(record)
+    return [_line(place, rows) for place, rows in sorted(found.items())]
 
 
-def _line(place: Pool, rows: Sequence[Record]) -> dict[str, Any]:
-    metrics = rows[0]["metrics"]
-    line: dict[str, Any] = {**place._asdict(), "members": rows[0]["members"], "metrics": tuple(metrics)}
+def _line(place: Pool, planned: Sequence[Record]) -> dict[str, Any]:
+    rows = sorted((row for row in planned if row["status"] == "ok"), key=lambda row: row["seed"])
+    metrics = rows[0]["metrics"] if rows else ()
+    line: dict[str, Any] = {
+        **place._asdict(),
+        "members": rows[0]["members"] if rows else planned[0].get("members", 0),
+        "metrics": tuple(metrics),
+        "ok": len(rows),
+        "status": status(planned),
+        "reason": reasons(planned),
+    }
     for bound in BOUNDS:
         for metric in metrics:
             values = [number(row, f"{bound}.test.{metric}") for row in rows]

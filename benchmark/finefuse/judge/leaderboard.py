@@ -12,7 +12,7 @@ from itertools import product
 import pandas as pd
 
 from finefuse.judge import present
-from finefuse.judge.bounds import by_pool, make_pools
+from finefuse.judge.bounds import make_pools
 from finefuse.judge.frame import table
 from finefuse.judge.lines import MOMENTS, make_lines
 from finefuse.types import Record
@@ -75,16 +75,17 @@ class Leaderboard:
         for (dataset, backbone), lines in self.lines.groupby(["dataset", "backbone"], sort=False):
             yield present.title(f"{dataset} · {backbone}", 2, markup)
             yield present.draw(present.score_table(lines, self.better), markup)
-            if len(self.pools):
-                ours = self.pools[(self.pools["dataset"] == dataset) & (self.pools["backbone"] == backbone)]
-                if len(ours):
-                    yield present.draw(present.pool_table(ours), markup)
+            ours = self.pools
+            if len(ours):
+                ours = ours[(ours["dataset"] == dataset) & (ours["backbone"] == backbone)]
+            if len(ours) and ours["ok"].any():
+                yield present.draw(present.pool_table(ours), markup)
             if rounds := present.by_round(lines):
                 yield present.bullets(rounds, markup)
             if reported := present.figures(lines):
                 yield present.bullets([f"Figures reported, means over seeds: {'; '.join(reported)}"], markup)
-            if (lines["reason"] != "").any():
-                yield present.bullets(present.reasons(lines), markup)
+            if why := present.reasons(lines, ours):
+                yield present.bullets(why, markup)
             if (lines["ok"] > 0).any():
                 yield present.draw(present.cost_table(lines), markup)
 
@@ -124,7 +125,7 @@ def make_leaderboard(suite: str, records: Iterable[Record], missing: Sequence[st
     columns = [*known, *metrics, *extras, *_latency(names)]
     frame = table({name: [line.get(name, math.nan) for line in lines] for name in columns})
     notes = (_coverage(records, missing), *_absent(missing), *_reading(frame, records))
-    bounds = make_pools(by_pool(records))
+    bounds = make_pools([*records, *absent])
     pools = table({name: [line.get(name, math.nan) for line in bounds] for line in bounds for name in line})
     return Leaderboard(suite, frame.astype({"rank": "Int64"}), notes, better, pools)
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from finefuse.errors import StoreError
 from finefuse.judge.bounds import Pool, by_pool, gain
+from finefuse.judge.endings import reasons, status
 from finefuse.judge.frame import number
 from finefuse.judge.statistics import mean_interval, paired_interval
 from finefuse.types import Record
@@ -104,8 +105,8 @@ def _line(place: Place, rows: list[Record], timed: list[Record], metrics: Sequen
         "metrics": tuple(metrics),
         "ok": len(ok),
         "planned": len(rows),
-        "status": _status(rows),
-        "reason": _reasons([*rows, *timed]),
+        "status": status(rows),
+        "reason": reasons([*rows, *timed]),
         "seconds": _mean(ok, "seconds"),
         "seconds_with_members": _mean(ok, "seconds") + (_mean(ok, "seconds_members") if place.pool else 0.0),
         "contended": any(bool(row.get("contended")) for row in [*ok, *measured]),
@@ -135,26 +136,6 @@ def _mean(rows: Sequence[Record], field: str) -> float:
     """The mean over the rows that have the field; NaN if none has."""
     values = [value for row in rows if field in row and not math.isnan(value := number(row, field))]
     return mean_interval(values)[0]
-
-
-def _status(rows: Sequence[Record]) -> str:
-    """How many runs went well: "3/3", or "1/3: 2 failed"."""
-    counts = Counter(row["status"] for row in rows)
-    text = f"{counts.pop('ok', 0)}/{len(rows)}"
-    return f"{text}: {', '.join(f'{n} {status}' for status, n in sorted(counts.items()))}" if counts else text
-
-
-def _reasons(rows: Sequence[Record]) -> str:
-    """What went wrong, every distinct reason once; not why that couldn't be timed which couldn't be made."""
-    bad = [row for row in sorted(rows, key=lambda row: row["seed"]) if row["status"] != "ok"]
-    if any(row["kind"] != "time" for row in bad):
-        bad = [row for row in bad if row["kind"] != "time"]
-    return "; ".join(dict.fromkeys(f"{'not timed, ' * (row['kind'] == 'time')}{_reason(row)}" for row in bad))
-
-
-def _reason(row: Record) -> str:
-    error, reason = row.get("error"), row.get("reason")
-    return f"{row['status']}: {f'{error}: ' if error else ''}{reason}" if reason or error else str(row["status"])
 
 
 def _ranked(drafts: list[tuple[Line, Scores]], *, lower: bool) -> list[Line]:

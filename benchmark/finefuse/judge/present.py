@@ -50,6 +50,8 @@ def _elsewhere(lines: pd.DataFrame, metric: str) -> dict[str, list[str]]:
 
 def pool_table(pools: pd.DataFrame) -> pd.DataFrame:
     """What bounds the fusions of each pool, in the metric that ranks, and how much its members differ."""
+    whole = pools["reason"].eq("").all()
+    pools = pools[pools["ok"] > 0]
     metric = pools["metrics"].iloc[0][0]
     table = pools[["pool"]].assign(members=pools["members"].map(str))
     for bound, name in {"single": "best single on val", "mean": "mean member", "oracle": "oracle"}.items():
@@ -57,7 +59,8 @@ def pool_table(pools: pd.DataFrame) -> pd.DataFrame:
         table[f"{name}, {metric}"] = [_score(mean, half) for mean, half in figures]
     for name in ("disagreement", "q", "correlation"):
         table[name] = ["" if math.isnan(value) else f"{value:.3f}" for value in pools[name]]
-    return table.loc[:, (table != "").any()]
+    table = table.loc[:, (table != "").any()]
+    return table if whole else table.assign(runs=pools["status"])
 
 
 def by_round(lines: pd.DataFrame) -> list[str]:
@@ -100,11 +103,25 @@ def figures(lines: pd.DataFrame) -> list[str]:
     return reported
 
 
-def reasons(lines: pd.DataFrame) -> list[str]:
-    """Why some runs of these lines have no score."""
-    bad = lines[lines["reason"] != ""]
-    names = zip(bad["strategy"], bad["pool"], bad["reason"], strict=True)
-    return [f"{strategy}{f' of {pool}' if pool else ''}: {reason}" for strategy, pool, reason in names]
+def reasons(lines: pd.DataFrame, pools: pd.DataFrame) -> list[str]:
+    """Why some runs of these lines, or of the bounds of these pools, have no score.
+
+    What has one reason throughout a pool, such as a member that failed, is said once.
+    """
+    found: dict[tuple[str, ...], list[str]] = {}
+    for strategy, pool, reason in lines[["strategy", "pool", "reason"]].itertuples(index=False):
+        found.setdefault((pool, reason) if pool else (strategy, pool, reason), []).append(strategy)
+    for pool, reason in pools[["pool", "reason"]].itertuples(index=False) if len(pools) else ():
+        found.setdefault((pool, reason), []).append("the bounds")
+    return [
+        f"{_and(names)}{f' of {pool}' if pool else ''}: {reason}"
+        for (*_, pool, reason), names in found.items()
+        if reason
+    ]
+
+
+def _and(names: list[str]) -> str:
+    return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
 
 
 def draw(table: pd.DataFrame, markup: Markup) -> str:

@@ -6,6 +6,7 @@ import json
 import sys
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 
 from finefuse.errors import StoreError
 from finefuse.run.row import Order, row, status_of
@@ -28,7 +29,8 @@ def attempt(order: Order, carry_out: Callable[[Order], Record] | None = None) ->
         raise
     except BaseException as error:  # SystemExit of a plugin's is a failure like any other
         status = "failed" if isinstance(error, TimeoutError) else status_of(error)
-        return failure(order, error, status, "".join(traceback.format_exception(error)))
+        peak = _peak_memory(order) if status == "oom" else None
+        return failure(order, error, status, "".join(traceback.format_exception(error)), peak)
 
 
 def _really(order: Order) -> Record:
@@ -37,12 +39,23 @@ def _really(order: Order) -> Record:
     return carry_out(order)
 
 
-def failure(order: Order, error: BaseException, status: Status, trace: str = "") -> Record:
-    """The row of a job that raised."""
+def failure(
+    order: Order, error: BaseException, status: Status, trace: str = "", peak_memory: int | None = None
+) -> Record:
+    """The row of a job that raised; one that ran out of memory says how many bytes it had at its peak, if known."""
     cost = sys.modules.get("finefuse.run.cost")  # it needs torch, which a failure is no reason to import
     machine = cost.machine_id() if cost else ""
     name = type(error).__name__
-    return row(order, status, reason=one_line(error), error=name, traceback=trace, machine=machine)
+    more = {"peak_memory": peak_memory} if status == "oom" else {}
+    return row(order, status, reason=one_line(error), error=name, traceback=trace, machine=machine, **more)
+
+
+def _peak_memory(order: Order) -> int | None:
+    """The peak of the job that has just failed here."""
+    cost = sys.modules.get("finefuse.run.cost")
+    with suppress(Exception):  # a GPU in trouble must not cost the row
+        return cost.peak_memory(order.device) if cost else None
+    return None
 
 
 def one_line(error: BaseException) -> str:

@@ -24,6 +24,8 @@ WARM_UP, FEWEST, MOST, SECONDS = 5, 20, 400, 0.25
 """Calls before timing, fewest and most timed calls, and the time after which no more than the fewest are made."""
 OWN_SHARE = 0.9
 """A measurement on the processor is contended where this process had less than this share of the time."""
+_before: int | None = None
+"""The size of this process when its peak of memory was last forgotten."""
 
 
 def synchronise(device: torch.device | str) -> None:
@@ -58,10 +60,7 @@ class Stopwatch:
 
     def __enter__(self) -> Stopwatch:
         synchronise(self._device)
-        if self._device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats(self._device)
-        else:
-            self._memory = _forget_peak()
+        self._memory = forget_peak(self._device)
         self._start = time.perf_counter(), time.process_time()
         return self
 
@@ -71,19 +70,33 @@ class Stopwatch:
         synchronise(self._device)
         self.seconds = time.perf_counter() - self._start[0]
         self.cpu_seconds = time.process_time() - self._start[1]
-        if self._device.type == "cuda":
-            self.peak_memory = torch.cuda.max_memory_allocated(self._device)
-        elif self._memory is not None:
-            self.peak_memory = max(0, _memory("VmHWM") - self._memory)
+        self.peak_memory = _peak_since(self._device, self._memory)
 
 
-def _forget_peak() -> int | None:
-    """Let the kernel count the peak of this process's memory anew; its size now, or None where that can't be done."""
-    try:
-        Path("/proc/self/clear_refs").write_text("5")
-        return _memory("VmRSS")
-    except OSError:
+def forget_peak(device: torch.device | str) -> int | None:
+    """Count the peak of memory anew; on the processor gives the size of this process now, None if nobody counts."""
+    global _before
+    if torch.device(device).type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
         return None
+    try:
+        Path("/proc/self/clear_refs").write_text("5")  # to the kernel
+        _before = _memory("VmRSS")
+    except OSError:
+        _before = None
+    return _before
+
+
+def peak_memory(device: torch.device | str) -> int | None:
+    """The peak since it was last forgotten, for a job that has come to its end before its stopwatch tells."""
+    return _peak_since(torch.device(device), _before)
+
+
+def _peak_since(device: torch.device, before: int | None) -> int | None:
+    """Bytes: what torch had allocated on a GPU, or by how much this process outgrew what it was before."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    return None if before is None else max(0, _memory("VmHWM") - before)
 
 
 def _memory(field: str) -> int:

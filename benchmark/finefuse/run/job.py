@@ -15,6 +15,7 @@ from finefuse.run.cost import (
     Stopwatch,
     batch_of,
     flops_per_example,
+    forget_peak,
     machine_id,
     measure_latency,
     parameter_count,
@@ -43,6 +44,7 @@ def carry_out(order: Order) -> Record:
     """
     set_up(order.settings, order.device)
     warm_up(order.device)
+    forget_peak(order.device)
     bench = Bench(order)
     try:
         with seeded(bench.seed("strategy", **bench.run_axes)):

@@ -183,7 +183,10 @@ class _Drive:
     def verdict(self, order: Order, error: BaseException) -> Record:
         """The row of a job that its executor gave up."""
         known = isinstance(error, (TimeoutError, MemoryExceeded, WorkerDied))
-        return failure(order, error, status_of(error), "" if known else "".join(traceback.format_exception(error)))
+        peak = error.peak_memory if isinstance(error, MemoryExceeded) else None
+        return failure(
+            order, error, status_of(error), "" if known else "".join(traceback.format_exception(error)), peak
+        )
 
     def without(self, order: Order, missing: Sequence[str]) -> Record:
         """The row of a job that lacks inputs: it names the cell that is the cause, and not those between."""

@@ -20,6 +20,7 @@ from finefuse.run.augment import Change
 from finefuse.run.batches import as_memory_format, batch_order, mixed_precision
 from finefuse.run.cost import Stopwatch
 from finefuse.run.curve import Curve
+from finefuse.run.retry import release, undoing
 from finefuse.types import Budget, Data, NormPolicy, OptimizerChoice, Recipe, Task
 
 CACHE_BYTES = 2 * 1024**3
@@ -110,7 +111,7 @@ class SuiteTrainer:
                         value = criterion(rest(x[part]).float(), y[part], rows[part])
                         return value if penalty is None else value + penalty(model)
 
-                optimizer_.step(self._gradients(optimizer_, value_of, len(batch)))
+                optimizer_.step(self._gradients(model, optimizer_, value_of, len(batch)))
                 if after_step is not None:
                     after_step(optimizer_)  # before the schedule moves on: it sees the rates of this step
                 schedule.step()
@@ -158,7 +159,7 @@ class SuiteTrainer:
             self.aside_cpu += watch.cpu_seconds
 
     def _gradients(
-        self, optimizer: torch.optim.Optimizer, value_of: Callable[[slice], Tensor], size: int
+        self, model: nn.Module, optimizer: torch.optim.Optimizer, value_of: Callable[[slice], Tensor], size: int
     ) -> Callable[[], float]:
         """The closure of one step; an optimizer that calls it again pays with another step of the budget."""
         calls = 0
@@ -168,11 +169,14 @@ class SuiteTrainer:
             calls += 1
             if calls > 1:
                 self._take(1)
+            if not self._accumulate or self.pieces > 1 or size < 2:
+                return self._descend(optimizer, value_of, size)
+            undo = undoing(model, self._device)
             try:
                 return self._descend(optimizer, value_of, size)
-            except torch.OutOfMemoryError:
-                if not self._accumulate or self.pieces > 1 or size < 2:
-                    raise
+            except torch.OutOfMemoryError as error:
+                release(error, optimizer, self._device)
+            undo()  # out here, where nothing refers to the error and what it held any more
             self.pieces = 2
             return self._descend(optimizer, value_of, size)
 

@@ -106,7 +106,8 @@ class ArchiveTree(Tree):
             with self._opened() as tar:
                 members = [member.name for member in tar if member.isfile() and _is_image(member.name)]
             write_whole(memory, json.dumps(members))
-        return [name for name in map(self._inside, members) if name]
+        prefix = self._prefix()
+        return [name for name in (_inside(prefix, member) for member in members) if name]
 
     def digest(self) -> str:
         """Of the archive and the folder in it."""
@@ -114,9 +115,10 @@ class ArchiveTree(Tree):
 
     def contents(self) -> Iterator[tuple[str, Path | bytes]]:
         """What stands in the files."""
+        prefix = self._prefix()
         with self._opened() as tar:
             for member in tar:
-                name = self._inside(member.name) if member.isfile() and _is_image(member.name) else ""
+                name = _inside(prefix, member.name) if member.isfile() and _is_image(member.name) else ""
                 file = tar.extractfile(member) if name else None
                 if file is not None:
                     yield name, file.read()
@@ -128,12 +130,10 @@ class ArchiveTree(Tree):
     def _folder(self) -> str:
         return self.where.relative_to(self.archive).as_posix()
 
-    def _inside(self, member: str) -> str:
-        """`class/file.jpg`, or "" for what lies elsewhere or in no directory."""
-        prefix = "" if self._folder() == "." else f"{self._folder()}/"
-        name = member.removeprefix("./")
-        inside = name.removeprefix(prefix) if name.startswith(prefix) else ""
-        return inside if "/" in inside and not inside.startswith(".") else ""
+    def _prefix(self) -> str:
+        """What the names of members in the folder begin with."""
+        folder = self._folder()
+        return "" if folder == "." else f"{folder}/"
 
     @contextmanager
     def _opened(self) -> Iterator[tarfile.TarFile]:
@@ -158,6 +158,13 @@ def tree_at(where: Path) -> Tree:
                 return ArchiveTree(where, path)
             raise FinefuseError(f"{path}: neither a folder nor an archive ({', '.join(ARCHIVES)})")
     raise FinefuseError(f"{where}: there is no such folder or archive")
+
+
+def _inside(prefix: str, member: str) -> str:
+    """`class/file.jpg`, or "" for what lies elsewhere or in no directory."""
+    name = member.removeprefix("./")
+    inside = name.removeprefix(prefix) if name.startswith(prefix) else ""
+    return inside if "/" in inside and not inside.startswith(".") else ""
 
 
 def _is_image(name: str) -> bool:

@@ -183,8 +183,9 @@ class _Worker:
                 deadline, family = now + seconds, _Family(self._board[CALLER])
             if now > deadline:
                 return TimeoutError(f"took longer than {seconds:g} s")
-            if 0 < self._crew.memory < family.memory():
-                return MemoryExceeded(f"took more than {self._crew.memory / 1024**3:.3g} GiB of memory")
+            if 0 < self._crew.memory < (taken := family.memory()):
+                limit = f"{self._crew.memory / 1024**3:.3g} GiB"
+                return MemoryExceeded(f"took more than {limit} of memory", peak_memory=taken)
             gone = min(gone, now) if not psutil.pid_exists(self._board[CALLER]) else float("inf")
             if now - gone > 10 * TICK:  # pebble does not notice a worker that ends with exit code 0
                 return _died(0)

@@ -36,7 +36,7 @@ class ConcatFeatures:
     except_for: ClassVar[tuple[Law, ...]] = ("one member", "equal members")
 
     def fuse(self, of: Fusing) -> nn.Module:
-        """The members' stages with one head."""
+        """The members' stages with one head; their own heads are dropped."""
         from finefuse_zoo import feature_heads
 
         assert of.train is not None

@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 class Splice:
     """The lower stages of the first member, the upper ones and the head of the second, an adapter between.
 
-    Model stitching (Bansal et al. 2021, arXiv 2106.07682). The adapter, a 1x1 convolution on maps and a linear layer
-    else, takes the first member's activations nearest to the second's on the training inputs, by least squares
-    (Csiszarik et al. 2021, arXiv 2110.14633). `at` is how many stages come from the first, "middle" half of each
-    member's own; the adapter ends the last of them. Members beyond the second are left out; one alone is joined to
-    itself, which changes nothing. Which is first matters.
+    Model stitching (Bansal et al. 2021, arXiv 2106.07682). The adapter, a 1x1 convolution on maps (N, C, H, W) and a
+    linear layer on all that has the channels last, takes the first member's activations nearest to the second's on the
+    training inputs, by least squares (Csiszarik et al. 2021, arXiv 2110.14633). `at` is how many stages come from the
+    first, "middle" half of each member's own; the adapter ends the last of them. Members beyond the second are left
+    out; one alone is joined to itself, which changes nothing. Which is first matters.
     """
 
     at: Literal["middle"] | Annotated[int, Ge(1)] = "middle"
