@@ -163,6 +163,13 @@ def test_a_pool_across_backbones(registry: Registry) -> None:
     assert {job.round for job in plan.jobs if job.pool == "mix"} == {0}
 
 
+def test_the_members_across_backbones_are_in_the_pools_order(registry: Registry) -> None:
+    pools = {"mix": {"of": ["full"], "backbones": ["other", "small"]}}
+    mixed = pick(planned(registry, backbones=["small", "other"], pools=pools), "fuse", "vote", pool="mix")
+    assert [name for name, _ in mixed.members] == ["full on other", "full on small"]
+    assert str(mixed.backbone) == "other + small"
+
+
 def test_jobs_say_the_level_and_what_is_needed(registry: Registry) -> None:
     plan = planned(registry)
     assert (pick(plan, "fuse", "soup", pool="same").level, pick(plan, "fuse", "vote", pool="same").level) == (
