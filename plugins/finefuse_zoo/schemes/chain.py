@@ -21,9 +21,10 @@ if TYPE_CHECKING:
 class Chain:
     """Run the schemes in `of` one after the other, each with its share of the budget.
 
-    `shares` None gives all the same share. `spend` is the part of the budget that all of them together have. What the schemes in `plus` add to the loss as a penalty, or do after every
-    step, is added to every phase, so that L2-SP can go with gradual unfreezing without a class for the pair; their
-    rates and weight decay are not taken over. A scheme in `plus` has to train in one phase by the usual loss and steps.
+    `shares` None gives all the same share. `spend` is the part of the budget that all of them together have. What the
+    schemes in `plus` add to the loss as a penalty, or do after every step, is added to every phase, so that L2-SP can
+    go with gradual unfreezing without a class for the pair; their rates and weight decay are not taken over. A scheme
+    in `plus` has to train in one phase by the usual loss and steps.
     """
 
     of: Annotated[tuple[Spec, ...], Len(1)]
