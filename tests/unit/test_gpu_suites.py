@@ -97,10 +97,9 @@ def ran(suite: dict[str, Any], tmp_path: Path) -> list[dict[str, Any]]:
     rows = list(finefuse.run(suite, executor="serial", device="cpu", quiet=True, **where).rows)
     assert [(row["cell"], row["reason"]) for row in rows if row["status"] not in ("ok", "skipped")] == []
     across = {name for name, pool in suite.get("pools", {}).items() if "backbones" in pool}
-    left = [
-        row for row in rows if row["status"] == "skipped" and "no member has a positive weight" not in row["reason"]
-    ]
-    assert [row["cell"] for row in left if row["level"] != "weight" or row["pool"] not in across] == []
+    for row in rows:
+        if row["status"] == "skipped" and "no member has a positive weight" not in row["reason"]:
+            assert (row["level"], row["pool"] in across) == ("weight", True), (row["cell"], row["reason"])
     return rows
 
 
@@ -141,4 +140,6 @@ def test_every_data_set_of_vtab_mini_is_read(tmp_path: Path) -> None:
 def test_every_line_runs_on_a_fake_with_the_real_networks(name: str, tmp_path: Path) -> None:
     suite = cut_down(name, small=False)
     suite["datasets"] = suite["datasets"][-1:]
+    wide = "concat-features"  # solved in matrices of 12,288 by 12,288: hours of one core
+    suite["fusions"] = [fusion for fusion in suite["fusions"] if fusion != wide]
     covered(suite, ran(suite, tmp_path))
