@@ -73,8 +73,12 @@ class CombineOutputs(nn.Module):
         return self.nets
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, *input_shape) to (N, outputs)."""
-        return self.combine(torch.stack([net(x) for net in self.materialise()]))
+        """(N, *input_shape) to (N, outputs). Under mixed precision the members alone are computed in it."""
+        outputs = torch.stack([net(x) for net in self.materialise()])
+        if not torch.is_autocast_enabled(x.device.type):
+            return self.combine(outputs)
+        with torch.autocast(x.device.type, enabled=False):
+            return self.combine(outputs.float())
 
 
 class CombineFeatures(nn.Module):

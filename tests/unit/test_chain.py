@@ -94,6 +94,17 @@ def test_phases_share_the_budget(lab, tune):
     assert lab.changed(lab.state(equal.model), mostly_full.model)
 
 
+def test_a_chain_may_spend_less_than_the_budget(lab, tune):
+    by_hand = lab.tuning(lab.IMAGES)
+    half = by_hand.trainer.budget // 2
+    by_hand.trainer.fit(by_hand.model, [{"params": by_hand.model.parameters(), "lr": 0.05}], steps=half)
+    spent = tune(Chain(of=("full",), spend=0.5))
+    assert spent.trainer.spent == half
+    assert lab.changed(lab.state(by_hand.model), spent.model) == set()
+    parts = tune(Chain(of=("head", "full"), shares=(1.0, 2.0), spend=0.6))
+    assert parts.trainer.spent == int(15 * 0.6 / 3) + int(15 * 0.6 * 2 / 3)
+
+
 def test_the_second_scheme_starts_where_the_first_ended(lab, tune):
     chained, by_hand = tune(Chain(of=("head", "full"))), lab.tuning(lab.IMAGES)
     half = by_hand.trainer.budget // 2
@@ -163,6 +174,7 @@ def registry(fixture_module):
         ({"use": "chain", "of": ["fulll"]}, "no scheme 'fulll'; did you mean 'full'"),
         ({"use": "chain", "of": [{"use": "full", "lrr": 1}]}, "no parameter 'lrr'; did you mean 'lr'"),
         ({"use": "chain", "of": []}, "at least 1 item"),
+        ({"use": "chain", "of": ["full"], "spend": 1.5}, "spend must be less than or equal to 1, not 1.5"),
         ({"use": "chain", "of": ["full"], "plus": ["shrinck"]}, "did you mean 'shrink'"),
         ({"use": "chain", "of": [{"lr": 0.1}]}, "has no `use`"),
     ],

@@ -214,6 +214,11 @@ def test_an_ensemble_must_agree_with_its_members_stored_outputs(workshop):
         fuse_with(workshop, lambda of: Liar(of.members, lambda z: z.mean(0)))
 
 
+def test_an_ensemble_agrees_with_its_members_in_mixed_precision(workshop):
+    shop = workshop(precision="bf16", fusions=["vote", "mean-probs", "stacking", "concat-features"], latency=[])
+    assert [row["status"] for row in shop.run("fuse")] == ["ok"] * 4
+
+
 def test_an_ensemble_of_members_that_are_not_numbers_agrees_with_itself(workshop):
     row = fuse_with(workshop, lambda of: CombineOutputs(of.members, lambda z: z.mean(0) * float("nan")))
     assert row["status"] == "ok"

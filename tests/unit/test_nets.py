@@ -38,6 +38,21 @@ def test_a_net_without_recipe_has_the_usual_one():
     assert nets.Net([nn.Identity()], nn.Linear(2, 2)).recipe == Recipe()
 
 
+def test_under_mixed_precision_only_the_members_are_computed_in_it(lab):
+    members, x, kinds = [lab.mlp().eval(), lab.mlp(seed=1).eval()], torch.randn(5, 4), []
+
+    def combine(outputs):
+        kinds.append((outputs.dtype, torch.is_autocast_enabled("cpu")))
+        return nets.log_probs(outputs.softmax(-1).mean(0))
+
+    with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
+        stored = torch.stack([net(x) for net in members])
+        real = nets.CombineOutputs(members, combine).eval()(x)
+    assert stored.dtype == torch.bfloat16
+    assert kinds == [(torch.float32, False)]
+    assert torch.equal(real, combine(stored.float()))
+
+
 def test_members_are_loaded_only_when_called(lab):
     loads = []
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections import Counter
@@ -161,6 +162,13 @@ def test_a_pool_across_backbones(registry: Registry) -> None:
     assert {str(job.backbone) for job in own} == {"small", "other"}
     assert {name for job in own for name, _ in job.members} == {"full", "probe"}
     assert {job.round for job in plan.jobs if job.pool == "mix"} == {0}
+
+
+def test_the_members_across_backbones_are_in_the_pools_order(registry: Registry) -> None:
+    pools = {"mix": {"of": ["full"], "backbones": ["other", "small"]}}
+    mixed = pick(planned(registry, backbones=["small", "other"], pools=pools), "fuse", "vote", pool="mix")
+    assert [name for name, _ in mixed.members] == ["full on other", "full on small"]
+    assert str(mixed.backbone) == "other + small"
 
 
 def test_jobs_say_the_level_and_what_is_needed(registry: Registry) -> None:
@@ -434,3 +442,23 @@ def test_the_built_in_suites_can_be_planned(name: str) -> None:
     assert [line.ref.name for line in plan.suite.schemes] == schemes
     fusions = ["vote", "mean-probs", "weighted", "stacking", "soup", "greedy-soup"]
     assert [line.label for line in plan.suite.fusions] == fusions
+
+
+def test_every_built_in_suite_can_be_planned_without_torch(tmp_path: Path) -> None:
+    suites = Path(__file__).parents[2] / "suites"
+    code = f"""
+import sys
+from pathlib import Path
+from finefuse.declare.plan import make_plan
+from finefuse.declare.suite import load_suite
+from finefuse.registry import Registry
+registry = Registry(["finefuse_zoo.hooks"], entry_points=False)
+for file in sorted(Path({str(suites)!r}).glob("*.toml")):
+    plan = make_plan(load_suite(file, registry), registry)
+    assert plan.suite.name == file.stem
+    assert len({{job.cell for job in plan.jobs}}) == len(plan.jobs) > 0
+print([name for name in ("torch", "torchvision", "peft", "sklearn") if name in sys.modules])
+"""
+    changed = {**os.environ, "FINEFUSE_CACHE": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env=changed)
+    assert (done.stdout, done.stderr) == ("[]\n", "")

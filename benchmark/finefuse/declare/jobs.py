@@ -71,10 +71,11 @@ class Planner:
         return Line(parts, {}).job({}, kind="pretrain", backbone=backbone, dataset=source)
 
     def mixtures(self, dataset: Ref, pairs: Sequence[Pair]) -> Iterator[Mixture]:
-        """The pools across backbones."""
+        """The pools across backbones, their members in the order in which the pool names these."""
+        by_backbone = {pair.backbone: pair for pair in pairs}
         for pool in self.suite.pools:
             if pool.backbones:
-                yield Mixture(self, dataset, pool, [pair for pair in pairs if pair.backbone in pool.backbones])
+                yield Mixture(self, dataset, pool, [by_backbone[backbone] for backbone in pool.backbones])
 
 
 def _is_timed(job: Job) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
-from annotated_types import Gt, Len
+from annotated_types import Gt, Le, Len
 
 from finefuse import NotApplicable
 from finefuse.types import Spec, Trainer, Tuning
@@ -21,14 +21,16 @@ if TYPE_CHECKING:
 class Chain:
     """Run the schemes in `of` one after the other, each with its share of the budget.
 
-    `shares` None gives all the same share. What the schemes in `plus` add to the loss as a penalty, or do after every
-    step, is added to every phase, so that L2-SP can go with gradual unfreezing without a class for the pair; their
-    rates and weight decay are not taken over. A scheme in `plus` has to train in one phase by the usual loss and steps.
+    `shares` None gives all the same share. `spend` is the part of the budget that all of them together have. What the
+    schemes in `plus` add to the loss as a penalty, or do after every step, is added to every phase, so that L2-SP can
+    go with gradual unfreezing without a class for the pair; their rates and weight decay are not taken over. A scheme
+    in `plus` has to train in one phase by the usual loss and steps.
     """
 
     of: Annotated[tuple[Spec, ...], Len(1)]
     plus: tuple[Spec, ...] = ()
     shares: tuple[Annotated[float, Gt(0)], ...] | None = None
+    spend: Annotated[float, Gt(0), Le(1)] = 1.0
     nested: ClassVar[tuple[str, ...]] = ("of", "plus")
 
     def tune(self, on: Tuning) -> None:
@@ -41,7 +43,7 @@ class Chain:
             scheme = on.scheme(spec)
             if hasattr(scheme, "prepare"):
                 raise NotApplicable(f"{spec} adds modules to the network, and can't be part of a chain")
-            part = _Part(on.trainer, int(on.trainer.budget * share / sum(shares)), extras)
+            part = _Part(on.trainer, int(on.trainer.budget * self.spend * share / sum(shares)), extras)
             scheme.tune(replace(on, trainer=part))
 
     def _extras(self, spec: Spec, on: Tuning) -> dict[str, Any]:
