@@ -39,6 +39,23 @@ def test_the_peak_of_what_failed_is_known_after_it_and_not_that_of_the_job_befor
     assert before < 2**24 < 2**26 < after < 2**29
 
 
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="only Linux counts the peak of memory anew")
+def test_a_block_timed_in_the_middle_has_a_peak_of_its_own():
+    with cost.Stopwatch("cpu") as before:
+        torch.ones(2**25).sum()
+        with cost.Stopwatch("cpu") as inner:
+            torch.ones(2**26).sum()
+    with cost.Stopwatch("cpu") as after:
+        with cost.Stopwatch("cpu"):
+            torch.ones(2**26).sum()
+        torch.ones(2**25).sum()
+    assert inner.peak_memory is not None
+    assert inner.peak_memory > 2**27
+    for outer in (before, after):
+        assert outer.peak_memory is not None
+        assert 2**26 < outer.peak_memory < 2**27 + 2**26
+
+
 def test_the_stopwatch_tells_waiting_from_working():
     with cost.Stopwatch("cpu") as asleep:
         time.sleep(0.05)

@@ -10,6 +10,7 @@ from functools import cache
 from importlib import metadata
 from pathlib import Path
 from types import TracebackType
+from typing import ClassVar
 
 import psutil
 import torch
@@ -49,8 +50,11 @@ def warm_up(device: str) -> None:
 class Stopwatch:
     """Times a block: wall and processor seconds, and the peak of memory where there is such a counter.
 
-    On a GPU it is the peak of what torch has allocated; on the CPU, under Linux, by how much the process grew.
+    On a GPU it is the peak of what torch has allocated; on the CPU, under Linux, by how much the process grew. A block
+    that another stopwatch times in the middle of it has a peak of its own, which is not part of this one's.
     """
+
+    _running: ClassVar[list[Stopwatch]] = []
 
     def __init__(self, device: str) -> None:
         self._device = torch.device(device)
@@ -60,6 +64,9 @@ class Stopwatch:
 
     def __enter__(self) -> Stopwatch:
         synchronise(self._device)
+        if self._running:
+            self._running[-1]._note_peak()
+        self._running.append(self)
         self._memory = forget_peak(self._device)
         self._start = time.perf_counter(), time.process_time()
         return self
@@ -70,7 +77,15 @@ class Stopwatch:
         synchronise(self._device)
         self.seconds = time.perf_counter() - self._start[0]
         self.cpu_seconds = time.process_time() - self._start[1]
-        self.peak_memory = _peak_since(self._device, self._memory)
+        self._note_peak()
+        self._running.remove(self)
+        if self._running:
+            forget_peak(self._device)
+
+    def _note_peak(self) -> None:
+        """Take the peak so far into account."""
+        peak = _peak_since(self._device, self._memory)
+        self.peak_memory = peak if self.peak_memory is None or peak is None else max(self.peak_memory, peak)
 
 
 def forget_peak(device: torch.device | str) -> int | None:
