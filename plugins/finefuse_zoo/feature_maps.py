@@ -10,27 +10,34 @@ import torch
 from finefuse import nets
 from finefuse.types import Tuning
 from finefuse_zoo.beside import stage_outputs, usual_loss
+from finefuse_zoo.channels import channel_axis
 from finefuse_zoo.linear import fit_linear
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import Tensor
 
 
-def channel_axis(activation: Tensor) -> int:
-    """Where the channels of (N, C), (N, tokens, C) or (N, C, *positions) are."""
-    return 2 if activation.ndim == 3 else 1
+def channel_axes(on: Tuning) -> list[int]:
+    """Where the channels are in what each stage gives: (N, C), (N, tokens, C), (N, C, H, W) or (N, H, W, C)."""
+    x = on.train.inputs(slice(1))
+    return [channel_axis(on.pretrained, count, x) for count in range(1, len(on.pretrained.stages) + 1)]
 
 
-def by_channel(activation: Tensor) -> Tensor:
+def by_channel(activation: Tensor, axis: int) -> Tensor:
     """As (N, C, positions), in float32."""
-    moved = activation.float().movedim(channel_axis(activation), 1)
+    moved = activation.float().movedim(axis, 1)
     return moved.reshape(*moved.shape[:2], -1)
 
 
-def distance(maps: Sequence[Tensor], originals: Sequence[Tensor], attention: Sequence[Tensor | float]) -> Tensor:
-    """1/2 sum_stages sum_c a_c ||F_c - F0_c||^2 / positions, in the mean over examples; `attention` holds a (C,)."""
-    pairs = zip(maps, originals, attention, strict=True)
-    squares = [(a * (by_channel(f) - by_channel(f0)).square().mean((0, 2))).sum() for f, f0, a in pairs]
+def distance(
+    maps: Sequence[Tensor], originals: Sequence[Tensor], axes: Sequence[int], attention: Sequence[Tensor | float]
+) -> Tensor:
+    """1/2 sum_stages sum_c a_c ||F_c - F0_c||^2 / positions, in the mean over examples.
+
+    `axes` say where the channels are, `attention` holds a (C,).
+    """
+    stages = zip(maps, originals, axes, attention, strict=True)
+    squares = [(a * (by_channel(f, at) - by_channel(f0, at)).square().mean((0, 2))).sum() for f, f0, at, a in stages]
     return 0.5 * torch.stack(squares).sum()
 
 
@@ -41,14 +48,15 @@ def near_loss(
 
     Stages without parameters are left out: the trainer may have evaluated them ahead.
     """
-    usual = usual_loss(on.task)
+    usual, axes = usual_loss(on.task), channel_axes(on)
     kept = [i for i, stage in enumerate(on.model.stages) if any(True for _ in stage.parameters())]
     weights = [1.0 if attention is None else attention[i] for i in kept]
 
     def loss(outputs: Tensor, y: Tensor, rows: Tensor) -> Tensor:
         with stage_outputs(on.pretrained) as originals, nets.evaluation(on.pretrained):
-            on.pretrained(on.train.x[rows])
-        return usual(outputs, y) + strength * distance([maps[i] for i in kept], [originals[i] for i in kept], weights)
+            on.pretrained(on.train.inputs(rows))
+        now, before = ([of[i] for i in kept] for of in (maps, originals))
+        return usual(outputs, y) + strength * distance(now, before, [axes[i] for i in kept], weights)
 
     return loss
 
@@ -59,14 +67,14 @@ def channel_attention(on: Tuning, examples: int) -> list[Tensor]:
     L is the loss of the pretrained network with a linear probe on top; a channel is taken out by setting it to 0. The
     softmax doesn't see L itself.
     """
-    stages, usual = on.pretrained.stages, usual_loss(on.task)
+    stages, usual, axes = on.pretrained.stages, usual_loss(on.task), channel_axes(on)
     classes = on.task.outputs if on.task.kind == "classification" else 0
     weight, bias = fit_linear(on.trainer.features(on.pretrained, on.train.x), on.train.y, classes, 1.0)
-    x, y = on.train.x[:examples], on.train.y[:examples]
+    x, y = on.train.inputs(slice(examples)), on.train.y[:examples]
 
-    def without(channel: Tensor, x: Tensor, following: Sequence[nn.Module]) -> Tensor:
-        x = x.index_fill(channel_axis(x), channel, 0.0)
-        for stage in following:
+    def without(channel: Tensor, x: Tensor, i: int) -> Tensor:
+        x = x.index_fill(axes[i], channel, 0.0)
+        for stage in stages[i + 1 :]:
             x = stage(x)
         return usual(x.double() @ weight.T + bias, y)
 
@@ -74,7 +82,7 @@ def channel_attention(on: Tuning, examples: int) -> list[Tensor]:
     with nets.evaluation(on.pretrained):
         for i, stage in enumerate(stages):
             x = stage(x)
-            channels = torch.arange(x.shape[channel_axis(x)], device=x.device)
-            losses = torch.stack([without(c, x, list(stages)[i + 1 :]) for c in channels])
+            channels = torch.arange(x.shape[axes[i]], device=x.device)
+            losses = torch.stack([without(c, x, i) for c in channels])
             attention.append(len(channels) * losses.float().softmax(0))
     return attention

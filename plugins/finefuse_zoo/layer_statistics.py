@@ -130,8 +130,9 @@ def _channels_last(module: nn.Module, out: Tensor) -> Tensor:
 
 
 def _pass(net: nets.Net, x: Tensor) -> None:
+    device = next(net.parameters()).device
     for batch in torch.tensor_split(x, max(1, len(x) // BATCH)):
-        net(batch)
+        net(batch.to(device))
 
 
 @contextmanager

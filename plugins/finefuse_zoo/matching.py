@@ -30,12 +30,12 @@ def aligned(of: Fusing) -> list[Member]:
 
     assert of.train is not None
     first, *others = nets.states_of(of.members)
-    units = follow(of.members[0].net, of.train.x[:2])
+    units = follow(of.members[0].net, of.train.inputs(slice(2)))
     made = [of.members[0]]
     for member, state in zip(of.members[1:], others, strict=True):
         net = copy.deepcopy(member.net)
         net.load_state_dict(permuted(units, state, match(units, first, state, of.rng)))
-        _require_same_function(member.net, net, of.train.x[:2])
+        _require_same_function(member.net, net, of.train.inputs(slice(2)))
         made.append(Member(member.name, member.score, member.val_outputs, partial(_itself, net)))
     return made
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from finefuse.nets import Net
+    from finefuse.types import Data
 
 
 def lower(net: Net, stages: int) -> Callable[[Tensor], Tensor]:
@@ -21,8 +22,8 @@ def lower(net: Net, stages: int) -> Callable[[Tensor], Tensor]:
     return torch.nn.Sequential(*net.stages[:stages])
 
 
-def adapter(one: Net, after_one: int, two: Net, after_two: int, x: Tensor) -> nn.Module:
-    """The layer that takes what `one` gives nearest to what `two` gives, in least squares over inputs x and positions.
+def adapter(one: Net, after_one: int, two: Net, after_two: int, on: Data) -> nn.Module:
+    """The layer that takes what `one` gives nearest to what `two` gives, in least squares over examples and positions.
 
     An affine map of channels: a 1x1 convolution on maps (N, C, H, W), else a linear layer on the last axis, which is
     that of the channels in (N, H, W, C) as well. It is solved for as the change from the identity, so that equal
@@ -32,12 +33,13 @@ def adapter(one: Net, after_one: int, two: Net, after_two: int, x: Tensor) -> nn
         NotApplicable: if the two have other sizes but for the channels, or these on another axis.
     """
     below, aim = lower(one, after_one), lower(two, after_two)
-    axes = channel_axis(one, after_one, x[:1]), channel_axis(two, after_two, x[:1])
+    x = on.inputs(slice(1))
+    axes = channel_axis(one, after_one, x), channel_axis(two, after_two, x)
     with nets.evaluation(one), nets.evaluation(two):
-        first, second = below(x[:1]), aim(x[:1])
+        first, second = below(x), aim(x)
         _require_equal_sizes(first, second, axes)
         start = torch.eye(second.shape[axes[1]], first.shape[axes[0]], dtype=torch.float64, device=first.device)
-        parts = torch.split(x, nets.CHUNK)
+        parts = (on.inputs(slice(at, at + nets.CHUNK)) for at in range(0, len(on), nets.CHUNK))
         pairs = ((_rows(below(part), axes[0]), _rows(aim(part), axes[1])) for part in parts)
         weight, bias = _least_squares(pairs, start)
     return _as_layer(weight, bias, first.ndim - 2 if axes[0] == 1 else 0)

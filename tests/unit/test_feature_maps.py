@@ -60,7 +60,7 @@ def test_the_distance_by_loops():
             expected += float(attention[1][c] * (maps[1] - others[1])[n, :, c].square().sum()) / 7
         for c in range(6):
             expected += float(attention[2][c] * (maps[2] - others[2])[n, c].square())
-    assert float(feature_maps.distance(maps, others, attention)) == pytest.approx(expected / 2 / 2, rel=1e-5)
+    assert float(feature_maps.distance(maps, others, [1, 2, 1], attention)) == pytest.approx(expected / 2 / 2, rel=1e-5)
 
 
 def test_much_strength_keeps_the_feature_maps(lab, step):
@@ -130,7 +130,24 @@ def test_a_stage_without_parameters_may_stand_in_front(lab):
     assert all(torch.equal(p, q) for p, q in zip(on.model.parameters(), plain.model.parameters(), strict=True))
 
 
-@pytest.mark.parametrize("shape", [(2, 5), (2, 3, 5), (2, 5, 3), (2, 5, 4, 4)])
-def test_channels_come_second(shape):
-    channels = shape[2] if len(shape) == 3 else shape[1]
-    assert feature_maps.by_channel(torch.zeros(shape)).shape[:2] == (2, channels)
+@pytest.mark.parametrize(("shape", "axis"), [((2, 5), 1), ((2, 3, 5), 2), ((2, 5, 4, 4), 1), ((2, 4, 3, 5), 3)])
+def test_channels_come_second(shape, axis):
+    assert feature_maps.by_channel(torch.zeros(shape), axis).shape[:2] == (2, 5)
+
+
+class Last(nn.Module):
+    """Maps with their channels last, as Swin's."""
+
+    def forward(self, x):
+        return x.permute(0, 2, 3, 1)
+
+
+def test_channels_are_found_where_they_are_last(lab):
+    def net():
+        torch.manual_seed(0)
+        stages = [nn.Sequential(Last(), nn.Linear(1, 5)), nn.Sequential(nn.LayerNorm(5), nn.Flatten())]
+        return Net(stages, nn.Linear(5 * 64, 3))
+
+    on = replace(lab.tuning(lab.IMAGES), model=net(), pretrained=net().eval())
+    assert feature_maps.channel_axes(on) == [3, 1]
+    assert [len(a) for a in feature_maps.channel_attention(on, 8)] == [5, 5 * 64]

@@ -201,3 +201,25 @@ def test_an_optimizer_takes_from_the_recipe_what_a_group_does_not_say(name, kind
 def test_sgd_without_momentum_is_not_nesterovs():
     weight = torch.zeros(2, requires_grad=True)
     assert not nets.make_optimizer([{"params": [weight]}], "sgd", Recipe(momentum=0.0)).param_groups[0]["nesterov"]
+
+
+def test_inputs_come_to_where_the_targets_are():
+    class Elsewhere:
+        """Inputs that tell where they are sent."""
+
+        device = torch.device("cpu")
+
+        def __init__(self, x):
+            self.x = x
+
+        def __getitem__(self, rows):
+            return Elsewhere(self.x[rows])
+
+        def to(self, device):
+            return device, self.x
+
+    data = Data(Elsewhere(torch.arange(12).view(6, 2)), torch.zeros(6, device="meta"))
+    for rows in (torch.tensor([4, 1]), slice(1, 3)):
+        device, x = data.inputs(rows)
+        assert device == torch.device("meta")
+        assert torch.equal(x, torch.arange(12).view(6, 2)[rows])

@@ -36,13 +36,21 @@ class Task:
 
 @dataclass(frozen=True)
 class Data:
-    """Inputs `x` (N, *input_shape) and targets `y`: class numbers (N,), int64; in regression (N, outputs), float32."""
+    """Inputs `x` (N, *input_shape) and targets `y`: class numbers (N,), int64; in regression (N, outputs), float32.
+
+    Targets are on the device of the job. Inputs may be too many for it, and lie in a file or in the host's memory:
+    `inputs` brings some of them there, as `Trainer.features` and `Trainer.outputs` do by themselves.
+    """
 
     x: Tensor
     y: Tensor
 
     def __len__(self) -> int:
         return len(self.y)
+
+    def inputs(self, rows: Tensor | slice) -> Tensor:
+        """Inputs at some positions (n, *input_shape), on the device of the targets."""
+        return self.x[rows if isinstance(rows, slice) else rows.to(self.x.device)].to(self.y.device)
 
     def to(self, device: str) -> Data:
         """The same examples on another device."""

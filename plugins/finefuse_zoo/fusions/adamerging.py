@@ -58,8 +58,9 @@ class AdaMerging:
         assert of.trainer is not None
         assert of.test_inputs is not None
         x, base, states = of.test_inputs, nets.base_state(of), nets.states_of(of.members)
+        device = of.members[0].net.head.weight.device
         changes = [torch.stack([state[name] - base[name] for state in states]) for name in names]
-        lambdas = torch.full((len(names), len(states)), self.start, device=x.device, requires_grad=True)
+        lambdas = torch.full((len(names), len(states)), self.start, device=device, requires_grad=True)
         adam, net = torch.optim.Adam([lambdas], lr=self.lr), copy.deepcopy(of.members[0].net).eval()
         for layer in nets.norm_layers(net):
             layer.train()
@@ -68,7 +69,7 @@ class AdaMerging:
                 rows = torch.randperm(len(x), generator=of.rng)[: of.trainer.batch_size].to(x.device)
                 moves = [torch.tensordot(w, change, 1) for w, change in zip(lambdas, changes, strict=True)]
                 params = {name: base[name] + move for name, move in zip(names, moves, strict=True)}
-                logp = called_with(net, params, x[rows]).log_softmax(-1)
+                logp = called_with(net, params, x[rows].to(device)).log_softmax(-1)
                 adam.zero_grad()
                 (-(logp.exp() * logp).sum(-1).mean()).backward()  # type: ignore[no-untyped-call]
                 adam.step()

@@ -36,7 +36,7 @@ class Repair:
         assert of.train is not None
         x, members = of.train.x, aligned(of) if self.align else of.members
         net = nets.averaged(members, [1 / len(members)] * len(members), None)
-        names = layers_to_mend(net, x[:2])
+        names = layers_to_mend(net, of.train.inputs(slice(2)))
         if any(_same(net, member.net) for member in members) or not names:
             return net
         seen = [moments(member.net, names, x) for member in members]

@@ -40,7 +40,7 @@ class Splice:
         assert of.train is not None
         one, two = of.members[0].net, of.members[min(1, len(of.members) - 1)].net
         after_one, after_two = self._cut(one), self._cut(two)
-        between = adapter(one, after_one, two, after_two, of.train.x)
+        between = adapter(one, after_one, two, after_two, of.train)
         one, two = copy.deepcopy(one), copy.deepcopy(two)
         *stages, last = one.stages[:after_one]
         parts = list(last) if isinstance(last, torch.nn.Sequential) else [last]

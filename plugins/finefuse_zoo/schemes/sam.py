@@ -38,7 +38,7 @@ class Sam:
         """One call of the trainer, whose optimizer climbs before it steps."""
 
         def two_gradients(optimizer: Optimizer, gradients: Gradients) -> Tensor:
-            with dropout_kept(on.train.x.device):
+            with dropout_kept(on.train.y.device):
                 loss = gradients()
             trained = [p for group in optimizer.param_groups for p in group["params"]]
             with climbed(trained, self.rho), statistics_kept(on.model):

@@ -40,14 +40,14 @@ class SourceReplay:
         """One call of the trainer, with the source loss as the penalty."""
         if on.source is None:
             raise NotApplicable("there is no source data to replay")
-        x, y, functional = on.source.x, on.source.y, torch.nn.functional
+        source, y, functional = on.source, on.source.y, torch.nn.functional
         loss = functional.mse_loss if y.is_floating_point() else functional.cross_entropy
         head = copy.deepcopy(on.pretrained.head)
 
         def penalty(model: nn.Module) -> Tensor:
             rows = torch.randint(len(y), (on.trainer.batch_size,), generator=on.rng).to(y.device)
             with statistics_kept(model), dropout_kept(y.device):
-                outputs = head(on.model.features(x[rows]))
+                outputs = head(on.model.features(source.inputs(rows)))
             return self.strength * loss(outputs.float(), y[rows])
 
         parameters = [*on.model.parameters(), *head.parameters()]
