@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -19,7 +20,7 @@ Rule = Callable[[str, list[Tensor]], Tensor]
 BatchNorm = nn.modules.batchnorm._BatchNorm
 CHUNK = 512
 """Examples per forward pass in evaluation. Fixed, because another number may give other bits."""
-BLOCK = 2**15
+BLOCK = 2**16
 """Numbers averaged at a time, so that what is float64 stays in the processor's cache."""
 
 
@@ -157,8 +158,9 @@ def states_of(members: Sequence[Member]) -> list[State]:
         NotApplicable: if their networks differ in the names or shapes of their tensors.
     """
     states: list[State] = [member.net.state_dict() for member in members]
+    shapes = _shapes(states[0])
     for member, state in zip(members, states, strict=True):
-        if _shapes(state) != _shapes(states[0]):
+        if _shapes(state) != shapes:
             raise NotApplicable(f"members {members[0].name} and {member.name} differ in architecture")
     return states
 
@@ -186,22 +188,29 @@ def average(states: Sequence[State], weights: Sequence[float]) -> dict[str, Tens
 
     Integer buffers (BatchNorm's counters) can't be averaged: the largest is kept.
     """
-    return {name: _weighted_sum([state[name] for state in states], weights) for name in states[0]}
+    return {name: weighted_sum([state[name] for state in states], weights) for name in states[0]}
 
 
-def _weighted_sum(tensors: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
+def weighted_sum(tensors: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
+    """The weighted sum of tensors of one shape, accumulated in float64; of integers the largest."""
     if not tensors[0].is_floating_point():
         return torch.stack(list(tensors)).amax(0)
     out = torch.empty(tensors[0].shape, dtype=tensors[0].dtype, device=tensors[0].device)
-    total, term = (out.new_empty(min(BLOCK, out.numel()), dtype=torch.float64) for _ in range(2))
-    blocks = zip(*(torch.split(tensor.reshape(-1), BLOCK) for tensor in tensors), strict=True)
-    for block, (first, *others) in zip(torch.split(out.view(-1), BLOCK), blocks, strict=True):
-        size = len(block)
-        total[:size].copy_(first).mul_(weights[0])
-        for part, weight in zip(others, weights[1:], strict=True):
-            total[:size].add_(term[:size].copy_(part), alpha=weight)
-        block.copy_(total[:size])
+    total, term = out.new_empty(2, min(BLOCK, out.numel()), dtype=torch.float64)
+    for made, first, *others in side_by_side([out, *tensors], BLOCK):
+        if len(made) < len(total):
+            total, term = total[: len(made)], term[: len(made)]
+        total.copy_(first).mul_(weights[0])
+        for other, weight in zip(others, weights[1:], strict=True):
+            total.add_(term.copy_(other), alpha=weight)
+        made.copy_(total)
     return out
+
+
+def side_by_side(tensors: Sequence[Tensor], size: int) -> Iterator[tuple[Tensor, ...]]:
+    """The numbers of tensors of one shape, `size` of each at a time, flat; of contiguous tensors they are no copies."""
+    rows = [tensor.reshape(-1) for tensor in tensors]
+    return zip(*(torch.split(row, size) for row in rows), strict=True) if len(rows[0]) > size else iter([tuple(rows)])
 
 
 @torch.no_grad()
@@ -217,13 +226,12 @@ def merged(members: Sequence[Member], rule: Rule, x: Tensor | None, weights: Seq
     """
     states = states_of(members)
     weights = [1 / len(members)] * len(members) if weights is None else weights
-    first = members[0].net
-    net = copy.deepcopy(first, {id(t): t for t in (*first.parameters(), *first.buffers())})  # its tensors are replaced
+    net = _shell(members[0].net)
     ruled = {name for name, _ in net.named_parameters(remove_duplicate=False)}
     made: dict[str, Tensor] = {}
     for name in states[0]:
         tensors = [state[name] for state in states]
-        new = rule(name, tensors).to(tensors[0].dtype) if name in ruled else _weighted_sum(tensors, weights)
+        new = rule(name, tensors).to(tensors[0].dtype) if name in ruled else weighted_sum(tensors, weights)
         made[name] = new.clone() if any(new.data_ptr() == tensor.data_ptr() for tensor in tensors) else new
     net.load_state_dict(made, assign=True)
     if x is not None and not any(_same_parameters(net, member.net) for member in members):
@@ -231,9 +239,17 @@ def merged(members: Sequence[Member], rule: Rule, x: Tensor | None, weights: Seq
     return net.eval()
 
 
+def _shell(net: Net) -> Net:
+    """A copy that shares the network's tensors, to be given others."""
+    memo: dict[int, Any] = {id(t): t for t in (*net.parameters(), *net.buffers())}
+    empty = (v for module in net.modules() for v in vars(module).values() if type(v) is OrderedDict and not v)
+    memo.update((id(v), OrderedDict()) for v in empty)  # hooks: copied one by one they take half of the time
+    return copy.deepcopy(net, memo)
+
+
 def averaged(members: Sequence[Member], weights: Sequence[float], x: Tensor | None) -> Net:
     """One network with the weighted sum of the members' weights; `x` as in `merged`."""
-    return merged(members, lambda _, tensors: _weighted_sum(tensors, weights), x, weights)
+    return merged(members, lambda _, tensors: weighted_sum(tensors, weights), x, weights)
 
 
 def _same_parameters(one: nn.Module, other: nn.Module) -> bool:

@@ -150,11 +150,26 @@ def damped(gram: Tensor, a: float) -> Tensor:
     return gram * a + torch.diag(gram.diagonal()) * (1 - a)
 
 
-def regressed(matrices: list[Tensor], grams: list[Tensor]) -> Tensor:
-    """(sum_m G_m)^-1 sum_m G_m W_m, solved for as the change from the mean, so that equal W give exactly that."""
-    mean = torch.stack(matrices).mean(0)
-    aim = sum((g @ (w - mean) for g, w in zip(grams, matrices, strict=True)), torch.zeros_like(mean))
-    total = torch.stack(grams).sum(0)
-    total.diagonal().add_(1e-10 * total.diagonal().mean() + torch.finfo(total.dtype).tiny)
-    change: Tensor = torch.linalg.solve(total, aim)
-    return mean + change
+class Regression:
+    """(sum_m G_m)^-1 sum_m G_m W_m, solved for as the change from the mean, so that equal W give exactly that.
+
+    Members are added one by one, so that no more than one G_m is held besides the sum.
+    """
+
+    def __init__(self, mean: Tensor) -> None:
+        self.mean, self.count = mean, 0
+        self.aim = torch.zeros_like(mean)
+        self.total = mean.new_zeros(len(mean), len(mean))
+
+    def add(self, matrix: Tensor, gram: Tensor) -> None:
+        """Take in a member's matrix (inputs, outputs) and the Gram matrix of its inputs."""
+        self.aim += gram @ (matrix - self.mean)
+        self.total += gram
+        self.count += 1
+
+    def solved(self) -> Tensor:
+        """The merged matrix."""
+        total = self.total.clone()
+        total.diagonal().add_(1e-10 * total.diagonal().mean() + torch.finfo(total.dtype).tiny)
+        change: Tensor = torch.linalg.solve(total, self.aim)
+        return self.mean + change

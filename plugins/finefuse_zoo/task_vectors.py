@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     Rule = Callable[[str, Tensor, list[Tensor]], Tensor]
     Combine = Callable[[Tensor, Tensor], Tensor]
 
-BLOCK = 2**15
-"""Numbers of each member at a time."""
+BLOCK = 2**17
+"""Numbers of all members together at a time."""
 SAMPLE = 2**12
 """Magnitudes that tell roughly where a quantile lies."""
 
@@ -65,7 +65,7 @@ def blockwise(base: Tensor, members: Sequence[Tensor], combine: Combine) -> Tens
     `combine` may write into what it is given.
     """
     out = torch.empty(base.shape, dtype=base.dtype, device=base.device)
-    parts = torch.split(out.view(-1), BLOCK)
+    parts = torch.split(out.view(-1), width(1 + len(members)))
     for part, (start, tau) in zip(parts, blocks(base, members), strict=True):
         part.copy_(combine(start, tau))
     return out
@@ -80,14 +80,18 @@ def blocks(base: Tensor, members: Sequence[Tensor]) -> Iterator[tuple[Tensor, Te
 
 def stacked(tensors: Sequence[Tensor]) -> Iterator[Tensor]:
     """Tensors of one shape side by side, (tensors, n) in float64, block by block; the memory is used again."""
-    parts = zip(*(torch.split(tensor.reshape(-1), BLOCK) for tensor in tensors), strict=True)
-    size = min(BLOCK, tensors[0].numel())
+    size = min(width(len(tensors)), tensors[0].numel())
     memory = torch.empty(len(tensors), size, dtype=torch.float64, device=tensors[0].device)
-    for rows in parts:
+    for rows in nets.side_by_side(tensors, width(len(tensors))):
         block = memory[:, : len(rows[0])]
         for row, part in zip(block, rows, strict=True):
             row.copy_(part)
         yield block
+
+
+def width(count: int) -> int:
+    """Numbers of each of `count` tensors at a time."""
+    return max(64, BLOCK // count // 64 * 64)
 
 
 def gram(tensors: Sequence[Tensor]) -> Tensor:
@@ -96,20 +100,6 @@ def gram(tensors: Sequence[Tensor]) -> Tensor:
     for block in stacked(tensors):
         total += block @ block.T
     return total.cpu()
-
-
-def weighted(tensors: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
-    """The weighted sum of tensors, accumulated in float64, of the first one's shape and type."""
-    out = torch.empty(tensors[0].shape, dtype=tensors[0].dtype, device=tensors[0].device)
-    memory = torch.empty(2, min(2 * BLOCK, out.numel()), dtype=torch.float64, device=out.device)
-    parts = zip(*(torch.split(tensor.reshape(-1), 2 * BLOCK) for tensor in (out, *tensors)), strict=True)
-    for made, first, *rest in parts:
-        total, part = memory[:, : len(made)]
-        total.copy_(first).mul_(weights[0])
-        for tensor, weight in zip(rest, weights[1:], strict=True):
-            total.add_(part.copy_(tensor), alpha=weight)
-        made.copy_(total)
-    return out
 
 
 def elected(tau: Tensor, reduce: str) -> Tensor:

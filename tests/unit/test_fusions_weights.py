@@ -167,7 +167,7 @@ def test_karcher_of_two_is_the_middle_of_the_arc():
 
 
 def karcher(tensors):
-    return task_vectors.weighted(tensors, coefficients(task_vectors.gram(tensors)).tolist())
+    return nets.weighted_sum(tensors, coefficients(task_vectors.gram(tensors)).tolist())
 
 
 def test_karcher_is_where_logarithms_cancel():

@@ -9,7 +9,7 @@ import torch
 from annotated_types import Ge, Lt
 
 from finefuse.types import Fusing, Law, Level, Need
-from finefuse_zoo.task_vectors import BLOCK, blocks, blockwise, elected, from_base, train_inputs
+from finefuse_zoo.task_vectors import blocks, blockwise, elected, from_base, train_inputs, width
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -43,7 +43,7 @@ class Dare:
             kept = torch.stack([torch.rand(base.numel(), generator=of.rng) >= self.p for _ in members])
             kept = kept.to(base.device)
             scale = self._scale(base, members, kept)[:, None]
-            masks = iter(torch.split(kept, BLOCK, dim=1))
+            masks = iter(torch.split(kept, width(1 + len(members)), dim=1))
 
             def combine(start: Tensor, tau: Tensor) -> Tensor:
                 tau.mul_(next(masks)).mul_(scale)
@@ -58,7 +58,7 @@ class Dare:
         """What the kept numbers of every member are multiplied by, (M,)."""
         if self.rescale == "prob":
             return torch.full((len(members),), 1 / (1 - self.p), dtype=torch.float64, device=base.device)
-        parts = zip(blocks(base, members), torch.split(kept, BLOCK, dim=1), strict=True)
+        parts = zip(blocks(base, members), torch.split(kept, width(1 + len(members)), dim=1), strict=True)
         sums = [torch.stack([tau.abs().sum(1), (tau.abs() * mask).sum(1)]) for (_, tau), mask in parts]
         before, after = torch.stack(sums).sum(0)
         return torch.where(after > 0, before / after, torch.ones_like(after))

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from annotated_types import Ge
 
+from finefuse import nets
 from finefuse.types import Fusing, Law, Level, Need
 from finefuse_zoo.singular import singular
-from finefuse_zoo.task_vectors import from_base, train_inputs, weighted
+from finefuse_zoo.task_vectors import from_base, train_inputs
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -36,7 +37,7 @@ class IsoC:
 
         def rule(_: str, base: Tensor, members: list[Tensor]) -> Tensor:
             if base.ndim < 2:
-                return weighted([base, *members], [1 - self.scaling, *[self.scaling / count] * count])
+                return nets.weighted_sum([base, *members], [1 - self.scaling, *[self.scaling / count] * count])
             start = base.flatten(1).double()
             u, s, vh = singular(sum((member.flatten(1).double() - start for member in members), start * 0))
             return (start + self.scaling * s.mean() * (u @ vh)).to(base.dtype).view(base.shape)

@@ -9,7 +9,7 @@ import torch
 
 from finefuse import nets
 from finefuse.types import Fusing, Level, Need
-from finefuse_zoo.task_vectors import gram, train_inputs, weighted
+from finefuse_zoo.task_vectors import gram, train_inputs
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -36,7 +36,7 @@ class Karcher:
         """One network."""
 
         def rule(_: str, tensors: list[Tensor]) -> Tensor:
-            return weighted(tensors, coefficients(gram(tensors)).tolist())
+            return nets.weighted_sum(tensors, coefficients(gram(tensors)).tolist())
 
         return nets.merged(of.members, rule, train_inputs(of, self.recalibrate))
 

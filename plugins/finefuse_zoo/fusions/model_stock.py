@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, ClassVar
 
 import torch
 
+from finefuse import nets
 from finefuse.types import Fusing, Level, Need
-from finefuse_zoo.task_vectors import blocks, from_base, train_inputs, weighted
+from finefuse_zoo.task_vectors import blocks, from_base, train_inputs
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -32,7 +33,7 @@ class ModelStock:
 
         def rule(_: str, base: Tensor, members: list[Tensor]) -> Tensor:
             t = ratio(base, members)
-            return weighted([base, *members], [1 - t, *[t / count] * count])
+            return nets.weighted_sum([base, *members], [1 - t, *[t / count] * count])
 
         return from_base(of, rule, train_inputs(of, self.recalibrate))
 

@@ -10,7 +10,7 @@ from annotated_types import Ge, Le
 
 from finefuse import nets
 from finefuse.types import Fusing, Level, Need
-from finefuse_zoo.curvature import damped, grams, own_names, regressed
+from finefuse_zoo.curvature import Regression, damped, grams, own_names
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -36,15 +36,25 @@ class RegMean:
     def fuse(self, of: Fusing) -> nn.Module:
         """One network."""
         assert of.train is not None
-        nets.states_of(of.members)
+        states = nets.states_of(of.members)
         x = of.train.x[torch.randperm(len(of.train), generator=of.rng)[: self.samples].to(of.train.x.device)]
-        seen, own = [grams(member.net, x) for member in of.members], own_names(of.members[0].net)
+        layers: dict[str, Regression] = {}
+        for member, state in zip(of.members, states, strict=True):
+            seen = grams(member.net, x)
+            for name in list(seen):
+                if name not in layers:
+                    layers[name] = Regression(torch.stack([_matrix(each[name]) for each in states]).mean(0))
+                layers[name].add(_matrix(state[name]), damped(seen.pop(name), self.a))
+        own = own_names(of.members[0].net)
 
         def rule(name: str, tensors: list[Tensor]) -> Tensor:
-            found = [gram[own[name]] for gram in seen if own[name] in gram]
-            if len(found) < len(tensors):
+            layer = layers.get(own[name])
+            if layer is None or layer.count < len(tensors):
                 return torch.stack(tensors).double().mean(0)
-            matrices = [tensor.double().flatten(1).T for tensor in tensors]
-            return regressed(matrices, [damped(gram, self.a) for gram in found]).T.view_as(tensors[0])
+            return layer.solved().T.view_as(tensors[0])
 
         return nets.merged(of.members, rule, of.train.x if self.recalibrate else None)
+
+
+def _matrix(weight: Tensor) -> Tensor:
+    return weight.double().flatten(1).T

@@ -10,7 +10,7 @@ from annotated_types import Ge, Le
 
 from finefuse import NotApplicable, nets
 from finefuse.types import Fusing, Law, Level, Need
-from finefuse_zoo.task_vectors import gram, train_inputs, weighted
+from finefuse_zoo.task_vectors import gram, train_inputs
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -51,10 +51,11 @@ class Slerp:
 
 def slerp(one: Tensor, other: Tensor, t: float) -> Tensor:
     """The point at `t` on the arc from one tensor to another."""
-    products = gram([one, other])
-    lengths = float(products[0, 0] * products[1, 1]) ** 0.5
-    cos = float(products[0, 1]) / lengths if lengths > 0 else 1.0
+    (square, product), (_, other_square) = gram([one, other]).tolist()
+    lengths = (square * other_square) ** 0.5
+    cos = product / lengths if lengths > 0 else 1.0
     if abs(cos) > NEARLY_PARALLEL:
-        return weighted([one, other], [1 - t, t])
+        return nets.weighted_sum([one, other], [1 - t, t])
     angle = math.acos(cos)
-    return weighted([one, other], [math.sin((1 - t) * angle) / math.sin(angle), math.sin(t * angle) / math.sin(angle)])
+    shares = [math.sin((1 - t) * angle) / math.sin(angle), math.sin(t * angle) / math.sin(angle)]
+    return nets.weighted_sum([one, other], shares)

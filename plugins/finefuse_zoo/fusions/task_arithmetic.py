@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from annotated_types import Ge
 
+from finefuse import nets
 from finefuse.types import Fusing, Law, Level, Need
-from finefuse_zoo.task_vectors import from_base, train_inputs, weighted
+from finefuse_zoo.task_vectors import from_base, train_inputs
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -33,6 +34,6 @@ class TaskArithmetic:
         count = len(of.members)
 
         def rule(_: str, base: Tensor, members: list[Tensor]) -> Tensor:
-            return weighted([base, *members], [1 - self.scaling * count, *[self.scaling] * count])
+            return nets.weighted_sum([base, *members], [1 - self.scaling * count, *[self.scaling] * count])
 
         return from_base(of, rule, train_inputs(of, self.recalibrate), min(1.0, self.scaling * count))

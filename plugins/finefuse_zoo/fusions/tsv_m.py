@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 import torch
 from annotated_types import Ge
 
+from finefuse import nets
 from finefuse.types import Fusing, Law, Level, Need
 from finefuse_zoo.singular import polar, singular
-from finefuse_zoo.task_vectors import from_base, train_inputs, weighted
+from finefuse_zoo.task_vectors import from_base, train_inputs
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -38,7 +39,7 @@ class TsvM:
 
         def rule(_: str, base: Tensor, members: list[Tensor]) -> Tensor:
             if base.ndim < 2:
-                return weighted([base, *members], [1 - self.scaling, *[self.scaling / count] * count])
+                return nets.weighted_sum([base, *members], [1 - self.scaling, *[self.scaling / count] * count])
             start = base.flatten(1).double()
             tau = merged_vectors([member.flatten(1).double() - start for member in members])
             return (start + self.scaling * tau).to(base.dtype).view(base.shape)

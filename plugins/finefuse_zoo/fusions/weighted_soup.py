@@ -10,7 +10,7 @@ from annotated_types import Ge, Gt
 from finefuse import nets
 from finefuse.types import Fusing, Level, Need
 from finefuse_zoo.member_weights import By, member_weights
-from finefuse_zoo.task_vectors import train_inputs, weighted
+from finefuse_zoo.task_vectors import train_inputs
 
 if TYPE_CHECKING:
     from torch import nn
@@ -38,4 +38,4 @@ class WeightedSoup:
         by = self.by or ("accuracy" if of.task.kind == "classification" else "softmax")
         weights = member_weights(of, by, self.temperature, self.weights)
         x = train_inputs(of, self.recalibrate)
-        return nets.merged(of.members, lambda _, tensors: weighted(tensors, weights), x, weights)
+        return nets.averaged(of.members, weights, x)

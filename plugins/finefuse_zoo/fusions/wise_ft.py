@@ -9,7 +9,7 @@ from annotated_types import Ge, Le
 
 from finefuse import nets
 from finefuse.types import Fusing, Law, Level, Need
-from finefuse_zoo.task_vectors import train_inputs, weighted, with_base
+from finefuse_zoo.task_vectors import train_inputs, with_base
 
 if TYPE_CHECKING:
     from torch import nn
@@ -46,4 +46,4 @@ class WiseFt:
     def _between(self, of: Fusing, a: float) -> nets.Net:
         share = a / len(of.members)
         weights, x = [1 - a, *[share] * len(of.members)], train_inputs(of, self.recalibrate)
-        return nets.merged(with_base(of), lambda _, tensors: weighted(tensors, weights), x, weights)
+        return nets.averaged(with_base(of), weights, x)
