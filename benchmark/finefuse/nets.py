@@ -20,8 +20,6 @@ Rule = Callable[[str, list[Tensor]], Tensor]
 BatchNorm = nn.modules.batchnorm._BatchNorm
 CHUNK = 512
 """Examples per forward pass in evaluation. Fixed, because another number may give other bits."""
-BLOCK = 2**16
-"""Numbers averaged at a time, so that what is float64 stays in the processor's cache."""
 
 
 class Net(nn.Module):
@@ -184,7 +182,7 @@ def _shapes(state: State) -> dict[str, torch.Size]:
 
 
 def average(states: Sequence[State], weights: Sequence[float]) -> dict[str, Tensor]:
-    """The weighted sum of state dicts, accumulated in float64 so that equal members give the member.
+    """The weighted sum of state dicts, by `weighted_sum`.
 
     Integer buffers (BatchNorm's counters) can't be averaged: the largest is kept.
     """
@@ -192,25 +190,26 @@ def average(states: Sequence[State], weights: Sequence[float]) -> dict[str, Tens
 
 
 def weighted_sum(tensors: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
-    """The weighted sum of tensors of one shape, accumulated in float64; of integers the largest."""
-    if not tensors[0].is_floating_point():
+    """The weighted sum of tensors of one shape, a new one; of integers the largest.
+
+    It is a running mean, m <- m + (x - m) w / (sum of weights so far), in float32 at least: one pass over each tensor,
+    and equal tensors give themselves to the last bit, which a sum that is rounded does not. Order moves the last bits.
+    """
+    first, kind = tensors[0], tensors[0].dtype
+    if not kind.is_floating_point:
         return torch.stack(list(tensors)).amax(0)
-    out = torch.empty(tensors[0].shape, dtype=tensors[0].dtype, device=tensors[0].device)
-    total, term = out.new_empty(2, min(BLOCK, out.numel()), dtype=torch.float64)
-    for made, first, *others in side_by_side([out, *tensors], BLOCK):
-        if len(made) < len(total):
-            total, term = total[: len(made)], term[: len(made)]
-        total.copy_(first).mul_(weights[0])
-        for other, weight in zip(others, weights[1:], strict=True):
-            total.add_(term.copy_(other), alpha=weight)
-        made.copy_(total)
-    return out
-
-
-def side_by_side(tensors: Sequence[Tensor], size: int) -> Iterator[tuple[Tensor, ...]]:
-    """The numbers of tensors of one shape, `size` of each at a time, flat; of contiguous tensors they are no copies."""
-    rows = [tensor.reshape(-1) for tensor in tensors]
-    return zip(*(torch.split(row, size) for row in rows), strict=True) if len(rows[0]) > size else iter([tuple(rows)])
+    wide = torch.promote_types(kind, torch.float32)
+    if len(tensors) == 1 or min(weights) < 0:  # weights so far may sum to nought
+        out = first.to(wide) * weights[0]
+        for tensor, weight in zip(tensors[1:], weights[1:], strict=True):
+            out.add_(tensor.to(wide), alpha=weight)
+        return out.to(kind)
+    out, total = first, weights[0]
+    for tensor, weight in zip(tensors[1:], weights[1:], strict=True):
+        total += weight
+        share = weight / total if total else 0.0
+        out = torch.lerp(out.to(wide), tensor.to(wide), share) if out is first else out.lerp_(tensor.to(wide), share)
+    return (out.mul_(total) if total != 1 else out).to(kind)
 
 
 @torch.no_grad()

@@ -82,11 +82,17 @@ def stacked(tensors: Sequence[Tensor]) -> Iterator[Tensor]:
     """Tensors of one shape side by side, (tensors, n) in float64, block by block; the memory is used again."""
     size = min(width(len(tensors)), tensors[0].numel())
     memory = torch.empty(len(tensors), size, dtype=torch.float64, device=tensors[0].device)
-    for rows in nets.side_by_side(tensors, width(len(tensors))):
+    for rows in side_by_side(tensors, width(len(tensors))):
         block = memory[:, : len(rows[0])]
         for row, part in zip(block, rows, strict=True):
             row.copy_(part)
         yield block
+
+
+def side_by_side(tensors: Sequence[Tensor], size: int) -> Iterator[tuple[Tensor, ...]]:
+    """The numbers of tensors of one shape, `size` of each at a time, flat; of contiguous tensors they are no copies."""
+    rows = [tensor.reshape(-1) for tensor in tensors]
+    return zip(*(torch.split(row, size) for row in rows), strict=True) if len(rows[0]) > size else iter([tuple(rows)])
 
 
 def width(count: int) -> int:

@@ -32,8 +32,7 @@ class ModelStock:
         count = len(of.members)
 
         def rule(_: str, base: Tensor, members: list[Tensor]) -> Tensor:
-            t = ratio(base, members)
-            return nets.weighted_sum([base, *members], [1 - t, *[t / count] * count])
+            return torch.lerp(base, nets.weighted_sum(members, [1 / count] * count), ratio(base, members))
 
         return from_base(of, rule, train_inputs(of, self.recalibrate))
 
