@@ -26,7 +26,7 @@ def singular(matrix: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     s, u = values.flip(0).clamp_min(0).sqrt(), vectors.flip(1)
     s = torch.where(s > NEGLIGIBLE * s.amax(), s, torch.zeros_like(s))
     inverse = torch.where(s > 0, 1 / s, torch.zeros_like(s))
-    return u, s, inverse[:, None] * (u.T @ matrix)
+    return u, s, (u.T @ matrix).mul_(inverse[:, None])
 
 
 def polar(matrix: Tensor) -> Tensor:

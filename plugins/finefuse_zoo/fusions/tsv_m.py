@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
@@ -41,16 +42,18 @@ class TsvM:
             if base.ndim < 2:
                 return nets.weighted_sum([base, *members], [1 - self.scaling, *[self.scaling / count] * count])
             start = base.flatten(1).double()
-            tau = merged_vectors([member.flatten(1).double() - start for member in members])
+            tau = merged_vectors((member.flatten(1).double() - start for member in members), count)
             return (start + self.scaling * tau).to(base.dtype).view(base.shape)
 
         return from_base(of, rule, train_inputs(of, self.recalibrate), min(1.0, self.scaling))
 
 
-def merged_vectors(taus: list[Tensor]) -> Tensor:
-    """One matrix of the first singular vectors of matrices of one shape."""
-    rank = max(1, min(taus[0].shape) // len(taus))
-    parts = [singular(tau) for tau in taus]
-    u = polar(torch.cat([u[:, :rank] for u, _, _ in parts], dim=1))
-    vh = polar(torch.cat([vh[:rank] for _, _, vh in parts]))
-    return u * torch.cat([s[:rank] for _, s, _ in parts]) @ vh
+def merged_vectors(taus: Iterable[Tensor], count: int) -> Tensor:
+    """One matrix of the first singular vectors of `count` matrices of one shape, of which one is held at a time."""
+    us, sizes, vhs = zip(*(_first(tau, max(1, min(tau.shape) // count)) for tau in taus), strict=True)
+    return polar(torch.cat(us, dim=1)) * torch.cat(sizes) @ polar(torch.cat(vhs))
+
+
+def _first(tau: Tensor, rank: int) -> tuple[Tensor, Tensor, Tensor]:
+    u, s, vh = singular(tau)
+    return u[:, :rank].clone(), s[:rank].clone(), vh[:rank].clone()  # no views, which would keep the rest
