@@ -20,8 +20,11 @@ def fit_linear(features: Tensor, y: Tensor, classes: int, C: float) -> tuple[Ten
     Minimises 1/2 ||W||^2 + C sum_i loss(W x_i + b, y_i) with b unpenalised, as scikit-learn's LogisticRegression and
     Ridge do; the loss is cross-entropy, or half the squared error. Nothing random is involved.
     """
-    x = features.double()
-    return _logistic(x, y, classes, C) if classes else fit_ridge(x, y, [1 / C])
+    if not classes:
+        return fit_ridge(features, y, [1 / C])
+    x, axes = _narrow(features.double())
+    weight, bias = _logistic(x, y, classes, C)
+    return weight @ axes.T if axes is not None else weight, bias
 
 
 def fit_ridge(x: Tensor, y: Tensor, penalties: Sequence[float]) -> tuple[Tensor, Tensor]:
@@ -33,7 +36,8 @@ def fit_ridge(x: Tensor, y: Tensor, penalties: Sequence[float]) -> tuple[Tensor,
     """
     x, y = x.double(), y.double().reshape(len(y), -1)
     mean, level = x.mean(0), y.mean(0)
-    x, y = x - mean, y - level
+    y = y - level
+    x, narrowed = _narrow(x - mean)
     sizes, axes = torch.linalg.eigh(x.T @ x)
     turned = x @ axes
     seen = turned.T @ y
@@ -45,7 +49,20 @@ def fit_ridge(x: Tensor, y: Tensor, penalties: Sequence[float]) -> tuple[Tensor,
 
     best = min(penalties, key=left_out) if len(penalties) > 1 else penalties[0]
     weight = (axes @ (seen / (sizes + best)[:, None])).T
+    weight = weight @ narrowed.T if narrowed is not None else weight
     return weight, level - weight @ mean
+
+
+def _narrow(x: Tensor) -> tuple[Tensor, Tensor | None]:
+    """Examples (n, width) in coordinates of the space that they span, (n, n), and its axes (width, n).
+
+    The optimal weights lie in that space, and orthogonal axes leave their norm as it is. Where there are no fewer
+    examples than features, these are the coordinates, and there are no axes.
+    """
+    if x.shape[1] <= len(x):
+        return x, None
+    axes, coordinates = torch.linalg.qr(x.T)
+    return coordinates.T, axes
 
 
 def _logistic(features: Tensor, y: Tensor, classes: int, C: float) -> tuple[Tensor, Tensor]:

@@ -37,7 +37,7 @@ class Fisher:
         """One network."""
         assert of.train is not None
         nets.states_of(of.members)
-        x = of.train.x[torch.randperm(len(of.train), generator=of.rng)[: self.samples].to(of.train.x.device)]
+        x = of.train.inputs(torch.randperm(len(of.train), generator=of.rng)[: self.samples])
         rng = of.rng if self.labels == "sampled" else None
         weights = [fisher(member.net, of.task, x, rng) for member in of.members]
         own = own_names(of.members[0].net)

@@ -37,7 +37,7 @@ class RegMean:
         """One network."""
         assert of.train is not None
         states = nets.states_of(of.members)
-        x = of.train.x[torch.randperm(len(of.train), generator=of.rng)[: self.samples].to(of.train.x.device)]
+        x = of.train.inputs(torch.randperm(len(of.train), generator=of.rng)[: self.samples])
         layers: dict[str, Regression] = {}
         for member, state in zip(of.members, states, strict=True):
             seen = grams(member.net, x)
