@@ -135,7 +135,7 @@ def test_the_suites_can_be_planned_with_files_of_that_form(name: str) -> None:
     suite = Path(f"{name}.toml")
     suite.write_text((EXAMPLE / suite.name).read_text())
     planned = finefuse.plan(suite, device="cpu")
-    datasets, schemes, fusions, seeds = {"trec": 2, "sst2": 1}[name], 9, 6, 3
+    datasets, schemes, fusions, seeds = {"trec": 2, "sst2": 1}[name], 9, 6, 5
     tuned = [job for job in planned.jobs if job.kind == "tune"]
     fused = [job for job in planned.jobs if job.kind == "fuse"]
     assert len(tuned) == datasets * 2 * seeds * (schemes + 2)  # two more copies of `full`

@@ -312,4 +312,4 @@ def test_what_needs_the_pretraining_is_skipped_where_there_was_none(workshop, sc
     chain = {"use": "chain", "of": [scheme], "as": "chained"}
     rows = workshop(backbones=fresh, schemes=[scheme, chain], fusions=[], pools={}, latency=[]).run("tune")
     assert [r["status"] for r in rows] == ["skipped", "skipped"]
-    assert {r["reason"] for r in rows} == {f"tiny(pretrained=false) was not pretrained: it has no {what}"}
+    assert {r["reason"] for r in rows} == {f"tiny(pretrained=false) comes without a {what}"}

@@ -242,8 +242,7 @@ class Bench:
         splits, job = self.splits, self.order.job
         needs = set(Facts(self.registry).needs("scheme", scheme))
         if lacking := sorted(needs - self.provided):
-            why = "comes with its weights alone" if self.provided else "was not pretrained"
-            raise NotApplicable(f"{job.backbone} {why}: it has no {' and no '.join(lacking)}")
+            raise NotApplicable(f"{job.backbone} comes without a {' and without a '.join(lacking)}")
         model, settings = self.start(), self.order.settings
         seed, change = self.seed("order", **self.run_axes), augmentation(settings.augment, splits.task)
         trainer = self.trainer(splits.task, splits.train, settings.budget, seed, change)
