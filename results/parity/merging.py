@@ -6,14 +6,17 @@
 
 Neither is a dependency: mergekit is LGPL. Every way starts from state dicts in memory and ends with one: ours with a
 network, BatchNorm's statistics averaged but not renewed, which neither of the others does. Each round runs every way
-once, so that what else the machine does hits all of them. Memory is measured apart, in a process for each package: the
-peak of the resident set while it merges, less what it was before, in copies of the network.
+once, so that what else the machine does hits all of them; before each the allocator gives back what it holds, so that
+no way is lent the memory of the one before, and all pay for fresh pages as in a process that merges once. Memory is
+measured apart, in a process for each package: the peak of the resident set while it merges, less what it was before, in
+copies of the network.
 """
 
 from __future__ import annotations
 
 import contextlib
 import copy
+import ctypes
 import gc
 import io
 import multiprocessing
@@ -34,6 +37,7 @@ import torchvision
 from torch import Tensor, nn
 
 from finefuse import nets
+from finefuse.declare.keys import processor
 from finefuse.types import Data, Fusing, Member, Task
 from finefuse_zoo.fusions.dare import Dare
 from finefuse_zoo.fusions.iso_c import IsoC
@@ -47,7 +51,9 @@ from finefuse_zoo.fusions.ties import Ties
 from finefuse_zoo.fusions.tsv_m import TsvM
 
 MEMBERS = 5
-ROUNDS = 3
+PACKAGES = ("finefuse", "mergekit", "fusion_bench")
+ROUNDS, MORE, QUICK = 3, 9, 20.0
+"""Rounds of a method at least, and until they have taken QUICK seconds together, or at most."""
 STEP = 0.1
 """A member is the base and noise of this share of each tensor's deviation."""
 State = dict[str, Tensor]
@@ -244,10 +250,7 @@ METHODS: dict[str, dict[str, Callable[[Fusing], State]]] = {
         "finefuse": ours(Ties(trim="tensor", recalibrate=False)),
         "mergekit": mergekit("ties", weight=1.0, density=0.2),
     },
-    "ties, global": {
-        "finefuse": ours(Ties(recalibrate=False)),
-        "fusion_bench": fusion_bench(fb_ties),
-    },
+    "ties, global": {"finefuse": ours(Ties(recalibrate=False)), "fusion_bench": fusion_bench(fb_ties)},
     "dare, task-arithmetic": {
         "finefuse": ours(Dare(recalibrate=False)),
         "mergekit": mergekit("dare_linear", weight=0.3, density=0.5, rescale=False),
@@ -258,27 +261,15 @@ METHODS: dict[str, dict[str, Callable[[Fusing], State]]] = {
         "mergekit": mergekit("slerp", base=False, count=2, t=0.5),
         "fusion_bench": fusion_bench(fb_slerp, 2),
     },
-    "karcher": {
-        "finefuse": ours(Karcher(recalibrate=False)),
-        "mergekit": mergekit("karcher", base=False),
-    },
+    "karcher": {"finefuse": ours(Karcher(recalibrate=False)), "mergekit": mergekit("karcher", base=False)},
     "model-stock": {
         "finefuse": ours(ModelStock(recalibrate=False)),
         "mergekit": mergekit("model_stock"),
         "fusion_bench": fusion_bench(fb_stock),
     },
-    "magmax": {
-        "finefuse": ours(MagMax(recalibrate=False)),
-        "fusion_bench": fusion_bench(fb_magmax),
-    },
-    "iso-c": {
-        "finefuse": ours(IsoC(recalibrate=False)),
-        "fusion_bench": fusion_bench(fb_iso),
-    },
-    "tsv-m": {
-        "finefuse": ours(TsvM(recalibrate=False)),
-        "fusion_bench": fusion_bench(fb_tsv),
-    },
+    "magmax": {"finefuse": ours(MagMax(recalibrate=False)), "fusion_bench": fusion_bench(fb_magmax)},
+    "iso-c": {"finefuse": ours(IsoC(recalibrate=False)), "fusion_bench": fusion_bench(fb_iso)},
+    "tsv-m": {"finefuse": ours(TsvM(recalibrate=False)), "fusion_bench": fusion_bench(fb_tsv)},
 }
 
 
@@ -287,19 +278,27 @@ def race(
 ) -> tuple[dict[str, float], dict[str, tuple[float, float]]]:
     """Median seconds of each way; and how far the others' results are from ours: at most, and in how many numbers."""
     seconds: dict[str, list[float]] = {name: [] for name in ways}
-    apart = {}
-    for turn in range(ROUNDS):
-        made = {}
+    made: dict[str, Tensor] = {}
+    while len(seconds["finefuse"]) < (ROUNDS if sum(map(sum, seconds.values())) > QUICK else MORE):
         for name, way in ways.items():
+            gc.collect()
+            give_back()
             start = time.process_time()
-            made[name] = way(of)
+            result = way(of)
             seconds[name].append(time.process_time() - start)
-        if turn == 0:
-            mine = torch.cat([made["finefuse"][key].flatten() for key in sorted(made["finefuse"])])
-            for name in [name for name in made if name != "finefuse"]:
-                gap = (mine - torch.cat([made[name][key].flatten() for key in sorted(made[name])])).abs()
-                apart[name] = float(gap.max()), float((gap > 1e-5).double().sum())
+            if name not in made:
+                made[name] = torch.cat([result[key].flatten() for key in sorted(result)])
+            del result
+    gaps = {name: (result - made["finefuse"]).abs() for name, result in made.items()}
+    apart = {name: (float(gap.max()), float((gap > 1e-5).double().sum())) for name, gap in gaps.items()}
     return {name: statistics.median(values) for name, values in seconds.items()}, apart
+
+
+def give_back() -> None:
+    """Let the C library return free memory to the system, where it can."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
 
 
 def peaks(name: str, methods: list[str], answers: Any) -> None:
@@ -339,37 +338,55 @@ def memory(name: str, methods: list[str]) -> dict[str, float]:
     return found
 
 
+def missed(behind: Mapping[str, float], copies: Mapping[str, float]) -> str:
+    """Say where finefuse is slower, or needs more than two copies."""
+    slow = [f"`{what}` ({ratio:.2f}x)" for what, ratio in behind.items() if ratio < 1]
+    large = [f"`{method}` ({value:.1f})" for method, value in copies.items() if value > 2]
+    return "\n".join(
+        [
+            "Slower than another for the same method: " + (", ".join(slow) or "none") + ".",
+            "More than two copies besides the base and the members: " + (", ".join(large) or "none") + ".",
+        ]
+    )
+
+
 def main(asked: list[str]) -> None:
     """Measure, print and write."""
-    methods, of, lines = asked or list(METHODS), pool(), []
-    packages = ("finefuse", "mergekit", "fusion_bench")
-    copies = {name: memory(name, [m for m in methods if name in METHODS[m]]) for name in packages}
+    methods, of, lines, behind = asked or list(METHODS), pool(), [], {}
+    copies = {name: memory(name, [m for m in methods if name in METHODS[m]]) for name in PACKAGES}
     for method in methods:
         seconds, apart = race(METHODS[method], of)
         for name, value in seconds.items():
-            ratio = f"{value / seconds['finefuse']:.1f}x" if name != "finefuse" else ""
-            gap, count = apart.get(name, (None, None))
-            far = "" if gap is None else f"{gap:.1e}" + (f" ({count:.0f} above 1e-5)" if count else "")
-            far = "random masks" if method.startswith("dare") and gap is not None else far
+            ratio, far = "", ""
+            if name != "finefuse":
+                behind[f"{method}, {name}"] = value / seconds["finefuse"]
+                ratio, (gap, count) = f"{behind[f'{method}, {name}']:.2f}x", apart[name]
+                far = f"{gap:.1e}" + (f" ({count:.0f} above 1e-5)" if count else "")
+                far = "random masks" if method.startswith("dare") else far
             lines.append(f"| {method} | {name} | {value:.2f} | {ratio} | {copies[name][method]:.1f} | {far} |")
             print(lines[-1], flush=True)
-    if asked:
-        return
+    if not asked:
+        text = head(of) + "\n".join(lines) + "\n\n" + missed(behind, copies["finefuse"]) + "\n"
+        Path(__file__).with_suffix(".md").write_text(text, encoding="utf-8")
+
+
+def head(of: Fusing) -> str:
+    """What was run, and on what."""
     versions = ", ".join(f"{name} {version(name)}" for name in ("torch", "mergekit", "fusion-bench"))
     total = sum(p.numel() for p in of.members[0].net.parameters())
-    head = f"""# Merging a ResNet-50
+    return f"""# Merging a ResNet-50
 
 `results/parity/merging.py`: {MEMBERS} members of {total / 1e6:.1f} million parameters each, float32, {versions},
-Python {platform.python_version()}, {torch.get_num_threads()} thread on one of {os.cpu_count()} cores. Seconds of the
-processor, medians of {ROUNDS} rounds in which all ways take turns; times finefuse's; the peak of memory besides the
-base and the members, in copies of the network (the result is one); and the largest difference from finefuse's result.
-For `tsv-m` and `iso-c` fusion_bench was given convolutions as matrices, as finefuse reads them; by itself it averages
-them.
+Python {platform.python_version()}, {torch.get_num_threads()} thread on one of {os.cpu_count()} cores ({processor()},
+{torch.backends.cpu.get_cpu_capability()}), beside other work. Seconds of the processor, medians of {ROUNDS} to {MORE}
+rounds in which all ways take turns, each in memory fresh from the system; times finefuse's; the peak of memory besides
+the base and the members, in copies of the network (the result is one); and the largest difference from finefuse's
+result. For `tsv-m` and `iso-c` fusion_bench was given convolutions as matrices, as finefuse reads them; by itself it
+averages them.
 
 | method | by | seconds | to finefuse | copies | largest difference |
 |---|---|---|---|---|---|
 """
-    Path(__file__).with_suffix(".md").write_text(head + "\n".join(lines) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -50,8 +50,11 @@ class TsvM:
 
 def merged_vectors(taus: Iterable[Tensor], count: int) -> Tensor:
     """One matrix of the first singular vectors of `count` matrices of one shape, of which one is held at a time."""
-    us, sizes, vhs = zip(*(_first(tau, max(1, min(tau.shape) // count)) for tau in taus), strict=True)
-    return polar(torch.cat(us, dim=1)) * torch.cat(sizes) @ polar(torch.cat(vhs))
+    parts = [_first(tau, max(1, min(tau.shape) // count)) for tau in taus]
+    u, vh = torch.cat([u for u, _, _ in parts], dim=1), torch.cat([vh for _, _, vh in parts])
+    sizes = torch.cat([s for _, s, _ in parts])
+    parts.clear()  # not needed while the others are made orthogonal
+    return polar(u) * sizes @ polar(vh)
 
 
 def _first(tau: Tensor, rank: int) -> tuple[Tensor, Tensor, Tensor]:
