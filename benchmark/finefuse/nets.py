@@ -198,18 +198,19 @@ def weighted_sum(tensors: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
     first, kind = tensors[0], tensors[0].dtype
     if not kind.is_floating_point:
         return torch.stack(list(tensors)).amax(0)
-    wide = torch.promote_types(kind, torch.float32)
+    if torch.finfo(kind).bits < 32:
+        return weighted_sum([tensor.float() for tensor in tensors], weights).to(kind)
     if len(tensors) == 1 or min(weights) < 0:  # weights so far may sum to nought
-        out = first.to(wide) * weights[0]
+        out = first * weights[0]
         for tensor, weight in zip(tensors[1:], weights[1:], strict=True):
-            out.add_(tensor.to(wide), alpha=weight)
-        return out.to(kind)
+            out.add_(tensor, alpha=weight)
+        return out
     out, total = first, weights[0]
     for tensor, weight in zip(tensors[1:], weights[1:], strict=True):
         total += weight
         share = weight / total if total else 0.0
-        out = torch.lerp(out.to(wide), tensor.to(wide), share) if out is first else out.lerp_(tensor.to(wide), share)
-    return (out.mul_(total) if total != 1 else out).to(kind)
+        out = torch.lerp(first, tensor, share) if out is first else out.lerp_(tensor, share)
+    return out.mul_(total) if total != 1 else out
 
 
 @torch.no_grad()

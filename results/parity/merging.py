@@ -235,12 +235,15 @@ def fb_iso(base: State, members: list[State]) -> State:
     return {name: base[name] + made[name].view(base[name].shape) for name in base}
 
 
+def average(of: Fusing) -> State:
+    """The soup as the others make it: tensors, and no network."""
+    return nets.average([parameters(m.net) for m in of.members], [1 / MEMBERS] * MEMBERS)
+
+
+MEANS = {"mergekit": mergekit("linear", base=False, weight=1.0), "fusion_bench": fusion_bench(fb_average)}
 METHODS: dict[str, dict[str, Callable[[Fusing], State]]] = {
-    "soup": {
-        "finefuse": ours(Soup(recalibrate=False)),
-        "mergekit": mergekit("linear", base=False, weight=1.0),
-        "fusion_bench": fusion_bench(fb_average),
-    },
+    "soup, tensors alone": {"finefuse": average, **MEANS},
+    "soup": {"finefuse": ours(Soup(recalibrate=False)), **MEANS},
     "task-arithmetic": {
         "finefuse": ours(TaskArithmetic(recalibrate=False)),
         "mergekit": mergekit("task_arithmetic", weight=0.3),
