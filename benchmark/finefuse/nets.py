@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -210,7 +211,7 @@ def weighted_sum(tensors: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
         total += weight
         share = weight / total if total else 0.0
         out = torch.lerp(first, tensor, share) if out is first else out.lerp_(tensor, share)
-    return out.mul_(total) if total != 1 else out
+    return out if math.isclose(total, 1, rel_tol=1e-12) else out.mul_(total)
 
 
 @torch.no_grad()

@@ -33,8 +33,8 @@ def channel_axis(net: Net, stages: int, x: Tensor) -> int:
 
     Maps are (N, C, H, W) for most networks and (N, H, W, C) for some, such as Swin; tokens are (N, tokens, C). Shapes
     don't tell, but layers do: convolutions, pooling and BatchNorm have channels first, linear layers and LayerNorm have
-    them last. What reads the map itself is believed first, then what wrote it, then the nearest that follows with as
-    many axes, then the nearest before.
+    them last. What reads or wrote the map itself is believed first, then the nearest that follows with as many axes,
+    then the nearest before; of tokens those two the other way round, because they may be turned for a convolution.
 
     Raises:
         NotApplicable: if there is no such layer.
@@ -46,8 +46,9 @@ def channel_axis(net: Net, stages: int, x: Tensor) -> int:
             torch.nn.Sequential(*net.stages[stages:], net.head)(given)
     if given.ndim == 2:
         return 1
-    near = [*following, *reversed(written), *reversed(read)]
-    for seen in (*(seen for seen in near if seen.is_just(given)), *near):
+    near = [following, written[::-1], read[::-1]] if given.ndim > 3 else [written[::-1], following, read[::-1]]
+    all_near = [seen for some in near for seen in some]
+    for seen in (*(seen for seen in all_near if seen.is_just(given)), *all_near):
         if seen.tensor.ndim == given.ndim:
             return seen.axis
     raise NotApplicable(f"no layer tells which axis of feature maps of size {list(given.shape[1:])} holds the channels")

@@ -20,7 +20,10 @@ NEAR = 0.0005
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-@pytest.mark.skipif(not (DATA / "cifar10-jpeg").is_dir(), reason=f"there is no cifar10-jpeg in {DATA}")
+@pytest.mark.skipif(
+    not ((DATA / "cifar10-jpeg").is_dir() and (DATA / "weights" / "resnet-cifar10").is_dir()),
+    reason=f"there are no cifar10-jpeg and weights/resnet-cifar10 in {DATA}",
+)
 def test_the_scores_are_those_that_are_known(tmp_path: Path) -> None:
     text = (EXAMPLE / "untouched.toml").read_text()
     for below, name in (("cifar10-jpeg", "CIFAR-10-images.tar.xz"), ("weights", "resnet-cifar10")):

@@ -28,7 +28,7 @@ def test_the_stopwatch_sees_the_peak_of_memory_and_forgets_the_one_before():
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="only Linux counts the peak of memory anew")
 def test_the_peak_of_what_failed_is_known_after_it_and_not_that_of_the_job_before():
     torch.ones(2**25).sum()
-    cost.forget_peak("cpu")
+    cost.begin_job("cpu")
     before = cost.peak_memory("cpu")
     with cost.Stopwatch("cpu"), suppress(MemoryError):
         torch.ones(2**25).sum()
@@ -37,6 +37,23 @@ def test_the_peak_of_what_failed_is_known_after_it_and_not_that_of_the_job_befor
     assert before is not None
     assert after is not None
     assert before < 2**24 < 2**26 < after < 2**29
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="only Linux counts the peak of memory anew")
+@pytest.mark.parametrize("inside", [True, False])
+def test_the_peak_of_what_failed_is_known_whether_in_a_look_or_after_one(inside):
+    cost.begin_job("cpu")
+    with suppress(MemoryError), cost.Stopwatch("cpu"):
+        if not inside:
+            torch.ones(2**25).sum()
+        with cost.Stopwatch("cpu"):
+            if inside:
+                torch.ones(2**25).sum()
+                raise MemoryError
+        raise MemoryError
+    peak = cost.peak_memory("cpu")
+    assert peak is not None
+    assert 2**26 < peak < 2**29
 
 
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="only Linux counts the peak of memory anew")

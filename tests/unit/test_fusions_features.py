@@ -290,6 +290,16 @@ def test_layers_tell_which_axis_holds_the_channels(layers, axis):
     assert channel_axis(net, 1, x[:1]) == axis
 
 
+def test_masked_tokens_have_their_channels_last_though_a_convolution_follows():
+    class Masked(nn.Module):
+        def forward(self, x):
+            return x * (x.sum(-1, keepdim=True) > 0)
+
+    layers = [nn.Sequential(nn.Embedding(9, 8), Masked()), nn.Sequential(Permute(0, 2, 1), nn.Conv1d(8, 8, 1))]
+    net = nets.Net([*layers, nn.Flatten()], nn.Linear(8 * 5, 3)).eval()
+    assert channel_axis(net, 1, torch.arange(5)[None]) == 2
+
+
 def test_swin_has_its_channels_last_and_convnext_first():
     swin = pytest.importorskip("torchvision.models.swin_transformer")
     convnext = pytest.importorskip("torchvision.models.convnext")

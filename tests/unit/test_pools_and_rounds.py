@@ -141,16 +141,15 @@ def test_a_pool_with_a_failed_member_has_neither_bounds_nor_fusions_and_the_boar
     names = [("pool", ""), ("fuse", "vote"), ("fuse", "soup"), ("fuse", "fed-avg")]
     assert ended == {(seed, *name): ("ok", "blocked")[seed] for seed in (0, 1) for name in names}
     assert len({row["reason"] for row in run.rows if row["status"] == "blocked"}) == 1
-    board = run.board
-    (two,) = board.pools.to_dict("records")
+    (two,) = run.board.pools.to_dict("records")
     assert (two["ok"], two["status"]) == (1, "1/2: 1 blocked")
-    told = [line for line in board.to_markdown().splitlines() if "blocked: needs" in line]
+    told = [line for line in run.board.to_markdown().splitlines() if "blocked: needs" in line]
     failed = next(row["cell"] for row in run.rows if row["status"] == "failed")
     cause = f"needs {failed}, which failed: RuntimeError: no good"
     assert len(told) == 1
     assert told[0].endswith(f" and the bounds of two: blocked: {cause}")
     assert set(told[0].removeprefix("- ").split(" and ")[0].split(", ")) == {"vote", "soup", "fed-avg"}
-    assert "1/2: 1 blocked" in str(pool_table(board.pools)["runs"].iloc[0])
+    assert "1/2: 1 blocked" in str(pool_table(run.board.pools)["runs"].iloc[0])
 
 
 def test_every_round_starts_from_the_fused_network_and_carries_the_bill(workshop):

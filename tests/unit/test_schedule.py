@@ -494,6 +494,7 @@ def test_a_job_out_of_memory_says_how_much_it_had(
 ) -> None:
     torch, cost = pytest.importorskip("torch"), importlib.import_module("finefuse.run.cost")
     peaks = {"cuda:1": 12345, "cuda:0": 1}
+    monkeypatch.setattr(cost, "_job", cost._Job())  # none has begun
     monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: peaks[str(device)])
 
     def row_of(error: BaseException, device: str) -> dict:
@@ -505,9 +506,10 @@ def test_a_job_out_of_memory_says_how_much_it_had(
     assert row_of(torch.OutOfMemoryError("CUDA out of memory"), "cuda:1")["peak_memory"] == 12345
     assert row_of(torch.OutOfMemoryError("CUDA out of memory"), "cuda:7")["peak_memory"] is None  # it can't tell
     assert "peak_memory" not in row_of(ValueError("no"), "cuda:1")
-    monkeypatch.setattr(cost, "_before", None)
+    monkeypatch.setattr(cost, "_job", cost._Job())
     assert row_of(MemoryError(), "cpu")["peak_memory"] is None
-    if cost.forget_peak("cpu") is not None:
+    cost.begin_job("cpu")
+    if cost.peak_memory("cpu") is not None:
         assert 0 <= row_of(MemoryError(), "cpu")["peak_memory"] < 2**30
     monkeypatch.delitem(sys.modules, "finefuse.run.cost")
     assert row_of(MemoryError(), "cpu")["peak_memory"] is None

@@ -106,17 +106,15 @@ def figures(lines: pd.DataFrame) -> list[str]:
 def reasons(lines: pd.DataFrame, pools: pd.DataFrame) -> list[str]:
     """Why some runs of these lines, or of the bounds of these pools, have no score.
 
-    What has one reason throughout a pool, such as a member that failed, is said once.
+    What has one reason throughout a pool, such as a member that failed, is said once, and so it is without a pool.
     """
-    found: dict[tuple[str, ...], list[str]] = {}
+    found: dict[tuple[str, str], list[str]] = {}
     for strategy, pool, reason in lines[["strategy", "pool", "reason"]].itertuples(index=False):
-        found.setdefault((pool, reason) if pool else (strategy, pool, reason), []).append(strategy)
+        found.setdefault((pool, reason), []).append(strategy)
     for pool, reason in pools[["pool", "reason"]].itertuples(index=False) if len(pools) else ():
         found.setdefault((pool, reason), []).append("the bounds")
     return [
-        f"{_and(names)}{f' of {pool}' if pool else ''}: {reason}"
-        for (*_, pool, reason), names in found.items()
-        if reason
+        f"{_and(names)}{f' of {pool}' if pool else ''}: {reason}" for (pool, reason), names in found.items() if reason
     ]
 
 

@@ -246,6 +246,8 @@ class Bench:
         model, settings = self.start(), self.order.settings
         seed, change = self.seed("order", **self.run_axes), augmentation(settings.augment, splits.task)
         trainer = self.trainer(splits.task, splits.train, settings.budget, seed, change)
+        rng = self.rng("scheme", **self.run_axes)
+        trainer.generators = (rng,)
         if settings.checkpoints:
             curve = Curve(model, splits, trainer.outputs, keep=settings.selection == "best-val")
             trainer.watch_with(curve, settings.checkpoints)
@@ -256,7 +258,7 @@ class Bench:
             trainer=trainer,
             train=splits.train,
             val=splits.val,
-            rng=self.rng("scheme", **self.run_axes),
+            rng=rng,
             scheme=self.scheme_of,
             source=self.source.train if self.source and "source" in needs else None,
         )

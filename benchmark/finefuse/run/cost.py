@@ -25,8 +25,6 @@ WARM_UP, FEWEST, MOST, SECONDS = 5, 20, 400, 0.25
 """Calls before timing, fewest and most timed calls, and the time after which no more than the fewest are made."""
 OWN_SHARE = 0.9
 """A measurement on the processor is contended where this process had less than this share of the time."""
-_before: int | None = None
-"""The size of this process when its peak of memory was last forgotten."""
 
 
 def synchronise(device: torch.device | str) -> None:
@@ -84,34 +82,62 @@ class Stopwatch:
 
     def _note_peak(self) -> None:
         """Take the peak so far into account."""
-        peak = _peak_since(self._device, self._memory)
+        peak = _above(_peak(self._device), self._device, self._memory)
         self.peak_memory = peak if self.peak_memory is None or peak is None else max(self.peak_memory, peak)
+
+
+@dataclass
+class _Job:
+    """Memory of the job that this process carries out: bytes when it began, and the most in what has been forgotten."""
+
+    before: int | None = None
+    most: int = 0
+
+
+_job = _Job()
+
+
+def begin_job(device: torch.device | str) -> None:
+    """From here on `peak_memory` counts."""
+    _job.before = forget_peak(device)
+    _job.most = 0
+
+
+def peak_memory(device: torch.device | str) -> int | None:
+    """The peak since the job began, for one that has come to its end before its stopwatch tells."""
+    _note_most(torch.device(device))
+    return _above(_job.most, torch.device(device), _job.before)
 
 
 def forget_peak(device: torch.device | str) -> int | None:
     """Count the peak of memory anew; on the processor gives the size of this process now, None if nobody counts."""
-    global _before
+    _note_most(torch.device(device))
     if torch.device(device).type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
         return None
     try:
         Path("/proc/self/clear_refs").write_text("5")  # to the kernel
-        _before = _memory("VmRSS")
+        return _memory("VmRSS")
     except OSError:
-        _before = None
-    return _before
+        return None
 
 
-def peak_memory(device: torch.device | str) -> int | None:
-    """The peak since it was last forgotten, for a job that has come to its end before its stopwatch tells."""
-    return _peak_since(torch.device(device), _before)
+def _note_most(device: torch.device) -> None:
+    _job.most = max(_job.most, _peak(device))
 
 
-def _peak_since(device: torch.device, before: int | None) -> int | None:
+def _above(peak: int, device: torch.device, before: int | None) -> int | None:
     """Bytes: what torch had allocated on a GPU, or by how much this process outgrew what it was before."""
     if device.type == "cuda":
+        return peak
+    return None if before is None else max(0, peak - before)
+
+
+def _peak(device: torch.device) -> int:
+    """The highest count since it was last forgotten, 0 where nobody counts."""
+    if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
-    return None if before is None else max(0, _memory("VmHWM") - before)
+    return _memory("VmHWM") if Path("/proc/self/status").exists() else 0
 
 
 def _memory(field: str) -> int:

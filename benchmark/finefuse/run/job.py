@@ -14,8 +14,8 @@ from finefuse.run.bench import Bench
 from finefuse.run.cost import (
     Stopwatch,
     batch_of,
+    begin_job,
     flops_per_example,
-    forget_peak,
     machine_id,
     measure_latency,
     parameter_count,
@@ -44,7 +44,7 @@ def carry_out(order: Order) -> Record:
     """
     set_up(order.settings, order.device)
     warm_up(order.device)
-    forget_peak(order.device)
+    begin_job(order.device)
     bench = Bench(order)
     try:
         with seeded(bench.seed("strategy", **bench.run_axes)):

@@ -28,13 +28,13 @@ def set_up(settings: Settings, device: str) -> None:
 
 @contextmanager
 def in_force(settings: Settings, device: str) -> Iterator[None]:
-    """The switches of a job for a while; what was set before is put back."""
+    """The switches of a job for a while; then what was set before, but for the workspace, which is read only once."""
     matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
     threads, strict = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
     warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
     before = cudnn.deterministic, cudnn.benchmark, matmul.allow_tf32, cudnn.allow_tf32
-    set_up(settings, device)
     try:
+        set_up(settings, device)
         yield
     finally:
         torch.set_num_threads(threads)

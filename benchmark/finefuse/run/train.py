@@ -7,7 +7,7 @@ leading stages are frozen: these are evaluated once and cached.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -59,6 +59,8 @@ class SuiteTrainer:
         self._trained: dict[int, nn.Parameter] = {}
         self._data, self._device = data, data.y.device
         self._task, self._schedule, self._seed = task, budget.schedule, seed
+        self.generators: Sequence[torch.Generator] = ()
+        """What the strategy draws from, so that a step can be taken back."""
         self.pieces = 1
         """In how many parts a batch is gone through; two after the device ran out of memory, if that is allowed."""
         self._augment, self._compile, self._accumulate = augment, compile_mode, accumulate
@@ -171,7 +173,7 @@ class SuiteTrainer:
                 self._take(1)
             if not self._accumulate or self.pieces > 1 or size < 2:
                 return self._descend(optimizer, value_of, size)
-            undo = undoing(model, self._device)
+            undo = undoing(model, self._device, self.generators)
             try:
                 return self._descend(optimizer, value_of, size)
             except torch.OutOfMemoryError as error:

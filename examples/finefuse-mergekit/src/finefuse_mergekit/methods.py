@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 DEFAULTS = {"weight": 1.0, "t": 0.5, "scale": 1.0}
 """Of parameters that mergekit has no default for."""
-LAWFUL = ("linear", "karcher")
+ORDERLESS = ("linear", "karcher")
 """Methods for which one member and the order of members are what one expects.
 
 Equal members are not: mergekit rounds to float32 on the way, so that the network differs from them in the last bits and
@@ -89,7 +89,7 @@ def __getattr__(name: str) -> type[Merge]:
         raise AttributeError(f"mergekit has no method {name!r}") from error
     default = {p.name: DEFAULTS.get(p.name) if p.required else p.default for p in spec.parameters}
     columns = [(_spelt(p.name), type(default[p.name]), field(default=default[p.name])) for p in spec.parameters]
-    laws = ("equal members",) if name in LAWFUL else ("one member", "equal members", "order")
+    laws = ("equal members",) if name in ORDERLESS else ("one member", "equal members", "order")
     space = {"method": name, "except_for": laws, "__doc__": f"{spec.pretty_name}, as mergekit computes it."}
     made = make_dataclass(name, columns, bases=(Merge,), namespace=space, frozen=True)
     made.__module__ = __name__
