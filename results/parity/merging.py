@@ -336,6 +336,10 @@ def memory(name: str, methods: list[str]) -> dict[str, float]:
     answers = context.Queue()
     child = context.Process(target=peaks, args=(name, methods, answers))
     child.start()
+    while answers.empty() and child.is_alive():
+        time.sleep(0.1)
+    if answers.empty():
+        raise SystemExit(f"{name} could not be measured: its process ended with exit code {child.exitcode}")
     found: dict[str, float] = answers.get()
     child.join()
     return found
@@ -369,8 +373,10 @@ def main(asked: list[str]) -> None:
             lines.append(f"| {method} | {name} | {value:.2f} | {ratio} | {copies[name][method]:.1f} | {far} |")
             print(lines[-1], flush=True)
     if not asked:
+        file = Path(__file__).with_suffix(".md")
+        kept = "".join(file.read_text(encoding="utf-8").partition("\n## Notes\n")[1:])
         text = head(of) + "\n".join(lines) + "\n\n" + missed(behind, copies["finefuse"]) + "\n"
-        Path(__file__).with_suffix(".md").write_text(text, encoding="utf-8")
+        file.write_text(text + kept, encoding="utf-8")
 
 
 def head(of: Fusing) -> str:
