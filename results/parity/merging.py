@@ -340,9 +340,7 @@ def memory(name: str, methods: list[str]) -> dict[str, float]:
         time.sleep(0.1)
     if answers.empty():
         raise SystemExit(f"{name} could not be measured: its process ended with exit code {child.exitcode}")
-    found: dict[str, float] = answers.get()
-    child.join()
-    return found
+    return dict(answers.get())
 
 
 def missed(behind: Mapping[str, float], copies: Mapping[str, float]) -> str:
