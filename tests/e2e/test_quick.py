@@ -81,7 +81,7 @@ def test_a_small_quick_suite_cold_and_again(place: Any) -> None:
 @pytest.mark.timeout(1800)
 def test_the_quick_suite_cold_and_again(place: Any) -> None:
     rows = main_job(place, "quick")
-    assert len(rows) == 150
+    assert len(rows) == 162
     accuracy = {
         (row["backbone"], row["label"]): row["test.accuracy"]
         for row in rows

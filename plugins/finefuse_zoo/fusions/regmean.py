@@ -51,7 +51,7 @@ class RegMean:
             layer = layers.get(own[name])
             if layer is None or layer.count < len(tensors):
                 return torch.stack(tensors).double().mean(0)
-            return layer.solved().T.view_as(tensors[0])
+            return layer.solved().T.contiguous().view_as(tensors[0])
 
         return nets.merged(of.members, rule, of.train.x if self.recalibrate else None)
 
