@@ -149,67 +149,73 @@ def finefuse_schemes() -> Iterable[Entry[Any]]:
     return SCHEMES
 
 
-@hookimpl
-def finefuse_fusions() -> Iterable[Entry[Any]]:
-    yield Entry("vote", "finefuse_zoo.fusions.vote:Vote", "majority vote")
-    yield Entry("mean-probs", "finefuse_zoo.fusions.mean_probs:MeanProbs", "mean of the members' probabilities")
-    yield Entry("mean-logits", "finefuse_zoo.fusions.mean_logits:MeanLogits", "mean of the members' logits")
-    yield Entry("mean", "finefuse_zoo.fusions.mean:Mean", "mean of the members' regressed values")
-    yield Entry("product", "finefuse_zoo.fusions.rules:Product", "product of the members' probabilities")
-    yield Entry("max", "finefuse_zoo.fusions.rules:Max", "largest of the members' probabilities")
-    yield Entry("min", "finefuse_zoo.fusions.rules:Min", "smallest of the members' probabilities")
-    yield Entry("median", "finefuse_zoo.fusions.rules:Median", "median of the members' probabilities")
-    yield Entry("weighted", "finefuse_zoo.fusions.weighted:Weighted", "weighted mean of the members' probabilities")
-    yield Entry(
+OUTPUTS: tuple[Entry[Any], ...] = (
+    Entry("vote", "finefuse_zoo.fusions.vote:Vote", "majority vote"),
+    Entry("mean-probs", "finefuse_zoo.fusions.mean_probs:MeanProbs", "mean of the members' probabilities"),
+    Entry("mean-logits", "finefuse_zoo.fusions.mean_logits:MeanLogits", "mean of the members' logits"),
+    Entry("mean", "finefuse_zoo.fusions.mean:Mean", "mean of the members' regressed values"),
+    Entry("product", "finefuse_zoo.fusions.rules:Product", "product of the members' probabilities"),
+    Entry("max", "finefuse_zoo.fusions.rules:Max", "largest of the members' probabilities"),
+    Entry("min", "finefuse_zoo.fusions.rules:Min", "smallest of the members' probabilities"),
+    Entry("median", "finefuse_zoo.fusions.rules:Median", "median of the members' probabilities"),
+    Entry("weighted", "finefuse_zoo.fusions.weighted:Weighted", "weighted mean of the members' probabilities"),
+    Entry(
         "calibrated-mean",
         "finefuse_zoo.fusions.calibrated_mean:CalibratedMean",
         "mean of probabilities, each member at its own temperature",
-    )
-    yield Entry(
+    ),
+    Entry(
         "greedy-ensemble",
         "finefuse_zoo.fusions.greedy_ensemble:GreedyEnsemble",
         "add the member that helps most on val, again and again",
-    )
-    yield Entry("stacking", "finefuse_zoo.fusions.stacking:Stacking", "logistic regression on the members' outputs")
-    yield Entry("gate", "finefuse_zoo.fusions.gate:Gate", "weights for each input, learned on val")
-    yield Entry("knora", "finefuse_zoo.fusions.knora:Knora", "members vote that are right on similar val examples")
-    yield Entry("soup", "finefuse_zoo.fusions.soup:Soup", "mean of the members' weights")
-    yield Entry(
+    ),
+    Entry("stacking", "finefuse_zoo.fusions.stacking:Stacking", "logistic regression on the members' outputs"),
+    Entry("knora", "finefuse_zoo.fusions.knora:Knora", "members vote that are right on similar val examples"),
+    Entry("snapshot", "finefuse_zoo.fusions.snapshot:Snapshot", "one run in cycles, a snapshot after each"),
+)
+FEATURES: tuple[Entry[Any], ...] = (
+    Entry("gate", "finefuse_zoo.fusions.gate:Gate", "weights for each input, learned on val"),
+    Entry(
+        "concat-features", "finefuse_zoo.fusions.concat_features:ConcatFeatures", "a new head on all members' features"
+    ),
+    Entry("mean-features", "finefuse_zoo.fusions.mean_features:MeanFeatures", "learned weighted mean of the features"),
+    Entry("splice", "finefuse_zoo.fusions.splice:Splice", "lower stages of one member, upper ones of another"),
+)
+WEIGHTS: tuple[Entry[Any], ...] = (
+    Entry("soup", "finefuse_zoo.fusions.soup:Soup", "mean of the members' weights"),
+    Entry(
         "greedy-soup",
         "finefuse_zoo.fusions.greedy_soup:GreedySoup",
         "mean of the weights of those members that help on val",
-    )
-    yield Entry("weighted-soup", "finefuse_zoo.fusions.weighted_soup:WeightedSoup", "weighted mean of the weights")
-    yield Entry("wise-ft", "finefuse_zoo.fusions.wise_ft:WiseFt", "between the base and the mean of the weights")
-    yield Entry("slerp", "finefuse_zoo.fusions.slerp:Slerp", "along the arc between the weights, per tensor")
-    yield Entry("karcher", "finefuse_zoo.fusions.karcher:Karcher", "mean of the weights on the sphere, per tensor")
-    yield Entry(
+    ),
+    Entry("weighted-soup", "finefuse_zoo.fusions.weighted_soup:WeightedSoup", "weighted mean of the weights"),
+    Entry("wise-ft", "finefuse_zoo.fusions.wise_ft:WiseFt", "between the base and the mean of the weights"),
+    Entry("slerp", "finefuse_zoo.fusions.slerp:Slerp", "along the arc between the weights, per tensor"),
+    Entry("karcher", "finefuse_zoo.fusions.karcher:Karcher", "mean of the weights on the sphere, per tensor"),
+    Entry(
         "task-arithmetic", "finefuse_zoo.fusions.task_arithmetic:TaskArithmetic", "add up what the members have learned"
-    )
-    yield Entry("ties", "finefuse_zoo.fusions.ties:Ties", "add what is large and agrees in sign")
-    yield Entry("dare", "finefuse_zoo.fusions.dare:Dare", "drop changes at random, rescale the rest, then add")
-    yield Entry("model-stock", "finefuse_zoo.fusions.model_stock:ModelStock", "towards the base by the members' angle")
-    yield Entry("magmax", "finefuse_zoo.fusions.magmax:MagMax", "of each number the largest change")
-    yield Entry("tsv-m", "finefuse_zoo.fusions.tsv_m:TsvM", "the members' first singular vectors, made orthogonal")
-    yield Entry("iso-c", "finefuse_zoo.fusions.iso_c:IsoC", "sum of the changes, with equal singular values")
-    yield Entry("git-rebasin", "finefuse_zoo.fusions.git_rebasin:GitRebasin", "mean of weights whose units are matched")
-    yield Entry("repair", "finefuse_zoo.fusions.repair:Repair", "mean of the weights, with the members' statistics")
-    yield Entry("fisher", "finefuse_zoo.fusions.fisher:Fisher", "mean of the weights, by their Fisher information")
-    yield Entry("regmean", "finefuse_zoo.fusions.regmean:RegMean", "layers nearest to the members' on their inputs")
-    yield Entry(
-        "adamerging", "finefuse_zoo.fusions.adamerging:AdaMerging", "add up changes by rates learned on test inputs"
-    )
-    yield Entry("distill", "finefuse_zoo.fusions.distill:Distill", "one student taught by the members' mean")
-    yield Entry("swa", "finefuse_zoo.fusions.swa:Swa", "mean of the weights along the end of one run")
-    yield Entry("snapshot", "finefuse_zoo.fusions.snapshot:Snapshot", "one run in cycles, a snapshot after each")
-    yield Entry("fed-avg", "finefuse_zoo.fusions.fed_avg:FedAvg", "clients with data of their own, averaged in rounds")
-    yield Entry(
-        "concat-features", "finefuse_zoo.fusions.concat_features:ConcatFeatures", "a new head on all members' features"
-    )
-    yield Entry(
-        "mean-features", "finefuse_zoo.fusions.mean_features:MeanFeatures", "learned weighted mean of the features"
-    )
-    yield Entry("splice", "finefuse_zoo.fusions.splice:Splice", "lower stages of one member, upper ones of another")
+    ),
+    Entry("ties", "finefuse_zoo.fusions.ties:Ties", "add what is large and agrees in sign"),
+    Entry("dare", "finefuse_zoo.fusions.dare:Dare", "drop changes at random, rescale the rest, then add"),
+    Entry("model-stock", "finefuse_zoo.fusions.model_stock:ModelStock", "towards the base by the members' angle"),
+    Entry("magmax", "finefuse_zoo.fusions.magmax:MagMax", "of each number the largest change"),
+    Entry("tsv-m", "finefuse_zoo.fusions.tsv_m:TsvM", "the members' first singular vectors, made orthogonal"),
+    Entry("iso-c", "finefuse_zoo.fusions.iso_c:IsoC", "sum of the changes, with equal singular values"),
+    Entry("git-rebasin", "finefuse_zoo.fusions.git_rebasin:GitRebasin", "mean of weights whose units are matched"),
+    Entry("repair", "finefuse_zoo.fusions.repair:Repair", "mean of the weights, with the members' statistics"),
+    Entry("fisher", "finefuse_zoo.fusions.fisher:Fisher", "mean of the weights, by their Fisher information"),
+    Entry("regmean", "finefuse_zoo.fusions.regmean:RegMean", "layers nearest to the members' on their inputs"),
+    Entry("adamerging", "finefuse_zoo.fusions.adamerging:AdaMerging", "add up changes by rates learned on test inputs"),
+    Entry("distill", "finefuse_zoo.fusions.distill:Distill", "one student taught by the members' mean"),
+    Entry("swa", "finefuse_zoo.fusions.swa:Swa", "mean of the weights along the end of one run"),
+    Entry("fed-avg", "finefuse_zoo.fusions.fed_avg:FedAvg", "clients with data of their own, averaged in rounds"),
+)
+"""Fusions of outputs, of features and of weights."""
+
+
+@hookimpl
+def finefuse_fusions() -> Iterable[Entry[Any]]:
+    return (*OUTPUTS, *FEATURES, *WEIGHTS)
 
 
 @hookimpl

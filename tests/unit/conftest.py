@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import importlib
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
+
+from finefuse.registry import Registry
+from helpers.plugging import PLUGINS
+from helpers.runs import FIXTURES
 
 
 @pytest.fixture(scope="session")
@@ -21,3 +27,46 @@ def workshop(fixture_module: Callable[[str], ModuleType], tmp_path: Path) -> Cal
     """Makes a `Workshop` of tests/fixtures/workshop.py, of a tiny suite with changes."""
     shop = fixture_module("workshop").Workshop
     return lambda doors=(), **suite: shop(tmp_path / "store", suite, doors)
+
+
+@pytest.fixture(scope="module")
+def plugins(fixture_module: Callable[[str], ModuleType]) -> ModuleType:
+    """tests/fixtures/planned.py: plugins for suites and plans, which need no torch."""
+    return fixture_module("planned")
+
+
+@pytest.fixture(scope="module")
+def registry(plugins: ModuleType) -> Registry:
+    """Those plugins."""
+    return Registry([plugins], entry_points=False)
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Callable[[str], Path]:
+    """Writes a suite file."""
+
+    def write(text: str) -> Path:
+        file = tmp_path / "s.toml"
+        file.write_text(text, encoding="utf-8")
+        return file
+
+    return write
+
+
+@pytest.fixture
+def fake(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """tests/fixtures/fake_run.py: fake plans, which worker processes can import too."""
+    monkeypatch.syspath_prepend(str(FIXTURES))
+    return importlib.import_module("fake_run")
+
+
+@pytest.fixture
+def clean_imports(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """What plugins do to sys.path and sys.modules is undone after each test."""
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    before = set(sys.modules)
+    yield
+    for name in set(sys.modules) - before:
+        file = str(vars(sys.modules[name]).get("__file__"))
+        if file.startswith((str(PLUGINS), str(tmp_path))):
+            del sys.modules[name]

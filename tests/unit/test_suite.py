@@ -1,49 +1,19 @@
 from __future__ import annotations
 
 import json
-import os
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
-from typing import Any
 
 import jsonschema
 import pytest
 
 from finefuse.declare.suite import Pool, Strategy, Suite, load_suite, suite_schema
-from finefuse.errors import SuiteError
 from finefuse.registry import Registry
 from finefuse.types import Budget, Limits, Ref, Settings
+from helpers.suites import HEAD, LEAST, complaint
 
-HEAD = 'name = "x"\ndatasets = ["shapes"]\nbackbones = ["small"]\nschemes = ["full", "probe"]\n'
-"""Four lines that make a suite; what a test adds begins on line 5."""
-LEAST = tomllib.loads(HEAD)
 SUITES = sorted((Path(__file__).parents[2] / "suites").glob("*.toml"))
-
-
-@pytest.fixture(scope="module")
-def registry(fixture_module: Callable[[str], ModuleType]) -> Registry:
-    return Registry([fixture_module("planned")], entry_points=False)
-
-
-@pytest.fixture
-def write(tmp_path: Path) -> Callable[[str], Path]:
-    def write(text: str) -> Path:
-        file = tmp_path / "s.toml"
-        file.write_text(text, encoding="utf-8")
-        return file
-
-    return write
-
-
-def complaint(source: str | Path | Mapping[str, Any], registry: Registry) -> str:
-    """The one sentence about a suite, without the folder of its file."""
-    with pytest.raises(SuiteError) as caught:
-        load_suite(source, registry)
-    text = str(caught.value)
-    assert "\n" not in text
-    return text.replace(f"{source.parent}{os.sep}", "") if isinstance(source, Path) else text
 
 
 # ------------------------------------------------------------------------------------------------------ good suites
@@ -338,72 +308,6 @@ def test_a_grid_without_end(registry: Registry) -> None:
     grid = {"lr": [float(i + 1) for i in range(1000)], "decay": list(range(1000))}
     text = complaint({**LEAST, "schemes": [{"use": "full", "grid": grid}]}, registry)
     assert text == "schemes[0].grid: has more than 10,000 combinations"
-
-
-# ------------------------------------------------------------------------------------------------------------- files
-
-
-def test_a_folder(registry: Registry, tmp_path: Path) -> None:
-    assert complaint(tmp_path / "..", registry).endswith("is a folder; give the path of a suite file (.toml)")
-
-
-def test_a_binary_file(registry: Registry, tmp_path: Path) -> None:
-    file = tmp_path / "s.toml"
-    file.write_bytes(bytes(range(256)))
-    assert complaint(file, registry) == "s.toml: is a binary file, not a suite (TOML text)"
-
-
-def test_a_file_that_is_not_utf8(registry: Registry, tmp_path: Path) -> None:
-    file = tmp_path / "s.toml"
-    file.write_bytes(HEAD.encode() + "# Grüße".encode("latin-1"))
-    assert complaint(file, registry) == "s.toml:5: is not UTF-8: byte 0xfc; save it as UTF-8"
-
-
-def test_a_huge_file_is_not_even_read(registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    file = tmp_path / "s.toml"
-    with file.open("wb") as stream:
-        stream.truncate(50_000_000)
-    monkeypatch.setattr(Path, "read_bytes", lambda self: pytest.fail("it was read"))
-    assert complaint(file, registry) == "s.toml: has 50,000,000 bytes, and a suite at most 1,000,000; is it one?"
-
-
-def test_a_file_that_never_ends(registry: Registry, tmp_path: Path) -> None:
-    file = tmp_path / "s.toml"
-    os.mkfifo(file)
-    assert complaint(file, registry) == "s.toml: is not a regular file; give the path of a suite file (.toml)"
-
-
-def test_a_file_that_can_not_be_read(registry: Registry, write: Callable[[str], Path], monkeypatch: Any) -> None:
-    def refuse(self: Path) -> bytes:
-        raise PermissionError(13, "Permission denied")
-
-    monkeypatch.setattr(Path, "read_bytes", refuse)
-    assert complaint(write(HEAD), registry) == "s.toml: can't be read: Permission denied"
-
-
-@pytest.mark.parametrize("name", ["a\0b", "a" * 5000])
-def test_a_name_that_can_not_be_a_file(name: str, registry: Registry) -> None:
-    assert "can't be read: " in complaint(name, registry)
-
-
-def test_a_name_that_nothing_has(registry: Registry) -> None:
-    assert complaint("planed", registry) == "no suite and no file is called \"planed\"; did you mean 'planned'?"
-    assert complaint("zzz", registry).startswith('no suite and no file is called "zzz"; there is planned')
-
-
-BAD_TOML = {
-    "[pools": "s.toml:5: is not valid TOML: expected ']' at the end of a table declaration, at column 7",
-    "threads = ": "s.toml:5: is not valid TOML: invalid value, at column",
-    "threads = 'x": "s.toml: is not valid TOML: ",
-    "name.x = 1": "s.toml:5: is not valid TOML: cannot overwrite a value, at column",
-    f"seeds = {'[' * 5000}": "s.toml: is nested too deeply to be a suite",
-    f"seeds = [{'9' * 5000}]": "s.toml: is not valid TOML: exceeds the limit (4300 digits)",
-}
-
-
-@pytest.mark.parametrize("added", BAD_TOML, ids=lambda text: text[:12])
-def test_text_that_is_not_toml(added: str, registry: Registry, write: Callable[[str], Path]) -> None:
-    assert complaint(write(HEAD + added + "\n"), registry).startswith(BAD_TOML[added])
 
 
 # ------------------------------------------------------------------------------------------------------- from Python

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -14,11 +12,6 @@ from finefuse.registry import Registry
 from finefuse.types import Ref
 
 LEAST: dict[str, Any] = {"name": "x", "datasets": ["shapes"], "backbones": ["small"], "schemes": ["full", "probe"]}
-
-
-@pytest.fixture(scope="module")
-def registry(fixture_module: Callable[[str], ModuleType]) -> Registry:
-    return Registry([fixture_module("planned")], entry_points=False)
 
 
 def test_rounds_are_for_one_network(registry: Registry) -> None:

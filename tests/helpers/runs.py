@@ -1,0 +1,53 @@
+"""Rows that a scheduled run left, what was really done, and waiting for processes."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from types import ModuleType
+
+import psutil
+
+FIXTURES = Path(__file__).parents[1] / "fixtures"
+VARIES = ("finished", "contended", "machine", "device")
+
+
+def rows(folder: Path) -> list[dict]:
+    path = folder / "out" / "records.jsonl"
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def steady(records: list[dict]) -> list[dict]:
+    """What must not depend on how it was run, in one order."""
+    plain = [{name: value for name, value in record.items() if name not in VARIES} for record in records]
+    return sorted(plain, key=lambda record: record["cell"])
+
+
+def statuses(records: list[dict]) -> dict[str, str]:
+    return {record["label"]: record["status"] for record in records}
+
+
+def reasons(records: list[dict]) -> dict[str, str]:
+    return {record["label"]: record["reason"] for record in records}
+
+
+def done(fake: ModuleType, folder: Path, what: str = "compute") -> list[str]:
+    return [line["label"] for line in fake.log(folder / "store") if line["what"] == what]
+
+
+def eventually(true, within: float = 30) -> bool:
+    end = time.monotonic() + within
+    while not true() and time.monotonic() < end:
+        time.sleep(0.02)
+    return bool(true())
+
+
+def gone(*pids: int) -> bool:
+    def lives(pid: int) -> bool:
+        try:
+            return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+        except psutil.NoSuchProcess:
+            return False
+
+    return eventually(lambda: not any(map(lives, pids)))

@@ -1,0 +1,139 @@
+"""A step that ran out of memory, tried once more in halves."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+
+import pytest
+import torch
+from torch import nn
+
+from finefuse.run import retry
+from finefuse.run.train import SuiteTrainer
+from finefuse.types import Budget
+
+
+class Greedy(torch.nn.Module):
+    """Runs out of memory with more than nine examples at a time."""
+
+    def forward(self, x):
+        if torch.is_grad_enabled() and len(x) > 9:
+            raise torch.OutOfMemoryError("no more")
+        return x
+
+
+def greedy(lab):
+    net = lab.network(lab.POINTS)
+    net.stages[1] = Greedy()
+    net.stages[2] = torch.nn.Linear(8, 6)
+    return net
+
+
+def test_out_of_memory_is_tried_once_more_in_halves(lab):
+    net, plain = greedy(lab), greedy(lab)
+    plain.stages[1] = torch.nn.Identity()
+    plain.load_state_dict(net.state_dict())
+    trainer = lab.trainer(accumulate=True)
+    trainer.fit(net, [{"params": net.parameters()}])
+    lab.trainer().fit(plain, [{"params": plain.parameters()}])
+    assert (trainer.pieces, trainer.spent) == (2, trainer.budget)
+    for ours, theirs in zip(net.parameters(), plain.parameters(), strict=True):
+        assert torch.allclose(ours, theirs, atol=1e-5)
+
+
+class Failing(torch.autograd.Function):
+    """Runs out of memory on the way back, with more than nine examples at a time."""
+
+    @staticmethod
+    def forward(ctx, x):
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx, grad):
+        if len(grad) > 9:
+            raise torch.OutOfMemoryError("no more")
+        return grad
+
+
+class Clumsy(torch.nn.Module):
+    """Fails in the middle of a pass, keeps the error as some code does, and looks at what it left behind."""
+
+    def __init__(self, where="forward"):
+        super().__init__()
+        self.where, self.activations, self.error, self.alive = where, [], None, []
+
+    def forward(self, x):
+        self.alive += [activation() is not None for activation in self.activations]
+        self.activations = []
+        if torch.is_grad_enabled() and len(x) > 9:
+            activation = x * 2
+            self.activations = [weakref.ref(x), weakref.ref(activation)]
+            if self.where == "forward":
+                try:
+                    raise torch.OutOfMemoryError("no more")
+                except torch.OutOfMemoryError as error:
+                    self.error = error
+                    raise
+        return Failing.apply(x)
+
+
+def dropping(clumsy, lab):
+    net = lab.cnn()
+    net.stages[0].append(nn.Dropout(0.5))
+    net.stages[1] = nn.Sequential(clumsy, *net.stages[1])
+    return net
+
+
+@pytest.mark.parametrize("where", ["forward", "backward"])
+def test_a_step_in_halves_has_nothing_of_the_one_that_failed(lab, where):
+    """Neither random numbers nor statistics nor gradients: it has the bits of halves from the start."""
+    nets, trainers = [], []
+    for pieces in (1, 2):
+        net, own = dropping(Clumsy(where), lab), torch.Generator().manual_seed(1)
+
+        def scale(net, inputs, own=own):
+            return inputs[0] * torch.rand((), generator=own)
+
+        net.stages[0].register_forward_pre_hook(scale)
+        nets.append(net)
+        trainers.append(lab.trainer(lab.IMAGES, lab.data(lab.IMAGES, 60, 1), accumulate=True))
+        trainers[-1].pieces, trainers[-1].generators = pieces, (own,)
+        trainers[-1].fit(net, [{"params": net.parameters()}])
+    assert [trainer.pieces for trainer in trainers] == [2, 2]
+    assert not lab.changed(lab.state(nets[0]), nets[1])
+
+
+def test_what_the_failed_step_held_is_gone_before_the_next_try(lab):
+    clumsy = Clumsy()
+    net = dropping(clumsy, lab)
+    gc.disable()
+    try:
+        lab.trainer(lab.IMAGES, lab.data(lab.IMAGES, 60, 1), accumulate=True).fit(net, [{"params": net.parameters()}])
+    finally:
+        gc.enable()
+    assert clumsy.alive == [False, False]
+
+
+def test_a_gpu_s_cache_is_emptied_before_the_next_try(monkeypatch):
+    weight = nn.Parameter(torch.ones(2))
+    weight.grad = torch.ones(2)
+    optimizer, calls = torch.optim.SGD([weight]), []
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: calls.append(weight.grad))
+    for device, emptied in (("cpu", []), ("cuda:0", [None])):
+        retry.release(torch.OutOfMemoryError("no more"), optimizer, torch.device(device))
+        assert calls == emptied
+        assert weight.grad is None
+
+
+def test_out_of_memory_is_an_error_unless_the_suite_allows_halves(lab):
+    net = greedy(lab)
+    with pytest.raises(torch.OutOfMemoryError):
+        lab.trainer().fit(net, [{"params": net.parameters()}])
+
+
+def test_out_of_memory_in_halves_as_well_is_an_error(lab):
+    net = greedy(lab)
+    trainer = SuiteTrainer(lab.POINTS, lab.data(), Budget(1, 40), seed=0, accumulate=True)
+    with pytest.raises(torch.OutOfMemoryError):
+        trainer.fit(net, [{"params": net.parameters()}])
