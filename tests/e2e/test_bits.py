@@ -9,8 +9,7 @@ from typing import Any
 
 import pytest
 
-from finefuse.registry import Registry
-from finefuse.types import PluginKind
+from helpers.strategies import everything
 
 ELSEWHERE = {"as-is", "mean"}
 """Not for these cells: one needs as many classes as the source has, the other is for regression."""
@@ -30,17 +29,6 @@ schemes = { of = ["full", "linear-probe", "lp-ft"] }
 """
 
 
-def everything() -> str:
-    """A suite with every built-in scheme and fusion that is installed and has a default for all its parameters."""
-    registry = Registry(entry_points=False, doors=("finefuse_zoo.hooks",))
-
-    def names(kind: PluginKind) -> list[str]:
-        found = [provided.entry.name for provided in registry.entries(kind) if not provided.missing]
-        return [name for name in found if all(p.default != "required" for p in registry.parameters(kind, name))]
-
-    return f"schemes = {names('scheme')}\nfusions = {names('fusion')}\n{HEAD}"
-
-
 @pytest.mark.timeout(900)
 def test_serial_one_worker_and_two_give_the_same_bits(
     new_place: Callable[[], Any],
@@ -50,7 +38,7 @@ def test_serial_one_worker_and_two_give_the_same_bits(
 ) -> None:
     places = [new_place() for _ in WAYS]
     for place, options in zip(places, WAYS, strict=True):
-        place.write("tiny.toml", everything())
+        place.write("tiny.toml", everything(HEAD))
         outcome = place.run("run", "tiny.toml", "--plugin", tiny, "--device", "cpu", "--quiet", *options)
         assert outcome.code == 0, outcome.err
     first, *others = places
@@ -65,7 +53,7 @@ def test_serial_one_worker_and_two_give_the_same_bits(
 
 def complete(rows: list[dict[str, Any]]) -> None:
     """The comparison rests on every strategy, on networks with and without BatchNorm, and on all that a row can say."""
-    suite = tomllib.loads(everything())
+    suite = tomllib.loads(everything(HEAD))
     wanted = {*suite["schemes"], *suite["fusions"]} - ELSEWHERE
     fine = [row for row in rows if row["status"] == "ok" and row["kind"] in ("tune", "fuse")]
     assert {row["label"] for row in fine} == wanted

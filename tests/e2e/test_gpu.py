@@ -10,8 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from finefuse.registry import Registry
-from finefuse.types import PluginKind
+from helpers.strategies import everything
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")]
 NEAR = 0.02
@@ -46,17 +45,6 @@ augment   = ["flip", "crop"]
 """
 
 
-def everything() -> str:
-    """A suite with every built-in scheme and fusion that is installed and has a default for all its parameters."""
-    registry = Registry(entry_points=False, doors=("finefuse_zoo.hooks",))
-
-    def names(kind: PluginKind) -> list[str]:
-        found = [provided.entry.name for provided in registry.entries(kind) if not provided.missing]
-        return [name for name in found if all(p.default != "required" for p in registry.parameters(kind, name))]
-
-    return f"schemes = {names('scheme')}\nfusions = {names('fusion')}\n{HEAD}"
-
-
 def ran(place: Any, text: str, *options: str, name: str = "tiny") -> dict[str, dict[str, Any]]:
     """The rows of a suite, by cell."""
     place.write("suite.toml", text)
@@ -71,8 +59,8 @@ def ran(place: Any, text: str, *options: str, name: str = "tiny") -> dict[str, d
 @pytest.mark.timeout(600)
 def test_every_strategy_gives_on_a_gpu_what_it_gives_on_the_processor(new_place: Callable[[], Any], tiny: str) -> None:
     options = ("--plugin", tiny, "--workers", WORKERS)
-    on_gpu = ran(new_place(), everything(), *options, "--device", "cuda")
-    on_cpu = ran(new_place(), everything(), *options, "--device", "cpu")
+    on_gpu = ran(new_place(), everything(HEAD), *options, "--device", "cuda")
+    on_cpu = ran(new_place(), everything(HEAD), *options, "--device", "cpu")
     assert on_gpu.keys() == on_cpu.keys()
     scored = [cell for cell, row in on_cpu.items() if "test.nll" in row]
     assert len(scored) > 200

@@ -1,13 +1,10 @@
-"""Rows that a scheduled run left, what was really done, and waiting for processes."""
+"""Rows that a scheduled run left, and what was really done."""
 
 from __future__ import annotations
 
 import json
-import time
 from pathlib import Path
 from types import ModuleType
-
-import psutil
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 VARIES = ("finished", "contended", "machine", "device")
@@ -34,20 +31,3 @@ def reasons(records: list[dict]) -> dict[str, str]:
 
 def done(fake: ModuleType, folder: Path, what: str = "compute") -> list[str]:
     return [line["label"] for line in fake.log(folder / "store") if line["what"] == what]
-
-
-def eventually(true, within: float = 30) -> bool:
-    end = time.monotonic() + within
-    while not true() and time.monotonic() < end:
-        time.sleep(0.02)
-    return bool(true())
-
-
-def gone(*pids: int) -> bool:
-    def lives(pid: int) -> bool:
-        try:
-            return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
-        except psutil.NoSuchProcess:
-            return False
-
-    return eventually(lambda: not any(map(lives, pids)))

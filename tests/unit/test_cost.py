@@ -12,8 +12,12 @@ from torch import nn
 
 from finefuse.run import cost
 
+counted = pytest.mark.skipif(
+    not Path("/proc/self/clear_refs").exists(), reason="only Linux counts the peak of memory anew"
+)
 
-@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="only Linux counts the peak of memory anew")
+
+@counted
 def test_the_stopwatch_sees_the_peak_of_memory_and_forgets_the_one_before():
     with cost.Stopwatch("cpu") as large:
         torch.ones(2**25).sum()
@@ -25,7 +29,7 @@ def test_the_stopwatch_sees_the_peak_of_memory_and_forgets_the_one_before():
     assert small.peak_memory < 2**24
 
 
-@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="only Linux counts the peak of memory anew")
+@counted
 def test_the_peak_of_what_failed_is_known_after_it_and_not_that_of_the_job_before():
     torch.ones(2**25).sum()
     cost.begin_job("cpu")
@@ -39,7 +43,7 @@ def test_the_peak_of_what_failed_is_known_after_it_and_not_that_of_the_job_befor
     assert before < 2**24 < 2**26 < after < 2**29
 
 
-@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="only Linux counts the peak of memory anew")
+@counted
 @pytest.mark.parametrize("inside", [True, False])
 def test_the_peak_of_what_failed_is_known_whether_in_a_look_or_after_one(inside):
     cost.begin_job("cpu")
@@ -56,7 +60,7 @@ def test_the_peak_of_what_failed_is_known_whether_in_a_look_or_after_one(inside)
     assert 2**26 < peak < 2**29
 
 
-@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="only Linux counts the peak of memory anew")
+@counted
 def test_a_block_timed_in_the_middle_has_a_peak_of_its_own():
     with cost.Stopwatch("cpu") as before:
         torch.ones(2**25).sum()

@@ -19,6 +19,7 @@ from finefuse.errors import MemoryExceeded, WorkerDied
 from finefuse.types import Crew
 from finefuse_zoo.executors.local import Local
 from finefuse_zoo.executors.serial import Serial
+from helpers.waiting import eventually, gone
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 MIB = 1024**2
@@ -37,25 +38,6 @@ def local(hostile: ModuleType) -> Iterator[Local]:
     executor.start(Crew(workers=1, threads=3, memory=0))
     yield executor
     executor.stop()
-
-
-def gone(*pids: int, within: float = 20) -> bool:
-    """Whether the processes end in time; one that nobody has buried yet is gone as well."""
-
-    def lives(pid: int) -> bool:
-        try:
-            return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
-        except psutil.NoSuchProcess:
-            return False
-
-    return eventually(lambda: not any(map(lives, pids)), within)
-
-
-def eventually(true, within: float = 20) -> bool:
-    end = time.monotonic() + within
-    while not true() and time.monotonic() < end:
-        time.sleep(0.05)
-    return bool(true())
 
 
 def workers_of(pid: int) -> list[int]:

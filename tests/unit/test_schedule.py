@@ -12,7 +12,8 @@ from finefuse.errors import WorkerDied
 from finefuse.records import Records
 from finefuse.run import crew
 from finefuse_zoo.executors.local import Local
-from helpers.runs import FIXTURES, done, gone, reasons, rows, statuses, steady
+from helpers.runs import FIXTURES, done, reasons, rows, statuses, steady
+from helpers.waiting import gone
 
 # ------------------------------------------------------------------------------------------- one row for every job
 

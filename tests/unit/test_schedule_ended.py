@@ -15,7 +15,8 @@ from finefuse.errors import StoreError
 from finefuse.records import Records
 from finefuse.run.store import Artifacts
 from finefuse_zoo.executors.local import Local
-from helpers.runs import FIXTURES, done, eventually, gone, rows, statuses, steady
+from helpers.runs import FIXTURES, done, rows, statuses, steady
+from helpers.waiting import eventually, gone
 
 
 def test_a_second_driver_is_refused(fake: ModuleType, tmp_path: Path) -> None:

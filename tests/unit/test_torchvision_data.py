@@ -144,16 +144,9 @@ def test_shots_leave_val_alone_and_seeds_do_not(mnist):
 
 
 @pytest.fixture
-def dtd(make, tmp_path) -> Path:
+def dtd(make, fixture_module, tmp_path) -> Path:
     """A fake DTD with one picture of every class in each official part."""
-    root = tmp_path / "dtd" / "dtd"
-    (root / "labels").mkdir(parents=True)
-    for number, part in enumerate(("train", "val", "test")):
-        files = [root / "images" / f"c{label:02}" / f"{part}.png" for label in range(47)]
-        for label, file in enumerate(files):
-            file.parent.mkdir(parents=True, exist_ok=True)
-            make.picture(100 * number + label, (10, 12)).save(file)
-        (root / "labels" / f"{part}1.txt").write_text("\n".join(f"{f.parent.name}/{f.name}" for f in files))
+    fixture_module("official").textures(tmp_path, make)
     return tmp_path
 
 
