@@ -11,20 +11,20 @@ from typing import TYPE_CHECKING, Any
 
 from finefuse.declare.plan import Plan, make_plan
 from finefuse.declare.suite import Suite, load_suite
+from finefuse.deploy.wanted import card_of, check_target, find_row
 from finefuse.device import default_workers, resolve_device
+from finefuse.discovery.registry import Door, Registry
+from finefuse.engine.drive.schedule import Watcher, run_plan
+from finefuse.engine.store.artifacts import default_store
 from finefuse.errors import FinefuseError
 from finefuse.progress import BAD, make_progress
 from finefuse.records import read_results
-from finefuse.registry import Door, Registry
-from finefuse.run.schedule import Watcher, run_plan
-from finefuse.run.store import default_store
-from finefuse.run.wanted import card_of, check_target, find_row
 from finefuse.types import Executor, Record, Ref
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from finefuse.judge.leaderboard import Leaderboard
+    from finefuse.judge.board.leaderboard import Leaderboard
 
 SuiteSource = str | Path | Mapping[str, Any]
 """A suite's name, its file, or its content as a dictionary."""
@@ -194,7 +194,7 @@ def export(
     check_target(file, force=force)
     registry = Registry(_doors(plugins))
     device = resolve_device(device or found["device"].split(":")[0])
-    from finefuse.run.export import export as write
+    from finefuse.deploy.export import export as write
 
     write(found, file, store=Path(store or default_store()).absolute(), device=device, doors=registry.doors)
     return Exported(file, card_of(file), found["cell"], note)
@@ -237,7 +237,7 @@ def _executor(registry: Registry, name: str | None, workers: int | None) -> Exec
 
 
 def _results(folder: Path, registry: Registry, reporter: str | None = None) -> Run:
-    from finefuse.judge.leaderboard import make_leaderboard
+    from finefuse.judge.board.leaderboard import make_leaderboard
 
     suite, rows, missing = read_results(folder)
     board = make_leaderboard(suite, rows, missing)

@@ -13,7 +13,33 @@ import torch
 from torch import Tensor, nn
 
 from finefuse.errors import NotApplicable
+from finefuse.network import Net
 from finefuse.types import Data, Fusing, Member, Recipe, Task
+
+__all__ = [
+    "CHUNK",
+    "BatchNorm",
+    "CombineFeatures",
+    "CombineOutputs",
+    "Net",
+    "Rule",
+    "State",
+    "average",
+    "averaged",
+    "base_state",
+    "evaluation",
+    "in_chunks",
+    "log_probs",
+    "make_optimizer",
+    "merged",
+    "norm_layers",
+    "one_hot_votes",
+    "quality",
+    "recalibrate",
+    "states_of",
+    "statistics_kept",
+    "weighted_sum",
+]
 
 State = Mapping[str, Tensor]
 Rule = Callable[[str, list[Tensor]], Tensor]
@@ -21,35 +47,6 @@ Rule = Callable[[str, list[Tensor]], Tensor]
 BatchNorm = nn.modules.batchnorm._BatchNorm
 CHUNK = 512
 """Examples per forward pass in evaluation. Fixed, because another number may give other bits."""
-
-
-class Net(nn.Module):
-    """A network made of ordered `stages` and a `head`.
-
-    The last stage ends in a vector per example. Stages are the one source of truth for unfreezing, layer-wise rates,
-    caching of frozen prefixes and feature fusion.
-    """
-
-    def __init__(self, stages: Sequence[nn.Module], head: nn.Linear, recipe: Recipe | None = None) -> None:
-        super().__init__()
-        self.stages = nn.ModuleList(stages)
-        self.head = head
-        self.recipe = recipe or Recipe()
-
-    def features(self, x: Tensor) -> Tensor:
-        """(N, *input_shape) to (N, width): what the head sees."""
-        for stage in self.stages:
-            x = stage(x)
-        return x
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, *input_shape) to (N, outputs): logits, or regressed values."""
-        return self.head(self.features(x))  # type: ignore[no-any-return]
-
-    def replace_head(self, outputs: int) -> None:
-        """Put a fresh linear head of another size in place, drawn from torch's global generator."""
-        old = self.head.weight
-        self.head = nn.Linear(self.head.in_features, outputs).to(old.device, old.dtype)
 
 
 class CombineOutputs(nn.Module):
@@ -148,6 +145,19 @@ def make_optimizer(groups: list[dict[str, Any]], name: str, recipe: Recipe) -> t
 def norm_layers(model: nn.Module) -> Iterator[BatchNorm]:
     """All BatchNorm layers of a model."""
     return (m for m in model.modules() if isinstance(m, BatchNorm))
+
+
+@contextmanager
+def statistics_kept(model: nn.Module) -> Iterator[None]:
+    """BatchNorm normalises as ever, but its running statistics and counters stay as they are."""
+    layers = [layer for layer in norm_layers(model) if layer.track_running_stats]
+    for layer in layers:
+        layer.track_running_stats = False
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer.track_running_stats = True
 
 
 def states_of(members: Sequence[Member]) -> list[State]:

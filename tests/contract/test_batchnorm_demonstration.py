@@ -14,8 +14,8 @@ from sklearn.datasets import load_digits
 from torch import nn
 
 from finefuse import nets
-from finefuse.run.randomness import seeded
-from finefuse.run.train import SuiteTrainer
+from finefuse.engine.randomness import seeded
+from finefuse.engine.train.trainer import SuiteTrainer
 from finefuse.types import Budget, Data, Fusing, Member, Recipe, Task
 from finefuse_zoo.fusions.mean_probs import MeanProbs
 from finefuse_zoo.fusions.soup import Soup

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from finefuse import FinefuseError, NotApplicable, Ref, Task, nets, testing
+from finefuse.deploy.formats import traced, write
+from finefuse.discovery.registry import Registry
 from finefuse.nets import Net, evaluation
-from finefuse.registry import Registry
-from finefuse.run.formats import traced, write
 
 REGISTRY = Registry(("finefuse_zoo.hooks",), entry_points=False)
 FUSIONS = [one.entry.name for one in REGISTRY.entries("fusion")]

@@ -12,10 +12,10 @@ import pytest
 import torch
 
 from finefuse import NotApplicable, Ref, testing
+from finefuse.discovery.registry import Registry
+from finefuse.engine.randomness import seeded
+from finefuse.engine.train.trainer import SuiteTrainer
 from finefuse.nets import Net, evaluation
-from finefuse.registry import Registry
-from finefuse.run.randomness import seeded
-from finefuse.run.train import SuiteTrainer
 from finefuse.types import Budget, Splits, Tuning
 
 VISION = Path(__file__).parents[1] / "fixtures" / "plugins" / "vision.py"

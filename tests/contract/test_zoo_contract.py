@@ -21,10 +21,10 @@ import torch
 
 import finefuse_zoo
 from finefuse import Ref, testing
-from finefuse.judge.leaderboard import make_leaderboard
+from finefuse.discovery.registry import Provided, Registry
+from finefuse.engine.randomness import seeded
+from finefuse.judge.board.leaderboard import make_leaderboard
 from finefuse.nets import Net
-from finefuse.registry import Provided, Registry
-from finefuse.run.randomness import seeded
 from finefuse.types import Budget, Crew, Data, PluginKind, Recipe, Splits, Task
 
 REGISTRY = Registry(("finefuse_zoo.hooks",), entry_points=False)
@@ -137,7 +137,7 @@ def test_its_parameters_can_be_shown_and_keyed(one: Provided[Any]) -> None:
 READ = """
 import sys
 from finefuse import Ref
-from finefuse.registry import Registry
+from finefuse.discovery.registry import Registry
 from finefuse.types import PluginKind
 from typing import get_args
 registry = Registry(("finefuse_zoo.hooks",), entry_points=False)

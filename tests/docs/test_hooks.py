@@ -13,8 +13,8 @@ import torch
 
 import finefuse
 from finefuse import hookspec, testing
+from finefuse.discovery.registry import Registry
 from finefuse.nets import Net
-from finefuse.registry import Registry
 from finefuse.types import Ref, Splits
 
 PAGE = (Path(__file__).parents[2] / "docs" / "hooks.md").read_text(encoding="utf-8")

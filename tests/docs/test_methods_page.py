@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from finefuse.cli.show import ARXIV, description
-from finefuse.registry import Registry
+from finefuse.discovery.registry import Registry
 
 PAGE = (Path(__file__).parents[2] / "docs" / "methods.md").read_text(encoding="utf-8")
 REGISTRY = Registry(entry_points=True)

@@ -70,7 +70,7 @@ def test_the_sdist_holds_what_builds_and_tests_it(sdist: set[str]) -> None:
 
 def test_suites_are_found_in_an_installed_wheel(wheel: zipfile.ZipFile, tmp_path: Path) -> None:
     wheel.extractall(tmp_path)
-    code = "from finefuse.registry import Registry\nfor path in Registry().suites().values(): print(path)"
+    code = "from finefuse.discovery.registry import Registry\nfor path in Registry().suites().values(): print(path)"
     environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from finefuse.registry import Registry
+from finefuse.discovery.registry import Registry
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -77,7 +77,9 @@ def with_tests(line: str) -> str:
 def test_ci_runs_the_readmes_line_and_then_the_linters(tmp_path: Path) -> None:
     done, log = ci(tmp_path, with_tests("echo 'tests, word for word' >> log && cat"))
     assert (done.returncode, done.stderr) == (0, "")
-    assert log == ["tests, word for word", "ruff check", "ruff format --check", "mypy", "lint-imports"]
+    linters = ["ruff check", "ruff format --check", "mypy", "lint-imports"]
+    assert log[:-1] == ["tests, word for word", *linters]
+    assert log[-1].startswith("lint-imports")
 
 
 @pytest.mark.parametrize(

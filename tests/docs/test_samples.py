@@ -16,7 +16,7 @@ import typer
 
 from finefuse import api, testing
 from finefuse.cli import app, main
-from finefuse.registry import Registry
+from finefuse.discovery.registry import Registry
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])

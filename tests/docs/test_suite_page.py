@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from finefuse.declare.suite import suite_schema
-from finefuse.registry import Registry
+from finefuse.discovery.registry import Registry
 
 PAGE = (Path(__file__).parents[2] / "docs" / "suite.md").read_text(encoding="utf-8")
 SCHEMA = suite_schema(Registry())

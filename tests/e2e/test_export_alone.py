@@ -15,8 +15,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from finefuse import Ref
-from finefuse.run.bench import splits_of
-from finefuse.run.store import Artifacts
+from finefuse.engine.store.artifacts import Artifacts
+from finefuse.engine.work.workbench import splits_of
 
 SUITE = """
 name      = "export"

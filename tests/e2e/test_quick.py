@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from finefuse.registry import Registry
+from finefuse.discovery.registry import Registry
 
 TORCH_FREE = """
 import sys

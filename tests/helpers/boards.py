@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from finefuse.judge.leaderboard import Leaderboard
+from finefuse.judge.board.leaderboard import Leaderboard
 from finefuse.types import Record
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from finefuse.declare.plan import Plan, make_plan
 from finefuse.declare.suite import load_suite
-from finefuse.registry import Registry
+from finefuse.discovery.registry import Registry
 from finefuse.types import Job
 
 SUITE: dict[str, Any] = {

@@ -9,8 +9,8 @@ from types import ModuleType
 import pytest
 
 from finefuse import Entry, Ref, hookimpl
+from finefuse.discovery.registry import PluginInfo, Registry
 from finefuse.errors import PluginError
-from finefuse.registry import PluginInfo, Registry
 from finefuse.types import PluginKind
 
 PLUGINS = Path(__file__).parents[1] / "fixtures" / "plugins"

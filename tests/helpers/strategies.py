@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from finefuse.registry import Registry
+from finefuse.discovery.registry import Registry
 from finefuse.types import PluginKind
 
 

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from finefuse.declare.suite import load_suite
+from finefuse.discovery.registry import Registry
 from finefuse.errors import SuiteError
-from finefuse.registry import Registry
 
 HEAD = 'name = "x"\ndatasets = ["shapes"]\nbackbones = ["small"]\nschemes = ["full", "probe"]\n'
 """Four lines that make a suite; what a test adds begins on line 5."""

@@ -11,9 +11,9 @@ import torch
 from sklearn.linear_model import LogisticRegression
 from torch import nn
 
+from finefuse.engine.train.batches import batch_order
 from finefuse.nets import evaluation
-from finefuse.run.batches import batch_order
-from finefuse_zoo.curvature import Regression, damped
+from finefuse_zoo.fusions._curvature import Regression, damped
 from finefuse_zoo.fusions.concat_features import ConcatFeatures
 from finefuse_zoo.fusions.distill import distillation
 from finefuse_zoo.fusions.fisher import weighted

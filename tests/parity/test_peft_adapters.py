@@ -14,14 +14,14 @@ from torch import nn
 from torch.nn.utils import parametrize
 
 from finefuse import NotApplicable, Ref
+from finefuse.discovery.registry import Registry
+from finefuse.engine.train.checkpoints import Curve
+from finefuse.engine.train.trainer import SuiteTrainer
 from finefuse.errors import ParameterError
 from finefuse.nets import Net
-from finefuse.registry import Registry
-from finefuse.run.curve import Curve
-from finefuse.run.train import SuiteTrainer
 from finefuse.types import Budget, Recipe
 from finefuse_zoo.fusions.soup import Soup
-from finefuse_zoo.peft_adapters import ordinary, zero_padded
+from finefuse_zoo.schemes._peft_adapters import ordinary, zero_padded
 from finefuse_zoo.schemes.ia3 import Ia3
 from finefuse_zoo.schemes.loha import Loha
 from finefuse_zoo.schemes.lora import Dora, Lora, RsLora

@@ -1,4 +1,4 @@
-"""The same comparisons as results/perf/measure.py: pytest -m perf --benchmark-enable -n 0 tests/perf."""
+"""The same comparisons as studies/perf/measure.py: pytest -m perf --benchmark-enable -n 0 tests/perf."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_frozen_loops_do_the_same_work(stages):
 
 
 def test_batches_are_those_of_the_engine():
-    from finefuse.run.train import SuiteTrainer
+    from finefuse.engine.train.trainer import SuiteTrainer
 
     splits = digits()
     trainer = SuiteTrainer(splits.task, splits.train, Budget(3, 32), seed=training.SEED)

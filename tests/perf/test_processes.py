@@ -1,4 +1,4 @@
-"""Whole commands, timed: pytest -m perf --benchmark-enable -n 0 tests/perf. The figures come from results/perf."""
+"""Whole commands, timed: pytest -m perf --benchmark-enable -n 0 tests/perf. The figures come from studies/perf."""
 
 from __future__ import annotations
 

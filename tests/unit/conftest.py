@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from finefuse.registry import Registry
+from finefuse.discovery.registry import Registry
 from helpers.plugging import PLUGINS
 from helpers.runs import FIXTURES
 

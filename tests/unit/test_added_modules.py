@@ -12,10 +12,10 @@ from torch import nn
 from finefuse import NotApplicable
 from finefuse.nets import Net
 from finefuse.testing import check_scheme, prepared
-from finefuse_zoo.added_modules import SideBySide
 from finefuse_zoo.backbones.cnn import CnnS
 from finefuse_zoo.backbones.vit import VitT
 from finefuse_zoo.fusions.soup import Soup
+from finefuse_zoo.schemes._added_modules import SideBySide
 from finefuse_zoo.schemes.feature_tune import FeatureTune
 from finefuse_zoo.schemes.head_sgd import HeadSgd
 from finefuse_zoo.schemes.side_tune import SideTune

@@ -52,17 +52,9 @@ def handed(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 # ------------------------------------------------------------------------------------------------- what is handed on
 
 
-def test_finefuse_run_is_a_function_though_a_package_has_its_name() -> None:
-    code = (
-        "import finefuse, finefuse.run.row as row\n"
-        "assert callable(finefuse.run) and finefuse.run.row is row\n"
-        "from finefuse import api\n"
-        "assert callable(finefuse.run)\n"
-        "try: finefuse.run('no-such-suite')\n"
-        "except finefuse.FinefuseError as error: print(error)"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert "no-such-suite" in done.stdout, done.stderr
+def test_the_functions_of_the_public_face_are_those_of_the_api() -> None:
+    for name in ("check", "export", "plan", "run"):
+        assert getattr(finefuse, name) is getattr(api, name)
 
 
 def test_an_attribute_that_is_not_there_is_named() -> None:

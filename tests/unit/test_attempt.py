@@ -10,8 +10,8 @@ from types import ModuleType
 
 import pytest
 
+from finefuse.engine.work.attempt import attempt, one_line
 from finefuse.errors import NotApplicable, StoreError
-from finefuse.run.attempt import attempt, one_line
 
 
 def test_an_attempt_turns_what_is_raised_into_a_row(fake: ModuleType, tmp_path: Path) -> None:
@@ -43,7 +43,7 @@ def test_an_attempt_turns_what_is_raised_into_a_row(fake: ModuleType, tmp_path: 
 def test_a_job_out_of_memory_says_how_much_it_had(
     fake: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    torch, cost = pytest.importorskip("torch"), importlib.import_module("finefuse.run.cost")
+    torch, cost = pytest.importorskip("torch"), importlib.import_module("finefuse.engine.measure.cost")
     peaks = {"cuda:1": 12345, "cuda:0": 1}
     monkeypatch.setattr(cost, "_job", cost._Job())  # none has begun
     monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: peaks[str(device)])
@@ -62,7 +62,7 @@ def test_a_job_out_of_memory_says_how_much_it_had(
     cost.begin_job("cpu")
     if cost.peak_memory("cpu") is not None:
         assert 0 <= row_of(MemoryError(), "cpu")["peak_memory"] < 2**30
-    monkeypatch.delitem(sys.modules, "finefuse.run.cost")
+    monkeypatch.delitem(sys.modules, "finefuse.engine.measure.cost")
     assert row_of(MemoryError(), "cpu")["peak_memory"] is None
 
 

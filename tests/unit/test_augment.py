@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
+from finefuse.engine.randomness import seeded
+from finefuse.engine.train.augment import augmentation
 from finefuse.errors import NotApplicable
-from finefuse.run.augment import augmentation
-from finefuse.run.randomness import seeded
 from finefuse.types import Task
 
 IMAGES = Task("classification", 3, "image", (1, 8, 8))

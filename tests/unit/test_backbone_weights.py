@@ -16,8 +16,8 @@ from torch import nn
 
 from finefuse import FinefuseError, Ref, Task
 from finefuse.declare.facts import Facts
+from finefuse.discovery.registry import Registry
 from finefuse.errors import ParameterError
-from finefuse.registry import Registry
 from finefuse_zoo.backbones import _weights
 from finefuse_zoo.backbones._catalogue import model_files, weights_of
 from finefuse_zoo.backbones._preprocess import Preprocess

@@ -11,8 +11,8 @@ import torch
 from torch import nn
 
 from finefuse import NotApplicable, Ref, Task
+from finefuse.engine.train.trainer import SuiteTrainer
 from finefuse.nets import Net, norm_layers, quality
-from finefuse.run.train import SuiteTrainer
 from finefuse.types import Budget, Tuning
 from finefuse_zoo.backbones._blocks import Attention, MeanTokens, Patches, Residual, conv_norm
 from finefuse_zoo.backbones.cnn import CnnS

@@ -9,7 +9,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from finefuse.run.batches import as_memory_format, batch_order, mixed_precision
+from finefuse.engine.precision import as_memory_format, mixed_precision
+from finefuse.engine.train.batches import batch_order
 
 
 @given(st.integers(1, 50), st.integers(1, 20), st.integers(0, 2**62))

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from finefuse import Entry, Ref, hookimpl
-from finefuse.registry import Registry
+from finefuse.discovery.registry import Registry
 from helpers.plugging import PLUGINS, complaint, fixture, module_with, names, only_info, write
 
 pytestmark = pytest.mark.usefixtures("clean_imports")

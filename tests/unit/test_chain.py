@@ -11,8 +11,8 @@ from finefuse import Entry, NotApplicable, Ref, hookimpl
 from finefuse.declare.facts import Facts
 from finefuse.declare.plan import make_plan
 from finefuse.declare.suite import load_suite
+from finefuse.discovery.registry import Registry
 from finefuse.errors import FinefuseError
-from finefuse.registry import Registry
 from finefuse.types import Tuning
 from finefuse_zoo.schemes.chain import Chain
 from finefuse_zoo.schemes.full import Full

@@ -13,7 +13,7 @@ import pytest
 from finefuse.cli import main
 from finefuse.cli.plan import estimate, totals
 from finefuse.cli.show import ARXIV
-from finefuse.run.state import Standing
+from finefuse.engine.drive.outlook import Standing
 from finefuse.types import Job, Record, Ref
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from finefuse.run import cost
+from finefuse.engine.measure import cost
 
 counted = pytest.mark.skipif(
     not Path("/proc/self/clear_refs").exists(), reason="only Linux counts the peak of memory anew"

@@ -12,8 +12,8 @@ import torch
 
 from finefuse import FinefuseError, Ref, Task
 from finefuse.declare.suite import load_suite
+from finefuse.discovery.registry import Registry
 from finefuse.errors import ParameterError, SuiteError
-from finefuse.registry import Registry
 from finefuse_zoo.datasets._tokens import bucket, hashed, tokens
 from finefuse_zoo.datasets.csv_table import CsvTable
 

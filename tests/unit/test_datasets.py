@@ -14,8 +14,8 @@ import torch
 from sklearn.datasets import load_digits
 
 from finefuse import FinefuseError, Ref, Splits
+from finefuse.discovery.registry import Registry
 from finefuse.errors import ParameterError
-from finefuse.registry import Registry
 from finefuse_zoo.datasets._drawing import draw
 from finefuse_zoo.datasets._pixels import CENTRE, SPREAD, as_splits, rows_by_class
 from finefuse_zoo.datasets.digits import Digits

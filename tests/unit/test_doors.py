@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from finefuse import Entry, Ref, hookimpl
-from finefuse.registry import Registry
+from finefuse.discovery.registry import Registry
 from helpers.plugging import PLUGINS, Observer, fixture, module_with, names, only_info, write
 
 INSTALLED = any(point.value == "finefuse_zoo.hooks" for point in metadata.entry_points(group="finefuse"))

@@ -19,14 +19,14 @@ from torch import Tensor, nn
 import finefuse
 from finefuse import FinefuseError, api
 from finefuse.cli import main
+from finefuse.deploy import export as exporting
+from finefuse.deploy import wanted
+from finefuse.deploy.export import bench_of
+from finefuse.deploy.formats import write
+from finefuse.deploy.wanted import card_of, check_target, find_row
+from finefuse.engine.store.artifacts import Artifacts
+from finefuse.engine.work.deployed import deployed
 from finefuse.nets import Net
-from finefuse.run import export as exporting
-from finefuse.run import wanted
-from finefuse.run.deployed import deployed
-from finefuse.run.export import bench_of
-from finefuse.run.formats import write
-from finefuse.run.store import Artifacts
-from finefuse.run.wanted import card_of, check_target, find_row
 from finefuse.types import Record
 from finefuse_zoo.fusions.soup import Soup
 

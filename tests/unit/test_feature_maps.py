@@ -10,8 +10,8 @@ import torch
 from torch import nn
 
 from finefuse.nets import Net
-from finefuse_zoo import feature_maps
 from finefuse_zoo.linear import fit_linear
+from finefuse_zoo.schemes import _feature_maps as feature_maps
 from finefuse_zoo.schemes.delta import Delta
 from finefuse_zoo.schemes.feature_map import FeatureMap
 

@@ -72,7 +72,8 @@ def test_what_is_no_number_is_not_taken_for_zero(value: object) -> None:
 
 def test_judging_needs_no_torch() -> None:
     code = (
-        "import sys, finefuse.judge.leaderboard, finefuse.judge.compare; print({'torch', 'sklearn'} & {*sys.modules})"
+        "import sys, finefuse.judge.board.leaderboard, finefuse.judge.compare; "
+        "print({'torch', 'sklearn'} & {*sys.modules})"
     )
     path = str(Path(finefuse.__file__).parents[1])
     out = subprocess.run([sys.executable, "-c", code], env={"PYTHONPATH": path}, capture_output=True, text=True)

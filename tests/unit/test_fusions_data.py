@@ -11,7 +11,7 @@ from torch import nn
 
 from finefuse import nets
 from finefuse.errors import NotApplicable
-from finefuse_zoo import curvature
+from finefuse_zoo.fusions import _curvature as curvature
 from finefuse_zoo.fusions.adamerging import AdaMerging
 from finefuse_zoo.fusions.fisher import Fisher, weighted
 from finefuse_zoo.fusions.regmean import RegMean

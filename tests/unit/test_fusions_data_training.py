@@ -11,15 +11,15 @@ import torch
 from torch import nn
 
 from finefuse import nets
+from finefuse.engine.train.batches import batch_order
 from finefuse.errors import NotApplicable
-from finefuse.run.batches import batch_order
 from finefuse.types import Recipe
+from finefuse_zoo.fusions._rates import cosine, with_rates
+from finefuse_zoo.fusions._shards import deal
 from finefuse_zoo.fusions.distill import Distill
 from finefuse_zoo.fusions.fed_avg import FedAvg
 from finefuse_zoo.fusions.snapshot import Snapshot
 from finefuse_zoo.fusions.swa import Swa
-from finefuse_zoo.rates import cosine, with_rates
-from finefuse_zoo.shards import deal
 
 ALL = [Distill(), Swa(), Snapshot(), FedAvg()]
 

@@ -13,9 +13,9 @@ from torch import nn
 
 from finefuse import nets
 from finefuse.errors import NotApplicable
-from finefuse_zoo import feature_heads
 from finefuse_zoo.backbones._stages import TORCHVISION, cut
 from finefuse_zoo.channels import channel_axis
+from finefuse_zoo.fusions import _feature_heads as feature_heads
 from finefuse_zoo.fusions.concat_features import ConcatFeatures
 from finefuse_zoo.fusions.gate import Gate
 from finefuse_zoo.fusions.mean_features import MeanFeatures

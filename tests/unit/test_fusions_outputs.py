@@ -10,6 +10,7 @@ import torch
 from finefuse import nets
 from finefuse.errors import NotApplicable
 from finefuse.types import Data, Fusing, Member, Task
+from finefuse_zoo.fusions._greedy import Classes, choose
 from finefuse_zoo.fusions.calibrated_mean import CalibratedMean, sharpest
 from finefuse_zoo.fusions.gate import Gate
 from finefuse_zoo.fusions.greedy_ensemble import GreedyEnsemble
@@ -21,7 +22,6 @@ from finefuse_zoo.fusions.rules import Max, Median, Min, Product
 from finefuse_zoo.fusions.stacking import Stacking
 from finefuse_zoo.fusions.vote import Vote
 from finefuse_zoo.fusions.weighted import Weighted
-from finefuse_zoo.greedy import Classes, choose
 
 CLASSES = [
     Vote(),

@@ -10,7 +10,8 @@ import torch
 
 from finefuse import nets
 from finefuse.errors import NotApplicable
-from finefuse_zoo import task_vectors
+from finefuse_zoo.fusions import _task_vectors as task_vectors
+from finefuse_zoo.fusions._singular import polar, singular
 from finefuse_zoo.fusions.dare import Dare
 from finefuse_zoo.fusions.iso_c import IsoC
 from finefuse_zoo.fusions.karcher import Karcher, coefficients
@@ -23,7 +24,6 @@ from finefuse_zoo.fusions.ties import Ties
 from finefuse_zoo.fusions.tsv_m import TsvM
 from finefuse_zoo.fusions.weighted_soup import WeightedSoup
 from finefuse_zoo.fusions.wise_ft import WiseFt
-from finefuse_zoo.singular import polar, singular
 
 SCALED = [TaskArithmetic, Ties, Dare, MagMax, TsvM, IsoC]
 ON_BASE = [*SCALED, WiseFt, ModelStock]

@@ -10,16 +10,16 @@ import torch
 from torch import nn
 
 from finefuse import nets
+from finefuse.discovery.registry import Registry
 from finefuse.errors import NotApplicable
 from finefuse.nets import Net
-from finefuse.registry import Registry
 from finefuse.types import Ref, Task
+from finefuse_zoo.fusions._layer_statistics import layers_to_mend, moments
+from finefuse_zoo.fusions._matching import aligned, match, permuted
+from finefuse_zoo.fusions._permutations import follow
 from finefuse_zoo.fusions.git_rebasin import GitRebasin
 from finefuse_zoo.fusions.repair import Repair
 from finefuse_zoo.fusions.soup import Soup
-from finefuse_zoo.layer_statistics import layers_to_mend, moments
-from finefuse_zoo.matching import aligned, match, permuted
-from finefuse_zoo.permutations import follow
 
 IMAGE = Task("classification", 5, "image", (2, 8, 8))
 ZOO = Registry(("finefuse_zoo.hooks",), entry_points=False)

@@ -7,10 +7,11 @@ import torch
 from torch import Tensor, nn
 
 from finefuse.device import default_workers, resolve_device, visible_gpus
+from finefuse.engine.measure import cost
+from finefuse.engine.train import augment
+from finefuse.engine.train.trainer import SuiteTrainer
+from finefuse.engine.work.switches import in_force, set_up
 from finefuse.nets import Net, make_optimizer
-from finefuse.run import augment, cost
-from finefuse.run.policy import in_force, set_up
-from finefuse.run.train import SuiteTrainer
 from finefuse.types import Budget, Data, Recipe, Settings, Task
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")]

@@ -12,7 +12,7 @@ import pytest
 
 import finefuse
 from finefuse.declare.suite import Suite, load_suite
-from finefuse.registry import Registry
+from finefuse.discovery.registry import Registry
 from finefuse_zoo.datasets._official import OFFICIAL
 
 pytest.importorskip("torchvision")

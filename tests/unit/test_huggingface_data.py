@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from finefuse import FinefuseError, Ref
+from finefuse.discovery.registry import Registry
 from finefuse.errors import ParameterError
-from finefuse.registry import Registry
 from finefuse_zoo.datasets.huggingface import HuggingFace
 
 datasets = pytest.importorskip("datasets", reason="datasets is not installed")

@@ -11,9 +11,9 @@ from types import ModuleType
 
 import pytest
 
+from finefuse.discovery.imports import Import, imports_of, source_digests
+from finefuse.discovery.registry import Registry
 from finefuse.errors import FinefuseError
-from finefuse.imports import Import, imports_of, source_digests
-from finefuse.registry import Registry
 
 Tree = Callable[[dict[str, str]], Path]
 

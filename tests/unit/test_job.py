@@ -11,11 +11,11 @@ import pytest
 import torch
 
 from finefuse import Entry, NotApplicable, hookimpl
+from finefuse.engine.store.artifacts import Artifacts
+from finefuse.engine.work.attempt import attempt
+from finefuse.engine.work.job import carry_out
 from finefuse.errors import PluginError
 from finefuse.nets import CombineOutputs
-from finefuse.run.attempt import attempt
-from finefuse.run.job import carry_out
-from finefuse.run.store import Artifacts
 
 
 def test_every_job_gives_an_ok_row_with_what_it_measured(workshop):

@@ -184,7 +184,7 @@ def test_keys_are_computed_without_torch():
 
 
 def test_source_digests_are_offered_here_too():
-    assert keys.source_digests is importlib.import_module("finefuse.imports").source_digests
+    assert keys.source_digests is importlib.import_module("finefuse.discovery.imports").source_digests
 
 
 def test_the_processor_is_named_from_the_system_or_from_python(monkeypatch, tmp_path):

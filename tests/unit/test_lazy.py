@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from finefuse import lazy
-from finefuse.lazy import heavy_imports_later
+from finefuse.discovery import lazy
+from finefuse.discovery.lazy import heavy_imports_later
 
 Write = Callable[..., None]
 

@@ -7,7 +7,7 @@ from types import ModuleType
 import pytest
 
 from finefuse.errors import StoreError
-from finefuse.judge.leaderboard import make_leaderboard
+from finefuse.judge.board.leaderboard import make_leaderboard
 from finefuse.judge.statistics import mean_interval
 from helpers.boards import line, ranks, runs
 

@@ -7,7 +7,7 @@ import torch
 from sklearn.metrics import f1_score
 
 from finefuse import Ref
-from finefuse.registry import Registry
+from finefuse.discovery.registry import Registry
 from finefuse_zoo.metrics.macro_f1 import MacroF1
 
 

@@ -12,7 +12,7 @@ from types import ModuleType
 import pytest
 
 from finefuse.cli import main
-from finefuse.registry import Registry
+from finefuse.discovery.registry import Registry
 from finefuse.types import Ref
 
 
@@ -88,7 +88,7 @@ def test_the_plugin_is_found_sound_and_shown(new: Cli, tmp_path: Path, kind: str
 def test_listing_it_needs_no_torch(new: Cli, tmp_path: Path, kind: str) -> None:
     new(kind, "quiet", "--into", tmp_path)
     code = (
-        "import sys; from finefuse.registry import Registry; from finefuse.types import Ref\n"
+        "import sys; from finefuse.discovery.registry import Registry; from finefuse.types import Ref\n"
         f"Registry(['finefuse_quiet']).build({kind!r}, Ref('quiet')); sys.exit('torch._C' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)

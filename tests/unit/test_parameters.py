@@ -9,8 +9,8 @@ from typing import Annotated, Any, ClassVar, Literal
 import pytest
 from annotated_types import Ge, Gt, Interval, Len, Lt, MultipleOf
 
+from finefuse.discovery.parameters import Parameter, describe, make, resolved
 from finefuse.errors import ParameterError, PluginError
-from finefuse.parameters import Parameter, describe, make, resolved
 
 Choice = Literal["sgd", "adam"]
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from finefuse_zoo.penalties import half_square, proximal_step, starting_points, step_size, weights_of
+from finefuse_zoo.schemes._penalties import half_square, proximal_step, starting_points, step_size, weights_of
 from finefuse_zoo.schemes.elastic import Elastic
 from finefuse_zoo.schemes.full import Full
 from finefuse_zoo.schemes.l1 import L1

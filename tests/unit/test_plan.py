@@ -12,8 +12,8 @@ import pytest
 from finefuse.declare import plan as plan_module
 from finefuse.declare.plan import make_plan
 from finefuse.declare.suite import load_suite
+from finefuse.discovery.registry import Registry
 from finefuse.errors import PluginError, SuiteError
-from finefuse.registry import Registry
 from finefuse.types import Ref
 from helpers.planning import SUITE, pick, planned
 
@@ -229,7 +229,7 @@ def test_planning_imports_no_torch() -> None:
 import sys
 from finefuse.declare.plan import make_plan
 from finefuse.declare.suite import load_suite, suite_schema
-from finefuse.registry import Registry
+from finefuse.discovery.registry import Registry
 registry = Registry([{str(FIXTURES / "planned.py")!r}], entry_points=False)
 suite_schema(registry)
 assert len(make_plan(load_suite("planned", registry), registry).jobs) == 30
@@ -259,7 +259,7 @@ import sys
 from pathlib import Path
 from finefuse.declare.plan import make_plan
 from finefuse.declare.suite import load_suite
-from finefuse.registry import Registry
+from finefuse.discovery.registry import Registry
 registry = Registry(["finefuse_zoo.hooks"], entry_points=False)
 for file in sorted(Path({str(suites)!r}).glob("*.toml")):
     plan = make_plan(load_suite(file, registry), registry)

@@ -13,7 +13,7 @@ import pytest
 from finefuse import Entry, hookimpl
 from finefuse.declare import facts
 from finefuse.declare.keys import explain
-from finefuse.registry import Registry
+from finefuse.discovery.registry import Registry
 from finefuse.types import Job
 from helpers.planning import pick, planned
 

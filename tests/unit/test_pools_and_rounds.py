@@ -10,9 +10,9 @@ import torch
 
 import finefuse
 from finefuse import Entry, hookimpl
-from finefuse.judge.present import pool_table
+from finefuse.engine.measure.bounds import bounds, diversity, oracle
+from finefuse.judge.board.present import pool_table
 from finefuse.nets import CombineOutputs, quality
-from finefuse.run.pool import bounds, diversity, oracle
 from finefuse.types import Splits
 
 SAME = {"same": {"of": ["full"], "copies": 3}}

@@ -11,7 +11,7 @@ from types import ModuleType
 import pytest
 
 from finefuse.errors import StoreError
-from finefuse.judge.leaderboard import make_leaderboard
+from finefuse.judge.board.leaderboard import make_leaderboard
 from finefuse.types import Board, Record
 from helpers.boards import line, runs
 

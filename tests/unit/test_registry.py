@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from finefuse import Entry, Ref, hookimpl
+from finefuse.discovery.registry import Registry
 from finefuse.errors import ParameterError, PluginError
-from finefuse.registry import Registry
 from finefuse.types import Job
 from helpers.plugging import PLUGINS, Observer, complaint, fixture, module_with, names, only_info, write
 
@@ -64,7 +64,7 @@ def test_an_address_is_imported_when_used_and_only_then():
 def test_no_torch_is_run_to_resolve_a_scheme_that_imports_it(tmp_path: Path):
     script = f"""
         import sys
-        from finefuse.registry import Registry
+        from finefuse.discovery.registry import Registry
         from finefuse.types import Ref
 
         registry = Registry([{str(PLUGINS / "good.py")!r}])

@@ -18,10 +18,10 @@ from torch import nn
 
 import finefuse
 from finefuse import FinefuseError, NotApplicable, Ref, Task
+from finefuse.discovery.registry import Registry
+from finefuse.engine.train.trainer import SuiteTrainer
 from finefuse.errors import ParameterError
 from finefuse.nets import norm_layers, quality
-from finefuse.registry import Registry
-from finefuse.run.train import SuiteTrainer
 from finefuse.types import Tuning
 from finefuse_zoo.backbones.mlp import MlpS
 from finefuse_zoo.datasets.diabetes import CENTRE, SPREAD, Diabetes, DiabetesSource
@@ -181,7 +181,8 @@ def test_what_the_plan_asks_for():
 def test_reading_and_planning_regression_imports_neither_torch_nor_sklearn():
     code = (
         "import sys; from finefuse.declare.plan import make_plan; from finefuse.declare.suite import load_suite; "
-        "from finefuse.registry import Registry; registry = Registry(['finefuse_zoo.hooks'], entry_points=False); "
+        "from finefuse.discovery.registry import Registry; "
+        "registry = Registry(['finefuse_zoo.hooks'], entry_points=False); "
         f"make_plan(load_suite({str(SUITE)!r}, registry), registry); "
         "print([m for m in ('torch', 'sklearn', 'torchmetrics') if m in sys.modules])"
     )

@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from finefuse.judge.leaderboard import Leaderboard, make_leaderboard
+from finefuse.judge.board.leaderboard import Leaderboard, make_leaderboard
 from finefuse.types import Record, Reporter
 from finefuse_zoo.reporters.json_board import Json
 from finefuse_zoo.reporters.markdown_board import Markdown

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import nn
 
-from finefuse.run import retry
-from finefuse.run.train import SuiteTrainer
+from finefuse.engine.train import retry
+from finefuse.engine.train.trainer import SuiteTrainer
 from finefuse.types import Budget
 
 

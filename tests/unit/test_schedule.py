@@ -8,9 +8,9 @@ from types import ModuleType
 
 import pytest
 
+from finefuse.engine.drive import shares as crew
 from finefuse.errors import WorkerDied
 from finefuse.records import Records
-from finefuse.run import crew
 from finefuse_zoo.executors.local import Local
 from helpers.runs import FIXTURES, done, reasons, rows, statuses, steady
 from helpers.waiting import gone

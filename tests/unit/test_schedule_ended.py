@@ -11,9 +11,9 @@ from types import ModuleType
 
 import pytest
 
+from finefuse.engine.store.artifacts import Artifacts
 from finefuse.errors import StoreError
 from finefuse.records import Records
-from finefuse.run.store import Artifacts
 from finefuse_zoo.executors.local import Local
 from helpers.runs import FIXTURES, done, rows, statuses, steady
 from helpers.waiting import eventually, gone

@@ -9,11 +9,11 @@ import torch
 
 from finefuse.declare.plan import make_plan
 from finefuse.declare.suite import load_suite
+from finefuse.discovery.registry import Registry
+from finefuse.engine.order import Order
+from finefuse.engine.store.artifacts import Artifacts
+from finefuse.engine.work.job import carry_out
 from finefuse.errors import FinefuseError
-from finefuse.registry import Registry
-from finefuse.run.job import carry_out
-from finefuse.run.row import Order
-from finefuse.run.store import Artifacts
 from finefuse_zoo.schemes.search import Range, Search
 
 LR = {"lr": {"low": 1e-3, "high": 1.0, "log": True}}

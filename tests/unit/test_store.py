@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from finefuse.engine.store.artifacts import ABANDONED, Artifacts, default_store
 from finefuse.errors import StoreError
-from finefuse.run.store import ABANDONED, Artifacts, default_store
 
 ADDRESS = "ab12" * 8
 
@@ -199,7 +199,7 @@ def test_default_store(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 def test_no_torch_until_tensors_are_read_or_written(tmp_path: Path) -> None:
     script = (
-        "import sys; from pathlib import Path; from finefuse.run.store import Artifacts;"
+        "import sys; from pathlib import Path; from finefuse.engine.store.artifacts import Artifacts;"
         f"s = Artifacts(Path({str(tmp_path)!r})); s.save('aa', dict(x=1)); s.save_row('k', dict(y=2));"
         "assert s.meta('aa') == dict(x=1) and s.row('k') == dict(y=2) and s.has('aa'); s.sweep();"
         "assert 'torch' not in sys.modules"

@@ -9,7 +9,7 @@ import jsonschema
 import pytest
 
 from finefuse.declare.suite import Pool, Strategy, Suite, load_suite, suite_schema
-from finefuse.registry import Registry
+from finefuse.discovery.registry import Registry
 from finefuse.types import Budget, Limits, Ref, Settings
 from helpers.suites import HEAD, LEAST, complaint
 

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from finefuse.declare.suite import Pool, load_suite
+from finefuse.discovery.registry import Registry
 from finefuse.errors import SuiteError
-from finefuse.registry import Registry
 from finefuse.types import Ref
 
 LEAST: dict[str, Any] = {"name": "x", "datasets": ["shapes"], "backbones": ["small"], "schemes": ["full", "probe"]}

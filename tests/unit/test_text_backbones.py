@@ -12,11 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from finefuse import FinefuseError, NotApplicable, Ref, Task, testing
+from finefuse.discovery.registry import Registry
+from finefuse.engine.randomness import seeded
+from finefuse.engine.train.trainer import SuiteTrainer
 from finefuse.errors import ParameterError, PluginError
 from finefuse.nets import Net, evaluation, quality
-from finefuse.registry import Registry
-from finefuse.run.randomness import seeded
-from finefuse.run.train import SuiteTrainer
 from finefuse.types import Budget, Data, Tuning
 from finefuse_zoo.backbones._text import EncoderBlock, MeanOfTokens, Tokens, WidestMatches
 from finefuse_zoo.backbones.tabular import Mlp

@@ -19,8 +19,8 @@ import pytest
 import torch
 
 from finefuse import FinefuseError, Ref
+from finefuse.discovery.registry import Registry
 from finefuse.errors import ParameterError
-from finefuse.registry import Registry
 from finefuse_zoo.datasets._official import OFFICIAL
 from finefuse_zoo.datasets.torchvision_sets import Name, Torchvision
 

@@ -33,7 +33,7 @@ def bare_loop(net, data, order, steps, recipe):
 
 
 def test_full_training_has_the_bits_of_a_bare_loop(lab):
-    from finefuse.run.batches import batch_order
+    from finefuse.engine.train.batches import batch_order
 
     task, data = lab.IMAGES, lab.data(lab.IMAGES, 60, 1)
     engine, bare = lab.cnn(), lab.cnn()

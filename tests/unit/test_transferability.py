@@ -11,8 +11,8 @@ from scipy import optimize, stats
 
 from finefuse import NotApplicable
 from finefuse.types import Data
+from finefuse_zoo.schemes._transferability import h_score, leep, log_evidence
 from finefuse_zoo.schemes.rankings import HScore, Leep, LogMe
-from finefuse_zoo.transferability import h_score, leep, log_evidence
 
 CLASSES = 3
 

@@ -8,8 +8,8 @@ import pytest
 
 from finefuse import Ref
 from finefuse.declare.suite import load_suite
+from finefuse.discovery.registry import Registry
 from finefuse.errors import PluginError, SuiteError
-from finefuse.registry import Registry
 
 ADAPTERS = ["lora", "rslora", "dora", "loha", "ia3"]
 HEAD = 'name = "x"\ndatasets = ["digits"]\nbackbones = ["cnn-s"]\nschemes = [\n  "full",\n'

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from finefuse import Ref
-from finefuse.registry import Registry
+from finefuse.discovery.registry import Registry
 from finefuse_zoo import hooks
 from finefuse_zoo.schemes.search import Search
 

@@ -9,7 +9,6 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from finefuse import __version__
 from finefuse.cli.check import check
 from finefuse.cli.compare import compare
 from finefuse.cli.export import export
@@ -22,6 +21,7 @@ from finefuse.cli.run import run
 from finefuse.cli.schema import schema
 from finefuse.cli.show import show
 from finefuse.errors import FinefuseError
+from finefuse.version import __version__
 
 app = typer.Typer(
     name="finefuse",

@@ -10,7 +10,7 @@ import typer
 from finefuse.cli.options import KINDS, Plugins, parse_kind
 
 if TYPE_CHECKING:
-    from finefuse.registry import Provided, Registry
+    from finefuse.discovery.registry import Provided, Registry
 
 Row = tuple[str, ...]
 
@@ -22,7 +22,7 @@ def list_(
     plugin: Plugins = None,
 ) -> None:
     """List what a suite can name, and the suites."""
-    from finefuse.registry import Registry
+    from finefuse.discovery.registry import Registry
 
     kinds = [parse_kind(kind, ("suite",))] if kind else [*KINDS, "suite"]
     registry = Registry(tuple(plugin or ()))

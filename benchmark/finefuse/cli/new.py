@@ -70,7 +70,7 @@ def check_name(kind: str, name: str, module: str, class_name: str, template: str
     import keyword
     from importlib.util import find_spec
 
-    from finefuse.registry import Registry
+    from finefuse.discovery.registry import Registry
 
     if not re.fullmatch(r"[a-z][a-z0-9]*([-_][a-z0-9]+)*", name):
         raise FinefuseError(

@@ -13,7 +13,7 @@ import typer
 from finefuse.cli.options import Device, Only, Out, Plugins, Store, SuiteName
 
 if TYPE_CHECKING:
-    from finefuse.run.state import Standing
+    from finefuse.engine.drive.outlook import Standing
     from finefuse.types import Job, Record
 
 KIN = ("kind", "dataset", "backbone", "label", "pool")
@@ -32,9 +32,9 @@ def plan(
 ) -> None:
     """List the jobs of a suite, what is cached and what to run."""
     from finefuse import api
+    from finefuse.engine.drive.outlook import state_of
+    from finefuse.engine.store.artifacts import Artifacts, default_store
     from finefuse.records import Records
-    from finefuse.run.state import state_of
-    from finefuse.run.store import Artifacts, default_store
 
     todo = api.plan(suite, device=device, only=only or (), plugins=plugin or ())
     records = Records(out or Path("results") / todo.suite.name).read()

@@ -16,7 +16,7 @@ def plugins(
     """List the plugins found, and what is wrong with them."""
     from tabulate import tabulate
 
-    from finefuse.registry import Registry
+    from finefuse.discovery.registry import Registry
 
     found = Registry(tuple(plugin or ())).plugins()
     rows = [(p.name, p.version or "-", p.door, p.status, ", ".join(p.hooks) or "-") for p in found]

@@ -10,6 +10,6 @@ def schema(plugin: Plugins = None) -> None:
     import json
 
     from finefuse.declare.suite import suite_schema
-    from finefuse.registry import Registry
+    from finefuse.discovery.registry import Registry
 
     print(json.dumps(suite_schema(Registry(tuple(plugin or ()))), indent=2))

@@ -13,7 +13,7 @@ from finefuse.cli.options import KINDS, Plugins, parse_kind
 from finefuse.errors import PluginError, did_you_mean
 
 if TYPE_CHECKING:
-    from finefuse.registry import Registry
+    from finefuse.discovery.registry import Registry
     from finefuse.types import PluginKind
 
 ARXIV = re.compile(r"(?<![\w./-])\d{4}\.\d{4,5}(?![\w/-])")
@@ -26,7 +26,7 @@ def show(
     plugin: Plugins = None,
 ) -> None:
     """Show a plugin with its parameters and paper, or a suite."""
-    from finefuse.registry import Registry
+    from finefuse.discovery.registry import Registry
 
     registry = Registry(tuple(plugin or ()))
     chosen = parse_kind(kind, ("suite",)) if kind else None

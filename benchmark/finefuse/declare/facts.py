@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any, get_args
 
 from finefuse.declare.keys import canonical, digest, file_digest, source_digests
+from finefuse.discovery.registry import Registry
 from finefuse.errors import FinefuseError, PluginError
-from finefuse.registry import Registry
 from finefuse.types import Budget, Level, Need, PluginKind, Ref, Space, Task
 
 RESERVED = frozenset({"use", "as", "grid", "rounds"})

@@ -15,7 +15,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from finefuse.imports import source_digests
+from finefuse.discovery.imports import source_digests
 
 __all__ = [
     "RESULTS_VERSION",

@@ -8,10 +8,10 @@ from fnmatch import fnmatchcase
 
 from finefuse.declare.facts import Facts
 from finefuse.declare.jobs import Planner
-from finefuse.declare.source import show, suggest
 from finefuse.declare.suite import Suite
+from finefuse.declare.suite_text import show, suggest
+from finefuse.discovery.registry import Registry
 from finefuse.errors import SuiteError
-from finefuse.registry import Registry
 from finefuse.types import Job
 
 MAX_JOBS = 1_000_000

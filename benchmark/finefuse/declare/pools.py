@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from graphlib import CycleError, TopologicalSorter
 
-from finefuse.declare.shape import PoolShape
-from finefuse.declare.source import Source, show, suggest
+from finefuse.declare.schema import PoolShape
+from finefuse.declare.suite_text import Source, show, suggest
 from finefuse.types import Ref
 
 EVERY = "*"

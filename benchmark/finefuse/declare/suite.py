@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from finefuse.declare.facts import Facts
-from finefuse.declare.locate import KeyPath
 from finefuse.declare.pools import across, flatten
-from finefuse.declare.shape import ItemShape, SearchShape, SuiteShape, json_schema, read_shape
-from finefuse.declare.source import Source, open_suite, show
+from finefuse.declare.schema import ItemShape, SearchShape, SuiteShape, json_schema, read_shape
+from finefuse.declare.suite_text import Source, open_suite, show
+from finefuse.declare.toml_lines import KeyPath
+from finefuse.discovery.registry import Registry
 from finefuse.errors import FinefuseError, ParameterError
-from finefuse.registry import Registry
 from finefuse.types import Budget, Limits, PluginKind, Ref, Settings
 
 MAX_GRID = 10_000

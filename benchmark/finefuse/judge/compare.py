@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 
 from finefuse.errors import FinefuseError, StoreError
-from finefuse.judge import present
+from finefuse.judge.board import present
 from finefuse.judge.frame import correctness, number
 from finefuse.judge.statistics import holm, matched_interval, mcnemar_exact
 from finefuse.records import read_results

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from finefuse.engine.randomness import seeded
+from finefuse.engine.train.trainer import SuiteTrainer
 from finefuse.nets import CombineOutputs, Net
-from finefuse.run.randomness import seeded
-from finefuse.run.train import SuiteTrainer
 from finefuse.testing.rules import (
     Check,
     on_all_tasks,

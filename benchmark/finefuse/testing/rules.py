@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from torch import nn
 
+from finefuse.engine.randomness import seeded
 from finefuse.errors import NotApplicable
-from finefuse.run.randomness import seeded
 from finefuse.testing.small import TASKS, outputs_of, small_splits
 from finefuse.types import Data, Splits, Task
 

@@ -10,10 +10,10 @@ from functools import cache
 import torch
 from torch import Tensor, nn
 
+from finefuse.discovery.registry import Registry
+from finefuse.engine.randomness import seeded
+from finefuse.engine.train.trainer import SuiteTrainer
 from finefuse.nets import Net, evaluation, quality
-from finefuse.registry import Registry
-from finefuse.run.randomness import seeded
-from finefuse.run.train import SuiteTrainer
 from finefuse.types import Budget, Data, Fusing, Member, Recipe, Ref, Scheme, Splits, Task, Tuning
 
 POINTS = Task("classification", 3, "tabular", (4,))

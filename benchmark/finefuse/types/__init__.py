@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from finefuse.recipe import Recipe
 from finefuse.types.entries import Entry, PluginKind, Ref, Space, Spec
 from finefuse.types.learning import (
     Backbone,
@@ -17,7 +18,6 @@ from finefuse.types.learning import (
     Need,
     NormPolicy,
     OptimizerChoice,
-    Recipe,
     Scheme,
     Splits,
     Task,

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
-    from finefuse.nets import Net
+    from finefuse.network import Net
 
 NormPolicy = Literal["train", "affine", "eval"]
 Level = Literal["output", "feature", "weight"]
@@ -65,16 +65,6 @@ class Splits:
     train: Data
     val: Data
     test: Data
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """The optimizer a backbone is usually fine-tuned with; schemes take it where their own fields are None."""
-
-    optimizer: Literal["sgd", "adam", "adamw"] = "sgd"
-    lr: float = 0.01
-    weight_decay: float = 5e-4
-    momentum: float = 0.9
 
 
 class Dataset(Protocol):

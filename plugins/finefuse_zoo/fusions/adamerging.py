@@ -10,9 +10,9 @@ import torch
 from annotated_types import Ge, Gt
 
 from finefuse import NotApplicable, nets
+from finefuse.nets import statistics_kept
 from finefuse.types import Fusing, Law, Level, Need
-from finefuse_zoo.beside import statistics_kept
-from finefuse_zoo.curvature import called_with, own_names
+from finefuse_zoo.fusions._curvature import called_with, own_names
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

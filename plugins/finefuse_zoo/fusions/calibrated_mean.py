@@ -9,7 +9,7 @@ import torch
 
 from finefuse import nets
 from finefuse.types import Fusing, Law, Level, Need
-from finefuse_zoo.ensembles import need_classes
+from finefuse_zoo.fusions._ensembles import need_classes
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

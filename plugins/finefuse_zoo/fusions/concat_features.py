@@ -37,7 +37,7 @@ class ConcatFeatures:
 
     def fuse(self, of: Fusing) -> nn.Module:
         """The members' stages with one head; their own heads are dropped."""
-        from finefuse_zoo import feature_heads
+        from finefuse_zoo.fusions import _feature_heads as feature_heads
 
         assert of.train is not None
         assert of.trainer is not None

@@ -9,7 +9,7 @@ import torch
 from annotated_types import Ge, Lt
 
 from finefuse.types import Fusing, Law, Level, Need
-from finefuse_zoo.task_vectors import blocks, blockwise, elected, from_base, train_inputs, width
+from finefuse_zoo.fusions._task_vectors import blocks, blockwise, elected, from_base, train_inputs, width
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

@@ -11,7 +11,7 @@ from annotated_types import Ge, Gt, Le
 
 from finefuse import NotApplicable
 from finefuse.types import Fusing, Law, Level, Need, NormPolicy
-from finefuse_zoo.beside import usual_loss
+from finefuse_zoo._losses import usual_loss
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

@@ -10,7 +10,7 @@ from annotated_types import Ge, Gt
 
 from finefuse import NotApplicable, nets
 from finefuse.types import Fusing, Level, Need, NormPolicy
-from finefuse_zoo.shards import deal
+from finefuse_zoo.fusions._shards import deal
 
 if TYPE_CHECKING:
     from torch import nn

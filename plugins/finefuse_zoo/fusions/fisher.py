@@ -10,7 +10,7 @@ from annotated_types import Ge, Gt
 
 from finefuse import nets
 from finefuse.types import Fusing, Level, Need
-from finefuse_zoo.curvature import fisher, own_names
+from finefuse_zoo.fusions._curvature import fisher, own_names
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

@@ -33,7 +33,7 @@ class Gate:
 
     def fuse(self, of: Fusing) -> nn.Module:
         """The members with a gate on top."""
-        from finefuse_zoo import gating
+        from finefuse_zoo.fusions import _gating as gating
 
         assert of.val is not None
         assert of.trainer is not None

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, ClassVar
 
 from finefuse import nets
 from finefuse.types import Fusing, Law, Level, Need
-from finefuse_zoo.matching import aligned
-from finefuse_zoo.task_vectors import train_inputs
+from finefuse_zoo.fusions._matching import aligned
+from finefuse_zoo.fusions._task_vectors import train_inputs
 
 if TYPE_CHECKING:
     from torch import nn

@@ -9,8 +9,8 @@ import torch
 from annotated_types import Ge
 
 from finefuse.types import Fusing, Level, Need
-from finefuse_zoo.ensembles import weighted_mean
-from finefuse_zoo.greedy import Classes, Values, choose
+from finefuse_zoo.fusions._ensembles import weighted_mean
+from finefuse_zoo.fusions._greedy import Classes, Values, choose
 
 if TYPE_CHECKING:
     from torch import nn

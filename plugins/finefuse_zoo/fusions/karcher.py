@@ -9,7 +9,7 @@ import torch
 
 from finefuse import nets
 from finefuse.types import Fusing, Level, Need
-from finefuse_zoo.task_vectors import gram, train_inputs
+from finefuse_zoo.fusions._task_vectors import gram, train_inputs
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

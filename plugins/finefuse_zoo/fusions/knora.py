@@ -10,7 +10,7 @@ from annotated_types import Ge
 
 from finefuse import nets
 from finefuse.types import Fusing, Level, Need
-from finefuse_zoo.ensembles import need_classes
+from finefuse_zoo.fusions._ensembles import need_classes
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

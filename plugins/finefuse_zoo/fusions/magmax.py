@@ -9,7 +9,7 @@ import torch
 from annotated_types import Ge
 
 from finefuse.types import Fusing, Level, Need
-from finefuse_zoo.task_vectors import blockwise, from_base, train_inputs
+from finefuse_zoo.fusions._task_vectors import blockwise, from_base, train_inputs
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from finefuse import nets
 from finefuse.types import Fusing, Level, Need
-from finefuse_zoo.ensembles import need_classes
+from finefuse_zoo.fusions._ensembles import need_classes
 
 if TYPE_CHECKING:
     from torch import nn

@@ -10,7 +10,7 @@ from annotated_types import Ge, Le
 
 from finefuse import nets
 from finefuse.types import Fusing, Level, Need
-from finefuse_zoo.curvature import Regression, damped, grams, own_names
+from finefuse_zoo.fusions._curvature import Regression, damped, grams, own_names
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

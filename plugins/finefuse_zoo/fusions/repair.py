@@ -9,8 +9,8 @@ import torch
 
 from finefuse import nets
 from finefuse.types import Fusing, Law, Level, Need
-from finefuse_zoo.layer_statistics import layers_to_mend, mend, moments
-from finefuse_zoo.matching import aligned
+from finefuse_zoo.fusions._layer_statistics import layers_to_mend, mend, moments
+from finefuse_zoo.fusions._matching import aligned
 
 if TYPE_CHECKING:
     from torch import nn

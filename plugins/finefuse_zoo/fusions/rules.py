@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 import torch
 
 from finefuse.types import Fusing, Law, Level, Need
-from finefuse_zoo.ensembles import by_rule, need_classes
+from finefuse_zoo.fusions._ensembles import by_rule, need_classes
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

@@ -10,7 +10,7 @@ from annotated_types import Ge, Le
 
 from finefuse import NotApplicable, nets
 from finefuse.types import Fusing, Law, Level, Need
-from finefuse_zoo.task_vectors import gram, train_inputs
+from finefuse_zoo.fusions._task_vectors import gram, train_inputs
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

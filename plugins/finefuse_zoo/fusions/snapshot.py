@@ -10,7 +10,7 @@ from annotated_types import Gt
 
 from finefuse import NotApplicable, nets
 from finefuse.types import Fusing, Level, Need
-from finefuse_zoo.rates import cosine, with_rates
+from finefuse_zoo.fusions._rates import cosine, with_rates
 
 if TYPE_CHECKING:
     import torch

@@ -11,7 +11,7 @@ from annotated_types import Ge
 
 from finefuse import NotApplicable, nets
 from finefuse.types import Fusing, Law, Level, Need
-from finefuse_zoo.stitch import adapter
+from finefuse_zoo.fusions._stitch import adapter
 
 if TYPE_CHECKING:
     from torch import nn

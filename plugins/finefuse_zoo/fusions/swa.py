@@ -11,7 +11,7 @@ from annotated_types import Ge, Gt, Lt
 
 from finefuse import NotApplicable, nets
 from finefuse.types import Fusing, Level, Need
-from finefuse_zoo.rates import cosine, with_rates
+from finefuse_zoo.fusions._rates import cosine, with_rates
 
 if TYPE_CHECKING:
     from torch import nn

@@ -9,7 +9,7 @@ import torch
 from annotated_types import Ge, Gt, Le
 
 from finefuse.types import Fusing, Law, Level, Need
-from finefuse_zoo.task_vectors import blockwise, elected, from_base, magnitude_at, train_inputs, with_base
+from finefuse_zoo.fusions._task_vectors import blockwise, elected, from_base, magnitude_at, train_inputs, with_base
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

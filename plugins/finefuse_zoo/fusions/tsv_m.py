@@ -11,8 +11,8 @@ from annotated_types import Ge
 
 from finefuse import nets
 from finefuse.types import Fusing, Law, Level, Need
-from finefuse_zoo.singular import polar, singular
-from finefuse_zoo.task_vectors import from_base, train_inputs
+from finefuse_zoo.fusions._singular import polar, singular
+from finefuse_zoo.fusions._task_vectors import from_base, train_inputs
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

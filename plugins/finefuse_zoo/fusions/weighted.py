@@ -10,7 +10,7 @@ from annotated_types import Ge, Gt
 
 from finefuse import NotApplicable
 from finefuse.types import Fusing, Level, Need
-from finefuse_zoo.ensembles import weighted_mean
+from finefuse_zoo.fusions._ensembles import weighted_mean
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

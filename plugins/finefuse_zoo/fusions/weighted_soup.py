@@ -9,8 +9,8 @@ from annotated_types import Ge, Gt
 
 from finefuse import nets
 from finefuse.types import Fusing, Level, Need
-from finefuse_zoo.member_weights import By, member_weights
-from finefuse_zoo.task_vectors import train_inputs
+from finefuse_zoo.fusions._member_weights import By, member_weights
+from finefuse_zoo.fusions._task_vectors import train_inputs
 
 if TYPE_CHECKING:
     from torch import nn

@@ -9,7 +9,7 @@ from annotated_types import Ge, Le
 
 from finefuse import nets
 from finefuse.types import Fusing, Law, Level, Need
-from finefuse_zoo.task_vectors import train_inputs, with_base
+from finefuse_zoo.fusions._task_vectors import train_inputs, with_base
 
 if TYPE_CHECKING:
     from torch import nn

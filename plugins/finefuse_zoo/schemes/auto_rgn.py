@@ -10,7 +10,7 @@ import torch
 from annotated_types import Gt
 
 from finefuse.types import NormPolicy, Space, Tuning
-from finefuse_zoo.beside import Gradients, stepping_by
+from finefuse_zoo.schemes._steps import Gradients, stepping_by
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -9,7 +9,8 @@ import torch
 from annotated_types import Ge, Gt
 
 from finefuse.types import NormPolicy, Space, Tuning
-from finefuse_zoo.beside import stage_outputs, usual_loss
+from finefuse_zoo._losses import usual_loss
+from finefuse_zoo.schemes._stage_outputs import stage_outputs
 
 if TYPE_CHECKING:
     from torch import Tensor

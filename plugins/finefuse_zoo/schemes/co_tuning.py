@@ -9,8 +9,9 @@ import torch
 from annotated_types import Ge, Gt
 
 from finefuse.types import Data, NormPolicy, Space, Tuning
-from finefuse_zoo.beside import source_head, stage_outputs
 from finefuse_zoo.linear import fit_linear
+from finefuse_zoo.schemes._second_head import source_head
+from finefuse_zoo.schemes._stage_outputs import stage_outputs
 
 if TYPE_CHECKING:
     from torch import Tensor

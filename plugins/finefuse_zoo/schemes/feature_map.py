@@ -8,8 +8,8 @@ from typing import Annotated, ClassVar
 from annotated_types import Ge, Gt
 
 from finefuse.types import NormPolicy, Space, Tuning
-from finefuse_zoo.beside import stage_outputs
-from finefuse_zoo.feature_maps import near_loss
+from finefuse_zoo.schemes._feature_maps import near_loss
+from finefuse_zoo.schemes._stage_outputs import stage_outputs
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ class FeatureTune:
 
     def prepare(self, model: Net) -> None:
         """Add the adapter as the last stage."""
-        from finefuse_zoo import added_modules
+        from finefuse_zoo.schemes import _added_modules as added_modules
 
         add = added_modules.add_mlp_adapter if self.kind == "mlp" else added_modules.add_conv_adapter
         add(model, self.width, self.scale)

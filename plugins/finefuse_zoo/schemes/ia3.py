@@ -9,7 +9,7 @@ from typing import Annotated, ClassVar
 from annotated_types import Gt
 
 from finefuse.types import Space, Tuning
-from finefuse_zoo.peft_adapters import tune_adapters
+from finefuse_zoo.schemes._peft_adapters import tune_adapters
 
 
 @dataclass(frozen=True)

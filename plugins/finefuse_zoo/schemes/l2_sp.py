@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 from annotated_types import Ge, Gt
 
 from finefuse.types import NormPolicy, Space, Tuning
-from finefuse_zoo.penalties import half_square, starting_points
+from finefuse_zoo.schemes._penalties import half_square, starting_points
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

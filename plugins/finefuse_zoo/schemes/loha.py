@@ -9,7 +9,7 @@ from typing import Annotated, ClassVar
 from annotated_types import Ge, Gt
 
 from finefuse.types import Space, Tuning
-from finefuse_zoo.peft_adapters import tune_adapters, zero_padded
+from finefuse_zoo.schemes._peft_adapters import tune_adapters, zero_padded
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from typing import Annotated, ClassVar
 from annotated_types import Ge, Gt, Lt
 
 from finefuse.types import Space, Tuning
-from finefuse_zoo.peft_adapters import ordinary, tune_adapters
+from finefuse_zoo.schemes._peft_adapters import ordinary, tune_adapters
 
 
 @dataclass(frozen=True)

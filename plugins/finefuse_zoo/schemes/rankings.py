@@ -8,8 +8,8 @@ from typing import ClassVar
 import torch
 
 from finefuse.types import Tuning
+from finefuse_zoo.schemes._transferability import h_score, leep, log_evidence
 from finefuse_zoo.schemes.zero_step import ZeroStep
-from finefuse_zoo.transferability import h_score, leep, log_evidence
 
 
 @dataclass(frozen=True)

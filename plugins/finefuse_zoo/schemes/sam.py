@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 import torch
 from annotated_types import Ge, Gt
 
+from finefuse.nets import statistics_kept
 from finefuse.types import NormPolicy, Space, Tuning
-from finefuse_zoo.beside import Gradients, dropout_kept, statistics_kept, stepping_by
+from finefuse_zoo.schemes._steps import Gradients, dropout_kept, stepping_by
 
 if TYPE_CHECKING:
     from torch import Tensor

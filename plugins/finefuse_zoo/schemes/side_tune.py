@@ -34,7 +34,7 @@ class SideTune:
 
     def prepare(self, model: Net) -> None:
         """Make one stage of the backbone and the side network."""
-        from finefuse_zoo import added_modules
+        from finefuse_zoo.schemes import _added_modules as added_modules
 
         copied = ceil(self.share * len(model.stages))
         stage = added_modules.SideBySide(model.stages, copied, model.head.in_features, self.alpha)

@@ -10,8 +10,9 @@ import torch
 from annotated_types import Ge, Gt
 
 from finefuse import NotApplicable
+from finefuse.nets import statistics_kept
 from finefuse.types import NormPolicy, Space, Tuning
-from finefuse_zoo.beside import dropout_kept, statistics_kept
+from finefuse_zoo.schemes._steps import dropout_kept
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

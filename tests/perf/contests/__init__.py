@@ -1,4 +1,4 @@
-"""Ways to do one thing, to be timed side by side: by tests/perf, and by results/perf/measure.py."""
+"""Ways to do one thing, to be timed side by side: by tests/perf, and by studies/perf/measure.py."""
 
 from __future__ import annotations
 

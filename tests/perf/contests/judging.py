@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from finefuse.judge.leaderboard import make_leaderboard
+from finefuse.judge.board.leaderboard import make_leaderboard
 from finefuse.records import read_results
 from finefuse_zoo.reporters.markdown_board import Markdown
 

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from contests import Contest, loops
+from finefuse.engine.randomness import seeded
+from finefuse.engine.train.trainer import SuiteTrainer
 from finefuse.nets import Net
-from finefuse.run.randomness import seeded
-from finefuse.run.train import SuiteTrainer
 from finefuse.testing import small_tuning
 from finefuse.types import Budget, Data, Recipe, Splits, Task, Tuning
 from finefuse_zoo.backbones.cnn import CnnS

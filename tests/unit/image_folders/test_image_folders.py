@@ -17,8 +17,8 @@ from PIL import Image
 
 from finefuse import FinefuseError, Ref, Task
 from finefuse.declare.suite import load_suite
+from finefuse.discovery.registry import Registry
 from finefuse.errors import ParameterError
-from finefuse.registry import Registry
 from finefuse_zoo.datasets import _files, _trees
 from finefuse_zoo.datasets.folder import Folder
 from helpers.folders import CLASSES, counts, ids, parts
@@ -256,7 +256,7 @@ def test_paths_are_relative_to_the_suite_file(train, tmp_path):
 
 def test_the_task_and_the_fingerprint_need_neither_torch_nor_pillow(train):
     code = (
-        "import sys; from finefuse import Ref; from finefuse.registry import Registry; "
+        "import sys; from finefuse import Ref; from finefuse.discovery.registry import Registry; "
         "one = Registry().build('dataset', Ref.of('folder', train=sys.argv[1])); one.task, one.fingerprint(); "
         "print({'torch._C', 'PIL', 'torchvision'} & set(sys.modules))"
     )

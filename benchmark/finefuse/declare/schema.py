@@ -1,0 +1,201 @@
+"""The shape of a suite file: which keys there are, of what type, within what bounds. Also its JSON Schema."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema, field_validator, model_validator
+from pydantic_core import ErrorDetails
+
+from finefuse.declare.suite_text import Source, show, suggest
+from finefuse.declare.toml_lines import KeyPath
+from finefuse.errors import SuiteError
+from finefuse.types import Budget, Limits, Settings
+
+NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
+LABEL = r"^[^\s/|#]+( [^\s/|#]+)*$"
+_PATTERNS = {
+    NAME: "letters, digits, dots, dashes and underscores, and begin with a letter or digit",
+    LABEL: "words with single spaces between them, without '/', '|' and '#'",
+}
+Label = Annotated[str, Field(pattern=LABEL, max_length=100)]
+Positive = Annotated[int, Field(ge=1)]
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
+
+
+class BudgetShape(_Table):
+    """How much one fine-tuning may spend."""
+
+    epochs: Positive = Field(default=Budget.epochs, description="Passes over the training data.")
+    batch_size: Positive = Field(default=Budget.batch_size, description="Examples per optimizer step.")
+    schedule: Literal["cosine", "constant"] = Field(default=Budget.schedule, description="How the learning rate goes.")
+
+
+class LimitsShape(_Table):
+    """What stops a job and never changes a result."""
+
+    seconds: float = Field(default=Limits.seconds, gt=0, description="Wall-clock seconds that one job may take.")
+    memory: float | None = Field(default=Limits.memory, gt=0, description="GiB that one job may take.")
+
+
+class ItemShape(_Table):
+    """A plugin by name, or a table with its name and parameters."""
+
+    model_config = ConfigDict(extra="allow")
+    use: str = Field(description="Name of the plugin; other keys are its parameters.")
+    as_: Label | None = Field(default=None, alias="as", description="What to call it in tables.")
+    grid: dict[str, Annotated[list[Any], Field(min_length=1)]] | None = Field(
+        default=None, min_length=1, description="Lists of values for parameters: one line for each combination."
+    )
+
+    rounds: Positive | None = Field(
+        default=None, description="Fine-tune, fuse, and fine-tune again from the fused network; fusions only."
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name_alone(cls, value: Any) -> Any:
+        return {"use": value} if isinstance(value, str) else value
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """The parameters that are given outright."""
+        return dict(self.model_extra or {})
+
+
+class SearchShape(_Table):
+    """The same search for every scheme that says what may be searched."""
+
+    trials: Annotated[int, Field(ge=2)] = Field(default=8, description="Settings tried, the default one included.")
+    sampler: Literal["tpe", "random", "grid"] = Field(default="tpe", description="How settings are proposed.")
+
+
+Items = Annotated[list[ItemShape], Field(min_length=1)]
+_LIST = {"type": "array", "items": {"type": "string"}, "minItems": 1}
+Names = Annotated[list[str], Field(min_length=1), WithJsonSchema({"anyOf": [{"enum": ["*"]}, _LIST]})]
+"""Names of something, or "*" for all of them."""
+
+
+class PoolShape(_Table):
+    """What is fused."""
+
+    of: Names = Field(description="Labels of schemes, names of scheme plugins, or other pools; '*' for all schemes.")
+    copies: Positive = Field(default=1, description="Members per scheme, which differ in their member seed only.")
+    backbones: Names | None = Field(
+        default=None, description="Fuse across these backbones, '*' for all of them; without, each for itself."
+    )
+
+    @field_validator("of", "backbones", mode="before")
+    @classmethod
+    def _all(cls, value: Any) -> Any:
+        return ["*"] if value == "*" else value
+
+
+class SuiteShape(_Table):
+    """A finefuse suite: what is measured against what."""
+
+    name: str = Field(pattern=NAME, max_length=100, description="Names the folder of the results.")
+    seeds: list[Annotated[int, Field(ge=0)]] = Field(default=[0], min_length=1, description="One repetition for each.")
+    budget: BudgetShape = Field(default_factory=BudgetShape)
+    datasets: Items = Field(description="Data sets to tune for.")
+    also_test: list[ItemShape] = Field(default=[], description="More test sets for every model: of shifted data.")
+    backbones: Items = Field(description="Pretrained networks to tune.")
+    metrics: Items = Field(default=[ItemShape(use="accuracy")], description="Scores; the first ranks the board.")
+    schemes: Items = Field(description="Fine-tuning schemes.")
+    search: SearchShape | None = Field(
+        default=None, description="Search for the parameters of every scheme that declares a space."
+    )
+    fusions: list[ItemShape] = Field(default=[], description="Fusion methods, each for every pool.")
+    pools: dict[Label, PoolShape] = Field(
+        default={}, description="What is fused; without any, all schemes make one: `all`."
+    )
+    precision: Literal["fp32", "bf16"] = Settings.precision
+    channels_last: bool = Field(default=Settings.channels_last, description="Memory format of images.")
+    augment: list[Literal["flip", "crop", "randaugment", "mixup", "cutmix"]] = Field(
+        default=[], description="How training images are changed at random, in this order."
+    )
+    threads: Positive = Field(
+        default=Settings.threads, description="CPU threads per job; another number gives other bits."
+    )
+    compile: Literal["off", "default", "reduce-overhead"] = Field(
+        default=Settings.compile, description="Train by torch.compile; reduce-overhead uses CUDA graphs."
+    )
+    tf32: bool = Field(default=Settings.tf32, description="Let matrix products on a GPU round to TF32.")
+    deterministic: bool = Field(
+        default=Settings.deterministic, description="Only algorithms that give the same bits each time, on a GPU too."
+    )
+    accumulate: bool = Field(
+        default=Settings.accumulate, description="Out of memory, try once more with half a batch at a time."
+    )
+    selection: Literal["last", "best-val"] = Field(
+        default=Settings.selection, description="Which weights count: the last, or the checkpoint that is best on val."
+    )
+    checkpoints: Annotated[int, Field(ge=0)] = Field(
+        default=Settings.checkpoints, description="Looks at val and test on the way of a fine-tuning; 0 for none."
+    )
+    limits: LimitsShape = Field(default_factory=LimitsShape)
+    latency: list[Positive] = Field(default=[1, 64], description="Batch sizes to time; [] for none.")
+
+
+_TABLES: dict[str, type[BaseModel]] = {
+    "budget": BudgetShape,
+    "limits": LimitsShape,
+    "pools": PoolShape,
+    "search": SearchShape,
+}
+
+
+def read_shape(source: Source) -> SuiteShape:
+    """Check keys, types and bounds.
+
+    Raises:
+        SuiteError: about the first thing that is wrong; a misspelled key comes before the key that is missing for it.
+    """
+    try:
+        return SuiteShape.model_validate(source.data)
+    except ValidationError as error:
+        wrong = sorted(error.errors(include_url=False), key=lambda e: e["type"] != "extra_forbidden")[0]
+        raise _explain(wrong, source) from None
+
+
+def _explain(wrong: ErrorDetails, source: Source) -> SuiteError:
+    path: KeyPath = tuple(part for part in wrong["loc"] if part != "[key]")
+    kind, value = wrong["type"], wrong["input"]
+    if kind in ("extra_forbidden", "missing"):
+        *table, key = path
+        model = _TABLES.get(str(path[0]), ItemShape) if table else SuiteShape
+        known = [field.alias or name for name, field in model.model_fields.items()]
+        if kind == "missing":
+            return source.error(tuple(table), f"the key {key!r} is missing")
+        return source.error(path, f"unknown key{suggest(str(key), known)}")
+    if kind == "too_short":
+        return source.error(path, "must not be empty")
+    if kind == "string_pattern_mismatch":
+        return source.error(path, f"must be {_PATTERNS[wrong['ctx']['pattern']]}, not {show(value)}")
+    if kind in ("model_type", "dict_type", "model_attributes_type"):
+        item = isinstance(path[-1], int)
+        return source.error(path, f"must be a {'name or a table' if item else 'table'}, not {show(value)}")
+    message = re.sub("^(Input|String) should", "must", wrong["msg"]).replace("a valid integer", "a whole number")
+    message = message.replace("a valid", "a")
+    return source.error(path, f"{message}, not {show(value)}")
+
+
+def json_schema(names: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+    """JSON Schema (Draft 2020-12) of a suite file; `names` of known plugins, by key, are hints and refuse no others."""
+    schema = SuiteShape.model_json_schema()
+    table = schema["$defs"].pop("ItemShape")
+    described = table["properties"]["use"]["description"]
+    schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
+    schema["title"] = "finefuse suite"
+    schema["properties"]["metrics"]["default"] = ["accuracy"]
+    schema["properties"]["pools"]["additionalProperties"] = False
+    for key, known in names.items():
+        name = [*([{"enum": list(known)}] if known else []), {"type": "string"}]
+        properties = {**table["properties"], "use": {"anyOf": name, "description": described}}
+        schema["properties"][key]["items"] = {"anyOf": [*name, {**table, "properties": properties}]}
+    return schema

@@ -1,0 +1,119 @@
+"""Writes what a row measured to a file that can be deployed without finefuse, with a model card beside it."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from finefuse.deploy.card import Facts, card
+from finefuse.deploy.formats import AGREEMENT, Written, difference, write
+from finefuse.deploy.wanted import card_of
+from finefuse.discovery.registry import Door
+from finefuse.engine.order import Order
+from finefuse.engine.store.artifacts import Artifacts
+from finefuse.engine.store.origin import job_of, settings_of
+from finefuse.engine.work.deployed import deployed
+from finefuse.engine.work.switches import in_force
+from finefuse.engine.work.workbench import Workbench
+from finefuse.errors import FinefuseError
+from finefuse.nets import CHUNK, CombineOutputs
+from finefuse.types import Member, Record
+from finefuse.version import __version__
+
+ELSEWHERE = 1e-2
+"""How far outputs may lie apart that two kinds of device computed: some GPUs round products to ten bits."""
+
+
+def export(row: Record, file: Path, *, store: Path, device: str, doors: tuple[Door, ...]) -> None:
+    """Write the module that the row measured, and its card, whole or not at all.
+
+    Raises:
+        FinefuseError: in one sentence, if its artifacts are gone, it is no longer what was measured, or the format
+            can't hold it.
+    """
+    bench = bench_of(row, store, device, doors)
+    with in_force(bench.order.settings, device):
+        model = deployed(bench)
+        check = _unchanged(bench, model, row)
+    model.cpu()
+    model.to(memory_format=torch.contiguous_format)
+    with _drafts(file) as (draft, words):
+        try:
+            written = write(model, bench.splits.test.x[:CHUNK].cpu(), draft)
+        except FinefuseError as error:
+            raise FinefuseError(f"{row['cell']}: {error}") from error
+        words.write_text(card(row, file, _facts(bench, model, written, check)), encoding="utf-8")
+
+
+def bench_of(row: Record, store: Path, device: str, doors: tuple[Door, ...]) -> Workbench:
+    """What the row's job was done with, from what the store says of its artifact.
+
+    Raises:
+        FinefuseError: if that is gone, or what it is fused from.
+    """
+    artifacts, address = Artifacts(store), row["artifact"]
+    if artifacts.has(address):
+        origin = artifacts.origin(address)
+        job = job_of(origin["job"])
+        needed = job.inputs if job.kind == "fuse" and job.level != "weight" else ()
+        if all(artifacts.has(artifact) for artifact in needed):
+            settings = settings_of(origin["settings"])
+            return Workbench(Order(job, row["suite"], settings, (), device, str(store), doors, contended=False))
+    raise FinefuseError(
+        f"{row['cell']}: what it made is gone from the store {store}; run the suite {row['suite']!r} again with a "
+        "new --store and --out, or name the --store that it was run with."
+    )
+
+
+def _unchanged(bench: Workbench, model: nn.Module, row: Record) -> str:
+    """Hold the module against the stored test outputs, and say how near it is."""
+    stored = bench.store.outputs(row["artifact"])["test"][:CHUNK]
+    real = bench.fusion_trainer().outputs(model, bench.splits.test.x[:CHUNK]).cpu()
+    same = row["device"].split(":")[0] == bench.order.device.split(":")[0]
+    within = AGREEMENT if same else ELSEWHERE
+    apart = difference(real, stored) if real.shape == stored.shape else float("inf")
+    if apart == float("inf") or not torch.allclose(real, stored, atol=within, rtol=within, equal_nan=True):
+        raise FinefuseError(
+            f"{row['cell']}: made again it gives other test outputs than were measured, by up to {apart:.2g}; its "
+            f"data, code or packages have changed since, so run the suite {row['suite']!r} again."
+        )
+    where = "" if same else f", which {row['device']} computed"
+    return f"made again: within {apart:.1g} of the test outputs that were measured{where}"
+
+
+def _facts(bench: Workbench, model: nn.Module, written: Written, check: str) -> Facts:
+    job, precision = bench.order.job, bench.order.settings.precision
+    members = [name for name, _ in job.members] if job.kind == "fuse" else []
+    parts: Sequence[object] = model.members if isinstance(model, CombineOutputs) else ()
+    narrower = [] if precision == "fp32" else [f"in {precision}; the file computes in float32"]
+    return Facts(
+        task=bench.splits.task,
+        dtype=str(bench.splits.test.x.dtype).removeprefix("torch."),
+        fixed=written.fixed,
+        checks=(check, *narrower, *filter(None, [written.check])),
+        members=members,
+        deployed=[part.name for part in parts if isinstance(part, Member)] or members,
+        versions=f"finefuse {__version__}, torch {torch.__version__}",
+    )
+
+
+@contextmanager
+def _drafts(file: Path) -> Iterator[tuple[Path, Path]]:
+    """Where to write the file and its card, which get their names at the end, or are removed if anything went wrong."""
+    draft = file.with_name(f".{uuid.uuid4().hex}{file.suffix}")
+    drafts = draft, card_of(draft)
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        yield drafts
+        drafts[1].replace(card_of(file))
+        drafts[0].replace(file)
+    except OSError as error:
+        raise FinefuseError(f"{file}: can't be written: {error.strerror or error}.") from error
+    finally:
+        for path in drafts:
+            path.unlink(missing_ok=True)

@@ -1,0 +1,1 @@
+"""How plugins come in, and what is known of them."""

@@ -1,0 +1,302 @@
+"""Finds plugins, says who provides what, and builds them from names and parameters. The only caller of pluggy."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from operator import attrgetter
+from pathlib import Path
+from typing import Any, Generic, Literal, TypeVar, get_args
+
+import pluggy
+
+from finefuse import hookspec
+from finefuse.discovery import parameters
+from finefuse.discovery.doors import Door, Opened, Trouble, normal, open_door, open_entry_point
+from finefuse.discovery.lazy import heavy_imports_later
+from finefuse.discovery.parameters import Parameter
+from finefuse.errors import PluginError, did_you_mean
+from finefuse.types import Entry, Job, PluginKind, Record, Ref
+
+__all__ = ["Door", "Parameter", "PluginInfo", "Provided", "Registry"]
+
+T = TypeVar("T")
+GROUP = "finefuse"
+KINDS: tuple[PluginKind, ...] = get_args(PluginKind)
+_METHODS: dict[PluginKind, tuple[str, ...]] = {
+    "dataset": ("fingerprint", "splits"),
+    "backbone": ("fingerprint", "build"),
+    "scheme": ("tune",),
+    "fusion": ("fuse",),
+    "metric": ("score",),
+    "executor": ("start", "submit", "stop"),
+    "reporter": ("write",),
+}
+_ADDRESS = re.compile(r"\w+(\.\w+)*:\w+(\.\w+)*")
+
+
+@dataclass(frozen=True)
+class Provided(Generic[T]):
+    """An entry and who provides it: `provider` as a person would name it, a module or a file."""
+
+    kind: PluginKind
+    entry: Entry[T]
+    provider: str
+    version: str
+    distribution: str
+
+    @property
+    def missing(self) -> str:
+        """What it lacks and how to install it, as the end of a sentence; "" if it can be used."""
+        lacking = [module for module in self.entry.requires if not _importable(module)]
+        if not lacking:
+            return ""
+        by_extra = self.distribution and self.entry.extra
+        what = f"'{self.distribution}[{self.entry.extra}]'" if by_extra else " ".join(lacking)
+        return f"needs {' and '.join(lacking)}: pip install {what}"
+
+
+@dataclass(frozen=True)
+class PluginInfo:
+    """How one plugin fares. `reason` and `traceback` say what is wrong with a broken one."""
+
+    name: str
+    version: str
+    door: str
+    hooks: tuple[str, ...]
+    status: Literal["ok", "broken"]
+    reason: str
+    traceback: str
+
+
+class _Plugin:
+    """One plugin, in a pluggy manager of its own, so that each is called, and may fail, by itself."""
+
+    def __init__(self, opened: Opened) -> None:
+        self.opened = opened
+        self.troubles = [opened.trouble] if opened.trouble else []
+        self.hooks: tuple[str, ...] = ()
+        self.provided: list[Provided[Any]] = []
+        self.suites: list[Path] = []
+        self._manager = pluggy.PluginManager(GROUP)
+        self._manager.add_hookspecs(hookspec)
+        if opened.plugin is None:
+            return
+        try:
+            self._register()
+        except (Exception, SystemExit) as error:  # pluggy's, about arguments that don't fit, or a hostile attribute's
+            self.troubles.append(Trouble.of("registering it", error))
+        self._collect()
+
+    def info(self) -> PluginInfo:
+        """How it fares."""
+        opened, troubles = self.opened, self.troubles
+        reason = "; ".join(trouble.reason for trouble in troubles)
+        trace = "\n".join(trouble.traceback for trouble in troubles)
+        status: Literal["ok", "broken"] = "broken" if troubles else "ok"
+        return PluginInfo(opened.provider, opened.version, opened.door, self.hooks, status, reason, trace)
+
+    def call(self, hook: str, **arguments: Any) -> list[Any]:
+        """What the plugin's implementation of a hook returns, as pluggy's list of at most one."""
+        return list(getattr(self._manager.hook, hook)(**arguments))
+
+    def _register(self) -> None:
+        self._manager.register(self.opened.plugin, self.opened.provider)
+        callers = self._manager.get_hookcallers(self.opened.plugin) or []
+        self.hooks = tuple(sorted(caller.name for caller in callers if caller.has_spec()))
+        known = [name for name in vars(hookspec) if name.startswith("finefuse_")]
+        for caller in callers:
+            if not caller.has_spec():
+                hint = did_you_mean(caller.name, known) or f"; the hooks are {', '.join(known)}"
+                self.troubles.append(Trouble(f"there is no hook {caller.name!r}{hint}"))
+        if not callers:
+            self.troubles.append(Trouble("it has no hooks; mark its functions with @finefuse.hookimpl"))
+
+    def _collect(self) -> None:
+        opened = self.opened
+        for kind in KINDS:
+            for entry in self._yielded(f"finefuse_{kind}s"):
+                if _is_entry(entry):
+                    found = Provided(kind, entry, opened.provider, opened.version, opened.distribution)
+                    self.provided.append(found)
+                else:
+                    reason = f'finefuse_{kind}s yielded {entry!r}, which is no Entry(name, class or "module:Class")'
+                    self.troubles.append(Trouble(reason))
+        for path in self._yielded("finefuse_suites"):
+            if isinstance(path, str | Path):
+                self.suites.append(Path(path))
+            else:
+                self.troubles.append(Trouble(f"finefuse_suites yielded {path!r}, which is no path"))
+
+    def _yielded(self, hook: str) -> list[Any]:
+        if hook not in self.hooks:
+            return []
+        try:
+            with heavy_imports_later():
+                return [item for result in self.call(hook) for item in result]
+        except (Exception, SystemExit) as error:
+            self.troubles.append(Trouble.of(hook, error))
+            return []
+
+
+class Registry:
+    """All plugins: those of installed distributions, then those asked in by `doors`.
+
+    A plugin that breaks is listed as broken; what its sound hooks provide can be used.
+    """
+
+    def __init__(self, doors: Sequence[Door] = (), *, entry_points: bool = True) -> None:
+        self.doors: tuple[Door, ...] = tuple(map(normal, doors))
+        self._plugins: list[_Plugin] = []
+        self._provided: dict[PluginKind, list[Provided[Any]]] = {kind: [] for kind in KINDS}
+        self._suites: dict[str, tuple[Path, str]] = {}
+        self._targets: dict[tuple[PluginKind, str], type] = {}
+        seen: set[object] = set()
+        for opened in self._open(entry_points):
+            if opened.identity not in seen:
+                seen.add(opened.identity)
+                self._admit(_Plugin(opened))
+        for provided in self._provided.values():
+            provided.sort(key=lambda one: one.entry.name)
+
+    def entries(self, kind: PluginKind) -> list[Provided[Any]]:
+        """What there is of a kind, by name; a name that clashes is there more than once."""
+        return list(self._provided[kind])
+
+    def find(self, kind: PluginKind, name: str) -> Provided[Any]:
+        """Who provides a name.
+
+        Raises:
+            PluginError: if nobody does, or more than one.
+        """
+        found = [one for one in self._provided[kind] if one.entry.name == name]
+        if not found:
+            raise PluginError(self._unknown(kind, name))
+        if len(found) > 1:
+            by = " and by ".join(map(_origin, found))
+            raise PluginError(f"{kind} {name!r} is provided {len(found)} times, by {by}; leave out or rename one")
+        return found[0]
+
+    def target(self, kind: PluginKind, name: str) -> type:
+        """The class behind a name, imported on first use.
+
+        Raises:
+            PluginError: as `find` does, and if the class can't be imported or lacks what its kind must have.
+        """
+        if (kind, name) not in self._targets:
+            self._targets[kind, name] = _import(self.find(kind, name))
+        return self._targets[kind, name]
+
+    def build(self, kind: PluginKind, ref: Ref) -> Any:
+        """A plugin with its parameters, all checked.
+
+        Raises:
+            ParameterError: if a parameter is unknown, missing, or of the wrong type or size.
+            PluginError: as `target` does, and if a module that it requires is not installed.
+        """
+        if missing := self.find(kind, ref.name).missing:
+            raise PluginError(f"{kind} {ref.name!r} is unavailable: it {missing}")
+        return parameters.make(self.target(kind, ref.name), ref.kwargs, f"{kind} {ref.name!r}")
+
+    def resolved(self, kind: PluginKind, ref: Ref) -> dict[str, Any]:
+        """All parameters of a plugin, defaults included, as JSON would hold them; errors as in `build`."""
+        return parameters.resolved(self.build(kind, ref))
+
+    def parameters(self, kind: PluginKind, name: str) -> list[Parameter]:
+        """What parameters a plugin takes; errors as in `target`."""
+        return parameters.describe(self.target(kind, name), f"{kind} {name!r}")
+
+    def suites(self) -> dict[str, Path]:
+        """The files of suites that can be run by name. Of two with one name the first holds, the other is broken."""
+        return {name: path for name, (path, _) in self._suites.items()}
+
+    def plugins(self) -> list[PluginInfo]:
+        """Every plugin that was found, sound or broken."""
+        return [plugin.info() for plugin in self._plugins]
+
+    def job_done(self, job: Job, record: Record) -> list[str]:
+        """Tell every observer of a finished job; what they raise comes back as one sentence each."""
+        complaints = []
+        for plugin in self._plugins:
+            if "finefuse_job_done" not in plugin.hooks:
+                continue
+            try:
+                plugin.call("finefuse_job_done", job=job, record=dict(record))
+            except (Exception, SystemExit) as error:
+                trouble = Trouble.of("finefuse_job_done", error)
+                complaints.append(f"plugin {plugin.opened.provider}: {trouble.reason}, at {job.cell}")
+        return complaints
+
+    def _open(self, entry_points: bool) -> Iterator[Opened]:
+        if entry_points:
+            points = metadata.entry_points(group=GROUP)
+            yield from map(open_entry_point, sorted(points, key=attrgetter("value", "name")))
+        for number, door in enumerate(self.doors):
+            yield open_door(door, number)
+
+    def _admit(self, plugin: _Plugin) -> None:
+        self._plugins.append(plugin)
+        for one in plugin.provided:
+            self._provided[one.kind].append(one)
+        for path in plugin.suites:
+            first, owner = self._suites.setdefault(path.stem, (path, plugin.opened.provider))
+            if first != path:
+                reason = f"suite {path.stem!r} at {path} is hidden by the one of {owner} at {first}"
+                plugin.troubles.append(Trouble(reason))
+
+    def _unknown(self, kind: PluginKind, name: str) -> str:
+        names = sorted({one.entry.name for one in self._provided[kind]})
+        others = [other for other in KINDS if any(one.entry.name == name for one in self._provided[other])]
+        hint = f"; {name!r} is {_article(others[0])}" if others else did_you_mean(name, names)
+        hint = hint or (f"; there is {', '.join(names)}" if names else "; no plugin provides one")
+        broken = [f"{info.name} ({info.reason})" for info in self.plugins() if info.status == "broken"]
+        if broken:
+            hint += f"{' It' if hint.endswith('?') else '; it'} may come from a broken plugin: {'; '.join(broken)}"
+        return f"there is no {kind} {name!r}{hint}"
+
+
+def _article(kind: PluginKind) -> str:
+    return f"an {kind}" if kind == "executor" else f"a {kind}"
+
+
+def _is_entry(entry: object) -> bool:
+    if not isinstance(entry, Entry) or not isinstance(entry.name, str) or not entry.name.strip():
+        return False
+    if not isinstance(entry.requires, tuple) or not all(str(module).isidentifier() for module in entry.requires):
+        return False
+    return isinstance(entry.target, type) or (isinstance(entry.target, str) and bool(_ADDRESS.fullmatch(entry.target)))
+
+
+def _importable(module: str) -> bool:
+    """Whether a top-level module is installed, without importing it."""
+    if module in sys.modules:
+        return sys.modules[module] is not None
+    return importlib.util.find_spec(module) is not None
+
+
+def _origin(one: Provided[Any]) -> str:
+    return f"{one.provider} ({one.distribution} {one.version})" if one.distribution else one.provider
+
+
+def _import(one: Provided[Any]) -> type:
+    target, who = one.entry.target, f"{one.kind} {one.entry.name!r} of {_origin(one)}"
+    if isinstance(target, str):
+        module, _, path = target.partition(":")
+        try:
+            with heavy_imports_later():
+                target = attrgetter(path)(importlib.import_module(module))
+        except (Exception, SystemExit) as error:
+            if one.missing:
+                raise PluginError(f"{one.kind} {one.entry.name!r} is unavailable: it {one.missing}") from error
+            raise PluginError(f"{who}: {Trouble.of(f'importing {target}', error).reason}") from error
+    if not isinstance(target, type):
+        raise PluginError(f"{who}: {one.entry.target} is no class")
+    for method in _METHODS[one.kind]:
+        if not callable(getattr(target, method, None)):
+            raise PluginError(f"{who}: {target.__module__}.{target.__qualname__} has no method {method!r}")
+    return target

@@ -1,0 +1,1 @@
+"""Carries out a plan: the driver, one job in a worker, training, measuring, the store."""

@@ -1,0 +1,1 @@
+"""The driver: what is left to do, what runs when and where."""

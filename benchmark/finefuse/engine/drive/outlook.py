@@ -1,0 +1,120 @@
+"""What is left to do of a plan: which jobs have their row, which can take one over, which must run, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from finefuse.declare.keys import explain
+from finefuse.declare.plan import Plan
+from finefuse.engine.store.artifacts import Artifacts
+from finefuse.types import Job, Record
+
+DONE = ("ok", "skipped")
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """What a run will do; all tuples are in the order of the plan."""
+
+    rows: dict[str, Record]
+    """The rows that stay, by cell."""
+    adopted: tuple[tuple[Job, Record], ...]
+    """Jobs whose row was made elsewhere: under another name, in another folder, or for a driver that was killed."""
+    waiting: tuple[Job, ...]
+    """Jobs that get a row."""
+    remade: tuple[Job, ...]
+    """Jobs that have their row and run again, because a waiting one needs an artifact that is gone from the store."""
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How one job stands, as `finefuse plan` shows it; `why` is a sentence or empty."""
+
+    job: Job
+    state: Literal["cached", "to run", "stale", "failed"]
+    why: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.state}: {self.why}" if self.why else self.state
+
+
+def look(plan: Plan, records: Sequence[Record], artifacts: Artifacts, *, retry: bool = False) -> Outlook:
+    """Work out what is left to do.
+
+    A job is done if its newest row is `ok` or `skipped`; or `failed`, `timeout` or `oom` and not to be retried; or
+    `blocked` and one of its inputs still can't be had.
+    """
+    rows: dict[str, Record] = {}
+    adopted: list[tuple[Job, Record]] = []
+    waiting: list[Job] = []
+    able: list[Job] = []
+    made: set[str] = set()
+    coming: set[str] = set()
+    own = {(record["cell"], record["key"]): record for record in records}
+    donors = {record["key"]: record for record in records if record["status"] == "ok"}
+    for job in plan.jobs:
+        possible = not job.skip and coming.issuperset(job.inputs)
+        record = own.get((job.cell, job.key))
+        if record and _stays(record, retry=retry, possible=possible):
+            rows[job.cell] = record
+        elif donor := donors.get(job.key) or _stored(artifacts, job.key):
+            adopted.append((job, record := donor))
+        else:
+            waiting.append(job)
+            able += [job] * possible
+            record = None
+        if record is not None and record["status"] == "ok":
+            made.add(job.cell)
+        if (possible and record is None) or job.cell in made or artifacts.has(job.artifact):
+            coming.add(job.artifact)
+    makers = [job for job in plan.jobs if job.cell in made]
+    return Outlook(rows, tuple(adopted), tuple(waiting), _remade(makers, able, artifacts))
+
+
+def state_of(plan: Plan, records: Sequence[Record], artifacts: Artifacts) -> list[Standing]:
+    """How every job of the plan stands, in its order, and for one that is stale what has changed since its row."""
+    outlook = look(plan, records, artifacts)
+    newest = {record["cell"]: record for record in records}
+    adopted, remade = ({job.cell for job in jobs} for jobs in ([j for j, _ in outlook.adopted], outlook.remade))
+
+    def standing(job: Job) -> Standing:
+        row, before = outlook.rows.get(job.cell), newest.get(job.cell)
+        if job.cell in remade:
+            return Standing(job, "to run", "its artifact is gone from the store and another job needs it")
+        if job.cell in adopted:
+            return Standing(job, "cached", "" if before and before["key"] == job.key else "its row is in the store")
+        if row is not None and row["status"] in DONE:
+            return Standing(job, "cached")
+        if row is not None:
+            return Standing(job, "failed", f"{row['reason']} (kept; --retry runs it again)")
+        if before is not None and before["key"] != job.key:
+            return Standing(job, "stale", explain(before.get("parts", {}), dict(job.parts)))
+        return Standing(job, "to run")
+
+    return [standing(job) for job in plan.jobs]
+
+
+def _stays(record: Record, *, retry: bool, possible: bool) -> bool:
+    if record["status"] in DONE:
+        return True
+    return not possible if record["status"] == "blocked" else not retry
+
+
+def _stored(artifacts: Artifacts, key: str) -> Record | None:
+    record = artifacts.row(key)
+    return record if record and record["status"] == "ok" else None
+
+
+def _remade(makers: Sequence[Job], able: Sequence[Job], artifacts: Artifacts) -> tuple[Job, ...]:
+    """Makers of inputs that are missing and that no job makes anyway, and of the inputs of those."""
+    at_hand = {job.artifact for job in able}
+    needed = {artifact for job in able for artifact in job.inputs}
+    found: list[Job] = []
+    for job in reversed(makers):
+        if job.artifact in needed - at_hand and not artifacts.has(job.artifact):
+            at_hand.add(job.artifact)
+            needed.update(job.inputs)
+            found.append(job)
+    return tuple(reversed(found))

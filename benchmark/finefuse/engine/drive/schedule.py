@@ -1,0 +1,266 @@
+"""Drives a plan through an executor: every job ends in exactly one row. Imports no torch for itself."""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from finefuse.declare.plan import Plan
+from finefuse.discovery.registry import Registry
+from finefuse.engine.drive.outlook import Outlook, look
+from finefuse.engine.drive.shares import memory_limit, places
+from finefuse.engine.order import Order, identity, row, status_of
+from finefuse.engine.store.artifacts import Artifacts
+from finefuse.engine.work.attempt import attempt, failure
+from finefuse.errors import MemoryExceeded, StoreError, WorkerDied
+from finefuse.records import Records
+from finefuse.types import Crew, Executor, Job, Record, Status
+
+BECAME = {
+    "failed": "failed",
+    "timeout": "ran out of time",
+    "oom": "ran out of memory",
+    "skipped": "was skipped",
+    "blocked": "is blocked",
+}
+
+
+class Watcher(Protocol):
+    """Is told how a run goes; what it raises ends its service, not the run."""
+
+    def planned(self, plan: Plan, waiting: int, done: int) -> None:
+        """The run begins: `waiting` jobs are to get a row, `done` have one."""
+
+    def started(self, job: Job) -> None:
+        """A worker was given the job."""
+
+    def finished(self, job: Job, record: Record) -> None:
+        """The job has its row; one that is blocked or skipped was never started."""
+
+    def note(self, text: str) -> None:
+        """One sentence worth reading."""
+
+
+def run_plan(
+    plan: Plan,
+    registry: Registry,
+    *,
+    executor: Executor,
+    workers: int,
+    device: str,
+    out: Path,
+    store: Path,
+    watcher: Watcher,
+    retry: bool = False,
+    call: Callable[[Order], Record] = attempt,
+) -> list[Record]:
+    """Carry out what is left to do of a plan and return the rows of all its jobs, in its order.
+
+    Args:
+        plan: the jobs; a job comes after those that make its inputs.
+        registry: gives the doors to the workers and is told of every new row.
+        executor: is started only if a job has to run, and then stopped in any case.
+        workers: jobs at a time.
+        device: "cpu", "cuda" (all of them in turn) or "cuda:n".
+        out: folder of the rows, which nobody else may write to at the same time.
+        store: folder of the artifacts.
+        watcher: is told of the progress.
+        retry: carry out again what failed, ran out of time or out of memory.
+        call: what a worker does with an order; it returns a row or raises.
+
+    Raises:
+        StoreError: if rows or artifacts can't be read or written; the rows until then are kept, as with Ctrl-C.
+    """
+    records, artifacts = Records(out), Artifacts(store.absolute())  # a plugin may change a worker's directory
+    with records.lock():
+        rows = records.read()
+        records.write_plan(plan.suite.name, [(job.cell, job.key) for job in plan.jobs])
+        artifacts.sweep()
+        outlook = look(plan, rows, artifacts, retry=retry)
+        free = places(device, workers if executor.parallel else 1)
+        drive = _Drive(plan, registry, executor, records, artifacts, watcher, call, free, outlook)
+        try:
+            drive.run()
+        finally:
+            if drive.started:
+                executor.stop()
+        return [drive.rows[job.cell] for job in plan.jobs]
+
+
+@dataclass
+class _Drive:
+    """One run: what waits, what runs, and what came of the rest."""
+
+    plan: Plan
+    registry: Registry
+    executor: Executor
+    records: Records
+    artifacts: Artifacts
+    watcher: Watcher | None
+    call: Callable[[Order], Record]
+    free: list[str]
+    outlook: Outlook
+    rows: dict[str, Record] = field(default_factory=dict)
+    pending: list[Job] = field(default_factory=list)
+    running: dict[Future[Record], tuple[Job, str]] = field(default_factory=dict)
+    trouble: dict[str, tuple[Status, str]] = field(default_factory=dict)
+    started: bool = False
+
+    def __post_init__(self) -> None:
+        self.workers = len(self.free)
+        self.quiet = {job.cell for job in self.outlook.remade}
+        todo = {job.cell for job in self.outlook.waiting} | self.quiet
+        self.pending = [job for job in self.plan.jobs if job.cell in todo]
+
+    def run(self) -> None:
+        """Until every job of the plan has its row."""
+        waiting = len(self.outlook.waiting)
+        self.tell("planned", self.plan, waiting, len(self.plan.jobs) - waiting)
+        for job in self.plan.jobs:
+            if job.cell in self.outlook.rows:
+                self.settle(job, self.outlook.rows[job.cell])
+        for job, record in self.outlook.adopted:
+            self.settle(job, record | identity(self.order(job, str(record.get("device", "")))), new=True)
+        while self.pending or self.running:
+            while self.free and (ready := self.next()):
+                self.pending.remove(ready)
+                self.begin(ready)
+            for future in wait(self.running, return_when=FIRST_COMPLETED).done:
+                self.end(future)
+
+    def next(self) -> Job | None:
+        """The first job of the plan whose inputs nobody is about to make; jobs that time others come last and alone."""
+        busy = {job.artifact for job, _ in self.running.values()}
+        alone = not self.running and all(job.kind == "time" for job in self.pending)
+        for job in self.pending:
+            if busy.isdisjoint((*job.inputs, job.artifact)) and (alone or job.kind != "time"):
+                return job
+            busy.add(job.artifact)
+        return None
+
+    def begin(self, job: Job) -> None:
+        """Give the job to a worker, or its row at once if it can't run."""
+        device = self.free[0]
+        order = self.order(job, device)
+        missing = [artifact for artifact in job.inputs if not self.artifacts.has(artifact)]
+        if job.skip:
+            self.close(job, row(order, "skipped", reason=job.skip, machine=""))
+        elif missing:
+            self.close(job, self.without(order, missing))
+        else:
+            if not self.started:
+                threads, limits = order.settings.threads, self.plan.suite.limits
+                self.started = True
+                self.executor.start(Crew(self.workers, threads, memory_limit(limits, self.workers)))
+            self.free.remove(device)
+            if job.cell not in self.quiet:
+                self.tell("started", job)
+            self.running[self.submit(order)] = job, device
+
+    def submit(self, order: Order) -> Future[Record]:
+        """Hand over to the executor; what it raises itself is the job's misfortune as well."""
+        try:
+            return self.executor.submit(self.call, order, self.plan.suite.limits.seconds)
+        except Exception as error:
+            refused: Future[Record] = Future()
+            refused.set_exception(error)
+            return refused
+
+    def end(self, future: Future[Record]) -> None:
+        """A worker is through with its job."""
+        job, device = self.running.pop(future)
+        self.free.append(device)
+        error = future.exception()
+        if isinstance(error, StoreError):
+            raise error
+        self.close(job, self.verdict(self.order(job, device), error) if error else future.result())
+
+    def verdict(self, order: Order, error: BaseException) -> Record:
+        """The row of a job that its executor gave up."""
+        known = isinstance(error, (TimeoutError, MemoryExceeded, WorkerDied))
+        peak = error.peak_memory if isinstance(error, MemoryExceeded) else None
+        return failure(
+            order, error, status_of(error), "" if known else "".join(traceback.format_exception(error)), peak
+        )
+
+    def without(self, order: Order, missing: Sequence[str]) -> Record:
+        """The row of a job that lacks inputs: it names the cell that is the cause, and not those between."""
+        why = [self.trouble.get(artifact) or self.lost(artifact) for artifact in missing]
+        status, reason = next((one for one in why if one[0] != "skipped"), why[0])
+        return row(order, "skipped" if status == "skipped" else "blocked", reason=reason, machine="")
+
+    def lost(self, artifact: str) -> tuple[Status, str]:
+        """Why an input is missing that no job has failed to make."""
+        makers = [job.cell for job in self.plan.jobs if job.artifact == artifact]
+        if makers:
+            return "failed", f"needs {makers[0]}, whose artifact {artifact} is not in the store"
+        return "failed", f"needs the artifact {artifact}, which no job of this plan makes"
+
+    def close(self, job: Job, record: Record) -> None:
+        """Keep the job's row; a job that only ran for its artifact has one already."""
+        if record.get("traceback"):
+            record["traceback"] = self.write_traceback(job, record["traceback"])
+        if job.cell not in self.quiet:
+            self.settle(job, record, new=True)
+            self.tell("finished", job, record)
+        elif record["status"] != "ok":
+            self.remember(job, record)
+            self.tell("note", f"{job.cell} could not be made again: {record['reason']}")
+
+    def settle(self, job: Job, record: Record, *, new: bool = False) -> None:
+        """This is the job's row; a new one is written to the disk before anybody hears of it."""
+        if new:
+            self.records.append(record)
+        self.rows[job.cell] = record
+        if record["status"] != "ok":
+            self.remember(job, record)
+        if new:
+            for complaint in self.registry.job_done(job, record):
+                self.tell("note", complaint)
+
+    def remember(self, job: Job, record: Record) -> None:
+        """What those will be told who need the job's artifact."""
+        status, reason = record["status"], record["reason"]
+        causes = [self.trouble[artifact] for artifact in job.inputs if artifact in self.trouble]
+        if status in ("blocked", "skipped") and causes:
+            self.trouble[job.artifact] = causes[0]
+        else:
+            self.trouble[job.artifact] = status, f"needs {job.cell}, which {BECAME[status]}: {reason}"
+
+    def write_traceback(self, job: Job, text: str) -> str:
+        """Into a file of its own; its path relative to the results folder."""
+        path = Path("tracebacks") / f"{job.key}.txt"
+        full = self.records.folder / path
+        try:
+            full.parent.mkdir(exist_ok=True)
+            full.write_text(text)
+        except OSError as error:
+            raise StoreError(f"{full}: can't be written: {error.strerror}.") from error
+        return str(path)
+
+    def order(self, job: Job, device: str) -> Order:
+        """All that a worker needs to know."""
+        suite = self.plan.suite
+        return Order(
+            job=job,
+            suite=suite.name,
+            settings=suite.settings,
+            latency=suite.latency,
+            device=device,
+            store=str(self.artifacts.root),
+            doors=self.registry.doors,
+            contended=self.workers > 1 and job.kind != "time",
+        )
+
+    def tell(self, what: str, *about: Any) -> None:
+        """Tell the watcher."""
+        try:
+            getattr(self.watcher, what, lambda *_: None)(*about)
+        except Exception:
+            logging.getLogger("finefuse").exception("The watcher failed, the run goes on without it.")
+            self.watcher = None

@@ -1,0 +1,216 @@
+"""What things cost: timers that wait for the device, latency, FLOPs, and the machine all this was measured on."""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from dataclasses import dataclass
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+from types import TracebackType
+from typing import ClassVar
+
+import psutil
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from finefuse.declare.keys import digest, processor
+from finefuse.engine.precision import mixed_precision
+from finefuse.nets import evaluation
+
+WARM_UP, FEWEST, MOST, SECONDS = 5, 20, 400, 0.25
+"""Calls before timing, fewest and most timed calls, and the time after which no more than the fewest are made."""
+OWN_SHARE = 0.9
+"""A measurement on the processor is contended where this process had less than this share of the time."""
+
+
+def synchronise(device: torch.device | str) -> None:
+    """Wait until the device has done all it was asked for."""
+    if torch.device(device).type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+@cache
+def warm_up(device: str) -> None:
+    """Do what torch does only once per process, importing its compiler above all, before anybody's clock runs."""
+    weight = torch.zeros(2, 2, device=device, requires_grad=True)
+    for kind in (torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW):
+        optimizer = kind([weight], lr=0.0)
+        nn.functional.cross_entropy(weight @ weight, weight.detach().argmax(-1)).backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+    torch.linalg.inv(torch.linalg.cholesky(torch.eye(2, device=device)))
+    synchronise(device)
+
+
+class Stopwatch:
+    """Times a block: wall and processor seconds, and the peak of memory where there is such a counter.
+
+    On a GPU it is the peak of what torch has allocated; on the CPU, under Linux, by how much the process grew. A block
+    that another stopwatch times in the middle of it has a peak of its own, which is not part of this one's.
+    """
+
+    _running: ClassVar[list[Stopwatch]] = []
+
+    def __init__(self, device: str) -> None:
+        self._device = torch.device(device)
+        self.seconds = self.cpu_seconds = 0.0
+        self.peak_memory: int | None = None
+        self._memory: int | None = None
+
+    def __enter__(self) -> Stopwatch:
+        synchronise(self._device)
+        if self._running:
+            self._running[-1]._note_peak()
+        self._running.append(self)
+        self._memory = forget_peak(self._device)
+        self._start = time.perf_counter(), time.process_time()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        synchronise(self._device)
+        self.seconds = time.perf_counter() - self._start[0]
+        self.cpu_seconds = time.process_time() - self._start[1]
+        self._note_peak()
+        self._running.remove(self)
+        if self._running:
+            forget_peak(self._device)
+
+    def _note_peak(self) -> None:
+        """Take the peak so far into account."""
+        peak = _above(_peak(self._device), self._device, self._memory)
+        self.peak_memory = peak if self.peak_memory is None or peak is None else max(self.peak_memory, peak)
+
+
+@dataclass
+class _Job:
+    """Memory of the job that this process carries out: bytes when it began, and the most in what has been forgotten."""
+
+    before: int | None = None
+    most: int = 0
+
+
+_job = _Job()
+
+
+def begin_job(device: torch.device | str) -> None:
+    """From here on `peak_memory` counts."""
+    _job.before = forget_peak(device)
+    _job.most = 0
+
+
+def peak_memory(device: torch.device | str) -> int | None:
+    """The peak since the job began, for one that has come to its end before its stopwatch tells."""
+    _note_most(torch.device(device))
+    return _above(_job.most, torch.device(device), _job.before)
+
+
+def forget_peak(device: torch.device | str) -> int | None:
+    """Count the peak of memory anew; on the processor gives the size of this process now, None if nobody counts."""
+    _note_most(torch.device(device))
+    if torch.device(device).type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        return None
+    try:
+        Path("/proc/self/clear_refs").write_text("5")  # to the kernel
+        return _memory("VmRSS")
+    except OSError:
+        return None
+
+
+def _note_most(device: torch.device) -> None:
+    _job.most = max(_job.most, _peak(device))
+
+
+def _above(peak: int, device: torch.device, before: int | None) -> int | None:
+    """Bytes: what torch had allocated on a GPU, or by how much this process outgrew what it was before."""
+    if device.type == "cuda":
+        return peak
+    return None if before is None else max(0, peak - before)
+
+
+def _peak(device: torch.device) -> int:
+    """The highest count since it was last forgotten, 0 where nobody counts."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    return _memory("VmHWM") if Path("/proc/self/status").exists() else 0
+
+
+def _memory(field: str) -> int:
+    """Bytes of resident memory: now ("VmRSS") or at its peak ("VmHWM")."""
+    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(field))
+    return int(line.split()[1]) * 1024
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Seconds per call at one batch size; `contended` where something else took part of the processor meanwhile."""
+
+    p50: float
+    p95: float
+    contended: bool
+
+
+def measure_latency(model: nn.Module, x: Tensor, precision: str) -> Latency:
+    """Time forward passes of one batch, after a warm-up, waiting for the device each time."""
+    taken: list[float] = []
+    with evaluation(model), mixed_precision(precision, x.device):
+        for _ in range(WARM_UP):
+            model(x)
+        synchronise(x.device)
+        wall, busy = time.perf_counter(), time.process_time()
+        while len(taken) < FEWEST or (len(taken) < MOST and sum(taken) < SECONDS):
+            start = time.perf_counter()
+            model(x)
+            synchronise(x.device)
+            taken.append(time.perf_counter() - start)
+        wall, busy = time.perf_counter() - wall, time.process_time() - busy
+    p50, p95 = (
+        torch.tensor(taken, dtype=torch.float64).quantile(torch.tensor([0.5, 0.95], dtype=torch.float64)).tolist()
+    )
+    return Latency(p50, p95, x.device.type == "cpu" and busy < OWN_SHARE * wall)
+
+
+def batch_of(x: Tensor, size: int) -> Tensor:
+    """A batch of `size` examples, repeating them where there are fewer."""
+    return x[torch.arange(size, device=x.device) % len(x)]
+
+
+def flops_per_example(model: nn.Module, x: Tensor) -> int:
+    """Floating-point operations of one forward pass of one example: products and sums of matmuls and convolutions."""
+    with evaluation(model), FlopCounterMode(display=False) as counter:
+        model(x[:1])
+    return int(counter.get_total_flops())
+
+
+def parameter_count(model: nn.Module) -> int:
+    """Number of parameters, shared ones once."""
+    return sum(p.numel() for p in model.parameters())
+
+
+@cache
+def machine() -> dict[str, str]:
+    """Facts about this machine that bear on time; none that name it or its owner."""
+    facts = {
+        "system": f"{platform.system()} {platform.machine()}",
+        "processor": processor(),
+        "cores": str(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()),
+        "memory": f"{psutil.virtual_memory().total / 1024**3:.0f} GiB",
+        "python": platform.python_version(),
+        "torch": metadata.version("torch"),
+    }
+    if torch.cuda.is_available():
+        facts["gpu"] = f"{torch.cuda.device_count()} x {torch.cuda.get_device_name(0)}, CUDA {torch.version.cuda}"
+    return facts
+
+
+@cache
+def machine_id() -> str:
+    """The machine in a few words, and a digest of all its facts: rows that agree in this may be compared in time."""
+    facts = machine()
+    words = [facts["processor"], f"{facts['cores']} cores", facts.get("gpu", ""), f"torch {facts['torch']}"]
+    return f"{', '.join(word for word in words if word)} [{digest(facts)[:8]}]"

@@ -1,0 +1,78 @@
+"""The rows of a run: what every row says about its job, whether that went well or not. Imports no torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from finefuse.discovery.registry import Door
+from finefuse.errors import NotApplicable
+from finefuse.types import Job, Record, Settings, Status
+
+SCHEMA = 1
+OUT_OF_MEMORY = {"MemoryExceeded", "MemoryError", "OutOfMemoryError"}
+
+
+@dataclass(frozen=True)
+class Order:
+    """One job with all that a worker needs to carry it out."""
+
+    job: Job
+    suite: str
+    settings: Settings
+    latency: tuple[int, ...]
+    device: str
+    store: str
+    doors: tuple[Door, ...]
+    contended: bool
+
+
+def identity(order: Order) -> Record:
+    """The fields that say which job a row belongs to."""
+    job = order.job
+    return {
+        "schema": SCHEMA,
+        "suite": order.suite,
+        "cell": job.cell,
+        "key": job.key,
+        "artifact": job.artifact,
+        "kind": job.kind,
+        "dataset": str(job.dataset or ""),
+        "backbone": str(job.backbone),
+        "label": job.label,
+        "use": job.strategy.name if job.strategy else "",
+        "params": job.strategy.kwargs if job.strategy else {},
+        "pool": job.pool,
+        "level": job.level,
+        "needs": list(job.needs),
+        "members": len(job.members),
+        "seed": job.seed,
+        "member": job.member,
+        "round": job.round,
+        "trial": job.trial,
+        "device": order.device,
+        "precision": order.settings.precision,
+        "threads": order.settings.threads,
+        "channels_last": order.settings.channels_last,
+        "compile": order.settings.compile,
+        "tf32": order.settings.tf32,
+        "parts": dict(job.parts),
+    }
+
+
+def row(order: Order, status: Status, **fields: object) -> Record:
+    """A finished row."""
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    return {**identity(order), "status": status, "reason": "", **fields, "finished": now}
+
+
+def status_of(error: BaseException) -> Status:
+    """The status that a row gets whose job raised this."""
+    if isinstance(error, TimeoutError):
+        return "timeout"
+    if isinstance(error, NotApplicable):
+        return "skipped"
+    kinds = {kind.__name__ for kind in type(error).__mro__}
+    said = [arg for arg in error.args if isinstance(arg, str)]  # torch raises a plain RuntimeError on the CPU
+    oom = kinds & OUT_OF_MEMORY or any("DefaultCPUAllocator: can't allocate memory" in text for text in said)
+    return "oom" if oom else "failed"

@@ -1,0 +1,20 @@
+"""Precision and memory format."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+from torch import Tensor
+
+
+def mixed_precision(precision: str, device: torch.device) -> AbstractContextManager[object]:
+    """Autocast to bfloat16 where the suite says "bf16"."""
+    if precision == "fp32":
+        return nullcontext()
+    return torch.autocast(device.type, dtype=torch.bfloat16)
+
+
+def as_memory_format(x: Tensor, channels_last: bool) -> Tensor:
+    """Images (N, C, H, W) in channels-last order if asked for; all else as it is."""
+    return x.contiguous(memory_format=torch.channels_last) if channels_last and x.ndim == 4 else x

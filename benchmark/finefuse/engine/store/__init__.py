@@ -1,0 +1,1 @@
+"""Artifacts by content address, their origin, and finished rows."""

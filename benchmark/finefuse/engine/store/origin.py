@@ -1,0 +1,34 @@
+"""What is kept beside every artifact: the job that made it, so that it can be read back, fused again and exported."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from finefuse.engine.order import Order
+from finefuse.types import Budget, Job, Record, Ref, Settings
+
+
+def origin_of(order: Order) -> Record:
+    """The job and the settings of an order, as JSON has them."""
+    job = asdict(order.job)
+    del job["parts"]
+    return {"suite": order.suite, "job": job, "settings": asdict(order.settings)}
+
+
+def job_of(origin: Record) -> Job:
+    """The job that made an artifact, from its origin."""
+    job: dict[str, Any] = dict(origin)
+    for name in ("backbone", "dataset", "strategy"):
+        job[name] = Ref(**job[name]) if job[name] else None
+    for name in ("metrics", "also_test"):
+        job[name] = tuple(Ref(**ref) for ref in job[name])
+    job["members"] = tuple((name, artifact) for name, artifact in job["members"])
+    job["needs"] = tuple(job["needs"])
+    return Job(**job)
+
+
+def settings_of(origin: Record) -> Settings:
+    """The settings under which it was made."""
+    made = {"budget": Budget(**origin["budget"]), "augment": tuple(origin["augment"])}
+    return Settings(**origin | made)

@@ -1,0 +1,299 @@
+"""The one training loop.
+
+It owns the budget, the schedule, the order of the data, mixed precision and the accounting, and sees by itself which
+leading stages are frozen: these are evaluated once and cached.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from finefuse.engine.measure.cost import Stopwatch
+from finefuse.engine.precision import as_memory_format, mixed_precision
+from finefuse.engine.train.augment import Change
+from finefuse.engine.train.batches import batch_order
+from finefuse.engine.train.checkpoints import Curve
+from finefuse.engine.train.retry import release, undoing
+from finefuse.errors import BudgetError, NotApplicable
+from finefuse.nets import Net, evaluation, in_chunks, make_optimizer, norm_layers
+from finefuse.types import Budget, Data, NormPolicy, OptimizerChoice, Recipe, Task
+
+CACHE_BYTES = 2 * 1024**3
+"""Cached activations of a frozen prefix may take this much; beyond it the prefix is evaluated batch by batch."""
+AHEAD = 64
+"""Batches whose row numbers go to the device at once, because a GPU is waited for each time."""
+
+Groups = list[dict[str, Any]]
+Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
+
+
+class SuiteTrainer:
+    """Trains on one set of examples within one budget; see `finefuse.types.Trainer` for what schemes may rely on."""
+
+    def __init__(
+        self,
+        task: Task,
+        data: Data,
+        budget: Budget,
+        *,
+        seed: int,
+        precision: str = "fp32",
+        channels_last: bool = False,
+        augment: Change | None = None,
+        compile_mode: str = "off",
+        accumulate: bool = False,
+        cache_bytes: int = CACHE_BYTES,
+    ) -> None:
+        self.budget = max(1, math.ceil(budget.epochs * len(data) / budget.batch_size))
+        self.batch_size = budget.batch_size
+        self.spent = 0
+        self.aside = self.aside_cpu = 0.0
+        """Wall and processor seconds spent on looking at the network, which are nobody's bill."""
+        self.curve: Curve | None = None
+        self._steps, self._checkpoints = 0, frozenset[int]()
+        self._trained: dict[int, nn.Parameter] = {}
+        self._data, self._device = data, data.y.device
+        self._task, self._schedule, self._seed = task, budget.schedule, seed
+        self.generators: Sequence[torch.Generator] = ()
+        """What the strategy draws from, so that a step can be taken back."""
+        self.pieces = 1
+        """In how many parts a batch is gone through; two after the device ran out of memory, if that is allowed."""
+        self._augment, self._compile, self._accumulate = augment, compile_mode, accumulate
+        self._precision, self._channels_last, self._cache_bytes = precision, channels_last, cache_bytes
+        self._order = batch_order(len(data), budget.batch_size, seed)
+
+    def watch_with(self, curve: Curve, count: int) -> None:
+        """Look at the network `count` times within the budget, evenly spread."""
+        self.curve = curve
+        self._checkpoints = frozenset(round(self.budget * i / count) for i in range(1, count + 1)) - {0}
+
+    def fit(
+        self,
+        model: nn.Module,
+        groups: Iterable[Mapping[str, Any]],
+        *,
+        steps: int | None = None,
+        optimizer: OptimizerChoice | None = None,
+        penalty: Callable[[nn.Module], Tensor] | None = None,
+        loss: Loss | None = None,
+        after_step: Callable[[torch.optim.Optimizer], None] | None = None,
+        norm: NormPolicy = "train",
+        rows: Tensor | None = None,
+    ) -> None:
+        """Train the parameters in `groups`; see `finefuse.types.Trainer.fit`."""
+        if rows is not None and not len(rows):
+            raise ValueError("there are no examples to train on: rows is empty")
+        steps = self._take(steps)
+        wanted = _listed(groups, model, norm)
+        if not steps or not wanted:
+            return
+        recipe = getattr(model, "recipe", Recipe())
+        tuned = [p for group in wanted for p in group["params"]]
+        self._trained.update({id(p): p for p in tuned})
+        criterion = loss or self._criterion()
+        with _only_these_train(model, tuned, norm), self._own_randomness():
+            inputs, rest = self._frozen_prefix(model, {id(p) for p in tuned})
+            if self._compile != "off":
+                rest = torch.compile(rest, mode=self._compile)
+            choice = optimizer or recipe.optimizer
+            optimizer_ = choice(wanted) if callable(choice) else make_optimizer(wanted, choice, recipe)
+            schedule = torch.optim.lr_scheduler.LambdaLR(optimizer_, self._rate(steps))
+            for batch in self._next_batches(steps, rows):
+                x, y = inputs(batch)
+                if loss and self._task.kind == "classification" and y.is_floating_point():
+                    raise NotApplicable("the suite mixes labels, and this method has a loss of its own that can't")
+
+                def value_of(part: slice, x: Tensor = x, y: Tensor = y, rows: Tensor = batch) -> Tensor:
+                    with mixed_precision(self._precision, rows.device):
+                        value = criterion(rest(x[part]).float(), y[part], rows[part])
+                        return value if penalty is None else value + penalty(model)
+
+                optimizer_.step(self._gradients(model, optimizer_, value_of, len(batch)))
+                if after_step is not None:
+                    after_step(optimizer_)  # before the schedule moves on: it sees the rates of this step
+                schedule.step()
+                self._stepped(model)
+        if not all(bool(p.isfinite().all()) for p in tuned):
+            raise FloatingPointError(f"training diverged: weights are not finite after {steps} steps")
+
+    def features(self, model: Net, x: Tensor) -> Tensor:
+        """What the head sees, (N, width), in evaluation mode."""
+        return self._evaluate(model, model.features, x)
+
+    def outputs(self, model: nn.Module, x: Tensor) -> Tensor:
+        """The network's outputs, (N, outputs), in evaluation mode."""
+        return self._evaluate(model, model, x)
+
+    @property
+    def trainable(self) -> int:
+        """Number of parameters that have been trained so far."""
+        return sum(p.numel() for p in self._trained.values())
+
+    def _evaluate(self, model: nn.Module, call: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+        with evaluation(model), mixed_precision(self._precision, self._device):
+            return in_chunks(lambda part: call(self._placed(part)), x).float()
+
+    def _placed(self, x: Tensor) -> Tensor:
+        """A batch of inputs, which may lie in a file or in the host's memory, as the network wants it."""
+        return as_memory_format(x.to(self._device), self._channels_last)
+
+    def _take(self, steps: int | None) -> int:
+        left = self.budget - self.spent
+        if steps is None:
+            steps = left
+        if steps > left:
+            raise BudgetError(f"asked for {steps} steps, but {left} of {self.budget} are left")
+        self.spent += steps
+        return steps
+
+    def _stepped(self, model: nn.Module) -> None:
+        """Look at the network after the steps that are checkpoints."""
+        self._steps += 1
+        if self.curve is not None and self._steps in self._checkpoints:
+            with Stopwatch(str(self._device)) as watch:
+                self.curve.look(model, self._steps)
+            self.aside += watch.seconds
+            self.aside_cpu += watch.cpu_seconds
+
+    def _gradients(
+        self, model: nn.Module, optimizer: torch.optim.Optimizer, value_of: Callable[[slice], Tensor], size: int
+    ) -> Callable[[], float]:
+        """The closure of one step; an optimizer that calls it again pays with another step of the budget."""
+        calls = 0
+
+        def closure() -> float:
+            nonlocal calls
+            calls += 1
+            if calls > 1:
+                self._take(1)
+            if not self._accumulate or self.pieces > 1 or size < 2:
+                return self._descend(optimizer, value_of, size)
+            undo = undoing(model, self._device, self.generators)
+            try:
+                return self._descend(optimizer, value_of, size)
+            except torch.OutOfMemoryError as error:
+                release(error, optimizer, self._device)
+            undo()  # out here, where nothing refers to the error and what it held any more
+            self.pieces = 2
+            return self._descend(optimizer, value_of, size)
+
+        return closure
+
+    def _descend(self, optimizer: torch.optim.Optimizer, value_of: Callable[[slice], Tensor], size: int) -> float:
+        """The loss of a batch, and its gradient, from as many parts as `pieces` says."""
+        optimizer.zero_grad(set_to_none=True)
+        step = math.ceil(size / self.pieces)
+        total: Any = 0.0
+        for start in range(0, size, step):
+            part = slice(start, min(start + step, size))
+            value = value_of(part) * ((part.stop - part.start) / size) if self.pieces > 1 else value_of(part)
+            value.backward()  # type: ignore[no-untyped-call]
+            total = total + value.detach() if self.pieces > 1 else value
+        return total  # type: ignore[no-any-return]
+
+    def _criterion(self) -> Loss:
+        if self._task.kind == "classification":
+            return lambda outputs, y, _: nn.functional.cross_entropy(outputs, y)
+        return lambda outputs, y, _: nn.functional.mse_loss(outputs, y)
+
+    def _rate(self, steps: int) -> Callable[[int], float]:
+        if self._schedule == "constant":
+            return lambda _: 1.0
+        return lambda step: 0.5 * (1 + math.cos(math.pi * step / steps))
+
+    def _next_batches(self, steps: int, only: Tensor | None) -> Iterator[Tensor]:
+        """Row numbers of batches; of some of the examples alone in an order that depends on them and on the step."""
+        order = self._order
+        if only is not None:
+            order = (only[rows] for rows in batch_order(len(only), self.batch_size, self._seed + self.spent))
+        for done in range(0, steps, AHEAD):
+            yield from torch.stack([next(order) for _ in range(min(AHEAD, steps - done))]).to(self._device)
+
+    @contextmanager
+    def _own_randomness(self) -> Iterator[None]:
+        """Dropout and its like draw from torch's global generators: seed them here, and put them back afterwards."""
+        with torch.random.fork_rng(devices=[self._device] if self._device.type == "cuda" else []):
+            torch.manual_seed((self._seed + self.spent) % 2**63)
+            yield
+
+    def _frozen_prefix(
+        self, model: nn.Module, tuned: set[int]
+    ) -> tuple[Callable[[Tensor], tuple[Tensor, Tensor]], Callable[[Tensor], Tensor]]:
+        """Split a network at its first trained stage: how to get a batch up to there, and what remains to be run."""
+        x, y = self._data.x, self._data.y
+
+        def batch(rows: Tensor) -> tuple[Tensor, Tensor]:
+            inputs, targets = x[rows.to(x.device)].to(self._device), y[rows]
+            if self._augment is not None:
+                inputs, targets = self._augment(inputs, targets)
+            return self._placed(inputs), targets
+
+        if not isinstance(model, Net):
+            return batch, model
+        frozen = 0
+        for stage in model.stages:
+            if any(id(p) in tuned for p in stage.parameters()):
+                break
+            frozen += 1
+        if not frozen:
+            return batch, model
+        prefix = nn.Sequential(*model.stages[:frozen])
+        rest = nn.Sequential(*model.stages[frozen:], model.head)
+
+        def run_prefix(x: Tensor) -> Tensor:
+            with torch.no_grad(), mixed_precision(self._precision, self._device):
+                return prefix(self._placed(x))  # type: ignore[no-any-return]
+
+        def run_batch(rows: Tensor) -> tuple[Tensor, Tensor]:
+            inputs, targets = batch(rows)
+            return run_prefix(inputs), targets
+
+        if self._augment is not None or run_prefix(x[:1]).nbytes * len(x) > self._cache_bytes:
+            return run_batch, rest
+        cached = in_chunks(run_prefix, x)
+        return lambda rows: (cached[rows], y[rows]), rest
+
+
+def _listed(groups: Iterable[Mapping[str, Any]], model: nn.Module, norm: NormPolicy) -> Groups:
+    """Groups with their parameters as lists; under norm="eval" without those of BatchNorm, and without empty ones."""
+    kept_out = {id(p) for layer in norm_layers(model) for p in layer.parameters()} if norm == "eval" else set()
+    listed = [{**group, "params": [p for p in group["params"] if id(p) not in kept_out]} for group in groups]
+    seen: set[int] = set()
+    for p in (p for group in listed for p in group["params"]):
+        if id(p) in seen:
+            raise ValueError("a parameter stands in two groups, or twice in one")
+        seen.add(id(p))
+    return [group for group in listed if group["params"]]
+
+
+@contextmanager
+def _only_these_train(model: nn.Module, tuned: list[nn.Parameter], norm: NormPolicy) -> Iterator[None]:
+    """Gradients for these parameters alone, and training mode where it can't touch anything else.
+
+    A BatchNorm layer normalises by the batch and renews its statistics only where its own scale and shift are trained
+    and the policy is "train". Stages without a trained parameter stay in evaluation mode.
+    """
+    ids = {id(p) for p in tuned}
+    flags = [(p, p.requires_grad) for p in model.parameters()]
+    modes = [(module, module.training) for module in model.modules()]
+    for p, _ in flags:
+        p.requires_grad_(id(p) in ids)
+    model.eval()
+    for part in [*model.stages, model.head] if isinstance(model, Net) else [model]:
+        part.train(any(id(p) in ids for p in part.parameters()))
+    for layer in norm_layers(model):
+        layer.train(layer.training and norm == "train" and any(id(p) in ids for p in layer.parameters()))
+    try:
+        yield
+    finally:
+        for p, flag in flags:
+            p.requires_grad_(flag)
+            p.grad = None
+        for module, mode in modes:
+            module.training = mode

@@ -1,0 +1,67 @@
+"""Around one job: what goes wrong in it becomes a row. Imports no torch until a job is carried out."""
+
+from __future__ import annotations
+
+import json
+import sys
+import traceback
+from collections.abc import Callable
+from contextlib import suppress
+
+from finefuse.engine.order import Order, row, status_of
+from finefuse.errors import StoreError
+from finefuse.types import Record, Status
+
+
+def attempt(order: Order, carry_out: Callable[[Order], Record] | None = None) -> Record:
+    """Carry out the job and return its row, whatever its status; in a failed one `traceback` holds the whole text.
+
+    It runs where the job runs, so that exceptions of plugins, which may be of any class, never have to travel.
+
+    Raises:
+        StoreError: if the store can't be read or written: that is no fault of the job's.
+    """
+    try:
+        record = carry_out(order) if carry_out else _really(order)
+        json.dumps(record)
+        return record
+    except (StoreError, KeyboardInterrupt):
+        raise
+    except BaseException as error:  # SystemExit of a plugin's is a failure like any other
+        status = "failed" if isinstance(error, TimeoutError) else status_of(error)
+        peak = _peak_memory(order) if status == "oom" else None
+        return failure(order, error, status, "".join(traceback.format_exception(error)), peak)
+
+
+def _really(order: Order) -> Record:
+    from finefuse.engine.work.job import carry_out
+
+    return carry_out(order)
+
+
+def failure(
+    order: Order, error: BaseException, status: Status, trace: str = "", peak_memory: int | None = None
+) -> Record:
+    """The row of a job that raised; one that ran out of memory says how many bytes it had at its peak, if known."""
+    cost = sys.modules.get("finefuse.engine.measure.cost")  # it needs torch, which a failure is no reason to import
+    machine = cost.machine_id() if cost else ""
+    name = type(error).__name__
+    more = {"peak_memory": peak_memory} if status == "oom" else {}
+    return row(order, status, reason=one_line(error), error=name, traceback=trace, machine=machine, **more)
+
+
+def _peak_memory(order: Order) -> int | None:
+    """The peak of the job that has just failed here."""
+    cost = sys.modules.get("finefuse.engine.measure.cost")
+    with suppress(Exception):  # a GPU in trouble must not cost the row
+        return cost.peak_memory(order.device) if cost else None
+    return None
+
+
+def one_line(error: BaseException) -> str:
+    """`TypeName: message` without line breaks, even if the error has no words for itself."""
+    try:
+        text = " ".join(str(error).split())
+    except Exception as worse:
+        text = f"(its message can't be had: {type(worse).__name__})"
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -1,0 +1,300 @@
+"""Carries out one job. Runs in a worker; what it makes goes to the store, what it measured comes back as a row."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from finefuse.engine.measure.bounds import bounds
+from finefuse.engine.measure.cost import (
+    Stopwatch,
+    batch_of,
+    begin_job,
+    flops_per_example,
+    machine_id,
+    measure_latency,
+    parameter_count,
+    warm_up,
+)
+from finefuse.engine.measure.scores import scores
+from finefuse.engine.order import Order, row
+from finefuse.engine.randomness import seeded
+from finefuse.engine.store.origin import origin_of
+from finefuse.engine.train.trainer import SuiteTrainer
+from finefuse.engine.work.deployed import deployed
+from finefuse.engine.work.switches import set_up
+from finefuse.engine.work.workbench import Workbench
+from finefuse.errors import NotApplicable, PluginError
+from finefuse.nets import CHUNK, CombineOutputs, Net, quality
+from finefuse.types import Member, Record, Ref, Scheme, Splits, Tuning
+
+AGREEMENT = 1e-4
+"""How far an ensemble's outputs may lie from those combined of its members' stored outputs."""
+WORST = float("-inf")
+
+
+def carry_out(order: Order) -> Record:
+    """Do the job, unless what it makes is in the store already, and return its row.
+
+    Raises:
+        Exception: whatever went wrong; `finefuse.engine.order.status_of` says which status that is.
+    """
+    set_up(order.settings, order.device)
+    warm_up(order.device)
+    begin_job(order.device)
+    bench = Workbench(order)
+    try:
+        with seeded(bench.seed("strategy", **bench.run_axes)):
+            fields = _STEPS[order.job.kind](bench)
+    except NotApplicable as reason:
+        return row(order, "skipped", reason=str(reason), machine=machine_id())
+    finished = row(order, "ok", **fields)
+    bench.store.save_row(order.job.key, finished)
+    return finished
+
+
+@dataclass(frozen=True)
+class Made:
+    """What a job made, and what it took."""
+
+    model: nn.Module
+    trainer: SuiteTrainer
+    watch: Stopwatch
+    trainable: int
+
+
+def pretrain(bench: Workbench) -> Record:
+    """Train the backbone on its source data; without source data, keep the weights it comes with, or random ones."""
+    store, artifact = bench.store, bench.order.job.artifact
+    splits = bench.source
+    if splits is None:
+        meta, weights = {"machine": machine_id()}, _to_store(bench.fresh(bench.source_task))
+        store.save(artifact, meta, origin=origin_of(bench.order), weights=weights)
+        return store.meta(artifact)
+    if not store.has(artifact):
+        net = bench.fresh(splits.task)
+        bench.place(net)
+        trainer = bench.trainer(splits.task, splits.train, bench.backbone.budget(), bench.seed("pretraining"))
+        on = Tuning(splits.task, net, net, trainer, splits.train, splits.val, bench.rng("pretraining"), bench.scheme_of)
+        with Stopwatch(bench.order.device) as watch:
+            bench.backbone.tune(on)
+        _save(bench, Made(net, trainer, watch, trainer.trainable), splits)
+    return _scored(bench, splits)
+
+
+def tune(bench: Workbench) -> Record:
+    """Tune the pretrained backbone by a scheme, or choose from the trials of a search."""
+    job = bench.order.job
+    assert job.strategy is not None
+    if job.members:
+        return choose(bench)
+    if not bench.store.has(job.artifact):
+        _tune(bench, job.strategy, {})
+    return _scored(bench, bench.splits)
+
+
+def trial(bench: Workbench) -> Record:
+    """One trial of a search; one that diverges is no failure, but scores lowest."""
+    job, search = bench.order.job, bench.strategy("scheme")
+    assert job.strategy is not None
+    if not bench.store.has(job.artifact):
+        metas = [bench.store.meta(artifact) for _, artifact in job.members]
+        told = [(meta["tried"], WORST if meta["quality"] is None else meta["quality"]) for meta in metas]
+        params = search.suggest(job.trial, told, bench.space(search), bench.seed("search", member=job.member))
+        scheme = Ref.read(search.of)
+        try:
+            _tune(bench, Ref.of(scheme.name, **scheme.kwargs | params), {"tried": params})
+        except FloatingPointError as diverged:
+            meta = {"tried": params, "quality": None, "reason": str(diverged), "machine": machine_id(), "seconds": 0.0}
+            bench.store.save(job.artifact, meta, origin=origin_of(bench.order))
+    meta = bench.store.meta(job.artifact)
+    return meta if meta["quality"] is None else _scored(bench, bench.splits)
+
+
+def choose(bench: Workbench) -> Record:
+    """The trial that is best on val, the earliest of equals; its bill is that of the whole search."""
+    store, job, search = bench.store, bench.order.job, bench.strategy("scheme")
+    metas = [store.meta(artifact) for _, artifact in job.members]
+    best = max(range(len(metas)), key=lambda i: WORST if metas[i]["quality"] is None else metas[i]["quality"])
+    if metas[best]["quality"] is None:
+        raise FloatingPointError(f"all {len(metas)} trials diverged")
+    chosen = job.members[best][1]
+    if not store.has(job.artifact):
+        bill = {name: sum(meta.get(name, 0) for meta in metas) for name in ("seconds", "cpu_seconds", "steps")}
+        edges = search.at_edge(metas[best]["tried"], bench.space(search))
+        found = {"trials": len(metas), "chosen": metas[best]["tried"], "at_edge": edges}
+        meta = metas[best] | bill | found | {"contended": any(meta.get("contended") for meta in metas)}
+        kept = {"weights": store.weights(chosen), "outputs": store.outputs(chosen)}
+        store.save(job.artifact, meta, origin=origin_of(bench.order), **kept)
+    default = _scores(bench, bench.splits, job.members[0][1]) if metas[0]["quality"] is not None else {}
+    before = {f"default.{name}": value for name, value in default.items() if name.startswith("test.")}
+    return _scored(bench, bench.splits) | before
+
+
+def _tune(bench: Workbench, ref: Ref, extra: Record) -> None:
+    """Tune by a scheme, and store what comes of it."""
+    scheme, on = bench.build("scheme", ref), bench.tuning(ref)
+    if start := bench.order.job.start:
+        before = bench.store.meta(start)
+        if "prepared_by" in before and hasattr(scheme, "prepare"):
+            raise NotApplicable(f"{ref.name} adds modules to the network, and the fused one has some already")
+        extra = extra | {"seconds_before": before["seconds"] + before["seconds_members"]}
+        extra |= {name: before[name] for name in ("prepared_by",) if name in before}
+    if bench.prepare(scheme, on.model):
+        extra = extra | {"prepared_by": {"use": ref.name, "params": ref.kwargs}}
+    made = run_scheme(scheme, on)
+    _save(bench, made, bench.splits, extra | {f"figure.{name}": value for name, value in on.figures.items()})
+
+
+def run_scheme(scheme: Scheme, on: Tuning) -> Made:
+    """Tune and time; the bill is the scheme's own, without loading, saving or evaluation."""
+    assert isinstance(on.trainer, SuiteTrainer)
+    before = [p.detach().clone() for p in on.model.parameters()]
+    with Stopwatch(str(on.train.y.device)) as watch:
+        scheme.tune(on)
+    after = list(on.model.parameters())
+    changed = sum(p.numel() for p, old in zip(after, before, strict=False) if not torch.equal(p, old))
+    return Made(on.model, on.trainer, watch, on.trainer.trainable or changed)
+
+
+def fuse(bench: Workbench) -> Record:
+    """Fuse tuned members."""
+    job = bench.order.job
+    if not bench.store.has(job.artifact):
+        fusion, of = bench.strategy("fusion"), bench.fusing()
+        with Stopwatch(bench.order.device) as watch:
+            fused = fusion.fuse(of)
+        if fusion.level == "weight" and not isinstance(fused, Net):
+            raise PluginError(f"a weight-level fusion gives a Net, and this one gave a {type(fused).__name__}")
+        metas = [bench.store.meta(artifact) for _, artifact in job.members]
+        alone = getattr(fusion, "alone", False)
+        trainer = of.trainer if isinstance(of.trainer, SuiteTrainer) else bench.fusion_trainer()
+        trained = trainer.trainable + (0 if alone else sum(int(meta["trainable"]) for meta in metas))
+        _save(
+            bench, Made(fused, trainer, watch, trained), bench.splits, _bill(metas, alone) | _added(bench, fused, metas)
+        )
+    return _scored(bench, bench.splits)
+
+
+def _bill(metas: Sequence[Record], alone: bool) -> Record:
+    """What the members cost, with the rounds before; nothing for a fusion that makes its own."""
+    members = 0.0 if alone else sum(float(meta["seconds"]) for meta in metas)
+    return {"seconds_members": members + max(float(meta.get("seconds_before", 0)) for meta in metas)}
+
+
+def _added(bench: Workbench, fused: nn.Module, metas: Sequence[Record]) -> Record:
+    """The scheme that added modules to a fused network, if it has the members' modules."""
+    prepared = [meta["prepared_by"] for meta in metas if "prepared_by" in meta]
+    plain = isinstance(fused, Net) and prepared and fused.state_dict().keys() == bench.start().state_dict().keys()
+    return {} if plain or not prepared or not isinstance(fused, Net) else {"prepared_by": prepared[0]}
+
+
+def pool(bench: Workbench) -> Record:
+    """What a pool's fusions are to be held against, and how much its members differ; from their stored outputs."""
+    splits, device = bench.splits, bench.order.device
+    stored = [bench.store.outputs(artifact) for _, artifact in bench.order.job.members]
+    val, test = (torch.stack([outputs[part] for outputs in stored]).to(device) for part in ("val", "test"))
+    return bounds(bench.metrics, splits, val, test) | {"machine": machine_id()}
+
+
+def time(bench: Workbench) -> Record:
+    """Measure the latency of what would be deployed."""
+    model, x = deployed(bench), bench.splits.test.x
+    fields: Record = {"machine": machine_id(), "contended": bench.order.contended}
+    for size in bench.order.latency:
+        latency = measure_latency(model, batch_of(x, size), bench.order.settings.precision)
+        fields[f"latency.{size}.p50"], fields[f"latency.{size}.p95"] = latency.p50, latency.p95
+        fields["contended"] |= latency.contended
+    return fields
+
+
+_STEPS: Mapping[str, Callable[[Workbench], Record]] = {
+    "pretrain": pretrain,
+    "trial": trial,
+    "tune": tune,
+    "fuse": fuse,
+    "pool": pool,
+    "time": time,
+}
+
+
+def _save(bench: Workbench, made: Made, splits: Splits, extra: Mapping[str, object] | None = None) -> None:
+    """Compute the outputs and put all that was made, and what it cost, into the store."""
+    outputs = _outputs(bench, made, splits)
+    outputs |= _along_the_way(bench, made, outputs)
+    more = {f"also.{name}": data.x for name, data in bench.more_tests.items()}
+    outputs |= {part: made.trainer.outputs(made.model, x) for part, x in more.items() if part not in outputs}
+    expected = (len(splits.test), splits.task.outputs)
+    if outputs["test"].shape != expected:
+        raise PluginError(f"outputs have the shape {tuple(outputs['test'].shape)}, {expected} was expected")
+    meta = {
+        "seconds": made.watch.seconds - made.trainer.aside,
+        "cpu_seconds": made.watch.cpu_seconds - made.trainer.aside_cpu,
+        "peak_memory": made.watch.peak_memory,
+        "steps": made.trainer.spent,
+        "pieces": made.trainer.pieces,
+        "trainable": made.trainable,
+        "quality": quality(splits.task, outputs["val"], splits.val),
+        "parameters": parameter_count(made.model),
+        "flops": flops_per_example(made.model, splits.test.x),
+        "contended": bench.order.contended,
+        "machine": machine_id(),
+        **(extra or {}),
+    }
+    weights = _to_store(made.model) if isinstance(made.model, Net) else None
+    bench.store.save(bench.order.job.artifact, meta, origin=origin_of(bench.order), weights=weights, outputs=outputs)
+
+
+def _outputs(bench: Workbench, made: Made, splits: Splits) -> dict[str, Tensor]:
+    if isinstance(made.model, CombineOutputs) and all(isinstance(m, Member) for m in made.model.members):
+        return _combined(bench, made.model, made.trainer, splits)
+    return {
+        "val": made.trainer.outputs(made.model, splits.val.x),
+        "test": made.trainer.outputs(made.model, splits.test.x),
+    }
+
+
+def _along_the_way(bench: Workbench, made: Made, last: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Outputs of the checkpoints that were best; under `selection = "best-val"` the model goes back to that one."""
+    curve = made.trainer.curve
+    if curve is None:
+        return {}
+    curve.note(made.trainer.spent, last["val"], last["test"])
+    assert curve.best is not None
+    assert curve.peek is not None
+    kept = {"best.val": curve.best.val, "best.test": curve.best.test, "peek.test": curve.peek.test}
+    if bench.order.settings.selection == "last":
+        return kept
+    made.model.load_state_dict(curve.weights)
+    return kept | {"val": curve.best.val, "test": curve.best.test, "last.val": last["val"], "last.test": last["test"]}
+
+
+def _combined(bench: Workbench, ensemble: CombineOutputs, trainer: SuiteTrainer, splits: Splits) -> dict[str, Tensor]:
+    """An ensemble's outputs from those its members have in the store, held against the real thing on one batch."""
+    artifacts = dict(bench.order.job.members)
+    stored = [bench.store.outputs(artifacts[member.name]) for member in ensemble.members if isinstance(member, Member)]
+    device = splits.test.y.device
+    parts = ("val", "test", *(f"also.{name}" for name in bench.more_tests))
+    outputs = {part: ensemble.combine(torch.stack([s[part].to(device) for s in stored])) for part in parts}
+    real = trainer.outputs(ensemble, splits.test.x[:CHUNK])
+    if not torch.allclose(real, outputs["test"][:CHUNK], atol=AGREEMENT, rtol=AGREEMENT, equal_nan=True):
+        raise PluginError("the ensemble's outputs differ from those combined of its members' outputs")
+    return outputs
+
+
+def _scored(bench: Workbench, splits: Splits) -> Record:
+    """What the job cost and how good the outputs are, from the store."""
+    artifact = bench.order.job.artifact
+    return {**bench.store.meta(artifact), **_scores(bench, splits, artifact)}
+
+
+def _scores(bench: Workbench, splits: Splits, artifact: str) -> Record:
+    outputs = {part: tensor.to(splits.test.y.device) for part, tensor in bench.store.outputs(artifact).items()}
+    return scores(bench.metrics, splits, outputs, bench.more_tests)
+
+
+def _to_store(net: nn.Module) -> dict[str, Tensor]:
+    return {name: tensor.detach().cpu().contiguous() for name, tensor in net.state_dict().items()}

@@ -1,0 +1,307 @@
+"""What a job is done with: the splits, the pretrained network, trainers and randomness, all named by the job."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from finefuse.declare.facts import Facts
+from finefuse.declare.keys import derive_seed
+from finefuse.discovery.registry import Door, Registry
+from finefuse.engine.order import Order
+from finefuse.engine.randomness import seeded
+from finefuse.engine.store.artifacts import Artifacts
+from finefuse.engine.store.origin import job_of
+from finefuse.engine.train.augment import Change, augmentation
+from finefuse.engine.train.checkpoints import Curve
+from finefuse.engine.train.trainer import SuiteTrainer
+from finefuse.errors import NotApplicable
+from finefuse.nets import Net, quality
+from finefuse.types import (
+    Backbone,
+    Budget,
+    Data,
+    Dataset,
+    Fusing,
+    Member,
+    Metric,
+    PluginKind,
+    Ref,
+    Scheme,
+    Space,
+    Spec,
+    Splits,
+    Task,
+    Tuning,
+)
+
+SHARE = 0.2
+"""Inputs that take more of a GPU's memory than this are moved there batch by batch."""
+
+
+@lru_cache(maxsize=8)
+def registry_of(doors: tuple[Door, ...]) -> Registry:
+    """One registry per process and set of doors."""
+    return Registry(doors)
+
+
+@lru_cache(maxsize=4)
+def splits_of(doors: tuple[Door, ...], dataset: Ref, seed: int, device: str) -> Splits:
+    """Splits on the device; kept, because a worker sees the same few again and again."""
+    plugin: Dataset = registry_of(doors).build("dataset", dataset)
+    splits = plugin.splits(derive_seed(seed, dataset=dataset.name, purpose="split"))
+    parts = (_placed(part, device) for part in (splits.train, splits.val, splits.test))
+    return Splits(splits.task, *parts)
+
+
+def _placed(part: Data, device: str) -> Data:
+    """The examples on the device; inputs that would take much of a GPU's memory stay where they are."""
+    if device == "cpu" or part.x.nbytes > SHARE * torch.cuda.get_device_properties(device).total_memory:
+        return Data(part.x, part.y.to(device))
+    return part.to(device)
+
+
+@dataclass(frozen=True)
+class Workbench:
+    """Everything a job needs, made on demand and the same for all jobs that name the same things."""
+
+    order: Order
+
+    @cached_property
+    def registry(self) -> Registry:
+        """The plugins."""
+        return registry_of(self.order.doors)
+
+    @cached_property
+    def store(self) -> Artifacts:
+        """The artifacts."""
+        return Artifacts(Path(self.order.store))
+
+    @cached_property
+    def backbone(self) -> Backbone:
+        """The backbone's plugin."""
+        plugin: Backbone = self.registry.build("backbone", self.order.job.backbone)
+        return plugin
+
+    @cached_property
+    def splits(self) -> Splits:
+        """The splits of the job's data set and seed."""
+        job = self.order.job
+        assert job.dataset is not None
+        return splits_of(self.order.doors, job.dataset, job.seed, self.order.device)
+
+    @cached_property
+    def more_tests(self) -> dict[str, Data]:
+        """The other test sets, by what the suite calls them."""
+        order = self.order
+        return {str(ref): splits_of(order.doors, ref, order.job.seed, order.device).test for ref in order.job.also_test}
+
+    @cached_property
+    def source(self) -> Splits | None:
+        """The data the backbone is pretrained on, if any; one split for all seeds."""
+        ref = self.backbone.source
+        return splits_of(self.order.doors, ref, 0, self.order.device) if ref else None
+
+    @cached_property
+    def metrics(self) -> dict[str, Metric]:
+        """The job's metrics, by what the suite calls them."""
+        return {str(ref): self.registry.build("metric", ref) for ref in self.order.job.metrics}
+
+    def strategy(self, kind: PluginKind) -> Any:
+        """The job's scheme or fusion."""
+        assert self.order.job.strategy is not None
+        return self.build(kind, self.order.job.strategy)
+
+    def build(self, kind: PluginKind, ref: Ref) -> Any:
+        """A scheme or fusion; what it and its parts require is imported now, so that nobody's clock runs meanwhile."""
+        for module in self.registry.find(kind, ref.name).entry.requires:
+            import_module(module)
+        for inner in Facts(self.registry).nested(ref) if kind == "scheme" else ():
+            self.build("scheme", inner)
+        return self.registry.build(kind, ref)
+
+    def scheme_of(self, spec: Spec) -> Scheme:
+        """A scheme that another one is made of."""
+        scheme: Scheme = self.build("scheme", Ref.read(spec))
+        return scheme
+
+    def seed(self, purpose: str, **axes: object) -> int:
+        """A seed that depends on the suite's seed, the data set's name and the purpose, not on who else takes part."""
+        dataset = self.order.job.dataset
+        return derive_seed(self.order.job.seed, dataset=dataset.name if dataset else "", purpose=purpose, **axes)
+
+    @property
+    def run_axes(self) -> dict[str, int]:
+        """The axes that tell one tuning or fusing from its like of the same seed: copy, and round after the first."""
+        job = self.order.job
+        return {"member": job.member} | ({"round": job.round} if job.round else {})
+
+    def rng(self, purpose: str, **axes: object) -> torch.Generator:
+        """A generator of that seed, on the processor."""
+        return torch.Generator().manual_seed(self.seed(purpose, **axes))
+
+    def place(self, net: nn.Module) -> None:
+        """Move to the device, in the suite's memory format."""
+        net.to(self.order.device)
+        if self.order.settings.channels_last:
+            net.to(memory_format=torch.channels_last)
+
+    def fresh(self, task: Task) -> Net:
+        """The backbone with random weights."""
+        with seeded(derive_seed(self.order.job.seed if self.source is None else 0, purpose="backbone")):
+            return self.backbone.build(task)
+
+    @cached_property
+    def source_task(self) -> Task:
+        """What the backbone was pretrained for; the job's own task where it starts from random weights."""
+        if self.source is not None:
+            return self.source.task
+        outputs = getattr(self.backbone, "head_outputs", None)
+        return replace(self.splits.task, outputs=outputs) if outputs else self.splits.task
+
+    @property
+    def provided(self) -> set[str]:
+        """What of its pretraining the backbone comes with."""
+        if self.source is not None:
+            return {"source", "source head"}
+        return {"source head"} if getattr(self.backbone, "head_outputs", None) else set()
+
+    def pretrained(self) -> Net:
+        """The backbone as it was pretrained, with its source head."""
+        task, target = self.source_task, self.splits.task
+        if (task.modality, task.input_shape) != (target.modality, target.input_shape):
+            raise NotApplicable(
+                f"{self.order.job.backbone} was pretrained on {task.modality} inputs of shape {task.input_shape}, "
+                f"{self.order.job.dataset} has {target.modality} inputs of shape {target.input_shape}"
+            )
+        net = self.fresh(task)
+        net.load_state_dict(self.store.weights(self.order.job.base))
+        self.place(net)
+        return net.eval()
+
+    def start(self) -> Net:
+        """What all members of all schemes start from: the pretrained network with one fresh head, or the fused one.
+
+        Across backbones it is what the first member started from.
+        """
+        if self.order.job.start:
+            return self.tuned(self.order.job.start)
+        if not self.order.job.base:
+            return self.maker(self.order.job.members[0][1]).start()
+        net = self.pretrained()
+        self.give_head(net)
+        return net
+
+    def give_head(self, net: Net) -> None:
+        """Replace the source head, unless the backbone keeps one that has the right size."""
+        outputs = self.splits.task.outputs
+        if getattr(self.backbone, "keep_head", False) and net.head.out_features == outputs:
+            return
+        with seeded(self.seed("head", backbone=self.order.job.backbone.name)):
+            net.replace_head(outputs)
+
+    def tuned(self, artifact: str) -> Net:
+        """A tuned or fused network from the store."""
+        maker = self.maker(artifact)
+        net = maker.fresh(maker.source_task)
+        maker.give_head(net)
+        maker.place(net)
+        if scheme := self.store.meta(artifact).get("prepared_by"):
+            maker.prepare(self.registry.build("scheme", Ref.of(scheme["use"], **scheme["params"])), net)
+        net.load_state_dict(self.store.weights(artifact))
+        return net.eval()
+
+    def maker(self, artifact: str) -> Workbench:
+        """The bench of the job that made an artifact."""
+        return Workbench(replace(self.order, job=job_of(self.store.origin(artifact)["job"])))
+
+    def prepare(self, scheme: Scheme, net: Net) -> bool:
+        """Let a scheme add its modules to the network; whether it has any to add."""
+        add = getattr(scheme, "prepare", None)
+        if add is None:
+            return False
+        with seeded(self.seed("prepare")):
+            add(net)
+        self.place(net)
+        return True
+
+    def space(self, search: Any) -> Space:
+        """The ranges that the scheme declares which a search is for, less the parameters that are given."""
+        scheme = Ref.read(search.of)
+        space: Space = getattr(self.registry.target("scheme", scheme.name), "space", {})
+        return {name: given for name, given in space.items() if name not in scheme.kwargs}
+
+    def tuning(self, scheme: Ref) -> Tuning:
+        """All that a scheme gets to see."""
+        splits, job = self.splits, self.order.job
+        needs = set(Facts(self.registry).needs("scheme", scheme))
+        if lacking := sorted(needs - self.provided):
+            raise NotApplicable(f"{job.backbone} comes without a {' and without a '.join(lacking)}")
+        model, settings = self.start(), self.order.settings
+        seed, change = self.seed("order", **self.run_axes), augmentation(settings.augment, splits.task)
+        trainer = self.trainer(splits.task, splits.train, settings.budget, seed, change)
+        rng = self.rng("scheme", **self.run_axes)
+        trainer.generators = (rng,)
+        if settings.checkpoints:
+            curve = Curve(model, splits, trainer.outputs, keep=settings.selection == "best-val")
+            trainer.watch_with(curve, settings.checkpoints)
+        return Tuning(
+            task=splits.task,
+            model=model,
+            pretrained=self.pretrained(),
+            trainer=trainer,
+            train=splits.train,
+            val=splits.val,
+            rng=rng,
+            scheme=self.scheme_of,
+            source=self.source.train if self.source and "source" in needs else None,
+        )
+
+    def fusing(self) -> Fusing:
+        """All that a fusion gets to see: the members, and what it declares that it needs."""
+        splits, needs = self.splits, self.strategy("fusion").needs
+
+        def member(name: str, artifact: str) -> Member:
+            outputs, score = torch.empty(0), float("nan")
+            if "val" in needs:
+                outputs = self.store.outputs(artifact)["val"].to(self.order.device)
+                score = quality(splits.task, outputs, splits.val)
+            return Member(name, score, outputs, lambda: self.tuned(artifact))
+
+        return Fusing(
+            task=splits.task,
+            members=[member(name, artifact) for name, artifact in self.order.job.members],
+            rng=self.rng("fusion", **self.run_axes),
+            val=splits.val if "val" in needs else None,
+            train=splits.train if "train" in needs else None,
+            base=self.start() if "base" in needs else None,
+            trainer=self.fusion_trainer() if "trainer" in needs else None,
+            test_inputs=splits.test.x if "test inputs" in needs else None,
+        )
+
+    def fusion_trainer(self) -> SuiteTrainer:
+        """A trainer on the training data with the suite's whole budget, for fusions that train."""
+        splits, settings = self.splits, self.order.settings
+        change = augmentation(settings.augment, splits.task)
+        return self.trainer(splits.task, splits.train, settings.budget, self.seed("fusion order"), change)
+
+    def trainer(self, task: Task, data: Data, budget: Budget, seed: int, change: Change | None = None) -> SuiteTrainer:
+        """A trainer with the suite's precision and memory format."""
+        settings = self.order.settings
+        return SuiteTrainer(
+            task,
+            data,
+            budget,
+            seed=seed,
+            precision=settings.precision,
+            channels_last=settings.channels_last,
+            augment=change,
+            compile_mode=settings.compile,
+            accumulate=settings.accumulate,
+        )

@@ -1,0 +1,203 @@
+"""The leaderboard: per data set and backbone, one line per strategy."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import product
+
+import pandas as pd
+
+from finefuse.judge.board import present
+from finefuse.judge.board.bounds import make_pools
+from finefuse.judge.board.lines import MOMENTS, make_lines
+from finefuse.judge.frame import table
+from finefuse.types import Record
+
+NAMES = ["dataset", "backbone", "strategy", "pool"]
+ROUNDS = ["label", "round", "rounds"]
+ACCESS = ["level", "needs"]
+RANKS = ["rank", "tied"]
+RUNS = ["ok", "planned", "status"]
+SIZES = ["trainable", "parameters", "flops"]
+SEARCH = ["trials", "edge"]
+GAIN = ["gain", "gain.half"]
+COSTS = ["seconds", "seconds_with_members", "memory", "contended"]
+
+
+@dataclass(frozen=True)
+class Leaderboard:
+    """`lines` has one row per data set, backbone and strategy, ranked; `docs/records.md` lists its columns.
+
+    `better` says of each metric which direction is better. `pools` has one row per pool that is fused: its best single
+    member on val, mean member and oracle, and how much the members differ. A notebook shows the board as tables.
+    """
+
+    suite: str
+    lines: pd.DataFrame
+    notes: tuple[str, ...] = ()
+    better: Mapping[str, str] = field(default_factory=dict)
+    pools: pd.DataFrame = field(default_factory=pd.DataFrame)
+
+    def scores(self) -> pd.DataFrame:
+        """Only what a repeated run must give again, bit by bit: no seconds, no latency, no machine."""
+        figures = [*self._starting("test."), *self._starting("also."), *self._moments(), *self._starting("figure.")]
+        shown = [*NAMES, *ACCESS, *RANKS, *figures, *GAIN, *SEARCH, *RUNS, *SIZES]
+        scores = self.lines[shown].copy()
+        scores.insert(len(NAMES), "metric", [next(iter(metrics), "") for metrics in self.lines["metrics"]])
+        return scores
+
+    def costs(self) -> pd.DataFrame:
+        """What was measured with a clock, in seconds."""
+        return self.lines[[*NAMES, *COSTS, *self._starting("latency.")]]
+
+    def to_markdown(self) -> str:
+        """Two pipe tables per data set and backbone, scores with what failed and costs; then the notes."""
+        return "\n\n".join([*self._parts("markdown"), present.bullets(self.notes, "markdown")])
+
+    def _repr_markdown_(self) -> str:
+        return self.to_markdown()
+
+    def _repr_html_(self) -> str:
+        return "\n".join([*self._parts("html"), present.bullets(self.notes, "html")])
+
+    def _starting(self, prefix: str) -> list[str]:
+        return [name for name in map(str, self.lines) if name.startswith(prefix)]
+
+    def _moments(self) -> list[str]:
+        return [name for moment in MOMENTS for name in self._starting(f"{moment}.")]
+
+    def _parts(self, markup: present.Markup) -> Iterator[str]:
+        yield present.title(self.suite, 1, markup)
+        for (dataset, backbone), lines in self.lines.groupby(["dataset", "backbone"], sort=False):
+            yield present.title(f"{dataset} · {backbone}", 2, markup)
+            yield present.draw(present.score_table(lines, self.better), markup)
+            ours = self.pools
+            if len(ours):
+                ours = ours[(ours["dataset"] == dataset) & (ours["backbone"] == backbone)]
+            if len(ours) and ours["ok"].any():
+                yield present.draw(present.pool_table(ours), markup)
+            if rounds := present.by_round(lines):
+                yield present.bullets(rounds, markup)
+            if reported := present.figures(lines):
+                yield present.bullets([f"Figures reported, means over seeds: {'; '.join(reported)}"], markup)
+            if why := present.reasons(lines, ours):
+                yield present.bullets(why, markup)
+            if (lines["ok"] > 0).any():
+                yield present.draw(present.cost_table(lines), markup)
+
+
+def make_leaderboard(suite: str, records: Iterable[Record], missing: Sequence[str] = ()) -> Leaderboard:
+    """The leaderboard of current records, one per cell, and the names of planned cells that have none.
+
+    Raises:
+        StoreError: if a record can't be what a run wrote.
+    """
+    records = list(records)
+    absent = [record for record in map(_stand_in, missing) if record is not None]
+    lines, better = make_lines([*records, *absent])
+    known = [
+        *NAMES,
+        "label",
+        "round",
+        "rounds",
+        *ACCESS,
+        *RANKS,
+        "metrics",
+        *RUNS,
+        "reason",
+        *SIZES,
+        *SEARCH,
+        *GAIN,
+        *COSTS,
+    ]
+    metrics = [f"test.{metric}.{part}" for metric in better for part in ("mean", "half")]
+    metrics += [
+        name
+        for moment, metric in product(MOMENTS, better)
+        if any(not math.isnan(line.get(name := f"{moment}.{metric}.mean", math.nan)) for line in lines)
+    ]
+    names = {name for line in lines for name in line}
+    extras = sorted(name for name in names if name.startswith(("also.", "figure.")))
+    columns = [*known, *metrics, *extras, *_latency(names)]
+    frame = table({name: [line.get(name, math.nan) for line in lines] for name in columns})
+    notes = (_coverage(records, missing), *_absent(missing), *_reading(frame, records))
+    bounds = make_pools([*records, *absent])
+    pools = table({name: [line.get(name, math.nan) for line in bounds] for line in bounds for name in line})
+    return Leaderboard(suite, frame.astype({"rank": "Int64"}), notes, better, pools)
+
+
+def _latency(names: Iterable[str]) -> list[str]:
+    """Columns of latency by batch size."""
+    return sorted((n for n in names if n.startswith("latency.")), key=lambda name: (int(name.split(".")[1]), name))
+
+
+def _stand_in(cell: str) -> Record | None:
+    """A record for a planned cell without a row, taken from its name; None if the name has another form."""
+    match = re.fullmatch(r"(\w+)/(.*)/s(\d+)/m(\d+)/r(\d+)", cell)
+    fields = re.split(r"/(?![^()]*\))", match[2]) if match else []  # not at a slash in brackets: a parameter's
+    if match is None or len(fields) != 4:
+        return None
+    names = dict(zip(("dataset", "backbone", "label", "pool"), fields, strict=True))
+    axes = {"seed": int(match[3]), "member": int(match[4]), "round": int(match[5])}
+    return {"cell": cell, "kind": match[1], "status": "missing", "reason": "planned, but not run yet", **names, **axes}
+
+
+def _coverage(records: Sequence[Record], missing: Sequence[str]) -> str:
+    counts = Counter(record["status"] for record in records) + Counter({"without a row": len(missing)})
+    planned, ok = counts.total(), counts.pop("ok", 0)
+    rest = ", ".join(f"{n} {status}" for status, n in sorted(counts.items()))
+    return f"This board rests on {ok} of {planned} planned cells{f' ({rest})' if rest else ''}."
+
+
+def _absent(missing: Sequence[str], most: int = 5) -> Iterator[str]:
+    if missing:
+        more = f" and {len(missing) - most} more" if len(missing) > most else ""
+        yield f"Planned cells without a row: {', '.join(missing[:most])}{more}."
+
+
+def _reading(lines: pd.DataFrame, records: Sequence[Record]) -> Iterator[str]:
+    """How to read the numbers."""
+    seeds = lines["ok"].max() if len(lines) else 0
+    if seeds == 1:
+        yield "One seed: nothing can be told apart, so all lines share a rank."
+    elif seeds:
+        yield (
+            f"Means over up to {seeds} seeds, ± half of Student's 95 % interval. Lines that can't be told from the "
+            "leader of their group, by the 95 % interval of their paired differences over seeds, share its rank (=)."
+        )
+    if any(name.startswith("peek.") for name in map(str, lines)):
+        yield (
+            "best-val: the checkpoint that is best on val; peek: the one that is best on test, which nobody can know, "
+            "and which never ranks."
+        )
+    if lines["gain"].notna().any():
+        yield (
+            "gain: how much better than the pool's member that is best on val, in the metric that ranks, as a mean of "
+            "paired differences. Below: that member (single), the mean member, and an oracle that knows for each "
+            "example which member to ask; how often just one of two members is right, Yule's Q and the correlation of "
+            "their being right."
+        )
+    if any("test inputs" in str(needs) for needs in lines["needs"]):
+        yield "Methods that need the test inputs are transductive: they have seen them, without labels."
+    searched = lines[lines["edge"] != ""]
+    names = zip(searched["strategy"], searched["backbone"], searched["edge"], strict=True)
+    edges = [f"{strategy} on {backbone} ({edge})" for strategy, backbone, edge in names]
+    if edges:
+        yield (
+            "Searched, and for some seed the best setting lies at the edge of its range, so that a wider one may be "
+            f"better: {'; '.join(edges)}."
+        )
+    yield (
+        "Costs: seconds of training or fusing, alone and with the members'; memory: by how much that grew the process, "
+        "or the peak on the GPU; latency in ms, p50 and p95 by batch size."
+    )
+    if lines["contended"].any():
+        yield "~ marks seconds taken while other jobs ran on the same machine."
+    machines = sorted({str(record["machine"]) for record in records if record.get("machine")})
+    if machines:
+        warning = "; their seconds can't be compared" if len(machines) > 1 else ""
+        yield f"Machine{'s' * (len(machines) > 1)}: {', '.join(machines)}{warning}."

@@ -1,1 +1,0 @@
-"""Doing it: training, measuring, scheduling, storing."""
