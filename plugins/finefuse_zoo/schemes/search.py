@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import product
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from annotated_types import Ge
 
 from finefuse import NotApplicable, Ref
-from finefuse.types import Spec, Tuning
+from finefuse.types import Spec, Told, Tuning
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -20,9 +20,6 @@ STARTUP = 4
 """Trials of TPE, the default one included, that are drawn at random before it learns from them."""
 MARGIN = 0.05
 """Share of a range at either end that counts as its edge."""
-
-Told = Sequence[tuple[Mapping[str, Any], float]]
-"""What earlier trials tried, and how good it was on val."""
 
 
 @dataclass(frozen=True)
