@@ -69,7 +69,7 @@ class Searcher(Protocol):
     def of(self) -> Spec:
         """What is searched for."""
 
-    def plan(self, space: Space) -> Sequence[tuple[int, ...]]:
+    def plan(self, space: Space) -> Sequence[Sequence[int]]:
         """For every trial the earlier ones that it has to know of."""
 
     def extremes(self, space: Space) -> Sequence[Mapping[str, Any]]:
