@@ -10,7 +10,7 @@ from typing import Any, get_args
 from finefuse.declare.keys import canonical, digest, file_digest, source_digests
 from finefuse.discovery.registry import Registry
 from finefuse.errors import FinefuseError, PluginError
-from finefuse.types import Budget, Level, Need, PluginKind, Ref, Space, Task
+from finefuse.types import Budget, Level, Need, PluginKind, Ref, Refuses, Space, Task, Tokenised, Vocabulary
 
 RESERVED = frozenset({"use", "as", "grid", "rounds"})
 """Keys of a plugin's table in a suite that are not its parameters."""
@@ -47,6 +47,7 @@ class Facts:
         self._instances: dict[tuple[PluginKind, Ref], Any] = {}
         self._parts: dict[tuple[PluginKind, Ref], dict[str, str]] = {}
         self._paths: dict[tuple[PluginKind, str], frozenset[str]] = {}
+        self._unsuited: dict[tuple[Ref, Ref], str] = {}
         self._answers: dict[tuple[PluginKind, Ref, str], Any] = {}
 
     def instance(self, kind: PluginKind, ref: Ref) -> Any:
@@ -93,6 +94,31 @@ class Facts:
         if source is not None:
             self.task(source)
         return source
+
+    def tokens(self, dataset: Ref) -> Vocabulary | None:
+        """What the token numbers of a data set stand for, if it can tell."""
+        if not isinstance(self.instance("dataset", dataset), Tokenised):
+            return None
+        return self._ask("dataset", dataset, "token_numbers", Vocabulary | None)  # type: ignore[no-any-return]
+
+    def unsuited(self, backbone: Ref, dataset: Ref) -> str:
+        """Why a backbone can't take a data set, as far as it or its source can tell without torch; "" where it can."""
+        if (backbone, dataset) not in self._unsuited:
+            self._unsuited[backbone, dataset] = self._find_unsuited(backbone, dataset)
+        return self._unsuited[backbone, dataset]
+
+    def _find_unsuited(self, backbone: Ref, dataset: Ref) -> str:
+        instance, tokens, source = self.instance("backbone", backbone), self.tokens(dataset), self.source(backbone)
+        if isinstance(instance, Refuses):
+            told = instance.refuses(self.task(dataset), tokens)
+            if not isinstance(told, str):
+                raise PluginError(f"the backbone {backbone.name!r} has {told!r} for why it refuses, and no text")
+            if told:
+                return told
+        learned = None if source is None else self.tokens(source)
+        if tokens is None or learned is None or tokens.digest == learned.digest:
+            return ""
+        return f"{backbone} was pretrained on the tokens of {learned.name}, and {dataset} has others"
 
     def metric_kinds(self, metric: Ref) -> tuple[str, ...]:
         """The kinds of task a metric is for."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from finefuse.recipe import Recipe
 from finefuse.types.entries import Entry, PluginKind, Ref, Space, Spec
+from finefuse.types.inputs import Refuses, Tokenised, Vocabulary
 from finefuse.types.learning import (
     Backbone,
     Budget,
@@ -65,6 +66,7 @@ __all__ = [
     "Recipe",
     "Record",
     "Ref",
+    "Refuses",
     "Reporter",
     "Scheme",
     "Settings",
@@ -73,7 +75,9 @@ __all__ = [
     "Splits",
     "Status",
     "Task",
+    "Tokenised",
     "Trainer",
     "Tuning",
     "Verdict",
+    "Vocabulary",
 ]
