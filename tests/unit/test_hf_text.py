@@ -15,6 +15,8 @@ import torch
 import finefuse
 from finefuse import FinefuseError, NotApplicable, Ref
 from finefuse.declare.facts import Facts
+from finefuse.discovery import capabilities
+from finefuse.discovery.capabilities import DeclarationError
 from finefuse.discovery.registry import Registry
 from finefuse.engine.randomness import seeded
 from finefuse.types import Vocabulary
@@ -262,3 +264,27 @@ def test_weights_that_are_none_are_one_sentence(text, bert, reviews, tmp_path):
     folder = network(tmp_path / "cut")
     (folder / "model.safetensors").write_text(text)
     assert "an encoder can't be loaded" in one_sentence(folder, reviews, bert)
+
+
+# ------------------------------------------------------------------------------------------------------ what is said
+
+
+@pytest.mark.parametrize("told", [None, 3, ["no"]])
+def test_a_refusal_that_is_no_sentence_is_a_fault_of_the_plugin(told):
+    class Odd:
+        def refuses(self, *_: Any) -> Any:
+            return told
+
+    with pytest.raises(DeclarationError, match="from its `refuses`, which should be a sentence"):
+        capabilities.refusal(Odd(), REGISTRY.build("dataset", Ref.of("digits")).task, None)
+    assert capabilities.refusal(object(), REGISTRY.build("dataset", Ref.of("digits")).task, None) == ""
+
+
+def test_token_numbers_are_a_vocabulary_or_nothing():
+    class Odd:
+        def token_numbers(self) -> Any:
+            return 10
+
+    with pytest.raises(DeclarationError, match="has 10 for its `token_numbers`"):
+        capabilities.vocabulary(Odd())
+    assert capabilities.vocabulary(object()) is None
