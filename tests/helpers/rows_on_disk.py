@@ -9,10 +9,26 @@ from pathlib import Path
 import pytest
 
 from finefuse.records import Records
+from finefuse.types import Cell
+
+AWKWARD = [
+    "folder(path=/data/a (1)/x)",
+    "folder(path=/data/[b]/)(/s0/m1/r3)",
+    "folder(path= /a b\tc/)",
+    "csv(path=/zwölf/数据/🙂.csv)",
+    "csv(path=/line\nbreak/x.csv)",
+    "a/b/c/s0/m0/r0",
+    "fuse/a/b/c/d/s0/m0/r0",
+]
+"""What data sets and strategies may be called that once cost a line of the board."""
+
+
+def place(n: int) -> Cell:
+    return Cell("tune", "data", "net", f"line {n}", "", 0, 0, 0, 0)
 
 
 def row(n: int, **fields: object) -> dict[str, object]:
-    return {"schema": 1, "cell": f"cell {n}", "key": f"key {n}", "n": n} | fields
+    return {"schema": 1, "cell": f"cell {n}", "key": f"key {n}", "n": n} | place(n)._asdict() | fields
 
 
 def filled(folder: Path, n: int) -> Records:

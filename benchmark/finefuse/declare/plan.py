@@ -12,7 +12,7 @@ from finefuse.declare.suite import Suite
 from finefuse.declare.suite_text import show, suggest
 from finefuse.discovery.registry import Registry
 from finefuse.errors import SuiteError
-from finefuse.types import Job
+from finefuse.types import Cell, Job
 
 MAX_JOBS = 1_000_000
 
@@ -34,13 +34,14 @@ def make_plan(suite: Suite, registry: Registry, *, device: str = "cpu", only: Se
     `only` keeps the schemes and fusions whose labels match one of the shell-style patterns, and what these need.
 
     Raises:
-        SuiteError: if a pattern matches nothing, or the suite is too large.
+        SuiteError: if a pattern matches nothing, the suite is too large, or two of its jobs would be one cell.
         PluginError: if a plugin can't answer for what its results depend on.
     """
     copies = _copies(suite)
     _refuse_too_many(suite, sum(copies.values()))
     labels = _wanted_labels(suite, only)
     jobs = tuple(Planner(suite, Facts(registry), device, copies).jobs())
+    _refuse_twins(suite, jobs)
     return Plan(suite, _keep(jobs, labels) if only else jobs)
 
 
@@ -56,6 +57,15 @@ def _refuse_too_many(suite: Suite, tuned: int) -> None:
     jobs = len(suite.datasets) * len(suite.backbones) * len(suite.seeds) * (tuned + fused + len(suite.pools))
     if jobs > MAX_JOBS:
         raise SuiteError(f"the suite asks for {jobs:,} jobs, and a plan holds at most {MAX_JOBS:,}", file=suite.file)
+
+
+def _refuse_twins(suite: Suite, jobs: Sequence[Job]) -> None:
+    """A fusion's later rounds are named after it and a scheme, and so may have the name of another such pair."""
+    seen: set[Cell] = set()
+    for job in jobs:
+        if job.place in seen:
+            raise SuiteError(f"{job.cell} stands for two jobs; give a scheme or fusion another `as`", file=suite.file)
+        seen.add(job.place)
 
 
 def _wanted_labels(suite: Suite, only: Sequence[str]) -> set[str]:

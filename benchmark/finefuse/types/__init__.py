@@ -26,6 +26,7 @@ from finefuse.types.learning import (
 )
 from finefuse.types.running import (
     Board,
+    Cell,
     Crew,
     Executor,
     Job,
@@ -43,6 +44,7 @@ __all__ = [
     "Backbone",
     "Board",
     "Budget",
+    "Cell",
     "Crew",
     "Data",
     "Dataset",
