@@ -27,8 +27,9 @@ def place(n: int) -> Cell:
     return Cell("tune", "data", "net", f"line {n}", "", 0, 0, 0, 0)
 
 
-def row(n: int, **fields: object) -> dict[str, object]:
-    return {"schema": 1, "cell": f"cell {n}", "key": f"key {n}", "n": n} | place(n)._asdict() | fields
+def row(number: int, **fields: object) -> dict[str, object]:
+    named = {"schema": 1, "cell": f"cell {number}", "key": f"key {number}", "n": number}
+    return named | place(number)._asdict() | fields
 
 
 def filled(folder: Path, n: int) -> Records:

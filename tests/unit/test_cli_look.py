@@ -290,8 +290,7 @@ def job(label: str = "plain", seed: int = 0, key: str = "k") -> Job:
 
 
 def ran(done: Job, seconds: float | None, status: str = "ok") -> Record:
-    fields = {"kind": done.kind, "dataset": str(done.dataset), "backbone": str(done.backbone), "label": done.label}
-    return {**fields, "pool": done.pool, "cell": done.cell, "key": done.key, "status": status, "seconds": seconds}
+    return done.place._asdict() | {"cell": done.cell, "key": done.key, "status": status, "seconds": seconds}
 
 
 def test_plan_lists_every_job_with_key_state_cost_and_cell(cli: Cli) -> None:

@@ -24,11 +24,8 @@ def store(tmp_path: Path) -> Artifacts:
 
 
 def record(job, status: str = "ok", **fields: object) -> dict:
-    return (
-        job.place._asdict()
-        | {"cell": job.cell, "key": job.key, "status": status, "reason": "Oops", "parts": dict(job.parts)}
-        | fields
-    )
+    named = job.place._asdict() | {"cell": job.cell, "key": job.key, "parts": dict(job.parts)}
+    return named | {"status": status, "reason": "Oops"} | fields
 
 
 def labels(jobs) -> list[str]:
