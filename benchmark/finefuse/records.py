@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import gc
 import json
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
 from typing import Any, get_args
 
 from finefuse.errors import StoreError
+from finefuse.locks import LOCK, only_writer
 from finefuse.types import Cell, JobKind, Record
 
 SCHEMA = 1
@@ -61,29 +62,21 @@ class Records:
         line = json.dumps(record, separators=(",", ":")).encode() + b"\n"
         with _sentence(self.file, "written"):
             self.folder.mkdir(parents=True, exist_ok=True)
-            file = os.open(self.file, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o666)
-            try:
-                _write(file, _mend(file) + line)
-            finally:
-                os.close(file)
+            with self.file.open("ab+", buffering=0) as file:
+                _write(file.fileno(), _mend(file) + line)
 
     @contextmanager
     def lock(self) -> Iterator[None]:
         """Be the only one who writes to this folder; the system gives the lock back if this process dies.
 
         Raises:
-            StoreError: if somebody else holds it.
+            StoreError: if somebody else holds it, or the folder can't be written to.
         """
-        path = self.folder / ".lock"
-        with _sentence(path, "written"):
-            self.folder.mkdir(parents=True, exist_ok=True)
-            file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-        try:
-            with _sentence(path, "locked"):
-                self._take(file)
+        with ExitStack() as held:
+            with _sentence(self.folder / LOCK, "written"):
+                self.folder.mkdir(parents=True, exist_ok=True)
+                held.enter_context(only_writer(self.folder))
             yield
-        finally:
-            os.close(file)
 
     def write_plan(self, suite: str, cells: Iterable[tuple[Cell, str]]) -> None:
         """Leave the planned cells, each with its key, in `plan.json`, in one piece."""
@@ -119,17 +112,6 @@ class Records:
             if schema == PLAN_SCHEMA and all(map(_is_planned, cells)):
                 return suite, {Cell.of(cell): cell["key"] for cell in cells}
         raise StoreError(f"{self.plan_file}: not a plan of finefuse; delete it and run the suite again.")
-
-    def _take(self, file: int) -> None:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            holder = os.pread(file, 20, 0).decode("ascii", "replace").strip() or "unknown"
-            raise StoreError(
-                f"{self.folder}: another run (process {holder}) is writing here; wait for it or give another --out."
-            ) from None
-        os.ftruncate(file, 0)
-        os.pwrite(file, f"{os.getpid()}\n".encode(), 0)
 
     def _check(self, value: object, number: int) -> Record:
         if not isinstance(value, dict):
@@ -237,16 +219,19 @@ def _is_pair(value: object) -> bool:
     return isinstance(value, list) and len(value) == 2 and all(isinstance(item, str) for item in value)
 
 
-def _mend(file: int) -> bytes:
+def _mend(file: FileIO) -> bytes:
     """Cut a torn last line off; give back the newline that a whole one may lack."""
-    size = os.fstat(file).st_size
-    if not size or os.pread(file, 1, size - 1) == b"\n":
+    if not file.seek(0, os.SEEK_END):
         return b""
-    data = os.pread(file, size, 0)
+    file.seek(-1, os.SEEK_END)
+    if file.read(1) == b"\n":
+        return b""
+    file.seek(0)
+    data = file.readall()
     start = data.rfind(b"\n") + 1
     if _load(data[start:]) is not None:
         return b"\n"
-    os.ftruncate(file, start)
+    file.truncate(start)
     return b""
 
 
