@@ -44,6 +44,7 @@ from finefuse.types.optional import (
 )
 from finefuse.types.running import (
     Board,
+    Cell,
     Crew,
     Executor,
     Job,
@@ -62,6 +63,7 @@ __all__ = [
     "Backbone",
     "Board",
     "Budget",
+    "Cell",
     "Composed",
     "Crew",
     "Data",
