@@ -102,13 +102,8 @@ def test_other_formats_without_an_ending(tmp_path, kind):
 
 def test_a_link_to_the_parent_repeats_nothing(train, test):
     before = counts(Folder(train, test, size=8).splits(0))
-    for name, target in {
-        "ant/up": "..",
-        "ant/top": "../..",
-        "bee/self": ".",
-        "cow/other": "../bee",
-        "all": ".",
-    }.items():
+    links = {"ant/up": "..", "ant/top": "../..", "bee/self": ".", "cow/other": "../bee", "all": "."}
+    for name, target in links.items():
         (train / name).symlink_to(target)
     folder = Folder(train, test, size=8)
     assert counts(folder.splits(0)) == before

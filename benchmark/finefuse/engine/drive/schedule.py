@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from finefuse.declare.plan import Plan
+from finefuse.discovery import capabilities
 from finefuse.discovery.registry import Registry
 from finefuse.engine.drive.outlook import Outlook, look
 from finefuse.engine.drive.shares import memory_limit, places
@@ -82,7 +83,7 @@ def run_plan(
         records.write_plan(plan.suite.name, [(job.cell, job.key) for job in plan.jobs])
         artifacts.sweep()
         outlook = look(plan, rows, artifacts, retry=retry)
-        free = places(device, workers if executor.parallel else 1)
+        free = places(device, workers if capabilities.parallel(executor) else 1)
         drive = _Drive(plan, registry, executor, records, artifacts, watcher, call, free, outlook)
         try:
             drive.run()

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from finefuse.discovery import capabilities
 from finefuse.engine.measure.bounds import bounds
 from finefuse.engine.measure.cost import (
     Stopwatch,
@@ -98,7 +99,7 @@ def tune(bench: Workbench) -> Record:
 
 def trial(bench: Workbench) -> Record:
     """One trial of a search; one that diverges is no failure, but scores lowest."""
-    job, search = bench.order.job, bench.strategy("scheme")
+    job, search = bench.order.job, bench.searcher()
     assert job.strategy is not None
     if not bench.store.has(job.artifact):
         metas = [bench.store.meta(artifact) for _, artifact in job.members]
@@ -106,7 +107,7 @@ def trial(bench: Workbench) -> Record:
         params = search.suggest(job.trial, told, bench.space(search), bench.seed("search", member=job.member))
         scheme = Ref.read(search.of)
         try:
-            _tune(bench, Ref.of(scheme.name, **scheme.kwargs | params), {"tried": params})
+            _tune(bench, Ref.of(scheme.name, **{**scheme.kwargs, **params}), {"tried": params})
         except FloatingPointError as diverged:
             meta = {"tried": params, "quality": None, "reason": str(diverged), "machine": machine_id(), "seconds": 0.0}
             bench.store.save(job.artifact, meta, origin=origin_of(bench.order))
@@ -116,7 +117,7 @@ def trial(bench: Workbench) -> Record:
 
 def choose(bench: Workbench) -> Record:
     """The trial that is best on val, the earliest of equals; its bill is that of the whole search."""
-    store, job, search = bench.store, bench.order.job, bench.strategy("scheme")
+    store, job, search = bench.store, bench.order.job, bench.searcher()
     metas = [store.meta(artifact) for _, artifact in job.members]
     best = max(range(len(metas)), key=lambda i: WORST if metas[i]["quality"] is None else metas[i]["quality"])
     if metas[best]["quality"] is None:
@@ -139,7 +140,7 @@ def _tune(bench: Workbench, ref: Ref, extra: Record) -> None:
     scheme, on = bench.build("scheme", ref), bench.tuning(ref)
     if start := bench.order.job.start:
         before = bench.store.meta(start)
-        if "prepared_by" in before and hasattr(scheme, "prepare"):
+        if "prepared_by" in before and capabilities.prepares(scheme):
             raise NotApplicable(f"{ref.name} adds modules to the network, and the fused one has some already")
         extra = extra | {"seconds_before": before["seconds"] + before["seconds_members"]}
         extra |= {name: before[name] for name in ("prepared_by",) if name in before}
@@ -170,7 +171,7 @@ def fuse(bench: Workbench) -> Record:
         if fusion.level == "weight" and not isinstance(fused, Net):
             raise PluginError(f"a weight-level fusion gives a Net, and this one gave a {type(fused).__name__}")
         metas = [bench.store.meta(artifact) for _, artifact in job.members]
-        alone = getattr(fusion, "alone", False)
+        alone = capabilities.alone(fusion)
         trainer = of.trainer if isinstance(of.trainer, SuiteTrainer) else bench.fusion_trainer()
         trained = trainer.trainable + (0 if alone else sum(int(meta["trainable"]) for meta in metas))
         _save(
