@@ -41,6 +41,7 @@ from finefuse.types.optional import (
 )
 from finefuse.types.running import (
     Board,
+    Cell,
     Crew,
     Executor,
     Job,
@@ -59,6 +60,7 @@ __all__ = [
     "Backbone",
     "Board",
     "Budget",
+    "Cell",
     "Composed",
     "Crew",
     "Data",

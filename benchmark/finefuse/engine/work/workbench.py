@@ -201,7 +201,7 @@ class Workbench:
         if self.order.job.start:
             return self.tuned(self.order.job.start)
         if not self.order.job.base:
-            return self.maker(self.order.job.members[0][1]).start()
+            return self.maker(self.order.job.fused[0][1]).start()
         net = self.pretrained()
         self.give_head(net)
         return net
@@ -282,7 +282,7 @@ class Workbench:
 
         return Fusing(
             task=splits.task,
-            members=[member(name, artifact) for name, artifact in self.order.job.members],
+            members=[member(name, artifact) for name, artifact in self.order.job.fused],
             rng=self.rng("fusion", **self.run_axes),
             val=splits.val if "val" in needs else None,
             train=splits.train if "train" in needs else None,
