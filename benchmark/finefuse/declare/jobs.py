@@ -42,7 +42,10 @@ class Planner:
         self.budget = {f"budget: {name}": piece(value) for name, value in budget.items()}
 
     def jobs(self) -> Iterator[Job]:
-        """In the order of their needs; measurements of latency come last."""
+        """In the order of their needs; measurements of latency come last.
+
+        Copies and later rounds aren't timed: they are the same network with other weights.
+        """
         pretraining: dict[str, Job] = {}
         pairs: dict[Ref, list[Pair]] = defaultdict(list)
         for dataset, backbone in product(self.suite.datasets, self.suite.backbones):
@@ -57,7 +60,7 @@ class Planner:
                 made = list(group.jobs(seed))
                 yield from made
                 if self.suite.latency and seed == self.suite.seeds[0]:
-                    later += [group.time(job) for job in made if _is_timed(job)]
+                    later += [group.time(job) for job in made if job.place.has_line and not job.round]
         yield from later
 
     def pretrain(self, backbone: Ref, dataset: Ref) -> Job:
@@ -66,9 +69,10 @@ class Planner:
         A backbone without source data gets the weights it comes with, or random ones, made once for each data set,
         because its head may have to fit the task; the job's data set is then that one.
         """
-        source = self.facts.source(backbone) or dataset
+        own = self.facts.source(backbone)
+        source, skip = own or dataset, "" if own else self.facts.unsuited(backbone, dataset)
         parts = self.surroundings | self.facts.parts("backbone", backbone) | self.facts.parts("dataset", source)
-        return Line(parts, {}).job({}, kind="pretrain", backbone=backbone, dataset=source)
+        return Line(parts, {}).job({}, kind="pretrain", backbone=backbone, dataset=source, skip=skip)
 
     def mixtures(self, dataset: Ref, pairs: Sequence[Pair]) -> Iterator[Mixture]:
         """The pools across backbones, their members in the order in which the pool names these."""
@@ -78,11 +82,6 @@ class Planner:
                 yield Mixture(self, dataset, pool, [by_backbone[backbone] for backbone in pool.backbones])
 
 
-def _is_timed(job: Job) -> bool:
-    """Copies and later rounds are the same network with other weights."""
-    return job.kind in ("tune", "fuse") and not job.member and not job.round
-
-
 class Group:
     """What is compared with each other: the jobs of one data set and one backbone, or a pool across several."""
 
@@ -90,6 +89,7 @@ class Group:
         self.suite, self.facts, self.surroundings = planner.suite, planner.facts, planner.surroundings
         self.backbone = backbone
         self.same = {"dataset": dataset, "backbone": backbone, "base": base}
+        self.unsuited = self.facts.unsuited(backbone, dataset) if base else ""
         self.parts = parts | self.facts.parts("dataset", dataset) | planner.budget
         more = {ref: digest(self.facts.parts("dataset", ref)) for ref in self.suite.also_test}
         self.parts |= {f"also tested on {ref}": content for ref, content in more.items()}
@@ -110,13 +110,14 @@ class Group:
         level = self.facts.level(of.ref) if kind == "fusion" else ""
         fields = {"strategy": of.ref, "metrics": self.metrics, "also_test": self.suite.also_test, "level": level}
         needs = self.facts.needs(kind, of.ref)
-        return Line(self.parts | self.facts.parts(kind, of.ref), self.scoring, needs=needs, **fields, **self.same)
+        parts = self.parts | self.facts.parts(kind, of.ref)
+        return Line(parts, self.scoring, needs=needs, skip=self.unsuited, **fields, **self.same)
 
     def fuse(self, pool: Pool, members: Members, seed: int) -> Iterator[Job]:
         """A pool's bounds, and every fusion of it, once."""
         own = {"seed": piece(seed), "members": piece([artifact for _, artifact in members])}
-        fields = {"pool": pool.name, "seed": seed, "members": members}
-        bounds = Line(self.surroundings, self.scoring, metrics=self.metrics, **self.same)
+        fields = {"pool": pool.name, "seed": seed, "fused": members}
+        bounds = Line(self.surroundings, self.scoring, metrics=self.metrics, skip=self.unsuited, **self.same)
         yield bounds.job({"members": own["members"]}, kind="pool", **fields)
         for fusion, line in self.fusions:
             yield line.job(own, kind="fuse", label=fusion.label, **fields)
@@ -130,7 +131,8 @@ class Group:
             label=job.label,
             pool=job.pool,
             seed=job.seed,
-            members=job.members if job.kind == "fuse" else ((job.label, job.artifact),),
+            fused=job.fused,
+            timed=job.artifact,
         )
 
 
@@ -174,7 +176,7 @@ class Pair(Group):
                 yield from jobs
                 members.append((name, jobs[-1].artifact))
             inputs = {"members": piece([artifact for _, artifact in members])}
-            before = line.job(run.parts | inputs, kind="fuse", label=fusion.label, members=tuple(members), **run.fields)
+            before = line.job(run.parts | inputs, kind="fuse", label=fusion.label, fused=tuple(members), **run.fields)
             yield before
 
     def tune(self, label: str, run: Run) -> list[Job]:
@@ -188,7 +190,7 @@ class Pair(Group):
                 run.parts | inputs | number,
                 kind=kind,
                 label=f"{label} after {run.fusion}" if run.fusion else label,
-                members=tuple(inputs.items()),
+                trials=tuple(inputs.values()),
                 **run.fields,
                 **fields,
             )

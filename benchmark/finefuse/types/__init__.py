@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from finefuse.recipe import Recipe
 from finefuse.types.entries import Entry, PluginKind, Ref, Space, Spec
+from finefuse.types.inputs import Vocabulary
 from finefuse.types.learning import (
     Backbone,
     Batch,
@@ -36,14 +37,17 @@ from finefuse.types.optional import (
     NeedsPretraining,
     Prepares,
     PretrainedHead,
+    Refuses,
     Searchable,
     Searcher,
     SourceNeed,
+    Tokenised,
     Told,
     Versioned,
 )
 from finefuse.types.running import (
     Board,
+    Cell,
     Crew,
     Executor,
     Job,
@@ -63,6 +67,7 @@ __all__ = [
     "Batch",
     "Board",
     "Budget",
+    "Cell",
     "Composed",
     "Crew",
     "Data",
@@ -94,6 +99,7 @@ __all__ = [
     "Recipe",
     "Record",
     "Ref",
+    "Refuses",
     "Reporter",
     "Scheme",
     "Searchable",
@@ -105,9 +111,11 @@ __all__ = [
     "Splits",
     "Status",
     "Task",
+    "Tokenised",
     "Told",
     "Trainer",
     "Tuning",
     "Verdict",
     "Versioned",
+    "Vocabulary",
 ]

@@ -188,10 +188,17 @@ class Workbench:
                 f"{self.order.job.backbone} was pretrained on {task.modality} inputs of shape {task.input_shape}, "
                 f"{self.order.job.dataset} has {target.modality} inputs of shape {target.input_shape}"
             )
+        if why := self._unsuited():
+            raise NotApplicable(why)
         net = self.fresh(task)
         net.load_state_dict(self.store.weights(self.order.job.base))
         self.place(net)
         return net.eval()
+
+    def _unsuited(self) -> str:
+        """What plans ask too; but then the files of a hub may not have been on this machine yet."""
+        job = self.order.job
+        return Facts(self.registry).unsuited(job.backbone, job.dataset) if job.dataset else ""
 
     def start(self) -> Net:
         """What all members of all schemes start from: the pretrained network with one fresh head, or the fused one.
@@ -201,7 +208,7 @@ class Workbench:
         if self.order.job.start:
             return self.tuned(self.order.job.start)
         if not self.order.job.base:
-            return self.maker(self.order.job.members[0][1]).start()
+            return self.maker(self.order.job.fused[0][1]).start()
         net = self.pretrained()
         self.give_head(net)
         return net
@@ -282,7 +289,7 @@ class Workbench:
 
         return Fusing(
             task=splits.task,
-            members=[member(name, artifact) for name, artifact in self.order.job.members],
+            members=[member(name, artifact) for name, artifact in self.order.job.fused],
             rng=self.rng("fusion", **self.run_axes),
             val=splits.val if "val" in needs else None,
             train=splits.train if "train" in needs else None,
