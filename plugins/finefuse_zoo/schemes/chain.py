@@ -100,6 +100,6 @@ class _Listener(_Part):
     budget: int = 1
     calls: list[dict[str, Any]] = field(default_factory=list)
 
-    def fit(self, model: nn.Module, _: Iterable[Mapping[str, Any]], **how: Any) -> None:
-        self.whole.fit(model, (), **{**how, "steps": 0})  # refuses what it can't call
+    def fit(self, model: nn.Module, groups: Iterable[Mapping[str, Any]], **how: Any) -> None:
+        self.whole.fit(model, groups, **{**how, "steps": 0})  # refuses what it can't call
         self.calls.append(how)
