@@ -30,6 +30,11 @@ class Plan:
     suite: Suite
     jobs: tuple[Job, ...]
 
+    @property
+    def name(self) -> str:
+        """The suite's name."""
+        return self.suite.name
+
 
 def make_plan(suite: Suite, registry: Registry, *, device: str = "cpu", only: Sequence[str] = ()) -> Plan:
     """Plan a suite, without torch and without loading data.

@@ -46,6 +46,7 @@ from finefuse.types.optional import (
     Versioned,
 )
 from finefuse.types.running import (
+    Agenda,
     Board,
     Cell,
     Crew,
@@ -54,6 +55,7 @@ from finefuse.types.running import (
     JobKind,
     Judgement,
     Limits,
+    Observer,
     Record,
     Reporter,
     Settings,
@@ -62,6 +64,7 @@ from finefuse.types.running import (
 )
 
 __all__ = [
+    "Agenda",
     "Alone",
     "Backbone",
     "Batch",
@@ -91,6 +94,7 @@ __all__ = [
     "Need",
     "NeedsPretraining",
     "NormPolicy",
+    "Observer",
     "OptimizerChoice",
     "Penalty",
     "PluginKind",
