@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from finefuse.errors import FinefuseError, MemoryExceeded, NotApplicable, WorkerDied
 from finefuse.hookspec import hookimpl
+from finefuse.tasks import Classification, Regression
 from finefuse.types import Data, Entry, Ref, Splits, Task
 from finefuse.version import __version__
 
@@ -15,12 +16,14 @@ if TYPE_CHECKING:
 
 _FROM_API = ("check", "export", "plan", "run")
 __all__ = [
+    "Classification",
     "Data",
     "Entry",
     "FinefuseError",
     "MemoryExceeded",
     "NotApplicable",
     "Ref",
+    "Regression",
     "Splits",
     "Task",
     "WorkerDied",

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from finefuse.recipe import Recipe
+from finefuse.types.data import Data, Modality, Splits, Task
 from finefuse.types.entries import Entry, PluginKind, Ref, Space, Spec
 from finefuse.types.learning import (
     Backbone,
     Budget,
-    Data,
     Dataset,
     Fusing,
     Fusion,
@@ -19,8 +19,6 @@ from finefuse.types.learning import (
     NormPolicy,
     OptimizerChoice,
     Scheme,
-    Splits,
-    Task,
     Trainer,
     Tuning,
 )
@@ -58,6 +56,7 @@ __all__ = [
     "Limits",
     "Member",
     "Metric",
+    "Modality",
     "Need",
     "NormPolicy",
     "OptimizerChoice",

@@ -25,6 +25,7 @@ class Entry(Generic[T]):
     `target` is a class, or its address "module:Class", which is imported only when the plugin is used. `requires` names
     the top-level modules it needs besides the plugin's own dependencies, `extra` the extra of the plugin's distribution
     that installs them; without them the entry is listed as unavailable, and a suite that names it is told so.
+    `default_for` names the roles it fills where nobody names a plugin: a metric's are the kinds of task that it ranks.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Entry(Generic[T]):
     summary: str = ""
     requires: tuple[str, ...] = ()
     extra: str = ""
+    default_for: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

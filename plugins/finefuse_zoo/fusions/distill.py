@@ -11,7 +11,6 @@ from annotated_types import Ge, Gt, Le
 
 from finefuse import NotApplicable
 from finefuse.types import Fusing, Law, Level, Need, NormPolicy
-from finefuse_zoo._losses import usual_loss
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -40,22 +39,14 @@ class Distill:
         assert of.trainer is not None
         if of.base is None:
             raise NotApplicable("the members have no common start for a student")
-        student, trainer, x, usual = copy.deepcopy(of.base), of.trainer, of.train.x, usual_loss(of.task)
+        student, trainer, x, task = copy.deepcopy(of.base), of.trainer, of.train.x, of.task
         outputs = torch.stack([trainer.outputs(member.net, x).double() for member in of.members])
-        classes = of.task.kind == "classification"
-        teacher = ((outputs / self.T).softmax(-1) if classes else outputs).mean(0).float()
+        teacher = task.taught(outputs, self.T).float()
 
         def loss(outputs: Tensor, y: Tensor, rows: Tensor) -> Tensor:
-            taught = distillation(outputs, teacher[rows], self.T) if classes else usual(outputs, teacher[rows])
-            return self.alpha * usual(outputs, y) + (1 - self.alpha) * taught
+            taught = task.teaching_loss(outputs, teacher[rows], self.T)
+            return self.alpha * task.loss(outputs, y) + (1 - self.alpha) * taught
 
         groups = [{"params": student.parameters(), "lr": self.lr or student.recipe.lr}]
         trainer.fit(student, groups, loss=loss, norm=self.norm)
         return student.eval()
-
-
-def distillation(outputs: Tensor, teacher: Tensor, T: float) -> Tensor:
-    """T^2 KL(teacher || softmax(outputs / T)), mean over examples, of logits and probabilities, both (N, classes)."""
-    logp = (outputs / T).log_softmax(-1)
-    divergence: Tensor = (torch.special.xlogy(teacher, teacher) - teacher * logp).sum(-1).mean()
-    return T**2 * divergence

@@ -23,7 +23,7 @@ class LogMe:
     def tune(self, on: Tuning) -> None:
         """The figure, and the head."""
         y, outputs = on.train.y, on.task.outputs
-        targets = torch.nn.functional.one_hot(y, outputs) if on.task.kind == "classification" else y
+        targets = torch.nn.functional.one_hot(y, outputs) if on.task.classes else y
         on.figures["logme"], weights = log_evidence(on.trainer.features(on.model, on.train.x), targets)
         with torch.no_grad():
             on.model.head.weight.copy_(weights)
@@ -39,6 +39,7 @@ class Leep:
     """
 
     needs: ClassVar[tuple[str, ...]] = ("source head",)
+    kinds: ClassVar[tuple[str, ...]] = ("classification",)
 
     def tune(self, on: Tuning) -> None:
         """The head, and the figure."""
@@ -53,6 +54,8 @@ class HScore:
     How far apart the classes lie, measured by the features' spread. Higher promises more. The head is that of
     `zero-step`; nothing is trained. Classification only.
     """
+
+    kinds: ClassVar[tuple[str, ...]] = ("classification",)
 
     def tune(self, on: Tuning) -> None:
         """The head, and the figure."""

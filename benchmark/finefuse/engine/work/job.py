@@ -28,7 +28,7 @@ from finefuse.engine.work.deployed import deployed
 from finefuse.engine.work.switches import set_up
 from finefuse.engine.work.workbench import Workbench
 from finefuse.errors import NotApplicable, PluginError
-from finefuse.nets import CHUNK, CombineOutputs, Net, quality
+from finefuse.nets import CHUNK, CombineOutputs, Net
 from finefuse.types import Member, Record, Ref, Scheme, Splits, Tuning
 
 AGREEMENT = 1e-4
@@ -237,7 +237,7 @@ def _save(bench: Workbench, made: Made, splits: Splits, extra: Mapping[str, obje
         "steps": made.trainer.spent,
         "pieces": made.trainer.pieces,
         "trainable": made.trainable,
-        "quality": quality(splits.task, outputs["val"], splits.val),
+        "quality": splits.task.quality(outputs["val"], splits.val),
         "parameters": parameter_count(made.model),
         "flops": flops_per_example(made.model, splits.test.x),
         "contended": bench.order.contended,
