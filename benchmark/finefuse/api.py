@@ -109,9 +109,10 @@ def run(
 
     Args:
         suite: name of a suite, path to a TOML file, or its content as a dictionary.
-        workers: jobs at a time; None for one per core, or one per GPU; 0 for this very process (`serial`).
+        workers: jobs at a time; None for one per core, or one per GPU; 0 for this very process.
         device: `auto`, `cpu`, `cuda` or `cuda:n`.
-        executor: None for `local`, or `serial` where a plugin is an object, which other processes can't import.
+        executor: None for the default in other processes, or in this one where a plugin is an object, which they can't
+            import.
         out: folder of the results; None for `results/<suite>`.
         only: shell-style patterns on the labels of schemes and fusions; what those need is kept.
         plugins: files, modules or objects to use besides what is installed.
@@ -232,7 +233,9 @@ def _executor(registry: Registry, name: str | None, workers: int | None) -> Exec
     if workers is not None and workers < 0:
         raise FinefuseError(f"workers must be 0 or more, not {workers}")
     elsewhere = workers != 0 and all(isinstance(door, str) for door in registry.doors)
-    executor: Executor = registry.build("executor", Ref(name or ("local" if elsewhere else "serial")))
+    executor: Executor = registry.build(
+        "executor", Ref(name or registry.default("executor", "processes" if elsewhere else "in-process"))
+    )
     return executor
 
 

@@ -114,6 +114,7 @@ SCHEMES: tuple[Entry[Any], ...] = (
         "the best of several settings of a scheme, on val",
         requires=("optuna",),
         extra="search",
+        default_for=("search",),
     ),
     Entry("lora", "finefuse_zoo.schemes.lora:Lora", "low-rank changes of the weights", **_ADAPTER),
     Entry("rslora", "finefuse_zoo.schemes.lora:RsLora", "lora with a scale for large ranks", **_ADAPTER),
@@ -233,8 +234,15 @@ def finefuse_metrics() -> Iterable[Entry[Any]]:
 
 @hookimpl
 def finefuse_executors() -> Iterable[Entry[Any]]:
-    yield Entry("serial", "finefuse_zoo.executors.serial:Serial", "in this process, one job after the other")
-    yield Entry("local", "finefuse_zoo.executors.local:Local", "worker processes on this machine")
+    yield Entry(
+        "serial",
+        "finefuse_zoo.executors.serial:Serial",
+        "in this process, one job after the other",
+        default_for=("in-process",),
+    )
+    yield Entry(
+        "local", "finefuse_zoo.executors.local:Local", "worker processes on this machine", default_for=("processes",)
+    )
 
 
 @hookimpl

@@ -181,7 +181,7 @@ def _is_text(node: ast.expr) -> bool:
 
 @pytest.mark.parametrize("folder", ["schemes", "fusions", "metrics", "reporters"])
 def test_a_strategy_is_small_and_stays_so(folder: str) -> None:
-    sizes = {file.name: code_lines(file) for file in (ZOO / folder).glob("*.py") if file.name not in COMPOSERS}
+    sizes = {file.name: code_lines(file) for file in (ZOO / folder).glob("[a-z]*.py") if file.name not in COMPOSERS}
     assert {name: size for name, size in sizes.items() if size > CODE_LINES} == {}
     assert sum(sizes.values()) / len(sizes) < CODE_LINES / 2
 

@@ -11,8 +11,8 @@ import torch
 from torch import nn
 
 from finefuse.types import Data, Recipe
-from finefuse_zoo import beside
 from finefuse_zoo.linear import fit_linear
+from finefuse_zoo.schemes import _steps
 from finefuse_zoo.schemes.auto_rgn import AutoRgn, relative_gradient, scaled
 from finefuse_zoo.schemes.bss import Bss
 from finefuse_zoo.schemes.co_tuning import CoTuning, direct, reverse
@@ -203,7 +203,7 @@ def test_a_gradient_is_relative_to_its_weights():
 
 def test_without_any_gradient_the_rates_are_zero_not_nan():
     weight = torch.ones(2, requires_grad=True)
-    optimizer = beside.stepping_by(scaled, Recipe("sgd", lr=0.1, weight_decay=0.0))([{"params": [weight]}])
+    optimizer = _steps.stepping_by(scaled, Recipe("sgd", lr=0.1, weight_decay=0.0))([{"params": [weight]}])
     optimizer.step(lambda: torch.zeros(()))
     assert weight.tolist() == [1, 1]
 

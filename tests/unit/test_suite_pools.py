@@ -20,8 +20,8 @@ def test_rounds_are_for_one_network(registry: Registry) -> None:
     with pytest.raises(SuiteError) as caught:
         load_suite({**LEAST, "fusions": [{"use": "vote", "rounds": 2}]}, registry)
     assert str(caught.value) == (
-        "fusions[0].rounds: vote fuses on the output level, and only one network, as weight-level methods and "
-        "'distill' give it, can be fine-tuned again"
+        "fusions[0].rounds: vote fuses on the output level, and only one network, as methods of the weight "
+        "level give it, can be fine-tuned again"
     )
     with pytest.raises(SuiteError, match=r"schemes\[0\].rounds: only fusions go in rounds"):
         load_suite({**LEAST, "schemes": [{"use": "full", "rounds": 2}]}, registry)

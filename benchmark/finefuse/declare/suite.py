@@ -15,7 +15,7 @@ from finefuse.declare.schema import ItemShape, SearchShape, SuiteShape, json_sch
 from finefuse.declare.suite_text import Source, open_suite, show
 from finefuse.declare.toml_lines import KeyPath
 from finefuse.discovery.registry import Registry
-from finefuse.errors import FinefuseError, ParameterError
+from finefuse.errors import FinefuseError, ParameterError, PluginError
 from finefuse.types import Budget, Limits, PluginKind, Ref, Settings
 
 MAX_GRID = 10_000
@@ -151,8 +151,8 @@ class _Reader:
             if line.rounds > 1 and level != "weight":
                 raise self.source.error(
                     path,
-                    f"{line.ref.name} fuses on the {level} level, and only one network, as weight-level methods and "
-                    "'distill' give it, can be fine-tuned again",
+                    f"{line.ref.name} fuses on the {level} level, and only one network, as methods of the weight "
+                    "level give it, can be fine-tuned again",
                 )
 
     def searched(self, scheme: Strategy, how: SearchShape) -> Strategy:
@@ -161,7 +161,13 @@ class _Reader:
             return scheme
         spec = {"use": scheme.ref.name, **scheme.ref.kwargs}
         given = {"of": spec, "trials": how.trials, "sampler": how.sampler}
-        return Strategy(scheme.label, self._resolve(("search",), "scheme", "search", given, {}))
+        return Strategy(scheme.label, self._resolve(("search",), "scheme", self._searcher(), given, {}))
+
+    def _searcher(self) -> str:
+        try:
+            return self.facts.registry.default("scheme", "search")
+        except PluginError as error:
+            raise self.source.error(("search",), str(error)) from error
 
     def _expand(self, path: KeyPath, kind: PluginKind, item: ItemShape) -> list[Strategy]:
         grid = item.grid or {}

@@ -22,6 +22,7 @@ from finefuse.discovery.lazy import heavy_imports_later
 from finefuse.discovery.parameters import Parameter
 from finefuse.errors import PluginError, did_you_mean
 from finefuse.types import Entry, Job, PluginKind, Record, Ref
+from finefuse.types.entries import ROLES
 
 __all__ = ["Door", "Parameter", "PluginInfo", "Provided", "Registry"]
 
@@ -121,12 +122,11 @@ class _Plugin:
         opened = self.opened
         for kind in KINDS:
             for entry in self._yielded(f"finefuse_{kind}s"):
-                if _is_entry(entry):
+                if reason := _fault(kind, entry):
+                    self.troubles.append(Trouble(f"finefuse_{kind}s yielded {entry!r}, {reason}"))
+                else:
                     found = Provided(kind, entry, opened.provider, opened.version, opened.distribution)
                     self.provided.append(found)
-                else:
-                    reason = f'finefuse_{kind}s yielded {entry!r}, which is no Entry(name, class or "module:Class")'
-                    self.troubles.append(Trouble(reason))
         for path in self._yielded("finefuse_suites"):
             if isinstance(path, str | Path):
                 self.suites.append(Path(path))
@@ -181,6 +181,20 @@ class Registry:
             by = " and by ".join(map(_origin, found))
             raise PluginError(f"{kind} {name!r} is provided {len(found)} times, by {by}; leave out or rename one")
         return found[0]
+
+    def default(self, kind: PluginKind, role: str) -> str:
+        """The name that fills a role where none is given.
+
+        Raises:
+            PluginError: if no entry claims it in `default_for`, or more than one.
+        """
+        found = [one for one in self._provided[kind] if role in one.entry.default_for]
+        if not found:
+            raise PluginError(f"no plugin provides {_article(kind)} that is the default for {role!r}; name one")
+        if len(found) > 1:
+            claims = " and ".join(f"{one.entry.name!r} of {_origin(one)}" for one in found)
+            raise PluginError(f"{claims} both claim to be the default {kind} for {role!r}; name one")
+        return found[0].entry.name
 
     def target(self, kind: PluginKind, name: str) -> type:
         """The class behind a name, imported on first use.
@@ -264,12 +278,24 @@ def _article(kind: PluginKind) -> str:
     return f"an {kind}" if kind == "executor" else f"a {kind}"
 
 
-def _is_entry(entry: object) -> bool:
+def _fault(kind: PluginKind, entry: object) -> str:
+    """What is wrong with an entry, as the end of a sentence; "" if it is sound."""
+    malformed = 'which is no Entry(name, class or "module:Class")'
     if not isinstance(entry, Entry) or not isinstance(entry.name, str) or not entry.name.strip():
-        return False
+        return malformed
     if not isinstance(entry.requires, tuple) or not all(str(module).isidentifier() for module in entry.requires):
-        return False
-    return isinstance(entry.target, type) or (isinstance(entry.target, str) and bool(_ADDRESS.fullmatch(entry.target)))
+        return malformed
+    target = entry.target
+    if not isinstance(target, type) and not (isinstance(target, str) and _ADDRESS.fullmatch(target)):
+        return malformed
+    if not isinstance(entry.default_for, tuple) or not all(isinstance(role, str) for role in entry.default_for):
+        return "whose default_for is no tuple of texts"
+    for role in entry.default_for if kind != "metric" else ():
+        if role not in ROLES.get(kind, ()):
+            known = ROLES.get(kind, ())
+            hint = did_you_mean(role, known) or (f"; there is {', '.join(known)}" if known else "")
+            return f"and no {kind} can be the default for {role!r}{hint}"
+    return ""
 
 
 def _importable(module: str) -> bool:

@@ -15,6 +15,8 @@ Spec = str | dict[str, Any]
 """A plugin as a suite writes it: its name, or a table with `use` and parameters."""
 Space = dict[str, dict[str, Any]]
 """Parameters and the ranges in which a search looks for them: low and high, and log; or choices."""
+ROLES: dict[str, tuple[str, ...]] = {"executor": ("processes", "in-process"), "scheme": ("search",)}
+"""What an entry of a kind may be the default for; a metric is it for kinds of task."""
 PluginKind = Literal["dataset", "backbone", "scheme", "fusion", "metric", "executor", "reporter"]
 
 
@@ -25,7 +27,8 @@ class Entry(Generic[T]):
     `target` is a class, or its address "module:Class", which is imported only when the plugin is used. `requires` names
     the top-level modules it needs besides the plugin's own dependencies, `extra` the extra of the plugin's distribution
     that installs them; without them the entry is listed as unavailable, and a suite that names it is told so.
-    `default_for` names the roles it fills where nobody names a plugin: a metric's are the kinds of task that it ranks.
+    `default_for` names the roles it fills where no plugin is named: an executor's "processes" or "in-process", a
+    scheme's "search" for the table `[search]` of a suite, a metric's the kinds of task that it is the usual one for.
     """
 
     name: str

@@ -10,7 +10,6 @@ import torch
 from annotated_types import Ge, Gt
 
 from finefuse import nets
-from finefuse.nets import statistics_kept
 from finefuse.types import Fusing, Law, Level, Need
 from finefuse_zoo.fusions._curvature import called_with, own_names
 
@@ -63,7 +62,7 @@ class AdaMerging:
         adam, net = torch.optim.Adam([lambdas], lr=self.lr), copy.deepcopy(of.members[0].net).eval()
         for layer in nets.norm_layers(net):
             layer.train()
-        with statistics_kept(net):
+        with nets.statistics_kept(net):
             for _ in range(of.trainer.budget if self.steps is None else self.steps):
                 rows = torch.randperm(len(x), generator=of.rng)[: of.trainer.batch_size].to(x.device)
                 moves = [torch.tensordot(w, change, 1) for w, change in zip(lambdas, changes, strict=True)]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 import torch
 from annotated_types import Ge, Gt
 
-from finefuse.nets import statistics_kept
+from finefuse import nets
 from finefuse.types import NormPolicy, Space, Tuning
 from finefuse_zoo.schemes._steps import Gradients, dropout_kept, stepping_by
 
@@ -42,7 +42,7 @@ class Sam:
             with dropout_kept(on.train.y.device):
                 loss = gradients()
             trained = [p for group in optimizer.param_groups for p in group["params"]]
-            with climbed(trained, self.rho), statistics_kept(on.model):
+            with climbed(trained, self.rho), nets.statistics_kept(on.model):
                 gradients()
             return loss
 

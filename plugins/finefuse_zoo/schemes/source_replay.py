@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 import torch
 from annotated_types import Ge, Gt
 
-from finefuse import NotApplicable
-from finefuse.nets import statistics_kept
+from finefuse import NotApplicable, nets
 from finefuse.types import NormPolicy, Space, Tuning
 from finefuse_zoo.schemes._steps import dropout_kept
 
@@ -47,7 +46,7 @@ class SourceReplay:
 
         def penalty(model: nn.Module) -> Tensor:
             rows = torch.randint(len(y), (on.trainer.batch_size,), generator=on.rng).to(y.device)
-            with statistics_kept(model), dropout_kept(y.device):
+            with nets.statistics_kept(model), dropout_kept(y.device):
                 outputs = head(on.model.features(source.inputs(rows)))
             return self.strength * loss(outputs.float(), y[rows])
 
