@@ -7,14 +7,18 @@ from typing import TYPE_CHECKING
 
 from finefuse.errors import FinefuseError, MemoryExceeded, NotApplicable, WorkerDied
 from finefuse.hookspec import hookimpl
-from finefuse.tasks import Classification, Regression
 from finefuse.types import Data, Entry, Ref, Splits, Task
 from finefuse.version import __version__
 
 if TYPE_CHECKING:
     from finefuse.api import check, export, plan, run
+    from finefuse.tasks import Classification, Regression
 
-_FROM_API = ("check", "export", "plan", "run")
+_LATER = {
+    **dict.fromkeys(("check", "export", "plan", "run"), "finefuse.api"),
+    **dict.fromkeys(("Classification", "Regression"), "finefuse.tasks"),
+}
+"""Where names are that are imported when they are first asked for."""
 __all__ = [
     "Classification",
     "Data",
@@ -37,7 +41,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    """The functions of `finefuse.api`, which is imported when one of them is first asked for."""
-    if name in _FROM_API:
-        return getattr(importlib.import_module("finefuse.api"), name)
+    """The functions of `finefuse.api` and the kinds of task, imported when one of them is first asked for."""
+    if name in _LATER:
+        return getattr(importlib.import_module(_LATER[name]), name)
     raise AttributeError(f"module 'finefuse' has no attribute {name!r}")

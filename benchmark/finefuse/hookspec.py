@@ -28,7 +28,7 @@ def finefuse_datasets() -> Iterable[Entry[Dataset]]:
         \"\"\"Three clouds of points.\"\"\"
 
         spread: Annotated[float, Gt(0)] = 1.0
-        task = Task("classification", outputs=3, modality="tabular", input_shape=(2,))
+        task = Classification(outputs=3, modality="tabular", input_shape=(2,))
 
         def fingerprint(self) -> str:
             return "blobs-1"  # change it when the content changes

@@ -292,5 +292,5 @@ def recalibrate(model: nn.Module, x: Tensor, batch_size: int = 256) -> None:
 def __getattr__(name: str) -> object:
     """Say what became of `quality`, which every task now knows for itself."""
     if name == "quality":
-        raise PluginError("nets.quality(task, outputs, data) is now task.quality(outputs, data): of.task.quality(...)")
+        raise PluginError("nets.quality(task, ...) is now a method of every task: of.task.quality(outputs, data)")
     raise AttributeError(f"module 'finefuse.nets' has no attribute {name!r}")

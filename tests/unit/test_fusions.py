@@ -168,7 +168,7 @@ def test_class_methods_refuse_regression(lab, fusion):
 def test_regression_is_fused_too(lab, fusion):
     trained = lab.tuned(lab.LINE, 2)
     of = lab.fusing(trained, lab.LINE)
-    fused = nets.quality(lab.LINE, predict(fusion.fuse(of), of.val.x), of.val)
+    fused = lab.LINE.quality(predict(fusion.fuse(of), of.val.x), of.val)
     assert fused > min(m.score for m in of.members)
 
 
@@ -192,7 +192,7 @@ def test_a_greedy_soup_replays_by_hand(lab, trained):
     for candidate in sorted(of.members, key=lambda m: -m.score):
         trial = [*chosen, candidate]
         net = nets.averaged(trial, [1 / len(trial)] * len(trial), of.train.x)
-        score = nets.quality(of.task, predict(net, of.val.x), of.val)
+        score = of.task.quality(predict(net, of.val.x), of.val)
         if score > best:
             chosen, best = trial, score
     expected = nets.averaged(chosen, [1 / len(chosen)] * len(chosen), of.train.x)
@@ -202,7 +202,7 @@ def test_a_greedy_soup_replays_by_hand(lab, trained):
 
 def test_a_greedy_soup_is_never_worse_on_val_than_its_best_member(lab, trained):
     of = lab.fusing(trained, lab.IMAGES)
-    score = nets.quality(of.task, predict(GreedySoup().fuse(of), of.val.x), of.val)
+    score = of.task.quality(predict(GreedySoup().fuse(of), of.val.x), of.val)
     assert score >= max(m.score for m in of.members)
 
 

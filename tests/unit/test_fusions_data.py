@@ -67,7 +67,7 @@ def test_an_average_lies_between_members_where_they_agree(lab, trained, fusion):
 @pytest.mark.parametrize("fusion", [Fisher(), RegMean()], ids=str)
 def test_regression_is_averaged_too(lab, fusion):
     of = lab.fusing(lab.tuned(lab.LINE, 2), lab.LINE)
-    score = nets.quality(lab.LINE, predict(fusion.fuse(of), of.val.x), of.val)
+    score = lab.LINE.quality(predict(fusion.fuse(of), of.val.x), of.val)
     assert score > min(m.score for m in of.members)
 
 

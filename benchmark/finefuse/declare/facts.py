@@ -76,7 +76,9 @@ class Facts:
         elif kind == "fusion":
             self.level(ref)
             self.needs("fusion", ref)
+            self.kinds("fusion", ref)
         elif kind == "scheme":
+            self.kinds("scheme", ref)
             for inner in self.nested(ref):
                 self.check("scheme", inner)
                 if self.trials(inner):
@@ -113,6 +115,23 @@ class Facts:
             return needs
         own = tuple(getattr(self.instance(kind, ref), "needs", ()))
         return tuple(dict.fromkeys([*own, *(need for inner in self.nested(ref) for need in self.needs(kind, inner))]))
+
+    def kinds(self, kind: PluginKind, ref: Ref) -> tuple[str, ...]:
+        """The kinds of task that a scheme or fusion is for, which it may say; none where it is for all."""
+        kinds = getattr(self.instance(kind, ref), "kinds", ())
+        if not isinstance(kinds, tuple | list) or not all(isinstance(name, str) for name in kinds):
+            raise PluginError(f"the {kind} {ref.name!r} has {kinds!r} for its `kinds`, which should be names of kinds")
+        return tuple(kinds)
+
+    def refusal(self, kind: PluginKind, ref: Ref, dataset: Ref) -> str:
+        """Why a strategy, or one that it is made of, is not for a data set's kind of task; "" where all are."""
+        kinds, wanted = self.kinds(kind, ref), self.task(dataset).kind
+        if kinds and wanted not in kinds:
+            *most, last = kinds
+            listed = f"{', '.join(most)} and {last}" if most else last
+            return f"{ref.name} is for {listed}, and {dataset} is {wanted}"
+        parts = self.nested(ref) if kind == "scheme" else ()
+        return next(filter(None, (self.refusal(kind, part, dataset) for part in parts)), "")
 
     def nested(self, scheme: Ref) -> list[Ref]:
         """The schemes that a scheme is made of."""

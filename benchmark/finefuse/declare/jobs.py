@@ -88,7 +88,7 @@ class Group:
 
     def __init__(self, planner: Planner, dataset: Ref, backbone: Ref, base: str, parts: Parts) -> None:
         self.suite, self.facts, self.surroundings = planner.suite, planner.facts, planner.surroundings
-        self.backbone = backbone
+        self.dataset, self.backbone = dataset, backbone
         self.same = {"dataset": dataset, "backbone": backbone, "base": base}
         self.parts = parts | self.facts.parts("dataset", dataset) | planner.budget
         more = {ref: digest(self.facts.parts("dataset", ref)) for ref in self.suite.also_test}
@@ -109,8 +109,9 @@ class Group:
         """The line of a scheme or fusion."""
         level = self.facts.level(of.ref) if kind == "fusion" else ""
         fields = {"strategy": of.ref, "metrics": self.metrics, "also_test": self.suite.also_test, "level": level}
-        needs = self.facts.needs(kind, of.ref)
-        return Line(self.parts | self.facts.parts(kind, of.ref), self.scoring, needs=needs, **fields, **self.same)
+        needs, skip = self.facts.needs(kind, of.ref), self.facts.refusal(kind, of.ref, self.dataset)
+        parts = self.parts | self.facts.parts(kind, of.ref)
+        return Line(parts, self.scoring, needs=needs, skip=skip, **fields, **self.same)
 
     def fuse(self, pool: Pool, members: Members, seed: int) -> Iterator[Job]:
         """A pool's bounds, and every fusion of it, once."""

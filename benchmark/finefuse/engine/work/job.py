@@ -227,9 +227,7 @@ def _save(bench: Workbench, made: Made, splits: Splits, extra: Mapping[str, obje
     outputs |= _along_the_way(bench, made, outputs)
     more = {f"also.{name}": data.x for name, data in bench.more_tests.items()}
     outputs |= {part: made.trainer.outputs(made.model, x) for part, x in more.items() if part not in outputs}
-    expected = (len(splits.test), splits.task.outputs)
-    if outputs["test"].shape != expected:
-        raise PluginError(f"outputs have the shape {tuple(outputs['test'].shape)}, {expected} was expected")
+    _refuse_bad(bench, splits, outputs)
     meta = {
         "seconds": made.watch.seconds - made.trainer.aside,
         "cpu_seconds": made.watch.cpu_seconds - made.trainer.aside_cpu,
@@ -246,6 +244,21 @@ def _save(bench: Workbench, made: Made, splits: Splits, extra: Mapping[str, obje
     }
     weights = _to_store(made.model) if isinstance(made.model, Net) else None
     bench.store.save(bench.order.job.artifact, meta, origin=origin_of(bench.order), weights=weights, outputs=outputs)
+
+
+def _refuse_bad(bench: Workbench, splits: Splits, outputs: Mapping[str, Tensor]) -> None:
+    """Outputs of another shape than the task's, or that are not finite, are no result, whatever the metrics say.
+
+    Raises:
+        PluginError: if their shape is wrong.
+        FloatingPointError: if they are not finite.
+    """
+    examples = {"val": splits.val, "test": splits.test}
+    examples |= {f"also.{name}": data for name, data in bench.more_tests.items()}
+    for part, data in examples.items():
+        if wrong := splits.task.bad_outputs(outputs[part], len(data)):
+            shaped = outputs[part].shape == (len(data), splits.task.outputs)
+            raise (FloatingPointError if shaped else PluginError)(f"on {part}, {wrong}")
 
 
 def _outputs(bench: Workbench, made: Made, splits: Splits) -> dict[str, Tensor]:
