@@ -48,9 +48,8 @@ def test_zero_step_touches_the_head_alone_and_takes_no_steps(lab):
     assert on.trainer.spent == 0
 
 
-def test_zero_step_refuses_regression(lab):
-    with pytest.raises(NotApplicable, match="class means are for classes"):
-        ZeroStep().tune(lab.tuning(lab.LINE))
+def test_zero_step_is_for_classes():
+    assert ZeroStep.kinds == ("classification",)
 
 
 def test_zero_step_refuses_a_class_without_examples(lab):

@@ -230,7 +230,10 @@ WRONG = {
     "empty": ("", "the file is empty"),
     "header only": ("a,price\n", "there is a header and no row below it"),
     "no number": ("a,price\n1,2\n?,3\n" + "4,5\n" * 6, ", line 3: 'a' is '?', and a finite number is needed"),
-    "nothing": ("a,price\n1,2\n,3\n" + "4,5\n" * 6, ", line 3: 'a' is empty, and a finite number is needed"),
+    "nothing": (
+        "a,price\n1,2\n,3\n" + "4,5\n" * 6,
+        ", line 3: 'a' is empty, and a finite number is needed; missing = \"mean\" puts the column's mean there",
+    ),
     "not finite": ("a,price\n1,2\n\n3,inf\n", ", line 4: 'price' is 'inf', and a finite number is needed"),
     "ragged": ("a,price\n1,2\n1,2,3\n", ", line 3: 3 fields where 2 are expected"),
     "twice": ("price,price\n1,2\n", ", line 1: more than one column is called 'price'"),

@@ -158,10 +158,15 @@ def test_weights_that_make_no_sense_are_not_applicable(lab, fusion, scores, why)
         fusion.fuse(outputs_only(lab, list(torch.randn(2, 5, 3)), scores))
 
 
-@pytest.mark.parametrize("fusion", [Vote(), MeanProbs(), Weighted()], ids=["vote", "mean-probs", "weighted"])
-def test_class_methods_refuse_regression(lab, fusion):
-    with pytest.raises(NotApplicable):
-        fusion.fuse(lab.fusing([lab.network(lab.LINE)] * 2, lab.LINE))
+def test_weights_by_accuracy_refuse_regression(lab):
+    with pytest.raises(NotApplicable, match="regression has none; use by = 'softmax'"):
+        Weighted(by="accuracy").fuse(lab.fusing([lab.network(lab.LINE)] * 2, lab.LINE))
+
+
+def test_without_a_word_values_are_weighted_by_softmax(lab):
+    of = lab.fusing([lab.network(lab.LINE), lab.network(lab.LINE, seed=1)], lab.LINE)
+    x = of.val.x
+    assert torch.equal(predict(Weighted().fuse(of), x), predict(Weighted(by="softmax").fuse(of), x))
 
 
 @pytest.mark.parametrize("fusion", [Weighted(by="softmax"), Stacking(), Soup(), GreedySoup()], ids=str)

@@ -272,5 +272,4 @@ def test_it_needs_a_base_and_classes(lab, trained):
     of = lab.fusing(trained, lab.IMAGES, needs=("trainer", "test inputs"))
     with pytest.raises(NotApplicable, match="no common start"):
         AdaMerging().fuse(of)
-    with pytest.raises(NotApplicable, match="this is regression"):
-        AdaMerging().fuse(lab.fusing([lab.network(lab.LINE)] * 2, lab.LINE))
+    assert AdaMerging.kinds == ("classification",)

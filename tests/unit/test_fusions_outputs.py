@@ -87,10 +87,8 @@ def test_fused_values_are_better_than_the_best_member(fusion):
 
 
 @pytest.mark.parametrize("fusion", [Vote(), MeanProbs(), MeanLogits(), Product(), CalibratedMean(), Knora()], ids=str)
-def test_what_is_for_classes_refuses_values_with_a_reason(fusion):
-    y = torch.zeros(5, 1)
-    with pytest.raises(NotApplicable, match=r"values|regression|votes"):
-        fusion.fuse(pool(torch.zeros(2, 5, 1), y))
+def test_what_is_for_classes_says_so(fusion):
+    assert fusion.kinds == ("classification",)
 
 
 def test_the_mean_of_values_refuses_classes():

@@ -6,6 +6,7 @@ import sys
 from collections import Counter
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -13,7 +14,7 @@ from finefuse.declare import plan as plan_module
 from finefuse.declare.plan import make_plan
 from finefuse.declare.suite import load_suite
 from finefuse.discovery.registry import Registry
-from finefuse.errors import PluginError, SuiteError
+from finefuse.errors import FinefuseError, PluginError, SuiteError
 from finefuse.types import Ref
 from helpers.planning import SUITE, pick, planned
 
@@ -222,6 +223,27 @@ def test_a_plan_without_end(registry: Registry, monkeypatch: pytest.MonkeyPatch)
     with pytest.raises(SuiteError) as caught:
         planned(registry, seeds=range(300_000))
     assert str(caught.value) == "the suite asks for 3,000,000 jobs, and a plan holds at most 1,000,000"
+
+
+@pytest.mark.parametrize(
+    ("search", "told"),
+    [
+        ({"trials": 400_000, "sampler": "random"}, "the suite asks for 1,200,012 jobs, and a plan holds at most"),
+        ({"trials": 10_000}, "trials of the suite's searches are told 149,984,982 times of an earlier one"),
+        ({"trials": 10**12}, "trials must be less than or equal to 1000000, not 1000000000000"),
+    ],
+)
+def test_a_search_without_end_is_refused_before_it_is_expanded(
+    search: dict[str, Any], told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plan_module.Planner, "jobs", lambda self: pytest.fail("it began"))
+    scheme = {"use": "search", "of": "full", "space": {"lr": {"low": 0.1, "high": 1.0}}, **search}
+    suite = {"name": "x", "seeds": [0, 1, 2], "datasets": ["digits"], "backbones": ["cnn-s"], "schemes": [scheme]}
+    both = Registry(("finefuse_zoo.hooks",), entry_points=False)
+    with pytest.raises(FinefuseError) as caught:
+        make_plan(load_suite({**suite, "fusions": ["soup", "vote"]}, both), both)
+    assert told in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 def test_planning_imports_no_torch() -> None:

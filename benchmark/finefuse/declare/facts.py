@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import re
+from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any, get_args
 
-from finefuse.declare.keys import canonical, digest, file_digest, source_digests
+from finefuse.declare.keys import canonical, digest, source_digests
+from finefuse.declare.nested import by_content, each, file_content
+from finefuse.discovery.parameters import holders_of
 from finefuse.discovery.registry import Registry
 from finefuse.errors import FinefuseError, PluginError
-from finefuse.types import Budget, Level, Need, PluginKind, Ref, Space, Task
+from finefuse.types import Budget, Level, Need, PluginKind, Ref, Space, Spec, Task
 
 RESERVED = frozenset({"use", "as", "grid", "rounds"})
 """Keys of a plugin's table in a suite that are not its parameters."""
@@ -33,6 +35,10 @@ def version_of(module: str) -> str:
         return metadata.version(names[0]) if names else ""
 
 
+def _holds_paths(value: Any) -> bool:
+    return isinstance(value, Path) or (isinstance(value, list | tuple) and any(isinstance(one, Path) for one in value))
+
+
 def _among(what: str, value: object, fusion: Ref, allowed: Any) -> None:
     if value not in get_args(allowed):
         choice = ", ".join(map(repr, get_args(allowed)))
@@ -46,7 +52,8 @@ class Facts:
         self.registry = registry
         self._instances: dict[tuple[PluginKind, Ref], Any] = {}
         self._parts: dict[tuple[PluginKind, Ref], dict[str, str]] = {}
-        self._paths: dict[tuple[PluginKind, str], frozenset[str]] = {}
+        self._holders: dict[tuple[PluginKind, str, Any], frozenset[str]] = {}
+        self._trials: dict[Ref, Sequence[Sequence[int]]] = {}
         self._answers: dict[tuple[PluginKind, Ref, str], Any] = {}
 
     def instance(self, kind: PluginKind, ref: Ref) -> Any:
@@ -55,12 +62,15 @@ class Facts:
             self._instances[kind, ref] = self.registry.build(kind, ref)
         return self._instances[kind, ref]
 
+    def parameters_of(self, kind: PluginKind, name: str, of: Any) -> frozenset[str]:
+        """Names of the parameters whose type mentions another: `Path`, or `Spec`."""
+        if (kind, name, of) not in self._holders:
+            self._holders[kind, name, of] = holders_of(self.registry.target(kind, name), f"{kind} {name!r}", of)
+        return self._holders[kind, name, of]
+
     def path_parameters(self, kind: PluginKind, name: str) -> frozenset[str]:
         """Names of the parameters that are paths."""
-        if (kind, name) not in self._paths:
-            described = self.registry.parameters(kind, name)
-            self._paths[kind, name] = frozenset(p.name for p in described if re.search(r"\bPath\b", p.type))
-        return self._paths[kind, name]
+        return self.parameters_of(kind, name, Path)
 
     def check(self, kind: PluginKind, ref: Ref) -> None:
         """Ask a plugin for all that can be asked without loading data."""
@@ -146,8 +156,13 @@ class Facts:
         space: Space = getattr(self.registry.target("scheme", scheme.name), "space", {})
         return {name: given for name, given in space.items() if name not in scheme.kwargs}
 
-    def trials(self, scheme: Ref) -> list[tuple[int, ...]]:
+    def trials(self, scheme: Ref) -> Sequence[Sequence[int]]:
         """For every trial of a search the earlier ones it has to know of; none for a scheme that is no search."""
+        if scheme not in self._trials:
+            self._trials[scheme] = self._find_trials(scheme)
+        return self._trials[scheme]
+
+    def _find_trials(self, scheme: Ref) -> Sequence[Sequence[int]]:
         search = self.instance("scheme", scheme)
         if not hasattr(search, "suggest"):
             return []
@@ -169,23 +184,27 @@ class Facts:
     def _find_parts(self, kind: PluginKind, ref: Ref) -> dict[str, str]:
         name, cls = f"{kind} {ref.name}", self.registry.target(kind, ref.name)
         parts = {name: cls.__qualname__}
-        instance = self.instance(kind, ref)
+        instance, specs = self.instance(kind, ref), self.parameters_of(kind, ref.name, Spec)
         for key, value in self.registry.resolved(kind, ref).items():
-            path = getattr(instance, key, None)
-            if not isinstance(path, Path):
-                parts[f"{name}: {key}"] = piece(value)
+            if not _holds_paths(getattr(instance, key, None)):
+                parts[f"{name}: {key}"] = piece(by_content(self, kind, value) if key in specs else value)
             elif kind not in _CONTENT:
-                parts[f"{name}: {key}"] = file_digest(path) if path.is_file() else piece(value)
+                read = each(file_content, value)
+                parts[f"{name}: {key}"] = piece(read) if read == value or isinstance(read, list) else read
         parts |= {f"source {file}": text for file, text in source_digests(cls).items()}
         parts |= {f"version of {m}": version_of(m) for m in self.registry.find(kind, ref.name).entry.requires}
         for inner in self.nested(ref) if kind == "scheme" else ():
             parts |= {part: value for part, value in self.parts("scheme", inner).items() if part not in parts}
         if kind in _CONTENT:
-            parts[f"{name}: content"] = piece(self._ask(kind, ref, "fingerprint", str))
+            parts[f"{name}: content"] = piece(self.content(kind, ref))
         if kind == "backbone":
             budget: Budget = self._ask(kind, ref, "budget", Budget)
             parts[f"{name}: budget"] = piece([budget.epochs, budget.batch_size, budget.schedule])
         return parts
+
+    def content(self, kind: PluginKind, ref: Ref) -> str:
+        """The fingerprint of what a data set or backbone reads."""
+        return self._ask(kind, ref, "fingerprint", str)  # type: ignore[no-any-return]
 
     def _ask(self, kind: PluginKind, ref: Ref, what: str, expected: Any) -> Any:
         """The answer, which may have cost a look at 50,000 files: nobody is asked twice."""

@@ -24,6 +24,7 @@ class Labels:
     centre: float | None
     spread: float | None
     task: ClassVar[type[Classification]] = Classification
+    continuous: ClassVar[bool] = False
     found: ClassVar[str] = "class {name!r} has {count} rows"
 
     @property
@@ -35,7 +36,7 @@ class Labels:
         """(N,), int64."""
         import numpy as np
 
-        return np.array(table.labels(self.column, self.names), np.int64)
+        return np.array(table.class_numbers(self.column, self.names), np.int64)
 
     def strata(self, y: NDArray[Any]) -> NDArray[np.int64]:
         """Which class each row is of."""
@@ -51,6 +52,7 @@ class Numbers:
     centre: float | None
     spread: float | None
     task: ClassVar[type[Regression]] = Regression
+    continuous: ClassVar[bool] = True
     found: ClassVar[str] = "the table has {count} rows"
     names: ClassVar[Sequence[str]] = ("",)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -11,13 +10,16 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from annotated_types import Ge, Gt, Len
 
 from finefuse import FinefuseError, Splits, Task
+from finefuse_zoo.datasets._columns import choose, remark_on_overlap, remarks_on_columns, remarks_on_labels
 from finefuse_zoo.datasets._fields import Count, Share, one_of
 from finefuse_zoo.datasets._files import digest_of_text, digests
-from finefuse_zoo.datasets._table import Format, Table, read_table
+from finefuse_zoo.datasets._table import Format, Table, may_be_utf8, read_table
 from finefuse_zoo.datasets._targets import READERS, Targets
 from finefuse_zoo.datasets._tokens import digest_of_tokenizer, hashed, load_tokenizer, split_hub, tokenised
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import numpy as np
     from numpy.typing import NDArray
 
@@ -27,10 +29,16 @@ class CsvTable:
     """Texts or rows of numbers in a delimited file, with columns by name.
 
     `target` is the column to predict: a label (`kind = "classification"`; class numbers follow the labels sorted as
-    text) or a number. Either `text` is the column of texts, or `features` are columns of numbers, without it all whose
-    first cell is a number. Other columns are ignored; categories have to be made numbers before. The file: `separator`
-    (else a tab for `.tsv`, a comma for others), `encoding`, `header` (without one columns are called "1", "2", ...),
-    `quotes` (whether `"` may enclose a field; else yes but with tabs). Empty lines are passed over.
+    text, blanks around them aside) or a number. Either `text` is the column of texts, or `features` are columns of
+    numbers; without it all in which every cell is one or missing, but those without a name, and whole numbers that
+    count the rows or name them (all different, in a column called `id` or the like). What is used and what isn't is
+    told by `plan`. A column that looks like numbers and holds something else is an error; categories have to be made
+    numbers before. A missing value (an empty cell, NA, NaN, null or None) is an error too, unless `missing = "mean"`
+    puts the column's mean there.
+
+    The file: `separator` (else a tab for `.tsv`, a comma for others), `encoding`, `header` (without one columns are
+    called "1", "2", ...), `quotes` (whether `"` may enclose a field; else yes but with tabs), `decimal` ("," reads
+    "3,14" as 3.14). Empty lines are passed over.
 
     Texts become `max_tokens` token numbers (N, max_tokens), int64, 0 behind their end: lower-case words and single
     other signs, each hashed (CRC-32) to one of `vocabulary` - 2 numbers from 2 on; a text without any is the number 1.
@@ -60,6 +68,8 @@ class CsvTable:
     encoding: str = "utf-8"
     header: bool = True
     quotes: bool | None = None
+    decimal: Literal[".", ","] = "."
+    missing: Literal["refuse", "mean"] = "refuse"
     val: Share | Count = 0.1
     shots: Count | None = None
     fraction: Share | None = None
@@ -75,10 +85,13 @@ class CsvTable:
         one_of(shots=self.shots, fraction=self.fraction)
         one_of(text=self.text, features=self.features)
         one_of(tokenizer=self.tokenizer, tokenizer_hub=self.tokenizer_hub)
+        self._refuse_columns_twice()
         if self.test == self.train:
             raise ValueError("train and test are the same file; without `test` a share of the rows is cut off for it")
         try:
-            codecs.lookup(self.encoding)
+            b" ".decode(self.encoding)
+        except UnicodeDecodeError:
+            pass  # one of more bytes a sign
         except LookupError:
             raise ValueError(f"there is no encoding {self.encoding!r}; try 'utf-8' or 'latin-1'") from None
         if self.tokenizer_hub is not None:
@@ -87,6 +100,13 @@ class CsvTable:
             raise ValueError("a tokeniser needs `text`, the column of texts")
         if self._wordpieces and find_spec("transformers") is None:
             raise ValueError("a tokeniser of Hugging Face needs transformers: pip install 'finefuse[text]'")
+
+    def _refuse_columns_twice(self) -> None:
+        names = [self.target, *filter(None, [self.text]), *(self.features or ())]
+        if self.target in names[1:]:
+            raise ValueError(f"{self.target!r} is the target, and can't be what it is predicted from too")
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"`features` names {', '.join(map(repr, twice))} twice")
 
     @property
     def task(self) -> Task:
@@ -97,6 +117,25 @@ class CsvTable:
             return targets.task(len(names), "tabular", (len(self._columns(table)),))
         table.column(self.text)
         return targets.task(len(names), "text", (self.max_tokens,))
+
+    def remarks(self) -> list[str]:
+        """Which columns are used and which aren't, and what else is not as it may seem."""
+        table, continuous = self._table(self.train), self._targets.continuous
+        if self.text is None:
+            told = remarks_on_columns(table, self.target, self.features, regression=continuous)
+        else:
+            others = [name for name in table.columns if name not in (self.text, self.target)]
+            told = [f"leaves out {len(others)} columns beside {self.text!r} and {self.target!r}"] if others else []
+            empty = sum(not cell.strip() for cell in table.column(self.text))
+            told += [f"{empty} texts in {self.text!r} are empty"] if empty else []
+        if not continuous:
+            told += remarks_on_labels(table, self.target)
+        if self.test is not None:
+            inputs = self._columns(table) if self.text is None else [self.text]
+            told += remark_on_overlap(table, self._table(self.test), inputs)
+        if may_be_utf8(self.train, self.encoding):
+            told.append(f"{self.train.name} is read as {self.encoding}, and could be utf-8")
+        return told
 
     def fingerprint(self) -> str:
         """Digest of the files' content, and of the tokeniser's."""
@@ -121,13 +160,13 @@ class CsvTable:
         strata = targets.strata(y)
         cut = Cut(self.val, self.shots, self.fraction, None if test else self.test_share, targets.found)
         rows = cut.rows(strata, names, seed)
-        parts = [(self._inputs(train, chosen), y[chosen]) for chosen in rows]
+        parts = [(self._inputs(train, chosen), y[chosen]) for chosen in (rows if test is None else rows[:2])]
         if test is not None:
-            parts[2] = self._inputs(test, np.arange(len(test))), targets.read(test)
+            parts.append((self._inputs(test, np.arange(len(test))), targets.read(test)))
         if self.text is None:
             known = replace(cut, shots=None, fraction=None).rows(strata, names, seed)[0]
-            scaled = _standardised([x for x, _ in parts], self._inputs(train, known))
-            parts = [(x, y) for x, (_, y) in zip(scaled, parts, strict=True)]
+            mean, factor = _scaling(self._inputs(train, known))
+            parts = [(_standardised(x, mean, factor), y) for x, y in parts]
         return Splits(self.task, *(Data(torch.from_numpy(x), torch.from_numpy(y)) for x, y in parts))
 
     @property
@@ -135,29 +174,34 @@ class CsvTable:
         return self.tokenizer is not None or self.tokenizer_hub is not None
 
     def _table(self, path: Path) -> Table:
-        return read_table(path, Format(self.separator, self.encoding, self.header, self.quotes))
+        return read_table(path, Format(self.separator, self.encoding, self.header, self.quotes, self.decimal))
 
-    def _columns(self, table: Table) -> list[str]:
+    def _columns(self, table: Table) -> tuple[str, ...]:
         """Names of the columns of numbers.
 
         Raises:
-            FinefuseError: if there is none.
+            FinefuseError: if there is none, or a value is missing that may not be.
         """
-        table.column(self.target)
-        for name in self.features or ():
-            table.column(name)
-        found = list(self.features or [name for name in table.numeric() if name != self.target])
-        if not found:
-            raise FinefuseError(f"{table.path}: there is no column of numbers but the target; is `text` missing?")
-        return found
+        chosen = choose(table, self.target, self.features)
+        if self.missing == "refuse" and chosen.missing:
+            self._refuse_missing(table, chosen.missing)
+        return chosen.used
+
+    def _refuse_missing(self, table: Table, missing: Mapping[str, int]) -> None:
+        try:
+            table.numbers(next(iter(missing)))
+        except FinefuseError as error:
+            also = f", and cells of {len(missing) - 1} other columns" if len(missing) > 1 else ""
+            raise FinefuseError(f'{error}{also}; missing = "mean" puts the column\'s mean there') from None
 
     def _inputs(self, table: Table, rows: NDArray[np.intp]) -> NDArray[Any]:
-        """Of these rows token numbers, or numbers as they stand in the file, (N, columns)."""
+        """Of these rows token numbers, or numbers as they stand in the file, (N, columns), NaN for missing ones."""
         import numpy as np
 
         if self.text is None:
             names = self._columns(self._table(self.train))
-            return np.stack([np.array(table.numbers(name))[rows] for name in names], axis=1)
+            gaps = self.missing == "mean"
+            return np.stack([np.array(table.numbers(name, gaps=gaps))[rows] for name in names], axis=1)
         cells = table.column(self.text)
         texts = [cells[row] for row in rows]
         if self._wordpieces:
@@ -173,11 +217,23 @@ class CsvTable:
         return READERS[self.kind](self._table(self.train), self.target, self.centre, self.spread)
 
 
-def _standardised(parts: list[NDArray[Any]], known: NDArray[Any]) -> list[NDArray[Any]]:
-    """Parts (N, columns) by mean and standard deviation of the known rows; 0 in a column that is constant there."""
+def _scaling(known: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Means of the columns of these rows, and factors: 1 / standard deviation, 0 for a column that is constant."""
     import numpy as np
 
-    mean, deviation = known.mean(0), known.std(0)
+    gaps = np.isnan(known)
+    if gaps.any():
+        known = np.where(gaps.all(0), 0.0, known)
+        mean, deviation = np.nanmean(known, 0), np.nanstd(known, 0)
+    else:
+        mean, deviation = known.mean(0), known.std(0)
     varies = deviation > 1e-12 * np.abs(mean)
-    scale = np.where(varies, 1 / np.where(varies, deviation, 1), 0)
-    return [((part - mean) * scale).astype(np.float32) for part in parts]
+    return mean, np.where(varies, 1 / np.where(varies, deviation, 1), 0)
+
+
+def _standardised(part: NDArray[Any], mean: NDArray[Any], factor: NDArray[Any]) -> NDArray[Any]:
+    """(N, columns) in standard deviations from the mean, which stands for values that are missing."""
+    import numpy as np
+
+    scaled: NDArray[Any] = ((np.where(np.isnan(part), mean, part) - mean) * factor).astype(np.float32)
+    return scaled
