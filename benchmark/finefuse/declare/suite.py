@@ -134,7 +134,7 @@ class _Reader:
     def lines(self, shape: SuiteShape, key: str) -> tuple[Strategy, ...]:
         """All plugins under one key, grids expanded."""
         found: list[tuple[KeyPath, Strategy]] = []
-        for i, item in enumerate(getattr(shape, key) or ()):
+        for i, item in enumerate(getattr(shape, key)):
             lines = self._expand((key, i), _KINDS[key], item)
             if item.rounds:
                 self._check_rounds((key, i, "rounds"), _KINDS[key], lines)
