@@ -173,7 +173,9 @@ def test_regression_runs_through_the_same_path(workshop):
     assert by_label["tune", "full"]["metrics"] == ["mse"]
     assert by_label["tune", "full"]["better.mse"] == "lower"
     assert "correct" not in by_label["tune", "full"]
-    assert {job.skip for job in shop.jobs if job.label == "vote"} == {"vote is for classification, and line is regression"}
+    assert {job.skip for job in shop.jobs if job.label == "vote"} == {
+        "vote is for classification, and line is regression"
+    }
     assert by_label["fuse", "soup"]["status"] == "ok"
 
 

@@ -65,12 +65,12 @@ def test_the_members_of_pools_in_their_order(registry: Registry) -> None:
     plan = planned(registry)
     full = [pick(plan, "tune", "full", seed=1, member=member) for member in range(3)]
     probe = pick(plan, "tune", "probe", seed=1)
-    assert pick(plan, "fuse", "soup", pool="same", seed=1).members == (
+    assert pick(plan, "fuse", "soup", pool="same", seed=1).fused == (
         ("full#0", full[0].artifact),
         ("full#1", full[1].artifact),
         ("full#2", full[2].artifact),
     )
-    assert pick(plan, "fuse", "vote", pool="both", seed=1).members == (
+    assert pick(plan, "fuse", "vote", pool="both", seed=1).fused == (
         ("full", full[0].artifact),
         ("probe", probe.artifact),
     )
@@ -81,8 +81,9 @@ def test_what_is_timed(registry: Registry) -> None:
     timed = [job for job in plan.jobs if job.kind == "time"]
     assert {job.seed for job in timed} == {3}
     scheme, fused = pick(plan, "time", "probe"), pick(plan, "time", "vote", pool="same")
-    assert scheme.members == (("probe", pick(plan, "tune", "probe").artifact),)
-    assert fused.members == pick(plan, "fuse", "vote", pool="same").members
+    assert (scheme.fused, scheme.timed) == ((), pick(plan, "tune", "probe").artifact)
+    assert fused.timed == pick(plan, "fuse", "vote", pool="same").artifact not in fused.inputs
+    assert fused.fused == pick(plan, "fuse", "vote", pool="same").fused
     assert fused.base == pick(plan, "pretrain").artifact
     assert all(job.metrics == () for job in timed)
     assert [job for job in planned(registry, latency=[]).jobs if job.kind == "time"] == []
@@ -96,8 +97,8 @@ def test_rounds_start_from_the_fused_network_of_the_round_before(registry: Regis
     assert [len(jobs) for jobs in again] == [3, 2, 2]
     assert {(job.label, job.pool, job.start) for job in again[1]} == {("full after soup", "same", fused[0].artifact)}
     assert fused[1].start == fused[0].artifact
-    assert [artifact for _, artifact in fused[2].members] == [job.artifact for job in again[2]]
-    assert [name for name, _ in fused[2].members] == ["full#0", "full#1"]
+    assert [artifact for _, artifact in fused[2].fused] == [job.artifact for job in again[2]]
+    assert [name for name, _ in fused[2].fused] == ["full#0", "full#1"]
     assert len({job.cell for job in plan.jobs}) == len(plan.jobs)
     assert len({job.artifact for job in plan.jobs if job.kind in ("tune", "fuse")}) == 2 * (3 + 2 + 2 + 1 + 3)
     assert not [job for job in plan.jobs if job.kind == "time" and job.round]
@@ -119,19 +120,19 @@ def test_a_pool_across_backbones(registry: Registry) -> None:
         for job in plan.jobs
         if (job.kind, job.label, job.seed) == ("tune", "full", 3)
     }
-    assert mixed.members == tuple(
+    assert mixed.fused == tuple(
         (f"full#{copy} on {backbone}", tuned[backbone, copy]) for backbone in ("small", "other") for copy in (0, 1)
     )
     own = [job for job in plan.jobs if job.kind == "fuse" and job.pool == "own"]
     assert {str(job.backbone) for job in own} == {"small", "other"}
-    assert {name for job in own for name, _ in job.members} == {"full", "probe"}
+    assert {name for job in own for name, _ in job.fused} == {"full", "probe"}
     assert {job.round for job in plan.jobs if job.pool == "mix"} == {0}
 
 
 def test_the_members_across_backbones_are_in_the_pools_order(registry: Registry) -> None:
     pools = {"mix": {"of": ["full"], "backbones": ["other", "small"]}}
     mixed = pick(planned(registry, backbones=["small", "other"], pools=pools), "fuse", "vote", pool="mix")
-    assert [name for name, _ in mixed.members] == ["full on other", "full on small"]
+    assert [name for name, _ in mixed.fused] == ["full on other", "full on small"]
     assert str(mixed.backbone) == "other + small"
 
 
@@ -272,6 +273,14 @@ def test_the_built_in_suites_can_be_planned(name: str) -> None:
     assert [line.ref.name for line in plan.suite.schemes] == schemes
     fusions = ["vote", "mean-probs", "weighted", "stacking", "soup", "greedy-soup"]
     assert [line.label for line in plan.suite.fusions] == fusions
+
+
+def test_two_jobs_that_would_be_one_cell_are_refused(registry: Registry) -> None:
+    """A later round is named after scheme and fusion."""
+    schemes = [{"use": "full", "as": "a"}, {"use": "probe", "as": "a after b"}]
+    fusions = [{"use": "soup", "as": "c", "rounds": 2}, {"use": "soup", "as": "b after c", "rounds": 2}]
+    with pytest.raises(SuiteError, match=r"a after b after c/p/s3/m0/r1 stands for two jobs; give .* another `as`"):
+        planned(registry, schemes=schemes, fusions=fusions, pools={"p": {"of": ["a", "a after b"]}})
 
 
 def test_every_built_in_suite_can_be_planned_without_torch(tmp_path: Path) -> None:

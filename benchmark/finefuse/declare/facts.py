@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 from finefuse.declare.keys import canonical, digest, source_digests
 from finefuse.declare.nested import by_content, each, file_content
+from finefuse.discovery import capabilities
+from finefuse.discovery.capabilities import DeclarationError
 from finefuse.discovery.parameters import holders_of
 from finefuse.discovery.registry import Registry
-from finefuse.errors import FinefuseError, PluginError
-from finefuse.types import Budget, Level, Need, PluginKind, Ref, Space, Spec, Task
+from finefuse.errors import PluginError
+from finefuse.types import Budget, PluginKind, Ref, Space, Spec, Task
 
 RESERVED = frozenset({"use", "as", "grid", "rounds"})
 """Keys of a plugin's table in a suite that are not its parameters."""
@@ -37,12 +40,6 @@ def version_of(module: str) -> str:
 
 def _holds_paths(value: Any) -> bool:
     return isinstance(value, Path) or (isinstance(value, list | tuple) and any(isinstance(one, Path) for one in value))
-
-
-def _among(what: str, value: object, fusion: Ref, allowed: Any) -> None:
-    if value not in get_args(allowed):
-        choice = ", ".join(map(repr, get_args(allowed)))
-        raise PluginError(f"the fusion {fusion.name!r} says {what} {value!r}, and there is only {choice}")
 
 
 class Facts:
@@ -74,21 +71,15 @@ class Facts:
 
     def check(self, kind: PluginKind, ref: Ref) -> None:
         """Ask a plugin for all that can be asked without loading data."""
-        self.instance(kind, ref)
+        with _named(kind, ref):
+            capabilities.check(kind, self.instance(kind, ref))
         if taken := sorted(RESERVED.intersection(p.name for p in self.registry.parameters(kind, ref.name))):
             raise PluginError(f"the {kind} {ref.name!r} has a parameter {taken[0]!r}, which suites need")
         if kind == "dataset":
             self.task(ref)
         elif kind == "backbone":
             self.source(ref)
-        elif kind == "metric":
-            self.metric_kinds(ref)
-        elif kind == "fusion":
-            self.level(ref)
-            self.needs("fusion", ref)
-            self.kinds("fusion", ref)
         elif kind == "scheme":
-            self.kinds("scheme", ref)
             for inner in self.nested(ref):
                 self.check("scheme", inner)
                 if self.trials(inner):
@@ -108,34 +99,28 @@ class Facts:
 
     def metric_kinds(self, metric: Ref) -> tuple[str, ...]:
         """The kinds of task a metric is for."""
-        return tuple(self._ask("metric", metric, "kinds", tuple | list))
+        with _named("metric", metric):
+            return capabilities.metric_kinds(self.instance("metric", metric))
 
     def level(self, fusion: Ref) -> str:
         """What a fusion method fuses: outputs, features or weights."""
-        level: str = self._ask("fusion", fusion, "level", str)
-        _among("level", level, fusion, Level)
-        return level
+        with _named("fusion", fusion):
+            return capabilities.level(self.instance("fusion", fusion))
 
     def needs(self, kind: PluginKind, ref: Ref) -> tuple[str, ...]:
         """What a fusion method asks for, or a scheme and those it is made of."""
-        if kind == "fusion":
-            needs = tuple(self._ask(kind, ref, "needs", tuple | list))
-            for need in needs:
-                _among("needs", need, ref, Need)
-            return needs
-        own = tuple(getattr(self.instance(kind, ref), "needs", ()))
+        instance = self.instance(kind, ref)
+        with _named(kind, ref):
+            if kind == "fusion":
+                return capabilities.fusion_needs(instance)
+            own = capabilities.source_needs(instance)
         return tuple(dict.fromkeys([*own, *(need for inner in self.nested(ref) for need in self.needs(kind, inner))]))
-
-    def kinds(self, kind: PluginKind, ref: Ref) -> tuple[str, ...]:
-        """The kinds of task that a scheme or fusion is for, which it may say; none where it is for all."""
-        kinds = getattr(self.instance(kind, ref), "kinds", ())
-        if not isinstance(kinds, tuple | list) or not all(isinstance(name, str) for name in kinds):
-            raise PluginError(f"the {kind} {ref.name!r} has {kinds!r} for its `kinds`, which should be names of kinds")
-        return tuple(kinds)
 
     def refusal(self, kind: PluginKind, ref: Ref, dataset: Ref) -> str:
         """Why a strategy, or one that it is made of, is not for a data set's kind of task; "" where all are."""
-        kinds, wanted = self.kinds(kind, ref), self.task(dataset).kind
+        wanted = self.task(dataset).kind
+        with _named(kind, ref):
+            kinds = capabilities.kinds(self.instance(kind, ref))
         if kinds and wanted not in kinds:
             *most, last = kinds
             listed = f"{', '.join(most)} and {last}" if most else last
@@ -145,16 +130,14 @@ class Facts:
 
     def nested(self, scheme: Ref) -> list[Ref]:
         """The schemes that a scheme is made of."""
-        instance, found = self.instance("scheme", scheme), []
-        for name in getattr(instance, "nested", ()):
-            value = getattr(instance, name)
-            found += [Ref.read(spec) for spec in ([value] if isinstance(value, str | dict) else value)]
-        return found
+        with _named("scheme", scheme):
+            return [Ref.read(spec) for spec in capabilities.nested(self.instance("scheme", scheme))]
 
     def space(self, scheme: Ref) -> Space:
         """The ranges of its parameters that a scheme declares, less those that are given."""
-        space: Space = getattr(self.registry.target("scheme", scheme.name), "space", {})
-        return {name: given for name, given in space.items() if name not in scheme.kwargs}
+        with _named("scheme", scheme):
+            declared = capabilities.space(self.registry.target("scheme", scheme.name))
+        return {name: given for name, given in declared.items() if name not in scheme.kwargs}
 
     def trials(self, scheme: Ref) -> Sequence[Sequence[int]]:
         """For every trial of a search the earlier ones it has to know of; none for a scheme that is no search."""
@@ -163,14 +146,15 @@ class Facts:
         return self._trials[scheme]
 
     def _find_trials(self, scheme: Ref) -> Sequence[Sequence[int]]:
-        search = self.instance("scheme", scheme)
-        if not hasattr(search, "suggest"):
+        with _named("scheme", scheme):
+            search = capabilities.searcher(self.instance("scheme", scheme))
+        if search is None:
             return []
         inner = Ref.read(search.of)
         space = self.space(inner)
         try:
             for params in search.extremes(space):
-                self.registry.build("scheme", Ref.of(inner.name, **inner.kwargs | params))
+                self.registry.build("scheme", Ref.of(inner.name, **{**inner.kwargs, **params}))
             return list(search.plan(space))
         except (TypeError, ValueError) as error:
             raise PluginError(f"the scheme {scheme.name!r}: {error}") from error
@@ -213,16 +197,14 @@ class Facts:
         return self._answers[kind, ref, what]
 
     def _answer(self, kind: PluginKind, ref: Ref, what: str, expected: Any) -> Any:
-        instance = self.instance(kind, ref)
-        try:
-            answer = getattr(instance, what)
-            answer = answer() if callable(answer) else answer
-        except FinefuseError:
-            raise
-        except (Exception, SystemExit) as error:
-            reason = f"{type(error).__name__}: {error}"
-            raise PluginError(f"the {kind} {ref.name!r} can't tell its `{what}`: {reason}") from error
-        if not isinstance(answer, expected):
-            wanted = getattr(expected, "__name__", str(expected))
-            raise PluginError(f"the {kind} {ref.name!r} has {answer!r} for its `{what}`, which should be a {wanted}")
-        return answer
+        with _named(kind, ref):
+            return capabilities.ask(self.instance(kind, ref), what, expected)
+
+
+@contextmanager
+def _named(kind: PluginKind, ref: Ref) -> Iterator[None]:
+    """What is wrong with what a plugin says of itself is told with the name by which a suite knows it."""
+    try:
+        yield
+    except DeclarationError as error:
+        raise PluginError(f"the {kind} {ref.name!r} {error.said}") from error

@@ -13,7 +13,7 @@ from finefuse.declare.suite import Suite
 from finefuse.declare.suite_text import show, suggest
 from finefuse.discovery.registry import Registry
 from finefuse.errors import SuiteError
-from finefuse.types import Job
+from finefuse.types import Cell, Job
 
 MAX_JOBS = 1_000_000
 MAX_TOLD = 5_000_000
@@ -37,13 +37,14 @@ def make_plan(suite: Suite, registry: Registry, *, device: str = "cpu", only: Se
     `only` keeps the schemes and fusions whose labels match one of the shell-style patterns, and what these need.
 
     Raises:
-        SuiteError: if a pattern matches nothing, or the suite is too large.
+        SuiteError: if a pattern matches nothing, the suite is too large, or two of its jobs would be one cell.
         PluginError: if a plugin can't answer for what its results depend on.
     """
     copies, facts = _copies(suite), Facts(registry)
     _refuse_too_many(suite, facts, copies)
     labels = _wanted_labels(suite, only)
     jobs = tuple(Planner(suite, facts, device, copies).jobs())
+    _refuse_twins(suite, jobs)
     return Plan(suite, _keep(jobs, labels) if only else jobs)
 
 
@@ -71,6 +72,15 @@ def _refuse_too_many(suite: Suite, facts: Facts, copies: Mapping[str, int]) -> N
             f"{MAX_TOLD:,}; take fewer trials, or a sampler that does not learn from them",
             file=suite.file,
         )
+
+
+def _refuse_twins(suite: Suite, jobs: Sequence[Job]) -> None:
+    """A fusion's later rounds are named after it and a scheme, and so may have the name of another such pair."""
+    seen: set[Cell] = set()
+    for job in jobs:
+        if job.place in seen:
+            raise SuiteError(f"{job.cell} stands for two jobs; give a scheme or fusion another `as`", file=suite.file)
+        seen.add(job.place)
 
 
 def _wanted_labels(suite: Suite, only: Sequence[str]) -> set[str]:

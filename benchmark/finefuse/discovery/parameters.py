@@ -19,7 +19,7 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic.errors import PydanticSchemaGenerationError, PydanticUserError
 from pydantic_core import ErrorDetails, to_jsonable_python
 
-from finefuse.errors import ParameterError, PluginError, did_you_mean
+from finefuse.errors import FinefuseError, ParameterError, PluginError, did_you_mean
 
 _BOUNDS = {
     "gt": ">",
@@ -67,6 +67,8 @@ def make(cls: type, params: Mapping[str, Any], who: str) -> Any:
         return adapter.validate_json(json.dumps(values), strict=True)
     except ValidationError as error:
         raise _explained(cls, who, params, error.errors(include_url=False)) from error
+    except FinefuseError as error:
+        raise ParameterError(f"{who}: {error}") from error
     except Exception as error:  # whatever the plugin's __post_init__ or a default's factory raises
         raise ParameterError(f"{who}: {type(error).__name__}: {error}") from error
 

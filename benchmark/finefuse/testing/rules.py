@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from finefuse.discovery import capabilities
 from finefuse.engine.randomness import seeded
 from finefuse.errors import NotApplicable
 from finefuse.testing.small import TASKS, outputs_of, small_splits
@@ -46,7 +47,7 @@ def try_rules(strategy: Any, checks: Mapping[str, Rule], skip: Collection[str], 
 
 def is_for(strategy: Any, task: Task) -> bool:
     """Whether a strategy, in its `kinds`, says that it is for tasks of this kind."""
-    kinds = getattr(strategy, "kinds", ())
+    kinds = capabilities.kinds(strategy)
     return not kinds or task.kind in kinds
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import pickle
 import signal
 import threading
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import psutil
 
-from finefuse import MemoryExceeded, WorkerDied
+from finefuse import FinefuseError, MemoryExceeded, WorkerDied
 from finefuse.types import Crew, Record
 from finefuse_zoo.executors._worker import CALL, CALLER, LEADER, end_group, perform, prepare
 
@@ -43,6 +44,10 @@ class Local:
 
     preload: bool = True
     parallel: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        if not hasattr(os, "setsid"):
+            raise FinefuseError("needs the process groups of Unix; run with --executor serial, or with workers=0")
 
     def start(self, crew: Crew) -> None:
         """Get ready; a worker process starts with its first job."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from annotated_types import Ge, Le
 
 from finefuse import NotApplicable, Ref
-from finefuse.types import Spec, Tuning
+from finefuse.types import Spec, Told, Tuning
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -22,9 +22,6 @@ MOST = 1_000_000
 """Trials of one search; a plan holds fewer still."""
 MARGIN = 0.05
 """Share of a range at either end that counts as its edge."""
-
-Told = Sequence[tuple[Mapping[str, Any], float]]
-"""What earlier trials tried, and how good it was on val."""
 
 
 @dataclass(frozen=True)

@@ -122,7 +122,7 @@ def test_a_writer_that_could_not_wait_does_no_harm(train, cache, monkeypatch):
     first = Folder(train, size=8).splits(0)
     (made,) = cache.glob("*/*/pixels.u8")
     _cache._rename(made.parent, made.parent)  # onto what another writer has put there
-    monkeypatch.setattr(_files.fcntl, "flock", lambda *_: (_ for _ in ()).throw(OSError("no locks here")))
+    monkeypatch.setattr("fcntl.flock", lambda *_: (_ for _ in ()).throw(OSError("no locks here")))
     made.parent.rename(cache / "elsewhere")
     assert torch.equal(Folder(train, size=8).splits(0).train.x, first.train.x)
 

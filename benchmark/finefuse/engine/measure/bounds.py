@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from finefuse.discovery import capabilities
 from finefuse.types import Metric, Record, Splits, Task
 
 
@@ -24,7 +25,7 @@ def bounds(metrics: Mapping[str, Metric], splits: Splits, val: Tensor, test: Ten
         fields[f"single.test.{name}"] = each[best]
         fields[f"mean.test.{name}"] = sum(each) / len(each)
         fields[f"oracle.test.{name}"] = metric.score(wise, splits.test.y)
-        fields[f"better.{name}"] = "higher" if metric.higher_is_better else "lower"
+        fields[f"better.{name}"] = "higher" if capabilities.higher_is_better(metric) else "lower"
     return {**fields, **splits.task.diversity(test, splits.test.y)}
 
 
