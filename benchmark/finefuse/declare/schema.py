@@ -194,7 +194,6 @@ def json_schema(names: Mapping[str, Sequence[str]]) -> dict[str, Any]:
     described = table["properties"]["use"]["description"]
     schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
     schema["title"] = "finefuse suite"
-    del schema["properties"]["metrics"]["default"]  # it depends on the data sets
     schema["properties"]["pools"]["additionalProperties"] = False
     for key, known in names.items():
         name = [*([{"enum": list(known)}] if known else []), {"type": "string"}]
