@@ -11,11 +11,11 @@ from finefuse.types import Data, Entry, Ref, Splits, Task
 from finefuse.version import __version__
 
 if TYPE_CHECKING:
-    from finefuse.api import check, export, plan, run
+    from finefuse.api import check, compare, export, plan, report, run
     from finefuse.tasks import Classification, Regression
 
 _LATER = {
-    **dict.fromkeys(("check", "export", "plan", "run"), "finefuse.api"),
+    **dict.fromkeys(("check", "compare", "export", "plan", "report", "run"), "finefuse.api"),
     **dict.fromkeys(("Classification", "Regression"), "finefuse.tasks"),
 }
 """Where names are that are imported when they are first asked for."""
@@ -33,9 +33,11 @@ __all__ = [
     "WorkerDied",
     "__version__",
     "check",
+    "compare",
     "export",
     "hookimpl",
     "plan",
+    "report",
     "run",
 ]
 
@@ -45,3 +47,8 @@ def __getattr__(name: str) -> object:
     if name in _LATER:
         return getattr(importlib.import_module(_LATER[name]), name)
     raise AttributeError(f"module 'finefuse' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """What completion offers: the functions of the API too, though it is not imported yet."""
+    return sorted({*globals(), *_LATER})

@@ -5,6 +5,7 @@ from __future__ import annotations
 from finefuse.recipe import Recipe
 from finefuse.types.data import Data, Modality, Splits, Task
 from finefuse.types.entries import Entry, PluginKind, Ref, Space, Spec
+from finefuse.types.inputs import Vocabulary
 from finefuse.types.learning import (
     Backbone,
     Budget,
@@ -31,9 +32,11 @@ from finefuse.types.optional import (
     NeedsPretraining,
     Prepares,
     PretrainedHead,
+    Refuses,
     Searchable,
     Searcher,
     SourceNeed,
+    Tokenised,
     Told,
     Versioned,
 )
@@ -89,6 +92,7 @@ __all__ = [
     "Recipe",
     "Record",
     "Ref",
+    "Refuses",
     "Reporter",
     "Scheme",
     "Searchable",
@@ -100,9 +104,11 @@ __all__ = [
     "Splits",
     "Status",
     "Task",
+    "Tokenised",
     "Told",
     "Trainer",
     "Tuning",
     "Verdict",
     "Versioned",
+    "Vocabulary",
 ]
