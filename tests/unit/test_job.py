@@ -173,9 +173,8 @@ def test_regression_runs_through_the_same_path(workshop):
     assert by_label["tune", "full"]["metrics"] == ["mse"]
     assert by_label["tune", "full"]["better.mse"] == "lower"
     assert "correct" not in by_label["tune", "full"]
-    assert {job.skip for job in shop.jobs if job.label == "vote"} == {
-        "vote is for classification, and line is regression"
-    }
+    skipped = {job.skip for job in shop.jobs if job.label == "vote" and job.kind == "fuse"}
+    assert skipped == {"vote is for classification, and line is regression"}
     assert by_label["fuse", "soup"]["status"] == "ok"
 
 
@@ -225,12 +224,12 @@ def test_outputs_that_are_not_finite_are_no_result(workshop, bad):
     def spoilt(z):
         return torch.where(torch.arange(z.shape[1])[:, None] == 2, bad, z.mean(0))
 
-    with pytest.raises(FloatingPointError, match="on val, outputs are not finite for 1 of 45 examples"):
+    with pytest.raises(FloatingPointError, match="on val, outputs are not finite for 1 of 42 examples"):
         fuse_with(workshop, lambda of: CombineOutputs(of.members, spoilt))
 
 
 def test_outputs_of_the_wrong_shape_are_refused(workshop):
-    with pytest.raises(PluginError, match=r"on val, outputs have the shape \(45, 6\), \(45, 3\) was expected"):
+    with pytest.raises(PluginError, match=r"on val, outputs have the shape \(42, 6\), \(42, 3\) was expected"):
         fuse_with(workshop, lambda of: CombineOutputs(of.members, lambda z: torch.cat(list(z), -1)))
 
 
