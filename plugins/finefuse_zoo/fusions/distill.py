@@ -10,7 +10,8 @@ import torch
 from annotated_types import Ge, Gt, Le
 
 from finefuse import NotApplicable
-from finefuse.types import Fusing, Law, Level, Need, NormPolicy
+from finefuse.types import Batch, Fusing, Law, Level, Need, NormPolicy
+from finefuse_zoo._teachers import teacher
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -39,13 +40,17 @@ class Distill:
         assert of.trainer is not None
         if of.base is None:
             raise NotApplicable("the members have no common start for a student")
-        student, trainer, x, task = copy.deepcopy(of.base), of.trainer, of.train.x, of.task
-        outputs = torch.stack([trainer.outputs(member.net, x).double() for member in of.members])
-        teacher = task.taught(outputs, self.T).float()
+        student, trainer, task = copy.deepcopy(of.base), of.trainer, of.task
 
-        def loss(outputs: Tensor, y: Tensor, rows: Tensor) -> Tensor:
-            taught = task.teaching_loss(outputs, teacher[rows], self.T)
-            return self.alpha * task.loss(outputs, y) + (1 - self.alpha) * taught
+        def mean_of_members(x: Tensor) -> Tensor:
+            outputs = torch.stack([trainer.outputs(member.net, x).double() for member in of.members])
+            return task.taught(outputs, self.T).float()
+
+        before = teacher(trainer, of.train, mean_of_members)
+
+        def loss(outputs: Tensor, batch: Batch) -> Tensor:
+            taught = task.teaching_loss(outputs, before(batch), self.T)
+            return self.alpha * task.loss(outputs, batch.y) + (1 - self.alpha) * taught
 
         groups = [{"params": student.parameters(), "lr": self.lr or student.recipe.lr}]
         trainer.fit(student, groups, loss=loss, norm=self.norm)
