@@ -116,6 +116,11 @@ def keeps_head(backbone: Any) -> bool:
     return _flag(backbone, "keep_head")
 
 
+def remarks(plugin: Any) -> tuple[str, ...]:
+    """What a data set or backbone says of what it has read; () for nothing."""
+    return _texts(plugin, "remarks")
+
+
 def alone(fusion: Any) -> bool:
     """Whether a fusion makes its own members."""
     return _flag(fusion, "alone")
