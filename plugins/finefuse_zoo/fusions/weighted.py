@@ -23,7 +23,8 @@ class Weighted:
     `by` "accuracy": w in proportion to accuracy; "above-chance": to accuracy less 1/classes; "softmax": to
     exp(accuracy / temperature), the only one for regression, where minus the squared error stands for accuracy. None is
     "accuracy", and "softmax" in regression. `weights` (one per member) are taken as they are, scaled to sum to one.
-    Members of weight 0 are not deployed.
+    Members of weight 0 are not deployed. Checked against `VotingClassifier(voting="soft", weights=...)` and
+    `VotingRegressor`.
     """
 
     by: By | None = None
