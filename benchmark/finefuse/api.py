@@ -242,11 +242,11 @@ def _executor(registry: Registry, name: str | None, workers: int | None) -> Exec
 def _results(folder: Path, registry: Registry, reporter: str | None = None) -> Run:
     from finefuse.judge.board.leaderboard import make_leaderboard
 
-    suite, rows, missing = read_results(folder)
-    board = make_leaderboard(suite, rows, missing)
+    found = read_results(folder)
+    board = make_leaderboard(found.suite, found.rows, found.missing)
     names = [reporter] if reporter else dict.fromkeys(found.entry.name for found in registry.entries("reporter"))
     written, complaints = write_reports(board, folder, registry, names)
-    return Run(folder, rows, board, written, complaints)
+    return Run(folder, found.rows, board, written, complaints)
 
 
 def write_reports(

@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import gc
 import json
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from finefuse.errors import StoreError
-from finefuse.types import Record
+from finefuse.locks import LOCK, only_writer
+from finefuse.types import Cell, JobKind, Record
 
 SCHEMA = 1
 """The version of a record's fields; a folder with a higher one is refused."""
+PLAN_SCHEMA = 2
+"""The version of plan.json; the first had no number, and no more of a cell than its text."""
+_KINDS = frozenset(get_args(JobKind))
+_TEXTS = ("dataset", "backbone", "label", "pool", "key")
+_NUMBERS = ("seed", "member", "round", "trial")
 AT_ONCE = 1000
 """Lines read in one go."""
 
@@ -55,63 +62,56 @@ class Records:
         line = json.dumps(record, separators=(",", ":")).encode() + b"\n"
         with _sentence(self.file, "written"):
             self.folder.mkdir(parents=True, exist_ok=True)
-            file = os.open(self.file, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o666)
-            try:
-                _write(file, _mend(file) + line)
-            finally:
-                os.close(file)
+            with self.file.open("ab+", buffering=0) as file:
+                _write(file.fileno(), _mend(file) + line)
 
     @contextmanager
     def lock(self) -> Iterator[None]:
         """Be the only one who writes to this folder; the system gives the lock back if this process dies.
 
         Raises:
-            StoreError: if somebody else holds it.
+            StoreError: if somebody else holds it, or the folder can't be written to.
         """
-        path = self.folder / ".lock"
-        with _sentence(path, "written"):
-            self.folder.mkdir(parents=True, exist_ok=True)
-            file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-        try:
-            with _sentence(path, "locked"):
-                self._take(file)
+        with ExitStack() as held:
+            with _sentence(self.folder / LOCK, "written"):
+                self.folder.mkdir(parents=True, exist_ok=True)
+                held.enter_context(only_writer(self.folder))
             yield
-        finally:
-            os.close(file)
 
-    def write_plan(self, suite: str, cells: Sequence[tuple[str, str]]) -> None:
-        """Leave the planned (cell, key) pairs in `plan.json`, in one piece."""
+    def write_plan(self, suite: str, cells: Iterable[tuple[Cell, str]]) -> None:
+        """Leave the planned cells, each with its key, in `plan.json`, in one piece."""
+        planned = [cell._asdict() | {"key": key, "cell": str(cell)} for cell, key in cells]
         draft = self.plan_file.with_suffix(".tmp")
         with _sentence(self.plan_file, "written"):
             self.folder.mkdir(parents=True, exist_ok=True)
             with draft.open("w") as file:
-                json.dump({"suite": suite, "cells": [list(pair) for pair in cells]}, file)
+                json.dump({"schema": PLAN_SCHEMA, "suite": suite, "cells": planned}, file, separators=(",", ":"))
                 file.flush()
                 os.fsync(file.fileno())
             draft.replace(self.plan_file)
 
-    def read_plan(self) -> tuple[str, dict[str, str]] | None:
-        """The suite's name and the key of every planned cell; None if nothing was planned here."""
+    def read_plan(self) -> tuple[str, dict[Cell | str, str]] | None:
+        """The suite's name and the key of every planned cell; None if nothing was planned here.
+
+        Of a former version's plan only the text of a cell is known.
+
+        Raises:
+            StoreError: if the file is not a plan, or one of a later version.
+        """
         with _sentence(self.plan_file, "read"):
             if not self.plan_file.exists():
                 return None
             data = self.plan_file.read_bytes()
         plan = _load(data) or {}
-        suite, cells = plan.get("suite"), plan.get("cells")
-        if not isinstance(suite, str) or not isinstance(cells, list) or not all(map(_is_pair, cells)):
-            raise StoreError(f"{self.plan_file}: not a plan of finefuse; delete it and run the suite again.")
-        return suite, dict(cells)
-
-    def _take(self, file: int) -> None:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            holder = os.pread(file, 20, 0).decode("ascii", "replace").strip() or "unknown"
-            raise StoreError(
-                f"{self.folder}: another run (process {holder}) is writing here; wait for it or give another --out."
-            ) from None
-        os.ftruncate(file, 0)
-        os.pwrite(file, f"{os.getpid()}\n".encode(), 0)
+        suite, cells, schema = plan.get("suite"), plan.get("cells"), plan.get("schema", 1)
+        if isinstance(schema, int) and schema > PLAN_SCHEMA:
+            raise StoreError(f"{self.plan_file}: a plan of schema {schema}; this finefuse reads up to {PLAN_SCHEMA}.")
+        if isinstance(suite, str) and isinstance(cells, list):
+            if schema == 1 and all(map(_is_pair, cells)):
+                return suite, dict(cells)
+            if schema == PLAN_SCHEMA and all(map(_is_planned, cells)):
+                return suite, {Cell.of(cell): cell["key"] for cell in cells}
+        raise StoreError(f"{self.plan_file}: not a plan of finefuse; delete it and run the suite again.")
 
     def _check(self, value: object, number: int) -> Record:
         if not isinstance(value, dict):
@@ -125,8 +125,20 @@ class Records:
         raise StoreError(f"{self.file}:{number}: {wrong}")
 
 
-def read_results(folder: Path) -> tuple[str, list[Record], list[str]]:
-    """The suite's name, its current rows, and the planned cells that have none.
+@dataclass(frozen=True)
+class Results:
+    """What a folder says: the suite's name, its current rows, and the planned cells that have none.
+
+    Of a cell that a former version planned, and of which there is no row at all, only the text is known.
+    """
+
+    suite: str
+    rows: list[Record]
+    missing: list[Cell | str]
+
+
+def read_results(folder: Path) -> Results:
+    """The results in a folder.
 
     Current is, for every planned cell, the last row with the planned key. Where there is no plan it is the last row of
     every cell.
@@ -139,11 +151,15 @@ def read_results(folder: Path) -> tuple[str, list[Record], list[str]]:
     if plan is None and not rows:
         raise StoreError(f"{folder}: no results here; expected records.jsonl, as `finefuse run` writes it.")
     if plan is None:
-        last = {row["cell"]: row for row in rows}
-        return str(rows[-1].get("suite", records.folder.resolve().name)), list(last.values()), []
+        last = {Cell.of(row): row for row in rows}
+        return Results(str(rows[-1].get("suite", records.folder.resolve().name)), list(last.values()), [])
     suite, keys = plan
-    current = {row["cell"]: row for row in rows if keys.get(row["cell"]) == row["key"]}
-    return suite, [current[cell] for cell in keys if cell in current], [cell for cell in keys if cell not in current]
+    if any(isinstance(cell, str) for cell in keys):
+        told: dict[Cell | str, Cell] = {row["cell"]: Cell.of(row) for row in rows}
+        keys = {told.get(cell, cell): key for cell, key in keys.items()}
+    cells = ((Cell.of(row), row) for row in rows)
+    current = {cell: row for cell, row in cells if keys.get(cell) == row["key"]}
+    return Results(suite, [current[c] for c in keys if c in current], [c for c in keys if c not in current])
 
 
 @contextmanager
@@ -191,20 +207,31 @@ def _load_some(lines: list[bytes]) -> list[Any]:
     return values if len(values) == len(lines) else [_load(line) for line in lines]
 
 
+def _is_planned(value: object) -> bool:
+    """Whether this is a planned cell with its key."""
+    if not isinstance(value, dict) or value.get("kind") not in _KINDS:
+        return False
+    texts, numbers = map(value.get, _TEXTS), map(value.get, _NUMBERS)
+    return all(type(text) is str for text in texts) and all(type(number) is int for number in numbers)
+
+
 def _is_pair(value: object) -> bool:
     return isinstance(value, list) and len(value) == 2 and all(isinstance(item, str) for item in value)
 
 
-def _mend(file: int) -> bytes:
+def _mend(file: FileIO) -> bytes:
     """Cut a torn last line off; give back the newline that a whole one may lack."""
-    size = os.fstat(file).st_size
-    if not size or os.pread(file, 1, size - 1) == b"\n":
+    if not file.seek(0, os.SEEK_END):
         return b""
-    data = os.pread(file, size, 0)
+    file.seek(-1, os.SEEK_END)
+    if file.read(1) == b"\n":
+        return b""
+    file.seek(0)
+    data = file.readall()
     start = data.rfind(b"\n") + 1
     if _load(data[start:]) is not None:
         return b"\n"
-    os.ftruncate(file, start)
+    file.truncate(start)
     return b""
 
 

@@ -62,10 +62,12 @@ def test_the_wheel_has_its_licence_command_and_entry_points(wheel: zipfile.ZipFi
 
 
 def test_the_sdist_holds_what_builds_and_tests_it(sdist: set[str]) -> None:
-    for folder in ("benchmark", "plugins", "suites", "docs"):
+    for folder in ("benchmark", "plugins", "suites", "docs", "baselines", "studies"):
         assert files(ROOT / folder, ROOT) <= sdist
     assert {"README.md", "ARCHITECTURE.md", "LICENSE", "pyproject.toml", ".ci/run", "tests/conftest.py"} <= sdist
-    assert not [name for name in sdist if name.startswith((".venv", "results")) and not name.endswith("leaderboard.md")]
+    pages = {name.relative_to(ROOT).as_posix() for name in ROOT.glob("results/*/*.md")}
+    boards = {name.relative_to(ROOT).as_posix() for name in ROOT.glob("results/*/leaderboard.json")}
+    assert {name for name in sdist if name.startswith((".venv", "results/"))} == pages | boards
 
 
 def test_suites_are_found_in_an_installed_wheel(wheel: zipfile.ZipFile, tmp_path: Path) -> None:

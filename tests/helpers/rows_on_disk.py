@@ -9,10 +9,27 @@ from pathlib import Path
 import pytest
 
 from finefuse.records import Records
+from finefuse.types import Cell
+
+AWKWARD = [
+    "folder(path=/data/a (1)/x)",
+    "folder(path=/data/[b]/)(/s0/m1/r3)",
+    "folder(path= /a b\tc/)",
+    "csv(path=/zwölf/数据/🙂.csv)",
+    "csv(path=/line\nbreak/x.csv)",
+    "a/b/c/s0/m0/r0",
+    "fuse/a/b/c/d/s0/m0/r0",
+]
+"""What data sets and strategies may be called that once cost a line of the board."""
 
 
-def row(n: int, **fields: object) -> dict[str, object]:
-    return {"schema": 1, "cell": f"cell {n}", "key": f"key {n}", "n": n} | fields
+def place(n: int) -> Cell:
+    return Cell("tune", "data", "net", f"line {n}", "", 0, 0, 0, 0)
+
+
+def row(number: int, **fields: object) -> dict[str, object]:
+    named = {"schema": 1, "cell": f"cell {number}", "key": f"key {number}", "n": number}
+    return named | place(number)._asdict() | fields
 
 
 def filled(folder: Path, n: int) -> Records:

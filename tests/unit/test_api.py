@@ -182,6 +182,14 @@ def test_a_run_gives_records_board_and_reports(tmp_path: Path, capfd: pytest.Cap
     assert capfd.readouterr() == ("", "")
 
 
+def test_a_run_leaves_what_a_person_wrote_as_it_is() -> None:
+    page = Path("results/toy/README.md")
+    page.parent.mkdir(parents=True)
+    page.write_text("# What this teaches\n")
+    assert page not in run({**TOY, "seeds": [0]}).written
+    assert page.read_text() == "# What this teaches\n"
+
+
 def test_progress_is_shown_on_stderr_unless_quiet(capfd: pytest.CaptureFixture[str]) -> None:
     run({**TOY, "seeds": [0]}, quiet=False)
     out, err = capfd.readouterr()

@@ -63,6 +63,22 @@ def test_randaugment_takes_bytes_alone():
         changed(["randaugment"], pictures())
 
 
+def test_mixed_bytes_are_rounded_and_so_no_darker_in_the_mean():
+    pytest.importorskip("torchvision")
+    x = torch.randint(0, 256, (6, 1, 64, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    mixed, exact = changed(["mixup"], x)[0], changed(["mixup"], x.float())[0]
+    assert mixed.dtype == torch.uint8
+    assert not torch.equal(exact, exact.round())
+    assert torch.equal(mixed.float(), exact.round())
+
+
+@pytest.mark.parametrize("channels", [2, 4])
+def test_randaugment_refuses_other_channels_than_one_or_three(channels):
+    pytest.importorskip("torchvision")
+    with pytest.raises(NotApplicable, match=f"of one channel or three, and these have {channels}$"):
+        augmentation(["randaugment"], Task("classification", 3, "image", (channels, 8, 8)))
+
+
 def test_the_same_seed_gives_the_same_changes():
     names = ["flip", "crop"]
     assert torch.equal(changed(names, pictures())[0], changed(names, pictures())[0])

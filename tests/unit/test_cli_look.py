@@ -290,8 +290,7 @@ def job(label: str = "plain", seed: int = 0, key: str = "k") -> Job:
 
 
 def ran(done: Job, seconds: float | None, status: str = "ok") -> Record:
-    fields = {"kind": done.kind, "dataset": str(done.dataset), "backbone": str(done.backbone), "label": done.label}
-    return {**fields, "pool": done.pool, "cell": done.cell, "key": done.key, "status": status, "seconds": seconds}
+    return done.place._asdict() | {"cell": done.cell, "key": done.key, "status": status, "seconds": seconds}
 
 
 def test_plan_lists_every_job_with_key_state_cost_and_cell(cli: Cli) -> None:
@@ -339,15 +338,15 @@ def test_a_cost_is_the_mean_of_the_rows_most_alike() -> None:
     records = [ran(job(seed=0), 1.0), ran(job(seed=1), 3.0), ran(job("slow"), 100.0), ran(job(), 50.0, "failed")]
     new = [job(seed=7), job("other", seed=8)]
     costs = estimate(new, records)
-    assert costs[new[0].cell] == pytest.approx(2.0)
-    assert costs[new[1].cell] == pytest.approx(104 / 3)
+    assert costs[new[0].place] == pytest.approx(2.0)
+    assert costs[new[1].place] == pytest.approx(104 / 3)
     assert estimate([Job("fuse", Ref("mlp"), Ref("blobs"))], records) == {}
 
 
 def test_totals_say_how_much_is_unknown() -> None:
     standings = [Standing(job(seed=seed), "to run") for seed in range(3)]
     assert totals(standings, {}) == "3 jobs, 3 to run; the cost is unknown until some have run"
-    costs = {standings[0].job.cell: 61.0, standings[1].job.cell: 2.0}
+    costs = {standings[0].job.place: 61.0, standings[1].job.place: 2.0}
     assert totals(standings, costs) == "3 jobs, 3 to run; about 1 min 3 s of compute, and 1 unknown"
     assert totals([Standing(job(), "cached")], {}) == "1 job, 1 cached; nothing to compute"
 

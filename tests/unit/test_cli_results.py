@@ -93,6 +93,14 @@ def test_report_names_the_files_it_wrote(results: Path, capsys: pytest.CaptureFi
     assert results / "leaderboard.md" in written
 
 
+def test_report_leaves_what_a_person_wrote_as_it_is(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (results / "README.md").write_text("# What this teaches\n", encoding="utf-8")
+    outcome = call(capsys, "report", results)
+    assert "README.md" not in outcome.out
+    assert (results / "README.md").read_text(encoding="utf-8") == "# What this teaches\n"
+    assert (results / "leaderboard.md").read_text(encoding="utf-8").startswith("# ")
+
+
 def test_report_of_one_format(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert call(capsys, "report", results, "--reporter", "json").out == f"{results / 'leaderboard.json'}\n"
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 from types import ModuleType
@@ -11,10 +12,12 @@ from scipy import stats
 
 from finefuse.errors import FinefuseError, StoreError
 from finefuse.judge.compare import SEVERITY, Comparison, compare
-from finefuse.types import Record, Verdict
+from finefuse.types import Cell, Record, Verdict
+from helpers.rows_on_disk import AWKWARD
 
 N = 1000
-CELL = "tune/digits/cnn-s/full//s0/m0/r0"
+PLACE = Cell("tune", "digits", "cnn-s", "full", "", 0, 0, 0, 0)
+CELL = str(PLACE)
 
 
 def flip(lost: int, won: int, n: int = N) -> list[bool]:
@@ -179,15 +182,41 @@ def test_a_cell_that_disappeared(pair: Pair) -> None:
 
 def test_a_planned_cell_without_a_row(pair: Pair) -> None:
     same = pair.row(seed=9)
-    others = ["time/digits/cnn-s/full//s0/m0/r0", "tune/digits/cnn-s/full//s0/m2/r0", "pretrain//cnn-s///s0/m0/r0"]
-    found = pair.compare([same], [same], planned=[CELL, *others])
+    others = [PLACE._replace(**field) for field in ({"kind": "time"}, {"kind": "pool"}, {"member": 2}, {"round": 1})]
+    found = pair.compare([same], [same], planned=[PLACE, *others])
     assert [(verdict.cell, verdict.judgement) for verdict in found.verdicts] == [
         (CELL, "missing"),
         (same["cell"], "unchanged"),
     ]
     assert not found.passed
     old = pair.build.row(status="failed")
-    assert pair.compare([same, old], [same], planned=[CELL]).counts["missing"] == 1
+    assert pair.compare([same, old], [same], planned=[PLACE]).counts["missing"] == 1
+
+
+@pytest.mark.parametrize("name", AWKWARD)
+def test_a_planned_cell_without_a_row_is_missed_whatever_it_is_called(pair: Pair, name: str) -> None:
+    absent = PLACE._replace(dataset=name, label=name)
+    found = pair.compare([pair.row()], [pair.row()], planned=[absent, absent._replace(member=1)])
+    assert [(verdict.cell, verdict.judgement) for verdict in found.verdicts] == [
+        (str(absent), "missing"),
+        (CELL, "unchanged"),
+    ]
+
+
+def test_a_cell_that_only_a_former_plan_tells_of_is_missed(pair: Pair) -> None:
+    pair.build.write(pair.folder / "new", [pair.row()])
+    cells = [[CELL, f"key of {CELL}"], ["anything", "k"]]
+    (pair.folder / "new" / "plan.json").write_text(json.dumps({"suite": "demo", "cells": cells}))
+    found = compare(pair.build.write(pair.folder / "base", [pair.row()]), pair.folder / "new")
+    assert [(verdict.cell, verdict.judgement) for verdict in found.verdicts] == [
+        ("anything", "missing"),
+        (CELL, "unchanged"),
+    ]
+
+
+def test_cells_with_one_text_are_compared_each_with_its_own(pair: Pair) -> None:
+    one, two = pair.row(dataset="a/b", backbone="c"), pair.row(flip(300, 0), dataset="a", backbone="b/c")
+    assert pair.compare([one, two], [two, one]).counts == {"unchanged": 2}
 
 
 def test_a_new_cell(pair: Pair) -> None:
@@ -236,7 +265,7 @@ def test_the_last_planned_row_counts(pair: Pair) -> None:
     stale = pair.row(flip(300, 0), key="an old key")
     found = pair.compare([pair.row()], [stale, pair.row(), stale], planned=[])
     assert found.counts == {"regressed": 1}  # without the key in the plan the last one would
-    keys = pair.build.write(pair.folder / "new", [stale, pair.row()], planned=[CELL])
+    keys = pair.build.write(pair.folder / "new", [stale, pair.row()], planned=[PLACE])
     assert compare(pair.folder / "base", keys).counts == {"unchanged": 1}
 
 
@@ -288,7 +317,7 @@ def test_the_table_has_the_worst_first_and_no_unchanged(pair: Pair) -> None:
         cells["better"] | pair.build.scores(flip(0, 100)),
         cells["other"] | {"examples": "x"},
         cells["unclear"] | pair.build.scores(flip(50, 45)),
-        cells["same"] | {"cell": "tune/d/b/fresh//s0/m0/r0"},
+        cells["same"] | {"cell": "tune/d/b/fresh//s0/m0/r0", "label": "fresh"},
     ]
     found = pair.compare(base, new)
     assert [verdict.judgement for verdict in found.verdicts] == list(SEVERITY)

@@ -27,8 +27,9 @@ from finefuse.deploy.wanted import card_of, check_target, find_row
 from finefuse.engine.store.artifacts import Artifacts
 from finefuse.engine.work.deployed import deployed
 from finefuse.nets import Net
-from finefuse.types import Record
+from finefuse.types import Cell, Record
 from finefuse_zoo.fusions.soup import Soup
+from helpers.rows_on_disk import AWKWARD
 
 TINY = str(Path(__file__).parents[1] / "fixtures" / "plugins" / "tiny.py")
 SUITE: dict[str, Any] = {
@@ -90,6 +91,29 @@ def test_several_pools_are_told_apart_by_the_option(folder: Path) -> None:
     assert find(folder, "soup", pool="schemes", seed=1)[0] == "fuse/digits/cnn-s/soup/schemes/s1/m0/r0"
 
 
+@pytest.mark.parametrize("name", AWKWARD)
+def test_a_data_set_is_found_by_its_plugin_s_name(tmp_path: Path, build: Any, name: str) -> None:
+    build.write(tmp_path, [build.row(), build.row(dataset=name, dataset_use="files")])
+    assert find_row(tmp_path, "full", {"dataset": "files"})[0]["dataset"] == name
+    assert find_row(tmp_path, "full", {"dataset": name})[0]["dataset"] == name
+
+
+def test_cells_that_share_a_text_are_told_apart_by_the_option(tmp_path: Path, build: Any) -> None:
+    one, two = build.row(dataset="a/b", backbone="c"), build.row(dataset="a", backbone="b/c")
+    build.write(tmp_path, [one, two])
+    sentence = refusal(lambda: find(tmp_path, one["cell"]))
+    assert sentence.startswith(f"2 rows have the label '{one['cell']}', narrow it by --dataset or --backbone: ")
+    assert find_row(tmp_path, one["cell"], {"dataset": "a"})[0] == two
+
+
+def test_copies_and_later_rounds_are_named_by_their_cell(tmp_path: Path, build: Any) -> None:
+    again = build.row(label="full after soup", pool="p", round=1)
+    build.write(tmp_path, [build.row(), build.row(label="copied", member=1), again])
+    for label in ("full after soup", "copied"):
+        assert "there are 'full'" in refusal(lambda label=label: find(tmp_path, label))
+    assert find(tmp_path, again["cell"])[0] == again["cell"]
+
+
 def test_parameters_of_a_data_set_may_be_left_out(folder: Path) -> None:
     for name in ("digits", "digits(shots=3)"):
         assert find(folder, "full", dataset=name, backbone="cnn-s")[0].startswith("tune/digits(shots=3)/")
@@ -116,8 +140,9 @@ def test_what_cannot_be_exported_is_refused(folder: Path, row: str, narrow: dict
 
 
 def test_a_row_that_is_still_to_come_is_told_so(tmp_path: Path, build: Any) -> None:
-    folder = build.write(tmp_path, [build.row()], planned=["tune/later"])
-    assert refusal(lambda: find(folder, "tune/later")).startswith("tune/later is planned and has no row yet")
+    folder = build.write(tmp_path, [build.row()], planned=[Cell.of(build.row(label="later"))])
+    later = "tune/digits/cnn-s/later//s0/m0/r0"
+    assert refusal(lambda: find(folder, later)).startswith(f"{later} is planned and has no row yet")
 
 
 # ------------------------------------------------------------------------------------------------- which file
@@ -322,9 +347,7 @@ def test_force_writes_over_what_was_there(shop: Shop, tmp_path: Path) -> None:
 def test_fused_weights_are_read_and_not_fused_again(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Soup, "fuse", None)
     fused = bench_of(shop.row("soup"), shop.store, "cpu", (TINY,))
-    job = replace(
-        fused.order.job, kind="time", level="", artifact="", parts=(("timed model", fused.order.job.artifact),)
-    )
+    job = replace(fused.order.job, kind="time", level="", artifact="", timed=fused.order.job.artifact)
     timed = type(fused)(replace(fused.order, job=job))
     for bench in (fused, timed):
         model = deployed(bench)

@@ -9,7 +9,9 @@ import pytest
 from finefuse.errors import StoreError
 from finefuse.judge.board.leaderboard import make_leaderboard
 from finefuse.judge.statistics import mean_interval
+from finefuse.types import Cell
 from helpers.boards import line, ranks, runs
+from helpers.rows_on_disk import AWKWARD
 
 # ---------------------------------------------------------------------------------------------- what a line holds
 
@@ -211,7 +213,8 @@ def test_nothing_planned_is_absent(build: ModuleType) -> None:
         build.row("fuse", "vote", pool="mixed", status="blocked", reason="full failed", error=""),
         build.row("fuse", "vote", pool="mixed", seed=1, status="timeout", reason="", error=""),
     ]
-    missing = ["tune/digits/cnn-s/lp-ft//s0/m0/r0", "tune/digits/cnn-s/full//s3/m0/r0", "pretrain//cnn-s///s0/m0/r0"]
+    lp = Cell("tune", "digits", "cnn-s", "lp-ft", "", 0, 0, 0, 0)
+    missing = [lp, lp._replace(label="full", seed=3), lp._replace(kind="pretrain", dataset="", label="")]
     board = make_leaderboard("demo", rows, missing)
     assert ranks(board) == {"full": "1", "lp-ft": "", "soup": "", "vote": ""}
     assert line(board, "full")["status"] == "2/4: 1 failed, 1 missing"
@@ -247,20 +250,32 @@ def test_a_data_set_where_all_failed_still_has_its_table(build: ModuleType) -> N
     assert list(board.scores()["metric"]) == [""]
 
 
-def test_cells_whose_names_hold_slashes(build: ModuleType) -> None:
-    cells = [
-        "fuse/folder(path=/data/x)/net(a=1/2, b=3)/soup(w=1/2)/all/s1/m0/r0",
-        "no cell at all",
-        "tune/a/b/c/s0/m0/r0",
-    ]
+@pytest.mark.parametrize("name", AWKWARD)
+def test_a_missing_cell_has_its_line_whatever_it_is_called(name: str) -> None:
+    cells = [Cell("fuse", name, f"net of {name}", f"soup of {name}", f"all {name}", seed, 0, 0, 0) for seed in (0, 1)]
     board = make_leaderboard("demo", [], cells)
-    assert line(board, "soup(w=1/2)", "all", dataset="folder(path=/data/x)", backbone="net(a=1/2, b=3)")["planned"] == 1
-    assert len(board.lines) == 1
-    assert all(cell in board.notes[1] for cell in cells)
+    (found,) = board.lines.to_dict("records")
+    shown = [found[field] for field in ("dataset", "backbone", "strategy", "pool", "status")]
+    assert shown == [name, f"net of {name}", f"soup of {name}", f"all {name}", "0/2: 2 missing"]
+    assert board.notes[1] == f"Planned cells without a row: {cells[0]}, {cells[1]}."
+
+
+def test_a_cell_of_which_only_the_text_is_known_is_named_and_has_no_line(build: ModuleType) -> None:
+    board = make_leaderboard("demo", [build.row()], ["tune/digits/cnn-s/lp-ft//s0/m0/r0"])
+    assert ranks(board) == {"full": "1"}
+    assert board.notes[:2] == (
+        "This board rests on 1 of 2 planned cells (1 without a row).",
+        "Planned cells without a row: tune/digits/cnn-s/lp-ft//s0/m0/r0.",
+    )
+
+
+def test_only_what_counts_has_a_line(build: ModuleType) -> None:
+    others = [build.row(member=1), build.row(round=1, label="full after soup", pool="p"), build.row("pretrain", "")]
+    assert ranks(make_leaderboard("demo", [build.row(), *others, build.row("pool", "", pool="p")])) == {"full": "1"}
 
 
 def test_many_missing_cells_are_counted(build: ModuleType) -> None:
-    board = make_leaderboard("demo", [], [f"tune/d/b/full//s{seed}/m0/r0" for seed in range(9)])
+    board = make_leaderboard("demo", [], [Cell("tune", "d", "b", "full", "", seed, 0, 0, 0) for seed in range(9)])
     assert "s4/m0/r0 and 4 more." in board.notes[1]
     assert "s5/m0/r0" not in board.notes[1]
 

@@ -24,7 +24,8 @@ def store(tmp_path: Path) -> Artifacts:
 
 
 def record(job, status: str = "ok", **fields: object) -> dict:
-    return {"cell": job.cell, "key": job.key, "status": status, "reason": "Oops", "parts": dict(job.parts)} | fields
+    named = job.place._asdict() | {"cell": job.cell, "key": job.key, "parts": dict(job.parts)}
+    return named | {"status": status, "reason": "Oops"} | fields
 
 
 def labels(jobs) -> list[str]:
@@ -49,7 +50,7 @@ def test_done_is_done_wherever_its_artifact_is(fake: ModuleType, store: Artifact
     a = fake.job("a")
     outlook = look(fake.plan(a), [record(a, status)], store, retry=retry)
     assert labels(outlook.waiting) == []
-    assert outlook.rows[a.cell]["status"] == status
+    assert outlook.rows[a.place]["status"] == status
     assert states(fake.plan(a), [record(a, status)], store) == {"a": "cached"}
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass, field, make_dataclass
 from enum import Enum
 from pathlib import Path
@@ -9,8 +10,9 @@ from typing import Annotated, Any, ClassVar, Literal
 import pytest
 from annotated_types import Ge, Gt, Interval, Len, Lt, MultipleOf
 
-from finefuse.discovery.parameters import Parameter, describe, make, resolved
+from finefuse.discovery.parameters import Parameter, describe, holders_of, make, resolved
 from finefuse.errors import ParameterError, PluginError
+from finefuse.types import Spec
 
 Choice = Literal["sgd", "adam"]
 
@@ -60,6 +62,25 @@ def test_defaults_and_json_become_the_types_of_the_fields():
     assert many == Many(1, lr=0.5, rates=(3.0,), file=Path("y.bin"))
     assert isinstance(many.rates[0], float)
     assert many.names == ["a"]
+
+
+@dataclass(frozen=True)
+class Open:
+    lr: float = 0.1
+    rates: tuple[float, ...] = ()
+    inner: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Holding:
+    one: Path
+    some: tuple[Path, ...]
+    spec: Spec
+    specs: Annotated[list[Spec], Len(1)]
+    perhaps: Annotated[Path | None, "a note"] = None
+    long: str | dict[str, Any] | int = 1
+    no: dict[str, Any] = field(default_factory=dict)
+    text: str | None = None
 
 
 def test_resolved_is_the_same_for_the_same_meaning_and_survives_json():
@@ -168,3 +189,30 @@ def test_describe_prints_types_defaults_and_bounds():
         Parameter("norm", "bool", "False", ""),
         Parameter("top", "float", "inf", ""),
     ]
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"lr": math.inf}, "scheme 'open': lr must be a finite number, not inf"),
+        ({"lr": -math.inf}, "scheme 'open': lr must be a finite number, not -inf"),
+        ({"lr": math.nan}, "scheme 'open': lr must be a finite number, not nan"),
+        ({"lr": 10**400}, "scheme 'open': lr must be a finite number, not a number of 401 digits"),
+        ({"rates": [0.1, math.inf]}, "scheme 'open': rates[1] must be a finite number, not inf"),
+        ({"inner": {"a": {"low": math.nan}}}, "scheme 'open': inner.a.low must be a finite number, not nan"),
+    ],
+)
+def test_numbers_that_are_not_finite_are_out_of_bounds(params, message):
+    with pytest.raises(ParameterError) as caught:
+        make(Open, params, "scheme 'open'")
+    assert str(caught.value) == message
+    assert caught.value.key == next(iter(params))
+
+
+def test_an_author_s_own_infinity_may_be_given_again():
+    assert make(Many, {"seed": 1, "top": math.inf}, "x").top == math.inf
+
+
+def test_what_a_type_mentions():
+    assert holders_of(Holding, "x", Path) == {"one", "some", "perhaps"}
+    assert holders_of(Holding, "x", Spec) == {"spec", "specs", "long"}

@@ -6,6 +6,7 @@ import sys
 from collections import Counter
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -13,7 +14,7 @@ from finefuse.declare import plan as plan_module
 from finefuse.declare.plan import make_plan
 from finefuse.declare.suite import load_suite
 from finefuse.discovery.registry import Registry
-from finefuse.errors import PluginError, SuiteError
+from finefuse.errors import FinefuseError, PluginError, SuiteError
 from finefuse.types import Ref
 from helpers.planning import SUITE, pick, planned
 
@@ -64,12 +65,12 @@ def test_the_members_of_pools_in_their_order(registry: Registry) -> None:
     plan = planned(registry)
     full = [pick(plan, "tune", "full", seed=1, member=member) for member in range(3)]
     probe = pick(plan, "tune", "probe", seed=1)
-    assert pick(plan, "fuse", "soup", pool="same", seed=1).members == (
+    assert pick(plan, "fuse", "soup", pool="same", seed=1).fused == (
         ("full#0", full[0].artifact),
         ("full#1", full[1].artifact),
         ("full#2", full[2].artifact),
     )
-    assert pick(plan, "fuse", "vote", pool="both", seed=1).members == (
+    assert pick(plan, "fuse", "vote", pool="both", seed=1).fused == (
         ("full", full[0].artifact),
         ("probe", probe.artifact),
     )
@@ -80,8 +81,9 @@ def test_what_is_timed(registry: Registry) -> None:
     timed = [job for job in plan.jobs if job.kind == "time"]
     assert {job.seed for job in timed} == {3}
     scheme, fused = pick(plan, "time", "probe"), pick(plan, "time", "vote", pool="same")
-    assert scheme.members == (("probe", pick(plan, "tune", "probe").artifact),)
-    assert fused.members == pick(plan, "fuse", "vote", pool="same").members
+    assert (scheme.fused, scheme.timed) == ((), pick(plan, "tune", "probe").artifact)
+    assert fused.timed == pick(plan, "fuse", "vote", pool="same").artifact not in fused.inputs
+    assert fused.fused == pick(plan, "fuse", "vote", pool="same").fused
     assert fused.base == pick(plan, "pretrain").artifact
     assert all(job.metrics == () for job in timed)
     assert [job for job in planned(registry, latency=[]).jobs if job.kind == "time"] == []
@@ -95,8 +97,8 @@ def test_rounds_start_from_the_fused_network_of_the_round_before(registry: Regis
     assert [len(jobs) for jobs in again] == [3, 2, 2]
     assert {(job.label, job.pool, job.start) for job in again[1]} == {("full after soup", "same", fused[0].artifact)}
     assert fused[1].start == fused[0].artifact
-    assert [artifact for _, artifact in fused[2].members] == [job.artifact for job in again[2]]
-    assert [name for name, _ in fused[2].members] == ["full#0", "full#1"]
+    assert [artifact for _, artifact in fused[2].fused] == [job.artifact for job in again[2]]
+    assert [name for name, _ in fused[2].fused] == ["full#0", "full#1"]
     assert len({job.cell for job in plan.jobs}) == len(plan.jobs)
     assert len({job.artifact for job in plan.jobs if job.kind in ("tune", "fuse")}) == 2 * (3 + 2 + 2 + 1 + 3)
     assert not [job for job in plan.jobs if job.kind == "time" and job.round]
@@ -118,19 +120,19 @@ def test_a_pool_across_backbones(registry: Registry) -> None:
         for job in plan.jobs
         if (job.kind, job.label, job.seed) == ("tune", "full", 3)
     }
-    assert mixed.members == tuple(
+    assert mixed.fused == tuple(
         (f"full#{copy} on {backbone}", tuned[backbone, copy]) for backbone in ("small", "other") for copy in (0, 1)
     )
     own = [job for job in plan.jobs if job.kind == "fuse" and job.pool == "own"]
     assert {str(job.backbone) for job in own} == {"small", "other"}
-    assert {name for job in own for name, _ in job.members} == {"full", "probe"}
+    assert {name for job in own for name, _ in job.fused} == {"full", "probe"}
     assert {job.round for job in plan.jobs if job.pool == "mix"} == {0}
 
 
 def test_the_members_across_backbones_are_in_the_pools_order(registry: Registry) -> None:
     pools = {"mix": {"of": ["full"], "backbones": ["other", "small"]}}
     mixed = pick(planned(registry, backbones=["small", "other"], pools=pools), "fuse", "vote", pool="mix")
-    assert [name for name, _ in mixed.members] == ["full on other", "full on small"]
+    assert [name for name, _ in mixed.fused] == ["full on other", "full on small"]
     assert str(mixed.backbone) == "other + small"
 
 
@@ -224,6 +226,27 @@ def test_a_plan_without_end(registry: Registry, monkeypatch: pytest.MonkeyPatch)
     assert str(caught.value) == "the suite asks for 3,000,000 jobs, and a plan holds at most 1,000,000"
 
 
+@pytest.mark.parametrize(
+    ("search", "told"),
+    [
+        ({"trials": 400_000, "sampler": "random"}, "the suite asks for 1,200,012 jobs, and a plan holds at most"),
+        ({"trials": 10_000}, "trials of the suite's searches are told 149,984,982 times of an earlier one"),
+        ({"trials": 10**12}, "trials must be less than or equal to 1000000, not 1000000000000"),
+    ],
+)
+def test_a_search_without_end_is_refused_before_it_is_expanded(
+    search: dict[str, Any], told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plan_module.Planner, "jobs", lambda self: pytest.fail("it began"))
+    scheme = {"use": "search", "of": "full", "space": {"lr": {"low": 0.1, "high": 1.0}}, **search}
+    suite = {"name": "x", "seeds": [0, 1, 2], "datasets": ["digits"], "backbones": ["cnn-s"], "schemes": [scheme]}
+    both = Registry(("finefuse_zoo.hooks",), entry_points=False)
+    with pytest.raises(FinefuseError) as caught:
+        make_plan(load_suite({**suite, "fusions": ["soup", "vote"]}, both), both)
+    assert told in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
 def test_planning_imports_no_torch() -> None:
     code = f"""
 import sys
@@ -250,6 +273,14 @@ def test_the_built_in_suites_can_be_planned(name: str) -> None:
     assert [line.ref.name for line in plan.suite.schemes] == schemes
     fusions = ["vote", "mean-probs", "weighted", "stacking", "soup", "greedy-soup"]
     assert [line.label for line in plan.suite.fusions] == fusions
+
+
+def test_two_jobs_that_would_be_one_cell_are_refused(registry: Registry) -> None:
+    """A later round is named after scheme and fusion."""
+    schemes = [{"use": "full", "as": "a"}, {"use": "probe", "as": "a after b"}]
+    fusions = [{"use": "soup", "as": "c", "rounds": 2}, {"use": "soup", "as": "b after c", "rounds": 2}]
+    with pytest.raises(SuiteError, match=r"a after b after c/p/s3/m0/r1 stands for two jobs; give .* another `as`"):
+        planned(registry, schemes=schemes, fusions=fusions, pools={"p": {"of": ["a", "a after b"]}})
 
 
 def test_every_built_in_suite_can_be_planned_without_torch(tmp_path: Path) -> None:

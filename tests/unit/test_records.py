@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import gc
+import io
 import json
 import math
 import os
@@ -268,6 +269,7 @@ def test_a_read_only_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
         raise OSError(errno.EROFS, os.strerror(errno.EROFS))
 
     monkeypatch.setattr(os, "open", refuse)
+    monkeypatch.setattr(io, "open", refuse)
     with pytest.raises(StoreError, match=r"records.jsonl: can't be written: Read-only file system"):
         Records(tmp_path).append(row(0))
     with pytest.raises(StoreError, match="lock: can't be written: Read-only file system"), Records(tmp_path).lock():
@@ -309,7 +311,8 @@ def test_a_second_driver_is_refused_until_the_first_is_dead(tmp_path: Path) -> N
         process.send_signal(signal.SIGKILL)
         process.wait()
     with Records(tmp_path).lock():
-        assert (tmp_path / ".lock").read_text() == f"{os.getpid()}\n"
+        assert (tmp_path / ".holder").read_text() == f"{os.getpid()}\n"
+    assert not (tmp_path / ".holder").exists()
 
 
 def test_a_second_run_in_the_same_process_is_refused(tmp_path: Path) -> None:

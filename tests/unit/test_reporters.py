@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from finefuse.judge.board.leaderboard import Leaderboard, make_leaderboard
-from finefuse.types import Record, Reporter
+from finefuse.types import Cell, Record, Reporter
 from finefuse_zoo.reporters.json_board import Json
 from finefuse_zoo.reporters.markdown_board import Markdown
 from finefuse_zoo.reporters.tables import Csv
@@ -35,7 +35,7 @@ def rows(build: ModuleType) -> list[Record]:
 
 @pytest.fixture
 def board(build: ModuleType) -> Leaderboard:
-    return make_leaderboard("demo", rows(build), ["tune/digits/cnn-s/lp-ft//s0/m0/r0"])
+    return make_leaderboard("demo", rows(build), [Cell("tune", "digits", "cnn-s", "lp-ft", "", 0, 0, 0, 0)])
 
 
 def refuse(constant: str) -> None:

@@ -121,7 +121,7 @@ def test_jobs_wait_for_their_inputs_and_timing_is_last_and_alone(fake: ModuleTyp
     log = fake.log(tmp_path / "store")
     start, end = ({line["label"]: line["time"] for line in log if line["what"] == w} for w in ("start", "end"))
     for job in jobs:
-        assert all(end[name] <= start[job.label] for name, _ in job.members)
+        assert all(end[name] <= start[job.label] for name, _ in job.fused)
     assert max(end[job.label] for job in jobs if job.kind != "time") <= start["clock-1"]
     assert end["clock-1"] <= start["clock-2"]
     assert {record["label"] for record in found if not record["contended"]} == {"clock-1", "clock-2"}
@@ -254,7 +254,7 @@ def test_a_lost_input_that_cannot_be_made_again_blocks(fake: ModuleType, tmp_pat
 def test_plan_json_names_every_cell(fake: ModuleType, tmp_path: Path) -> None:
     plan = fake.plan(fake.job("a"), fake.job("b", skip="no"))
     fake.run(plan, tmp_path)
-    assert Records(tmp_path / "out").read_plan() == ("fake", {job.cell: job.key for job in plan.jobs})
+    assert Records(tmp_path / "out").read_plan() == ("fake", {job.place: job.key for job in plan.jobs})
 
 
 # ------------------------------------------------------------------------------------------- watchers and observers

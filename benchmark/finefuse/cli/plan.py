@@ -14,7 +14,7 @@ from finefuse.cli.options import Device, Only, Out, Plugins, Store, SuiteName
 
 if TYPE_CHECKING:
     from finefuse.engine.drive.outlook import Standing
-    from finefuse.types import Job, Record
+    from finefuse.types import Cell, Job, Record
 
 KIN = ("kind", "dataset", "backbone", "label", "pool")
 """The fields of a row whose seconds tell what a job may cost, from the most to the least important."""
@@ -44,23 +44,23 @@ def plan(
     print(table(standings, costs, why=why))
 
 
-def estimate(jobs: Sequence[Job], records: Sequence[Record]) -> dict[str, float]:
+def estimate(jobs: Sequence[Job], records: Sequence[Record]) -> dict[Cell, float]:
     """Seconds that jobs may take, by cell: the mean of such rows as are most alike; a kind never seen is left out."""
     seen: dict[tuple[str, ...], list[float]] = {}
     for row in records:
         if row["status"] == "ok" and row.get("seconds") is not None:
             for depth in range(1, len(KIN) + 1):
                 seen.setdefault(tuple(str(row[field]) for field in KIN[:depth]), []).append(float(row["seconds"]))
-    costs = {}
+    costs: dict[Cell, float] = {}
     for job in jobs:
-        kin = tuple(str(getattr(job, field) or "") for field in KIN)
+        kin = tuple(str(getattr(job.place, field)) for field in KIN)
         alike = next((seen[kin[:depth]] for depth in range(len(KIN), 0, -1) if kin[:depth] in seen), None)
         if alike:
-            costs[job.cell] = fmean(alike)
+            costs[job.place] = fmean(alike)
     return costs
 
 
-def totals(standings: Sequence[Standing], costs: Mapping[str, float]) -> str:
+def totals(standings: Sequence[Standing], costs: Mapping[Cell, float]) -> str:
     """`84 jobs, 60 cached, 24 to run; about 2 min 5 s of compute`."""
     from finefuse.progress import duration
 
@@ -76,7 +76,7 @@ def totals(standings: Sequence[Standing], costs: Mapping[str, float]) -> str:
     return f"{text}; about {duration(sum(costs.values()))} of compute{f', and {unknown} unknown' if unknown else ''}"
 
 
-def table(standings: Sequence[Standing], costs: Mapping[str, float], *, why: bool) -> str:
+def table(standings: Sequence[Standing], costs: Mapping[Cell, float], *, why: bool) -> str:
     """One line per job."""
     from tabulate import tabulate
 
@@ -85,7 +85,7 @@ def table(standings: Sequence[Standing], costs: Mapping[str, float], *, why: boo
     headers = ["key", "state", "cost", "cell", *(["why"] if why else [])]
     rows = []
     for standing in standings:
-        job, cost = standing.job, costs.get(standing.job.cell)
+        job, cost = standing.job, costs.get(standing.job.place)
         left = standing.state in LEFT
         price = "" if not left else "?" if cost is None else duration(cost)
         rows.append((job.key[:8], standing.state, price, job.cell, *([standing.why] if why else [])))

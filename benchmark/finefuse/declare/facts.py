@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
-from finefuse.declare.keys import canonical, digest, file_digest, source_digests
+from finefuse.declare.keys import canonical, digest, source_digests
+from finefuse.declare.nested import by_content, each, file_content
+from finefuse.discovery import capabilities
+from finefuse.discovery.capabilities import DeclarationError
+from finefuse.discovery.parameters import holders_of
 from finefuse.discovery.registry import Registry
-from finefuse.errors import FinefuseError, PluginError
-from finefuse.types import Budget, Level, Need, PluginKind, Ref, Space, Task
+from finefuse.errors import PluginError
+from finefuse.types import Budget, PluginKind, Ref, Space, Spec, Task
 
 RESERVED = frozenset({"use", "as", "grid", "rounds"})
 """Keys of a plugin's table in a suite that are not its parameters."""
@@ -33,10 +38,8 @@ def version_of(module: str) -> str:
         return metadata.version(names[0]) if names else ""
 
 
-def _among(what: str, value: object, fusion: Ref, allowed: Any) -> None:
-    if value not in get_args(allowed):
-        choice = ", ".join(map(repr, get_args(allowed)))
-        raise PluginError(f"the fusion {fusion.name!r} says {what} {value!r}, and there is only {choice}")
+def _holds_paths(value: Any) -> bool:
+    return isinstance(value, Path) or (isinstance(value, list | tuple) and any(isinstance(one, Path) for one in value))
 
 
 class Facts:
@@ -46,7 +49,8 @@ class Facts:
         self.registry = registry
         self._instances: dict[tuple[PluginKind, Ref], Any] = {}
         self._parts: dict[tuple[PluginKind, Ref], dict[str, str]] = {}
-        self._paths: dict[tuple[PluginKind, str], frozenset[str]] = {}
+        self._holders: dict[tuple[PluginKind, str, Any], frozenset[str]] = {}
+        self._trials: dict[Ref, Sequence[Sequence[int]]] = {}
         self._answers: dict[tuple[PluginKind, Ref, str], Any] = {}
 
     def instance(self, kind: PluginKind, ref: Ref) -> Any:
@@ -55,27 +59,26 @@ class Facts:
             self._instances[kind, ref] = self.registry.build(kind, ref)
         return self._instances[kind, ref]
 
+    def parameters_of(self, kind: PluginKind, name: str, of: Any) -> frozenset[str]:
+        """Names of the parameters whose type mentions another: `Path`, or `Spec`."""
+        if (kind, name, of) not in self._holders:
+            self._holders[kind, name, of] = holders_of(self.registry.target(kind, name), f"{kind} {name!r}", of)
+        return self._holders[kind, name, of]
+
     def path_parameters(self, kind: PluginKind, name: str) -> frozenset[str]:
         """Names of the parameters that are paths."""
-        if (kind, name) not in self._paths:
-            described = self.registry.parameters(kind, name)
-            self._paths[kind, name] = frozenset(p.name for p in described if re.search(r"\bPath\b", p.type))
-        return self._paths[kind, name]
+        return self.parameters_of(kind, name, Path)
 
     def check(self, kind: PluginKind, ref: Ref) -> None:
         """Ask a plugin for all that can be asked without loading data."""
-        self.instance(kind, ref)
+        with _named(kind, ref):
+            capabilities.check(kind, self.instance(kind, ref))
         if taken := sorted(RESERVED.intersection(p.name for p in self.registry.parameters(kind, ref.name))):
             raise PluginError(f"the {kind} {ref.name!r} has a parameter {taken[0]!r}, which suites need")
         if kind == "dataset":
             self.task(ref)
         elif kind == "backbone":
             self.source(ref)
-        elif kind == "metric":
-            self.metric_kinds(ref)
-        elif kind == "fusion":
-            self.level(ref)
-            self.needs("fusion", ref)
         elif kind == "scheme":
             for inner in self.nested(ref):
                 self.check("scheme", inner)
@@ -96,47 +99,50 @@ class Facts:
 
     def metric_kinds(self, metric: Ref) -> tuple[str, ...]:
         """The kinds of task a metric is for."""
-        return tuple(self._ask("metric", metric, "kinds", tuple | list))
+        with _named("metric", metric):
+            return capabilities.metric_kinds(self.instance("metric", metric))
 
     def level(self, fusion: Ref) -> str:
         """What a fusion method fuses: outputs, features or weights."""
-        level: str = self._ask("fusion", fusion, "level", str)
-        _among("level", level, fusion, Level)
-        return level
+        with _named("fusion", fusion):
+            return capabilities.level(self.instance("fusion", fusion))
 
     def needs(self, kind: PluginKind, ref: Ref) -> tuple[str, ...]:
         """What a fusion method asks for, or a scheme and those it is made of."""
-        if kind == "fusion":
-            needs = tuple(self._ask(kind, ref, "needs", tuple | list))
-            for need in needs:
-                _among("needs", need, ref, Need)
-            return needs
-        own = tuple(getattr(self.instance(kind, ref), "needs", ()))
+        instance = self.instance(kind, ref)
+        with _named(kind, ref):
+            if kind == "fusion":
+                return capabilities.fusion_needs(instance)
+            own = capabilities.source_needs(instance)
         return tuple(dict.fromkeys([*own, *(need for inner in self.nested(ref) for need in self.needs(kind, inner))]))
 
     def nested(self, scheme: Ref) -> list[Ref]:
         """The schemes that a scheme is made of."""
-        instance, found = self.instance("scheme", scheme), []
-        for name in getattr(instance, "nested", ()):
-            value = getattr(instance, name)
-            found += [Ref.read(spec) for spec in ([value] if isinstance(value, str | dict) else value)]
-        return found
+        with _named("scheme", scheme):
+            return [Ref.read(spec) for spec in capabilities.nested(self.instance("scheme", scheme))]
 
     def space(self, scheme: Ref) -> Space:
         """The ranges of its parameters that a scheme declares, less those that are given."""
-        space: Space = getattr(self.registry.target("scheme", scheme.name), "space", {})
-        return {name: given for name, given in space.items() if name not in scheme.kwargs}
+        with _named("scheme", scheme):
+            declared = capabilities.space(self.registry.target("scheme", scheme.name))
+        return {name: given for name, given in declared.items() if name not in scheme.kwargs}
 
-    def trials(self, scheme: Ref) -> list[tuple[int, ...]]:
+    def trials(self, scheme: Ref) -> Sequence[Sequence[int]]:
         """For every trial of a search the earlier ones it has to know of; none for a scheme that is no search."""
-        search = self.instance("scheme", scheme)
-        if not hasattr(search, "suggest"):
+        if scheme not in self._trials:
+            self._trials[scheme] = self._find_trials(scheme)
+        return self._trials[scheme]
+
+    def _find_trials(self, scheme: Ref) -> Sequence[Sequence[int]]:
+        with _named("scheme", scheme):
+            search = capabilities.searcher(self.instance("scheme", scheme))
+        if search is None:
             return []
         inner = Ref.read(search.of)
         space = self.space(inner)
         try:
             for params in search.extremes(space):
-                self.registry.build("scheme", Ref.of(inner.name, **inner.kwargs | params))
+                self.registry.build("scheme", Ref.of(inner.name, **{**inner.kwargs, **params}))
             return list(search.plan(space))
         except (TypeError, ValueError) as error:
             raise PluginError(f"the scheme {scheme.name!r}: {error}") from error
@@ -150,23 +156,27 @@ class Facts:
     def _find_parts(self, kind: PluginKind, ref: Ref) -> dict[str, str]:
         name, cls = f"{kind} {ref.name}", self.registry.target(kind, ref.name)
         parts = {name: cls.__qualname__}
-        instance = self.instance(kind, ref)
+        instance, specs = self.instance(kind, ref), self.parameters_of(kind, ref.name, Spec)
         for key, value in self.registry.resolved(kind, ref).items():
-            path = getattr(instance, key, None)
-            if not isinstance(path, Path):
-                parts[f"{name}: {key}"] = piece(value)
+            if not _holds_paths(getattr(instance, key, None)):
+                parts[f"{name}: {key}"] = piece(by_content(self, kind, value) if key in specs else value)
             elif kind not in _CONTENT:
-                parts[f"{name}: {key}"] = file_digest(path) if path.is_file() else piece(value)
+                read = each(file_content, value)
+                parts[f"{name}: {key}"] = piece(read) if read == value or isinstance(read, list) else read
         parts |= {f"source {file}": text for file, text in source_digests(cls).items()}
         parts |= {f"version of {m}": version_of(m) for m in self.registry.find(kind, ref.name).entry.requires}
         for inner in self.nested(ref) if kind == "scheme" else ():
             parts |= {part: value for part, value in self.parts("scheme", inner).items() if part not in parts}
         if kind in _CONTENT:
-            parts[f"{name}: content"] = piece(self._ask(kind, ref, "fingerprint", str))
+            parts[f"{name}: content"] = piece(self.content(kind, ref))
         if kind == "backbone":
             budget: Budget = self._ask(kind, ref, "budget", Budget)
             parts[f"{name}: budget"] = piece([budget.epochs, budget.batch_size, budget.schedule])
         return parts
+
+    def content(self, kind: PluginKind, ref: Ref) -> str:
+        """The fingerprint of what a data set or backbone reads."""
+        return self._ask(kind, ref, "fingerprint", str)  # type: ignore[no-any-return]
 
     def _ask(self, kind: PluginKind, ref: Ref, what: str, expected: Any) -> Any:
         """The answer, which may have cost a look at 50,000 files: nobody is asked twice."""
@@ -175,16 +185,14 @@ class Facts:
         return self._answers[kind, ref, what]
 
     def _answer(self, kind: PluginKind, ref: Ref, what: str, expected: Any) -> Any:
-        instance = self.instance(kind, ref)
-        try:
-            answer = getattr(instance, what)
-            answer = answer() if callable(answer) else answer
-        except FinefuseError:
-            raise
-        except (Exception, SystemExit) as error:
-            reason = f"{type(error).__name__}: {error}"
-            raise PluginError(f"the {kind} {ref.name!r} can't tell its `{what}`: {reason}") from error
-        if not isinstance(answer, expected):
-            wanted = getattr(expected, "__name__", str(expected))
-            raise PluginError(f"the {kind} {ref.name!r} has {answer!r} for its `{what}`, which should be a {wanted}")
-        return answer
+        with _named(kind, ref):
+            return capabilities.ask(self.instance(kind, ref), what, expected)
+
+
+@contextmanager
+def _named(kind: PluginKind, ref: Ref) -> Iterator[None]:
+    """What is wrong with what a plugin says of itself is told with the name by which a suite knows it."""
+    try:
+        yield
+    except DeclarationError as error:
+        raise PluginError(f"the {kind} {ref.name!r} {error.said}") from error

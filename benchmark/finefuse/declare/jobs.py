@@ -42,7 +42,10 @@ class Planner:
         self.budget = {f"budget: {name}": piece(value) for name, value in budget.items()}
 
     def jobs(self) -> Iterator[Job]:
-        """In the order of their needs; measurements of latency come last."""
+        """In the order of their needs; measurements of latency come last.
+
+        Copies and later rounds aren't timed: they are the same network with other weights.
+        """
         pretraining: dict[str, Job] = {}
         pairs: dict[Ref, list[Pair]] = defaultdict(list)
         for dataset, backbone in product(self.suite.datasets, self.suite.backbones):
@@ -57,7 +60,7 @@ class Planner:
                 made = list(group.jobs(seed))
                 yield from made
                 if self.suite.latency and seed == self.suite.seeds[0]:
-                    later += [group.time(job) for job in made if _is_timed(job)]
+                    later += [group.time(job) for job in made if job.place.has_line and not job.round]
         yield from later
 
     def pretrain(self, backbone: Ref, dataset: Ref) -> Job:
@@ -76,11 +79,6 @@ class Planner:
         for pool in self.suite.pools:
             if pool.backbones:
                 yield Mixture(self, dataset, pool, [by_backbone[backbone] for backbone in pool.backbones])
-
-
-def _is_timed(job: Job) -> bool:
-    """Copies and later rounds are the same network with other weights."""
-    return job.kind in ("tune", "fuse") and not job.member and not job.round
 
 
 class Group:
@@ -115,7 +113,7 @@ class Group:
     def fuse(self, pool: Pool, members: Members, seed: int) -> Iterator[Job]:
         """A pool's bounds, and every fusion of it, once."""
         own = {"seed": piece(seed), "members": piece([artifact for _, artifact in members])}
-        fields = {"pool": pool.name, "seed": seed, "members": members}
+        fields = {"pool": pool.name, "seed": seed, "fused": members}
         bounds = Line(self.surroundings, self.scoring, metrics=self.metrics, **self.same)
         yield bounds.job({"members": own["members"]}, kind="pool", **fields)
         for fusion, line in self.fusions:
@@ -130,7 +128,8 @@ class Group:
             label=job.label,
             pool=job.pool,
             seed=job.seed,
-            members=job.members if job.kind == "fuse" else ((job.label, job.artifact),),
+            fused=job.fused,
+            timed=job.artifact,
         )
 
 
@@ -174,7 +173,7 @@ class Pair(Group):
                 yield from jobs
                 members.append((name, jobs[-1].artifact))
             inputs = {"members": piece([artifact for _, artifact in members])}
-            before = line.job(run.parts | inputs, kind="fuse", label=fusion.label, members=tuple(members), **run.fields)
+            before = line.job(run.parts | inputs, kind="fuse", label=fusion.label, fused=tuple(members), **run.fields)
             yield before
 
     def tune(self, label: str, run: Run) -> list[Job]:
@@ -188,7 +187,7 @@ class Pair(Group):
                 run.parts | inputs | number,
                 kind=kind,
                 label=f"{label} after {run.fusion}" if run.fusion else label,
-                members=tuple(inputs.items()),
+                trials=tuple(inputs.values()),
                 **run.fields,
                 **fields,
             )

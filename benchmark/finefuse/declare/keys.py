@@ -15,6 +15,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from platformdirs import user_cache_path
+
 from finefuse.discovery.imports import source_digests
 
 __all__ = [
@@ -118,8 +120,7 @@ def _version(distribution: str) -> str:
 
 
 def _memory_file() -> Path:
-    cache_home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(cache_home) / "finefuse" / "digests.json"
+    return user_cache_path("finefuse", appauthor=False) / "digests.json"
 
 
 def _recall(store: Path) -> dict[str, list[Any]]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
@@ -12,9 +13,11 @@ from finefuse.declare.suite import Suite
 from finefuse.declare.suite_text import show, suggest
 from finefuse.discovery.registry import Registry
 from finefuse.errors import SuiteError
-from finefuse.types import Job
+from finefuse.types import Cell, Job
 
 MAX_JOBS = 1_000_000
+MAX_TOLD = 5_000_000
+"""Earlier trials that the trials of searches are told of, all together: about a GiB of plan."""
 
 
 @dataclass(frozen=True)
@@ -34,13 +37,14 @@ def make_plan(suite: Suite, registry: Registry, *, device: str = "cpu", only: Se
     `only` keeps the schemes and fusions whose labels match one of the shell-style patterns, and what these need.
 
     Raises:
-        SuiteError: if a pattern matches nothing, or the suite is too large.
+        SuiteError: if a pattern matches nothing, the suite is too large, or two of its jobs would be one cell.
         PluginError: if a plugin can't answer for what its results depend on.
     """
-    copies = _copies(suite)
-    _refuse_too_many(suite, sum(copies.values()))
+    copies, facts = _copies(suite), Facts(registry)
+    _refuse_too_many(suite, facts, copies)
     labels = _wanted_labels(suite, only)
-    jobs = tuple(Planner(suite, Facts(registry), device, copies).jobs())
+    jobs = tuple(Planner(suite, facts, device, copies).jobs())
+    _refuse_twins(suite, jobs)
     return Plan(suite, _keep(jobs, labels) if only else jobs)
 
 
@@ -49,13 +53,34 @@ def _copies(suite: Suite) -> dict[str, int]:
     return {s.label: max([1, *(p.copies for p in suite.pools if s.label in p.of)]) for s in suite.schemes}
 
 
-def _refuse_too_many(suite: Suite, tuned: int) -> None:
-    fused = sum(
-        1 + (fusion.rounds - 1) * (1 + pool.copies * len(pool.of)) for fusion in suite.fusions for pool in suite.pools
-    )
-    jobs = len(suite.datasets) * len(suite.backbones) * len(suite.seeds) * (tuned + fused + len(suite.pools))
+def _refuse_too_many(suite: Suite, facts: Facts, copies: Mapping[str, int]) -> None:
+    """Count before anything is expanded: the jobs, and what the trials of searches are told of earlier ones."""
+    trials = {line.label: facts.trials(line.ref) for line in suite.schemes}
+    tunings = Counter(copies)
+    for fusion, pool, label in ((f, p, label) for f in suite.fusions for p in suite.pools for label in p.of):
+        tunings[label] += (fusion.rounds - 1) * pool.copies
+    fused = sum(fusion.rounds for fusion in suite.fusions) * len(suite.pools)
+    tuned = sum(count * (1 + len(trials[label])) for label, count in tunings.items())
+    repeated = len(suite.datasets) * len(suite.backbones) * len(suite.seeds)
+    jobs = repeated * (tuned + fused + len(suite.pools))
     if jobs > MAX_JOBS:
         raise SuiteError(f"the suite asks for {jobs:,} jobs, and a plan holds at most {MAX_JOBS:,}", file=suite.file)
+    told = repeated * sum(tunings[label] * sum(map(len, known)) for label, known in trials.items())
+    if told > MAX_TOLD:
+        raise SuiteError(
+            f"the trials of the suite's searches are told {told:,} times of an earlier one, and a plan holds at most "
+            f"{MAX_TOLD:,}; take fewer trials, or a sampler that does not learn from them",
+            file=suite.file,
+        )
+
+
+def _refuse_twins(suite: Suite, jobs: Sequence[Job]) -> None:
+    """A fusion's later rounds are named after it and a scheme, and so may have the name of another such pair."""
+    seen: set[Cell] = set()
+    for job in jobs:
+        if job.place in seen:
+            raise SuiteError(f"{job.cell} stands for two jobs; give a scheme or fusion another `as`", file=suite.file)
+        seen.add(job.place)
 
 
 def _wanted_labels(suite: Suite, only: Sequence[str]) -> set[str]:

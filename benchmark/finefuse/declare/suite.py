@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from finefuse.declare.facts import Facts
+from finefuse.declare.nested import anchored
 from finefuse.declare.pools import across, flatten
 from finefuse.declare.schema import ItemShape, SearchShape, SuiteShape, json_schema, read_shape
 from finefuse.declare.suite_text import Source, open_suite, show
@@ -193,8 +194,7 @@ class _Reader:
             except (TypeError, ValueError):
                 raise self.source.error((*path, key), f"{show(value)} can't be a parameter's value") from None
         try:
-            paths = self.facts.path_parameters(kind, name)
-            ref = Ref.of(name, **{k: self._anchored(v) if k in paths else v for k, v in {**given, **point}.items()})
+            ref = Ref.of(name, **anchored(self.facts, self.source.folder, kind, name, {**given, **point}))
             self.facts.check(kind, ref)
         except ParameterError as error:
             inside = ("grid", error.key) if error.key in point else (error.key,) if error.key in given else ()
@@ -202,10 +202,6 @@ class _Reader:
         except FinefuseError as error:
             raise self.source.error(path, str(error)) from error
         return ref
-
-    def _anchored(self, value: Any) -> Any:
-        """Relative paths are relative to the suite file."""
-        return str(self.source.folder / Path(value).expanduser()) if isinstance(value, str) else value
 
     def check_shapes(self, datasets: Sequence[Ref], more: Sequence[Ref]) -> None:
         """Further test sets are of the same kind as every data set, down to the shape of the inputs."""

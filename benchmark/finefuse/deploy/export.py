@@ -88,7 +88,7 @@ def _unchanged(bench: Workbench, model: nn.Module, row: Record) -> str:
 
 def _facts(bench: Workbench, model: nn.Module, written: Written, check: str) -> Facts:
     job, precision = bench.order.job, bench.order.settings.precision
-    members = [name for name, _ in job.members] if job.kind == "fuse" else []
+    members = [name for name, _ in job.fused]
     parts: Sequence[object] = model.members if isinstance(model, CombineOutputs) else ()
     narrower = [] if precision == "fp32" else [f"in {precision}; the file computes in float32"]
     return Facts(

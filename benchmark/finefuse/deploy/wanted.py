@@ -8,7 +8,7 @@ from pathlib import Path
 
 from finefuse.errors import FinefuseError, did_you_mean
 from finefuse.records import read_results
-from finefuse.types import Record
+from finefuse.types import Cell, Record
 
 ENDINGS = (".pt2", ".onnx", ".safetensors")
 KINDS = ("tune", "fuse")
@@ -21,19 +21,18 @@ def find_row(folder: Path, wanted: str, narrow: Mapping[str, str | int | None]) 
     """The row of this cell or label, and what was chosen where several seeds have it.
 
     A label means what the board shows: copies that only feed pools are named by their cell. `narrow` has the values
-    that `dataset`, `backbone`, `pool`, `seed` and `round` must have; a data set or backbone may go without its
-    parameters. Where no seed is given, it is the first that has the label.
+    that `dataset`, `backbone`, `pool`, `seed` and `round` must have; a data set or backbone may go by its plugin's
+    name. Where no seed is given, it is the first that has the label.
 
     Raises:
         FinefuseError: if none or several match, or the row has nothing to export.
     """
-    _, rows, missing = read_results(folder)
-    if wanted in missing:
+    results = read_results(folder)
+    rows = results.rows
+    if wanted in map(str, results.missing):
         raise FinefuseError(f"{wanted} is planned and has no row yet; `finefuse run` carries on with the suite.")
-    for row in rows:
-        if row["cell"] == wanted:
-            return _exportable(row), ""
-    found = [row for row in rows if row["kind"] in KINDS and row["label"] == wanted and not row["member"]]
+    found = [row for row in rows if row["cell"] == wanted]
+    found = found or [row for row in rows if row["label"] == wanted and Cell.of(row).has_line]
     if not found:
         raise _unknown(folder, wanted, rows)
     for name, value in narrow.items():
@@ -81,23 +80,18 @@ def _exportable(row: Record) -> Record:
 
 
 def _unknown(folder: Path, wanted: str, rows: list[Record]) -> FinefuseError:
-    labels = list(dict.fromkeys(row["label"] for row in rows if row["kind"] in KINDS))
+    labels = list(dict.fromkeys(row["label"] for row in rows if Cell.of(row).has_line))
     hint = did_you_mean(wanted, [*labels, *(row["cell"] for row in rows)])
     return FinefuseError(f"{folder}: no row has the label or cell {wanted!r}{hint or f'; there are {_listed(labels)}'}")
 
 
 def _narrowed(wanted: str, rows: list[Record], name: str, value: str | int) -> list[Record]:
-    found = [row for row in rows if value in (row[name], _plain(row[name]))]
+    found = [row for row in rows if value in (row[name], row.get(f"{name}_use"))]
     if found:
         return found
     there = list(dict.fromkeys(str(row[name]) for row in rows if row[name] != ""))
     hint = did_you_mean(str(value), there) or (f"; there are {_listed(there)}" if there else "; it has none")
     raise FinefuseError(f"no row of {wanted!r} has the {name} {value!r}{hint}")
-
-
-def _plain(value: object) -> object:
-    """A data set or backbone without its parameters."""
-    return value.partition("(")[0] if isinstance(value, str) and " + " not in value else value
 
 
 def _ambiguous(wanted: str, rows: list[Record]) -> FinefuseError:

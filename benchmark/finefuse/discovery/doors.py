@@ -9,12 +9,13 @@ import inspect
 import os
 import sys
 import traceback
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import EntryPoint
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from finefuse.discovery import capabilities
 from finefuse.discovery.imports import CORE, imports_of
 from finefuse.discovery.lazy import heavy_imports_later
 from finefuse.errors import PluginError
@@ -82,14 +83,24 @@ def open_door(door: Door, number: int) -> Opened:
         is_file = Path(door).is_absolute()
         load = _load_file if is_file else importlib.import_module
         plugin, trouble = _guarded(f"importing {door}", load, door)
-        return Opened(door, "file" if is_file else "module", plugin, _version(plugin), trouble=trouble)
+        kind = "file" if is_file else "module"
+        opened = Opened(door, kind, plugin, trouble=trouble)
+        return opened if trouble else _with_version(opened)
     if isinstance(door, ModuleType):
         file = getattr(door, "__file__", None)
-        return Opened(door.__name__ + (f" ({file})" if file else ""), "module object", door, _version(door))
+        return _with_version(Opened(door.__name__ + (f" ({file})" if file else ""), "module object", door))
     if inspect.isclass(door):
         plugin, trouble = _guarded(f"calling {door.__qualname__}()", door)
         return Opened(f"plugins[{number}], the class {_class_name(door)}", "class", plugin, trouble=trouble)
     return Opened(f"plugins[{number}], an object of {_class_name(type(door))}", "object", door)
+
+
+def _with_version(opened: Opened) -> Opened:
+    """With the version that the plugin tells; one that is no text is a trouble of the plugin."""
+    try:
+        return replace(opened, version=capabilities.version(opened.plugin))
+    except PluginError as error:
+        return replace(opened, trouble=Trouble.of("reading its version", error))
 
 
 def _guarded(doing: str, load: Any, *args: Any) -> tuple[Any, Trouble | None]:
@@ -102,10 +113,6 @@ def _guarded(doing: str, load: Any, *args: Any) -> tuple[Any, Trouble | None]:
 
 def _class_name(cls: type) -> str:
     return f"{cls.__module__}.{cls.__qualname__}"
-
-
-def _version(plugin: Any) -> str:
-    return str(getattr(plugin, "__version__", ""))
 
 
 def _load_file(door: str) -> ModuleType:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import json
+import math
 import re
 import reprlib
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass
 from functools import lru_cache
 from types import UnionType
@@ -18,7 +19,7 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic.errors import PydanticSchemaGenerationError, PydanticUserError
 from pydantic_core import ErrorDetails, to_jsonable_python
 
-from finefuse.errors import ParameterError, PluginError, did_you_mean
+from finefuse.errors import FinefuseError, ParameterError, PluginError, did_you_mean
 
 _BOUNDS = {
     "gt": ">",
@@ -45,7 +46,8 @@ class Parameter:
 def make(cls: type, params: Mapping[str, Any], who: str) -> Any:
     """An instance of a plugin's class; `who` names it in errors, as in "scheme 'full'".
 
-    Strict about types: text is no number and True is no integer, but an integer will do for a float.
+    Strict about types: text is no number and True is no integer, but an integer will do for a float. Numbers are
+    finite, unless the author made one that is not the default.
 
     Raises:
         ParameterError: if a parameter is unknown, missing, or of the wrong type or size.
@@ -57,11 +59,16 @@ def make(cls: type, params: Mapping[str, Any], who: str) -> Any:
             has = f"It has: {', '.join(fields)}" if fields else "It has none"
             hint = did_you_mean(key, fields)
             raise ParameterError(f"{who} has no parameter {key!r}{hint or '.'} {has}", key=key)
+        usual = not _required(fields[key]) and params[key] == _default(fields[key])
+        for place, number in () if usual else _out_of_bounds(key, params[key]):
+            raise ParameterError(f"{who}: {place} must be a finite number, not {number}", key=key)
     try:
         values = {name: _default(field) for name, field in fields.items() if not _required(field)} | dict(params)
         return adapter.validate_json(json.dumps(values), strict=True)
     except ValidationError as error:
         raise _explained(cls, who, params, error.errors(include_url=False)) from error
+    except FinefuseError as error:
+        raise ParameterError(f"{who}: {error}") from error
     except Exception as error:  # whatever the plugin's __post_init__ or a default's factory raises
         raise ParameterError(f"{who}: {type(error).__name__}: {error}") from error
 
@@ -69,6 +76,12 @@ def make(cls: type, params: Mapping[str, Any], who: str) -> Any:
 def resolved(instance: Any) -> dict[str, Any]:
     """All parameters of an instance, defaults included, as JSON would hold them."""
     return {name: to_jsonable_python(getattr(instance, name)) for name in _fields(type(instance))}
+
+
+def holders_of(cls: type, who: str, kind: Any) -> frozenset[str]:
+    """The parameters whose type mentions another: `Path` in `tuple[Path, ...]`, `Spec` in `Spec | None`."""
+    _adapter(cls, who)
+    return frozenset(name for name, hint in _hints(cls).items() if _mentions(hint, kind))
 
 
 def describe(cls: type, who: str) -> list[Parameter]:
@@ -103,6 +116,20 @@ def _adapter(cls: type, who: str) -> TypeAdapter[Any]:
 
 def _fields(cls: type) -> dict[str, Field[Any]]:
     return {field.name: field for field in dataclasses.fields(cls) if field.init}
+
+
+def _out_of_bounds(place: str, value: Any) -> Iterator[tuple[str, str]]:
+    """Numbers that are infinite, not a number, or too large for a float, and where they stand."""
+    if isinstance(value, float) and not math.isfinite(value):
+        yield place, str(value)
+    elif isinstance(value, int) and abs(value) > sys.float_info.max:
+        yield place, f"a number of {len(str(value)) if value.bit_length() < 10_000 else 'thousands of'} digits"
+    elif isinstance(value, Mapping):
+        for name, inner in value.items():
+            yield from _out_of_bounds(f"{place}.{name}", inner)
+    elif isinstance(value, Sequence) and not isinstance(value, str):
+        for i, inner in enumerate(value):
+            yield from _out_of_bounds(f"{place}[{i}]", inner)
 
 
 def _required(field: Field[Any]) -> bool:
@@ -153,6 +180,15 @@ def _hints(cls: type) -> dict[str, Any]:
             if name in _fields(cls):
                 hints[name] = eval(hint, names) if isinstance(hint, str) else hint
     return hints
+
+
+def _mentions(hint: Any, kind: Any) -> bool:
+    """Whether a type is another or has it inside; a union has all the members of another that it can stand for."""
+    if get_origin(hint) is Annotated:
+        return _mentions(hint.__origin__, kind)
+    union = get_origin(hint) in (Union, UnionType)
+    wanted, found = set(get_args(kind)) or {kind}, set(get_args(hint)) if union else {hint}
+    return wanted <= found or (get_origin(hint) is not Literal and any(_mentions(p, kind) for p in get_args(hint)))
 
 
 def _type(hint: Any) -> str:

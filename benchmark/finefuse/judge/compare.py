@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,7 +15,7 @@ from finefuse.judge.board import present
 from finefuse.judge.frame import correctness, number
 from finefuse.judge.statistics import holm, matched_interval, mcnemar_exact
 from finefuse.records import read_results
-from finefuse.types import Judgement, Record, Verdict
+from finefuse.types import Cell, Judgement, Record, Verdict
 
 SEVERITY: tuple[Judgement, ...] = (
     "regressed",
@@ -97,28 +96,24 @@ def compare(base: Path, new: Path, *, alpha: float = 0.05, margin: float = 0.01)
     if not olds:
         raise StoreError(f"{base}: the baseline has no row of a scheme or fusion to compare with.")
     news, absent = _read(new)
-    verdicts: list[Verdict] = []
-    differences: dict[str, Difference] = {}
+    planned = set(absent)
+    verdicts: dict[Cell | str, Verdict] = {}
+    differences: dict[Cell | str, Difference] = {}
     for cell in dict.fromkeys([*olds, *news, *absent]):
         old, now = olds.get(cell), news.get(cell)
-        judgement, reason = _untested(old, now, planned=cell in absent)
+        judgement, reason = _untested(old, now, planned=cell in planned)
         if judgement is None and old and now:
             differences[cell] = _difference(old, now)
-        verdicts.append(Verdict(cell, judgement or "unchanged", _score(old), _score(now), math.nan, reason))
-    verdicts = _settle(verdicts, differences, alpha, margin)
-    return Comparison(str(base), str(new), tuple(sorted(verdicts, key=lambda v: SEVERITY.index(v.judgement))))
+        verdicts[cell] = Verdict(str(cell), judgement or "unchanged", _score(old), _score(now), math.nan, reason)
+    settled = _settle(verdicts, differences, alpha, margin)
+    return Comparison(str(base), str(new), tuple(sorted(settled, key=lambda v: SEVERITY.index(v.judgement))))
 
 
-def _read(folder: Path) -> tuple[dict[str, Record], list[str]]:
-    """The rows that are compared, by cell, and the planned cells without one."""
-    _, records, absent = read_results(folder)
-    rows = {row["cell"]: row for row in records if _counts(row)}
-    return rows, [cell for cell in absent if re.match(r"(tune|fuse)/.*/m0/r\d+$", cell)]
-
-
-def _counts(row: Record) -> bool:
-    """Whether the row is a fusion's, or member 0 of a scheme that no fusion went before."""
-    return row["kind"] == "fuse" or (row["kind"] == "tune" and not row["member"] and not row.get("round"))
+def _read(folder: Path) -> tuple[dict[Cell | str, Record], list[Cell | str]]:
+    """The rows that are compared, by cell, and the planned cells without one; what is no more than a text counts."""
+    results = read_results(folder)
+    rows: dict[Cell | str, Record] = {cell: row for row in results.rows if (cell := Cell.of(row)).has_line}
+    return rows, [cell for cell in results.missing if isinstance(cell, str) or cell.has_line]
 
 
 def _untested(old: Record | None, new: Record | None, *, planned: bool) -> tuple[Judgement | None, str]:
@@ -160,16 +155,16 @@ def _difference(old: Record, new: Record) -> Difference:
 
 
 def _settle(
-    verdicts: Sequence[Verdict], differences: Mapping[str, Difference], alpha: float, margin: float
+    verdicts: Mapping[Cell | str, Verdict], differences: Mapping[Cell | str, Difference], alpha: float, margin: float
 ) -> list[Verdict]:
     """The verdicts, with the judgement of the tests for every cell that has a difference."""
     ps = {cell: mcnemar_exact(lost, won) for cell, (lost, won, _) in differences.items() if lost + won}
     adjusted = dict(zip(ps, holm(list(ps.values())), strict=True))
     settled = []
-    for verdict in verdicts:
-        if verdict.cell in differences:
-            lost, won, n = differences[verdict.cell]
-            p = adjusted.get(verdict.cell, 1.0)
+    for cell, verdict in verdicts.items():
+        if cell in differences:
+            lost, won, n = differences[cell]
+            p = adjusted.get(cell, 1.0)
             reason = f"{lost} of {n} examples lost, {won} won" if lost + won else "the same examples right"
             verdict = replace(verdict, judgement=_tested(lost, won, n, p <= alpha, margin), p=p, reason=reason)
         settled.append(verdict)

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from finefuse.discovery import capabilities
 from finefuse.engine.randomness import seeded
 from finefuse.engine.train.trainer import SuiteTrainer
 from finefuse.nets import CombineOutputs, Net
@@ -110,13 +111,13 @@ def _fusion_buffers(fusion: Fusion, task: Task) -> None:
     for name, buffer in fused.named_buffers():
         if name.endswith("running_var"):
             require((buffer >= 0).all(), f"{name} is negative")
-        if not buffer.is_floating_point() and not getattr(fusion, "alone", False):
+        if not buffer.is_floating_point() and not capabilities.alone(fusion):
             given = [dict(member.named_buffers())[name] for member in members]
             require(any(torch.equal(buffer, other) for other in given), f"{name} is none of the members'")
 
 
 def _promises(fusion: Fusion, law: Law) -> bool:
-    return law not in getattr(fusion, "except_for", ()) and not getattr(fusion, "alone", False)
+    return law not in capabilities.except_for(fusion) and not capabilities.alone(fusion)
 
 
 def _require_same(message: str, task: Task, one: nn.Module, other: nn.Module) -> None:

@@ -10,6 +10,7 @@ from functools import cache
 import torch
 from torch import Tensor, nn
 
+from finefuse.discovery import capabilities
 from finefuse.discovery.registry import Registry
 from finefuse.engine.randomness import seeded
 from finefuse.engine.train.trainer import SuiteTrainer
@@ -95,9 +96,9 @@ def prepared(scheme: Scheme, task: Task = POINTS, epochs: int = 4) -> Tuning:
 
 def prepare_for(scheme: Scheme, net: Net) -> Net:
     """The network, with the modules in place that the scheme adds, if any."""
-    if add := getattr(scheme, "prepare", None):
+    if adding := capabilities.prepares(scheme):
         with seeded(0):
-            add(net)
+            adding.prepare(net)
     return net
 
 

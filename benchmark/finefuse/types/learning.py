@@ -183,12 +183,7 @@ class Tuning:
 class Scheme(Protocol):
     """A fine-tuning scheme: a frozen dataclass whose fields are the hyper-parameters.
 
-    One that adds modules to the network does so in a method `prepare(model: Net) -> None`, which the core calls before
-    `tune`, and again before it reads the tuned weights back. It may draw from torch's global generator.
-    What it needs of the pretraining it says in `needs: ClassVar = ("source",)` for the data, `("source head",)` for the
-    head; cells whose backbone was not pretrained are skipped.
-    One that is made of others says in `nested: ClassVar = ("of",)` which of its parameters hold such, as `Spec` or as
-    a list of them; the core checks them with the suite, and `on.scheme(spec)` builds them.
+    It may also be `Prepares`, `NeedsPretraining`, `Composed`, `Searchable`, `Searcher`, `ForKinds`.
     """
 
     def tune(self, on: Tuning) -> None:
@@ -242,9 +237,8 @@ class Fusing:
 class Fusion(Protocol):
     """A fusion method: a frozen dataclass with a `level`, what it `needs`, and `fuse`.
 
-    Three things hold of a fusion unless it says otherwise in `except_for: ClassVar = ("one member", "equal members",
-    "order")`: one member gives the member, so do equal members, and their order does not matter. One that makes its own
-    members, of which it takes as many as the pool has, says so in `alone: ClassVar = True`; the pool's are not billed.
+    Three things hold of a fusion unless it says otherwise and is `Excepted`: one member gives the member, so do equal
+    members, and their order does not matter. It may also be `Alone` and `ForKinds`.
     """
 
     level: ClassVar[Level]

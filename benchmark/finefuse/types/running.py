@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from functools import cached_property
+from operator import itemgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, TypeVar
 
 from finefuse.types.entries import Ref
 from finefuse.types.learning import Budget
@@ -55,16 +57,55 @@ class Limits:
     memory: float | None = None
 
 
+_ALWAYS = itemgetter("kind", "dataset", "backbone", "label", "pool", "seed", "member")
+
+
+class Cell(NamedTuple):
+    """Which place in the table a job or a row fills, whatever its key: the same from run to run.
+
+    Its text is for people. Names may hold slashes, so that two cells may share a text, and none is read back from it.
+    """
+
+    kind: JobKind
+    dataset: str
+    backbone: str
+    label: str
+    pool: str
+    seed: int
+    member: int
+    round: int
+    trial: int
+
+    @classmethod
+    def of(cls, row: Mapping[str, Any]) -> Cell:
+        """The cell of a row; one of which the round or the trial is not told has none before it."""
+        kind, dataset, backbone, label, pool, seed, member = _ALWAYS(row)
+        return cls(kind, dataset, backbone, label, pool, seed, member, row.get("round", 0), row.get("trial", 0))
+
+    @property
+    def has_line(self) -> bool:
+        """Whether a line of the board rests on it: a fusion, or member 0 of a scheme that no fusion went before.
+
+        All others feed, bound or time those. This is the only place that says so.
+        """
+        return self.kind == "fuse" or (self.kind == "tune" and not self.member and not self.round)
+
+    def __str__(self) -> str:
+        trial = [f"t{self.trial}"] if self.kind == "trial" else []
+        return "/".join([*self[:5], f"s{self.seed}", f"m{self.member}", f"r{self.round}", *trial])
+
+
 @dataclass(frozen=True)
 class Job:
     """One node of the plan.
 
     `artifact` is the content address of what it makes, `key` that of its row (it covers the metrics as well), `parts`
-    what went into them, by name. `base` is the artifact of the pretrained backbone; a pool across backbones has none.
-    `start` is that of the fused network from which a later round starts. `members` are (name, artifact) of what is
-    fused, of the one model that is timed, of the trials that a search chooses from or a trial has to know of.
-    `also_test` are data sets whose test examples are scored besides. `level` is a fusion's, `needs` what the strategy
-    is given besides the training data. `skip` is a reason known before any compute.
+    what went into them, by name. `also_test` are data sets whose test examples are scored besides. `level` is a
+    fusion's, `needs` what the strategy is given besides the training data. `skip` is a reason known before any compute.
+
+    What it works with are artifacts. `base` is the pretrained backbone; a pool across backbones has none. `start` is
+    the fused network that a later round starts from. `fused` are the members of a pool, by name. `trials` are those
+    that a search chooses from, or that a trial has to know of. `timed` is the model whose latency is measured.
     """
 
     kind: JobKind
@@ -81,7 +122,9 @@ class Job:
     also_test: tuple[Ref, ...] = ()
     base: str = ""
     start: str = ""
-    members: tuple[tuple[str, str], ...] = ()
+    fused: tuple[tuple[str, str], ...] = ()
+    trials: tuple[str, ...] = ()
+    timed: str = ""
     level: str = ""
     needs: tuple[str, ...] = ()
     skip: str = ""
@@ -91,15 +134,20 @@ class Job:
 
     @property
     def inputs(self) -> tuple[str, ...]:
-        """Artifacts that must exist before this job can start."""
-        return (*filter(None, (self.base, self.start)), *(artifact for _, artifact in self.members))
+        """Artifacts that must exist before this job can start; a fusion that is timed is made anew from its members."""
+        timed = "" if self.fused else self.timed
+        return (*filter(None, (self.base, self.start, timed)), *(member for _, member in self.fused), *self.trials)
+
+    @cached_property
+    def place(self) -> Cell:
+        """Which cell it fills."""
+        names = str(self.dataset or ""), str(self.backbone), self.label, self.pool
+        return Cell(self.kind, *names, self.seed, self.member, self.round, self.trial)
 
     @property
     def cell(self) -> str:
-        """Which place in the table the job fills, whatever its key: the same from run to run."""
-        fields = (self.kind, self.dataset or "", self.backbone, self.label, self.pool)
-        trial = [f"t{self.trial}"] if self.kind == "trial" else []
-        return "/".join([*map(str, fields), f"s{self.seed}", f"m{self.member}", f"r{self.round}", *trial])
+        """The text of its cell, for people."""
+        return str(self.place)
 
 
 @dataclass(frozen=True)

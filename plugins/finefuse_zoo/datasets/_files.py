@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
@@ -14,6 +13,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from platformdirs import user_cache_path
+
 from finefuse import FinefuseError
 
 RECENT = 2.0
@@ -24,8 +25,7 @@ def cache_folder() -> Path:
     """`$FINEFUSE_CACHE`, or `finefuse/data` in the user's cache folder."""
     if named := os.environ.get("FINEFUSE_CACHE"):
         return Path(named).expanduser()
-    cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(cache).expanduser() / "finefuse" / "data"
+    return user_cache_path("finefuse", appauthor=False) / "data"
 
 
 def processors() -> int:
@@ -44,16 +44,16 @@ def only_one(file: Path) -> Iterator[bool]:
 
     The system gives the lock back if this process dies.
     """
+    from filelock import FileLock
+
     file.parent.mkdir(parents=True, exist_ok=True)
-    handle = os.open(file, os.O_RDWR | os.O_CREAT, 0o666)
+    lock = FileLock(file)
+    with suppress(OSError):  # some network file systems: then two may do the same work, and one of them in vain
+        lock.acquire()
     try:
-        locked = False
-        with suppress(OSError):  # some network file systems: then two may do the same work, and one of them in vain
-            fcntl.flock(handle, fcntl.LOCK_EX)
-            locked = True
-        yield locked
+        yield lock.is_locked
     finally:
-        os.close(handle)
+        lock.release()
 
 
 def digests(folder: Path, names: Sequence[str], algorithm: str = "sha256", about: str = "") -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import signal
 import threading
@@ -11,7 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar, TypeVar
 
-from finefuse import WorkerDied
+from finefuse import FinefuseError, WorkerDied
 from finefuse.types import Crew, Record
 from finefuse_zoo.executors._worker import Worker
 
@@ -29,6 +30,10 @@ class Local:
 
     preload: bool = True
     parallel: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        if not hasattr(os, "setsid"):
+            raise FinefuseError("needs the process groups of Unix; run with --executor serial, or with workers=0")
 
     def start(self, crew: Crew) -> None:
         """Get ready; a worker starts with its first job."""

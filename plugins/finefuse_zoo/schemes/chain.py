@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 from annotated_types import Gt, Le, Len
 
 from finefuse import NotApplicable
-from finefuse.types import Spec, Trainer, Tuning
+from finefuse.types import Prepares, Spec, Trainer, Tuning
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -41,7 +41,7 @@ class Chain:
         extras = [self._extras(spec, on) for spec in self.plus]
         for spec, share in zip(self.of, shares, strict=True):
             scheme = on.scheme(spec)
-            if hasattr(scheme, "prepare"):
+            if isinstance(scheme, Prepares):
                 raise NotApplicable(f"{spec} adds modules to the network, and can't be part of a chain")
             part = _Part(on.trainer, int(on.trainer.budget * self.spend * share / sum(shares)), extras)
             scheme.tune(replace(on, trainer=part))

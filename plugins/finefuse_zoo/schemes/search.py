@@ -8,21 +8,20 @@ from dataclasses import dataclass, field
 from itertools import product
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from annotated_types import Ge
+from annotated_types import Ge, Le
 
 from finefuse import NotApplicable, Ref
-from finefuse.types import Spec, Tuning
+from finefuse.types import Spec, Told, Tuning
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
 
 STARTUP = 4
 """Trials of TPE, the default one included, that are drawn at random before it learns from them."""
+MOST = 1_000_000
+"""Trials of one search; a plan holds fewer still."""
 MARGIN = 0.05
 """Share of a range at either end that counts as its edge."""
-
-Told = Sequence[tuple[Mapping[str, Any], float]]
-"""What earlier trials tried, and how good it was on val."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +81,7 @@ class Search:
     """
 
     of: Spec
-    trials: Annotated[int, Ge(2)] = 8
+    trials: Annotated[int, Ge(2), Le(MOST)] = 8
     space: dict[str, Range] = field(default_factory=dict)
     sampler: Literal["tpe", "random", "grid"] = "tpe"
     nested: ClassVar[tuple[str, ...]] = ("of",)
@@ -91,14 +90,14 @@ class Search:
         """Never called by the core, which makes a job of every trial."""
         raise NotApplicable("a search can't be part of another scheme")
 
-    def plan(self, space: Mapping[str, Any]) -> list[tuple[int, ...]]:
+    def plan(self, space: Mapping[str, Any]) -> Sequence[Sequence[int]]:
         """For every trial, the earlier ones it has to know of; `space` is the scheme's own."""
         ranges = self._ranges(space)
         if self.sampler == "grid":
             return [()] * (1 + len(self._grid(ranges)))
         if self.sampler == "random":
             return [()] * self.trials
-        return [tuple(range(trial)) if trial >= STARTUP else () for trial in range(self.trials)]
+        return [range(trial) if trial >= STARTUP else range(0) for trial in range(self.trials)]
 
     def extremes(self, space: Mapping[str, Any]) -> list[dict[str, Any]]:
         """Settings at the ends of the ranges, one parameter at a time, so that they can be checked beforehand."""

@@ -9,7 +9,7 @@ from typing import Literal
 from finefuse.declare.keys import explain
 from finefuse.declare.plan import Plan
 from finefuse.engine.store.artifacts import Artifacts
-from finefuse.types import Job, Record
+from finefuse.types import Cell, Job, Record
 
 DONE = ("ok", "skipped")
 
@@ -18,7 +18,7 @@ DONE = ("ok", "skipped")
 class Outlook:
     """What a run will do; all tuples are in the order of the plan."""
 
-    rows: dict[str, Record]
+    rows: dict[Cell, Record]
     """The rows that stay, by cell."""
     adopted: tuple[tuple[Job, Record], ...]
     """Jobs whose row was made elsewhere: under another name, in another folder, or for a driver that was killed."""
@@ -46,19 +46,19 @@ def look(plan: Plan, records: Sequence[Record], artifacts: Artifacts, *, retry: 
     A job is done if its newest row is `ok` or `skipped`; or `failed`, `timeout` or `oom` and not to be retried; or
     `blocked` and one of its inputs still can't be had.
     """
-    rows: dict[str, Record] = {}
+    rows: dict[Cell, Record] = {}
     adopted: list[tuple[Job, Record]] = []
     waiting: list[Job] = []
     able: list[Job] = []
-    made: set[str] = set()
+    made: set[Cell] = set()
     coming: set[str] = set()
-    own = {(record["cell"], record["key"]): record for record in records}
+    own = {(Cell.of(record), record["key"]): record for record in records}
     donors = {record["key"]: record for record in records if record["status"] == "ok"}
     for job in plan.jobs:
         possible = not job.skip and coming.issuperset(job.inputs)
-        record = own.get((job.cell, job.key))
+        record = own.get((job.place, job.key))
         if record and _stays(record, retry=retry, possible=possible):
-            rows[job.cell] = record
+            rows[job.place] = record
         elif donor := donors.get(job.key) or _stored(artifacts, job.key):
             adopted.append((job, record := donor))
         else:
@@ -66,24 +66,24 @@ def look(plan: Plan, records: Sequence[Record], artifacts: Artifacts, *, retry: 
             able += [job] * possible
             record = None
         if record is not None and record["status"] == "ok":
-            made.add(job.cell)
-        if (possible and record is None) or job.cell in made or artifacts.has(job.artifact):
+            made.add(job.place)
+        if (possible and record is None) or job.place in made or artifacts.has(job.artifact):
             coming.add(job.artifact)
-    makers = [job for job in plan.jobs if job.cell in made]
+    makers = [job for job in plan.jobs if job.place in made]
     return Outlook(rows, tuple(adopted), tuple(waiting), _remade(makers, able, artifacts))
 
 
 def state_of(plan: Plan, records: Sequence[Record], artifacts: Artifacts) -> list[Standing]:
     """How every job of the plan stands, in its order, and for one that is stale what has changed since its row."""
     outlook = look(plan, records, artifacts)
-    newest = {record["cell"]: record for record in records}
-    adopted, remade = ({job.cell for job in jobs} for jobs in ([j for j, _ in outlook.adopted], outlook.remade))
+    newest = {Cell.of(record): record for record in records}
+    adopted, remade = ({job.place for job in jobs} for jobs in ([j for j, _ in outlook.adopted], outlook.remade))
 
     def standing(job: Job) -> Standing:
-        row, before = outlook.rows.get(job.cell), newest.get(job.cell)
-        if job.cell in remade:
+        row, before = outlook.rows.get(job.place), newest.get(job.place)
+        if job.place in remade:
             return Standing(job, "to run", "its artifact is gone from the store and another job needs it")
-        if job.cell in adopted:
+        if job.place in adopted:
             return Standing(job, "cached", "" if before and before["key"] == job.key else "its row is in the store")
         if row is not None and row["status"] in DONE:
             return Standing(job, "cached")

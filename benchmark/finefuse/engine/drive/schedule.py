@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from finefuse.declare.plan import Plan
+from finefuse.discovery import capabilities
 from finefuse.discovery.registry import Registry
 from finefuse.engine.drive.outlook import Outlook, look
 from finefuse.engine.drive.shares import memory_limit, places
@@ -19,7 +20,7 @@ from finefuse.engine.store.artifacts import Artifacts
 from finefuse.engine.work.attempt import attempt, failure
 from finefuse.errors import MemoryExceeded, StoreError, WorkerDied
 from finefuse.records import Records
-from finefuse.types import Crew, Executor, Job, Record, Status
+from finefuse.types import Cell, Crew, Executor, Job, Record, Status
 
 BECAME = {
     "failed": "failed",
@@ -88,17 +89,17 @@ def run_plan(
     records, artifacts = Records(out), Artifacts(store.absolute())  # a plugin may change a worker's directory
     with records.lock():
         rows = records.read()
-        records.write_plan(plan.suite.name, [(job.cell, job.key) for job in plan.jobs])
+        records.write_plan(plan.suite.name, [(job.place, job.key) for job in plan.jobs])
         artifacts.sweep()
         outlook = look(plan, rows, artifacts, retry=retry)
-        free = places(device, workers if executor.parallel else 1)
+        free = places(device, workers if capabilities.parallel(executor) else 1)
         drive = _Drive(plan, registry, executor, records, artifacts, watcher, call, free, outlook)
         try:
             drive.run()
         finally:
             if drive.started:
                 executor.stop()
-        return [drive.rows[job.cell] for job in plan.jobs]
+        return [drive.rows[job.place] for job in plan.jobs]
 
 
 @dataclass
@@ -114,7 +115,7 @@ class _Drive:
     call: Callable[[Order], Record]
     free: list[str]
     outlook: Outlook
-    rows: dict[str, Record] = field(default_factory=dict)
+    rows: dict[Cell, Record] = field(default_factory=dict)
     pending: list[Job] = field(default_factory=list)
     running: dict[Future[Record], tuple[Job, str]] = field(default_factory=dict)
     trouble: dict[str, tuple[Status, str]] = field(default_factory=dict)
@@ -122,17 +123,17 @@ class _Drive:
 
     def __post_init__(self) -> None:
         self.workers = len(self.free)
-        self.quiet = {job.cell for job in self.outlook.remade}
-        todo = {job.cell for job in self.outlook.waiting} | self.quiet
-        self.pending = [job for job in self.plan.jobs if job.cell in todo]
+        self.quiet = {job.place for job in self.outlook.remade}
+        todo = {job.place for job in self.outlook.waiting} | self.quiet
+        self.pending = [job for job in self.plan.jobs if job.place in todo]
 
     def run(self) -> None:
         """Until every job of the plan has its row."""
         waiting = len(self.outlook.waiting)
         self.tell("planned", self.plan, waiting, len(self.plan.jobs) - waiting)
         for job in self.plan.jobs:
-            if job.cell in self.outlook.rows:
-                self.settle(job, self.outlook.rows[job.cell])
+            if job.place in self.outlook.rows:
+                self.settle(job, self.outlook.rows[job.place])
         for job, record in self.outlook.adopted:
             self.settle(job, record | identity(self.order(job, str(record.get("device", "")))), new=True)
         while self.pending or self.running:
@@ -167,7 +168,7 @@ class _Drive:
                 self.started = True
                 self.executor.start(Crew(self.workers, threads, memory_limit(limits, self.workers), PRELOAD))
             self.free.remove(device)
-            if job.cell not in self.quiet:
+            if job.place not in self.quiet:
                 self.tell("started", job)
             self.running[self.submit(order)] = job, device
 
@@ -214,7 +215,7 @@ class _Drive:
         """Keep the job's row; a job that only ran for its artifact has one already."""
         if record.get("traceback"):
             record["traceback"] = self.write_traceback(job, record["traceback"])
-        if job.cell not in self.quiet:
+        if job.place not in self.quiet:
             self.settle(job, record, new=True)
             self.tell("finished", job, record)
         elif record["status"] != "ok":
@@ -225,7 +226,7 @@ class _Drive:
         """This is the job's row; a new one is written to the disk before anybody hears of it."""
         if new:
             self.records.append(record)
-        self.rows[job.cell] = record
+        self.rows[job.place] = record
         if record["status"] != "ok":
             self.remember(job, record)
         if new:

@@ -8,6 +8,7 @@ from itertools import combinations
 import torch
 from torch import Tensor
 
+from finefuse.discovery import capabilities
 from finefuse.nets import quality
 from finefuse.types import Metric, Record, Splits, Task
 
@@ -26,7 +27,7 @@ def bounds(metrics: Mapping[str, Metric], splits: Splits, val: Tensor, test: Ten
         fields[f"single.test.{name}"] = each[best]
         fields[f"mean.test.{name}"] = sum(each) / len(each)
         fields[f"oracle.test.{name}"] = metric.score(wise, splits.test.y)
-        fields[f"better.{name}"] = "higher" if metric.higher_is_better else "lower"
+        fields[f"better.{name}"] = "higher" if capabilities.higher_is_better(metric) else "lower"
     return fields | diversity(splits.task, test, splits.test.y)
 
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 import numpy as np
 from torch import Tensor
 
+from finefuse.discovery import capabilities
 from finefuse.types import Data, Metric, Record, Splits
 
 
@@ -21,12 +22,12 @@ def scores(
     weights, those best on val and those best on test, where these were kept. `correct` holds one bit per test example,
     packed, so that two runs can be compared in pairs from their rows alone.
     """
-    wanted = {name: metric for name, metric in metrics.items() if splits.task.kind in metric.kinds}
+    wanted = {name: metric for name, metric in metrics.items() if splits.task.kind in capabilities.metric_kinds(metric)}
     fields: Record = {"metrics": list(wanted)}
     for name, metric in wanted.items():
         fields[f"test.{name}"] = metric.score(outputs["test"], splits.test.y)
         fields[f"val.{name}"] = metric.score(outputs["val"], splits.val.y)
-        fields[f"better.{name}"] = "higher" if metric.higher_is_better else "lower"
+        fields[f"better.{name}"] = "higher" if capabilities.higher_is_better(metric) else "lower"
         for moment in ("last", "best", "peek"):
             if f"{moment}.test" in outputs:
                 fields[f"{moment}.test.{name}"] = metric.score(outputs[f"{moment}.test"], splits.test.y)

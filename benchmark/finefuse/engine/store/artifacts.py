@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from platformdirs import user_cache_path
 from safetensors import SafetensorError
 
 from finefuse.errors import StoreError
@@ -28,8 +29,7 @@ def default_store() -> Path:
     """`$FINEFUSE_STORE`, or `finefuse/store` in the user's cache folder."""
     if named := os.environ.get("FINEFUSE_STORE"):
         return Path(named).expanduser()
-    cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(cache).expanduser() / "finefuse" / "store"
+    return user_cache_path("finefuse", appauthor=False) / "store"
 
 
 class Artifacts:

@@ -60,8 +60,12 @@ def _crop(_: Task) -> Change:
     return crop
 
 
-def _randaugment(_: Task) -> Change:
+def _randaugment(task: Task) -> Change:
     from torchvision.transforms import v2
+
+    channels = task.input_shape[0]
+    if channels not in (1, 3):
+        raise NotApplicable(f"randaugment takes images of one channel or three, and these have {channels}")
 
     transform = v2.RandAugment()
 
@@ -81,7 +85,7 @@ def _mixing(name: str) -> Callable[[Task], Change]:
 
         def mix(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
             mixed: tuple[Tensor, Tensor] = transform(x.float() if name == "mixup" else x, y)
-            return (mixed[0].to(x.dtype) if x.dtype == torch.uint8 else mixed[0]), mixed[1]
+            return (mixed[0].round().to(x.dtype) if x.dtype == torch.uint8 else mixed[0]), mixed[1]
 
         return mix
 

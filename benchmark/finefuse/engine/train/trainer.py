@@ -93,7 +93,7 @@ class SuiteTrainer:
         wanted = _listed(groups, model, norm)
         if not steps or not wanted:
             return
-        recipe = getattr(model, "recipe", Recipe())
+        recipe = model.recipe if isinstance(model, Net) else Recipe()
         tuned = [p for group in wanted for p in group["params"]]
         self._trained.update({id(p): p for p in tuned})
         criterion = loss or self._criterion()

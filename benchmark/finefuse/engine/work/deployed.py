@@ -20,8 +20,8 @@ def deployed(bench: Workbench) -> nn.Module:
         NotApplicable: with the reason, if the members can't be fused so.
     """
     job = bench.order.job
-    made = dict(job.parts).get("timed model", job.artifact)
-    if job.kind == "tune" or (job.kind == "time" and not job.pool):
+    made = job.timed or job.artifact
+    if not job.fused:
         return bench.tuned(made)
     with seeded(bench.seed("strategy", **bench.run_axes)):
         fusion = bench.strategy("fusion")

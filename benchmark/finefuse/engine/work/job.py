@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from finefuse.discovery import capabilities
 from finefuse.engine.measure.bounds import bounds
 from finefuse.engine.measure.cost import (
     Stopwatch,
@@ -89,7 +90,7 @@ def tune(bench: Workbench) -> Record:
     """Tune the pretrained backbone by a scheme, or choose from the trials of a search."""
     job = bench.order.job
     assert job.strategy is not None
-    if job.members:
+    if job.trials:
         return choose(bench)
     if not bench.store.has(job.artifact):
         _tune(bench, job.strategy, {})
@@ -98,15 +99,15 @@ def tune(bench: Workbench) -> Record:
 
 def trial(bench: Workbench) -> Record:
     """One trial of a search; one that diverges is no failure, but scores lowest."""
-    job, search = bench.order.job, bench.strategy("scheme")
+    job, search = bench.order.job, bench.searcher()
     assert job.strategy is not None
     if not bench.store.has(job.artifact):
-        metas = [bench.store.meta(artifact) for _, artifact in job.members]
+        metas = [bench.store.meta(artifact) for artifact in job.trials]
         told = [(meta["tried"], WORST if meta["quality"] is None else meta["quality"]) for meta in metas]
         params = search.suggest(job.trial, told, bench.space(search), bench.seed("search", member=job.member))
         scheme = Ref.read(search.of)
         try:
-            _tune(bench, Ref.of(scheme.name, **scheme.kwargs | params), {"tried": params})
+            _tune(bench, Ref.of(scheme.name, **{**scheme.kwargs, **params}), {"tried": params})
         except FloatingPointError as diverged:
             meta = {"tried": params, "quality": None, "reason": str(diverged), "machine": machine_id(), "seconds": 0.0}
             bench.store.save(job.artifact, meta, origin=origin_of(bench.order))
@@ -116,12 +117,12 @@ def trial(bench: Workbench) -> Record:
 
 def choose(bench: Workbench) -> Record:
     """The trial that is best on val, the earliest of equals; its bill is that of the whole search."""
-    store, job, search = bench.store, bench.order.job, bench.strategy("scheme")
-    metas = [store.meta(artifact) for _, artifact in job.members]
+    store, job, search = bench.store, bench.order.job, bench.searcher()
+    metas = [store.meta(artifact) for artifact in job.trials]
     best = max(range(len(metas)), key=lambda i: WORST if metas[i]["quality"] is None else metas[i]["quality"])
     if metas[best]["quality"] is None:
         raise FloatingPointError(f"all {len(metas)} trials diverged")
-    chosen = job.members[best][1]
+    chosen = job.trials[best]
     if not store.has(job.artifact):
         bill = {name: sum(meta.get(name, 0) for meta in metas) for name in ("seconds", "cpu_seconds", "steps")}
         edges = search.at_edge(metas[best]["tried"], bench.space(search))
@@ -129,7 +130,7 @@ def choose(bench: Workbench) -> Record:
         meta = metas[best] | bill | found | {"contended": any(meta.get("contended") for meta in metas)}
         kept = {"weights": store.weights(chosen), "outputs": store.outputs(chosen)}
         store.save(job.artifact, meta, origin=origin_of(bench.order), **kept)
-    default = _scores(bench, bench.splits, job.members[0][1]) if metas[0]["quality"] is not None else {}
+    default = _scores(bench, bench.splits, job.trials[0]) if metas[0]["quality"] is not None else {}
     before = {f"default.{name}": value for name, value in default.items() if name.startswith("test.")}
     return _scored(bench, bench.splits) | before
 
@@ -139,7 +140,7 @@ def _tune(bench: Workbench, ref: Ref, extra: Record) -> None:
     scheme, on = bench.build("scheme", ref), bench.tuning(ref)
     if start := bench.order.job.start:
         before = bench.store.meta(start)
-        if "prepared_by" in before and hasattr(scheme, "prepare"):
+        if "prepared_by" in before and capabilities.prepares(scheme):
             raise NotApplicable(f"{ref.name} adds modules to the network, and the fused one has some already")
         extra = extra | {"seconds_before": before["seconds"] + before["seconds_members"]}
         extra |= {name: before[name] for name in ("prepared_by",) if name in before}
@@ -169,8 +170,8 @@ def fuse(bench: Workbench) -> Record:
             fused = fusion.fuse(of)
         if fusion.level == "weight" and not isinstance(fused, Net):
             raise PluginError(f"a weight-level fusion gives a Net, and this one gave a {type(fused).__name__}")
-        metas = [bench.store.meta(artifact) for _, artifact in job.members]
-        alone = getattr(fusion, "alone", False)
+        metas = [bench.store.meta(artifact) for _, artifact in job.fused]
+        alone = capabilities.alone(fusion)
         trainer = of.trainer if isinstance(of.trainer, SuiteTrainer) else bench.fusion_trainer()
         trained = trainer.trainable + (0 if alone else sum(int(meta["trainable"]) for meta in metas))
         _save(
@@ -195,7 +196,7 @@ def _added(bench: Workbench, fused: nn.Module, metas: Sequence[Record]) -> Recor
 def pool(bench: Workbench) -> Record:
     """What a pool's fusions are to be held against, and how much its members differ; from their stored outputs."""
     splits, device = bench.splits, bench.order.device
-    stored = [bench.store.outputs(artifact) for _, artifact in bench.order.job.members]
+    stored = [bench.store.outputs(artifact) for _, artifact in bench.order.job.fused]
     val, test = (torch.stack([outputs[part] for outputs in stored]).to(device) for part in ("val", "test"))
     return bounds(bench.metrics, splits, val, test) | {"machine": machine_id()}
 
@@ -274,7 +275,7 @@ def _along_the_way(bench: Workbench, made: Made, last: Mapping[str, Tensor]) -> 
 
 def _combined(bench: Workbench, ensemble: CombineOutputs, trainer: SuiteTrainer, splits: Splits) -> dict[str, Tensor]:
     """An ensemble's outputs from those its members have in the store, held against the real thing on one batch."""
-    artifacts = dict(bench.order.job.members)
+    artifacts = dict(bench.order.job.fused)
     stored = [bench.store.outputs(artifacts[member.name]) for member in ensemble.members if isinstance(member, Member)]
     device = splits.test.y.device
     parts = ("val", "test", *(f"also.{name}" for name in bench.more_tests))

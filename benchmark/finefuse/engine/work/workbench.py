@@ -13,6 +13,7 @@ from torch import nn
 
 from finefuse.declare.facts import Facts
 from finefuse.declare.keys import derive_seed
+from finefuse.discovery import capabilities
 from finefuse.discovery.registry import Door, Registry
 from finefuse.engine.order import Order
 from finefuse.engine.randomness import seeded
@@ -34,6 +35,7 @@ from finefuse.types import (
     PluginKind,
     Ref,
     Scheme,
+    Searcher,
     Space,
     Spec,
     Splits,
@@ -118,6 +120,12 @@ class Workbench:
         assert self.order.job.strategy is not None
         return self.build(kind, self.order.job.strategy)
 
+    def searcher(self) -> Searcher:
+        """The job's scheme, which is a search."""
+        search = capabilities.searcher(self.strategy("scheme"))
+        assert search is not None, "only searches have trials"
+        return search
+
     def build(self, kind: PluginKind, ref: Ref) -> Any:
         """A scheme or fusion; what it and its parts require is imported now, so that nobody's clock runs meanwhile."""
         for module in self.registry.find(kind, ref.name).entry.requires:
@@ -162,7 +170,7 @@ class Workbench:
         """What the backbone was pretrained for; the job's own task where it starts from random weights."""
         if self.source is not None:
             return self.source.task
-        outputs = getattr(self.backbone, "head_outputs", None)
+        outputs = capabilities.head_outputs(self.backbone)
         return replace(self.splits.task, outputs=outputs) if outputs else self.splits.task
 
     @property
@@ -170,7 +178,7 @@ class Workbench:
         """What of its pretraining the backbone comes with."""
         if self.source is not None:
             return {"source", "source head"}
-        return {"source head"} if getattr(self.backbone, "head_outputs", None) else set()
+        return {"source head"} if capabilities.head_outputs(self.backbone) else set()
 
     def pretrained(self) -> Net:
         """The backbone as it was pretrained, with its source head."""
@@ -193,7 +201,7 @@ class Workbench:
         if self.order.job.start:
             return self.tuned(self.order.job.start)
         if not self.order.job.base:
-            return self.maker(self.order.job.members[0][1]).start()
+            return self.maker(self.order.job.fused[0][1]).start()
         net = self.pretrained()
         self.give_head(net)
         return net
@@ -201,7 +209,7 @@ class Workbench:
     def give_head(self, net: Net) -> None:
         """Replace the source head, unless the backbone keeps one that has the right size."""
         outputs = self.splits.task.outputs
-        if getattr(self.backbone, "keep_head", False) and net.head.out_features == outputs:
+        if capabilities.keeps_head(self.backbone) and net.head.out_features == outputs:
             return
         with seeded(self.seed("head", backbone=self.order.job.backbone.name)):
             net.replace_head(outputs)
@@ -223,19 +231,17 @@ class Workbench:
 
     def prepare(self, scheme: Scheme, net: Net) -> bool:
         """Let a scheme add its modules to the network; whether it has any to add."""
-        add = getattr(scheme, "prepare", None)
-        if add is None:
+        adding = capabilities.prepares(scheme)
+        if adding is None:
             return False
         with seeded(self.seed("prepare")):
-            add(net)
+            adding.prepare(net)
         self.place(net)
         return True
 
-    def space(self, search: Any) -> Space:
+    def space(self, search: Searcher) -> Space:
         """The ranges that the scheme declares which a search is for, less the parameters that are given."""
-        scheme = Ref.read(search.of)
-        space: Space = getattr(self.registry.target("scheme", scheme.name), "space", {})
-        return {name: given for name, given in space.items() if name not in scheme.kwargs}
+        return Facts(self.registry).space(Ref.read(search.of))
 
     def tuning(self, scheme: Ref) -> Tuning:
         """All that a scheme gets to see."""
@@ -265,7 +271,7 @@ class Workbench:
 
     def fusing(self) -> Fusing:
         """All that a fusion gets to see: the members, and what it declares that it needs."""
-        splits, needs = self.splits, self.strategy("fusion").needs
+        splits, needs = self.splits, capabilities.fusion_needs(self.strategy("fusion"))
 
         def member(name: str, artifact: str) -> Member:
             outputs, score = torch.empty(0), float("nan")
@@ -276,7 +282,7 @@ class Workbench:
 
         return Fusing(
             task=splits.task,
-            members=[member(name, artifact) for name, artifact in self.order.job.members],
+            members=[member(name, artifact) for name, artifact in self.order.job.fused],
             rng=self.rng("fusion", **self.run_axes),
             val=splits.val if "val" in needs else None,
             train=splits.train if "train" in needs else None,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,7 +14,7 @@ from finefuse.judge.board import present
 from finefuse.judge.board.bounds import make_pools
 from finefuse.judge.board.lines import MOMENTS, make_lines
 from finefuse.judge.frame import table
-from finefuse.types import Record
+from finefuse.types import Cell, Record
 
 NAMES = ["dataset", "backbone", "strategy", "pool"]
 ROUNDS = ["label", "round", "rounds"]
@@ -90,14 +89,16 @@ class Leaderboard:
                 yield present.draw(present.cost_table(lines), markup)
 
 
-def make_leaderboard(suite: str, records: Iterable[Record], missing: Sequence[str] = ()) -> Leaderboard:
-    """The leaderboard of current records, one per cell, and the names of planned cells that have none.
+def make_leaderboard(suite: str, records: Iterable[Record], missing: Sequence[Cell | str] = ()) -> Leaderboard:
+    """The leaderboard of current records, one per cell, and the planned cells that have none.
+
+    A cell of which only the text is known is counted and named, and has no line.
 
     Raises:
         StoreError: if a record can't be what a run wrote.
     """
     records = list(records)
-    absent = [record for record in map(_stand_in, missing) if record is not None]
+    absent = [_stand_in(cell) for cell in missing if isinstance(cell, Cell)]
     lines, better = make_lines([*records, *absent])
     known = [
         *NAMES,
@@ -135,28 +136,22 @@ def _latency(names: Iterable[str]) -> list[str]:
     return sorted((n for n in names if n.startswith("latency.")), key=lambda name: (int(name.split(".")[1]), name))
 
 
-def _stand_in(cell: str) -> Record | None:
-    """A record for a planned cell without a row, taken from its name; None if the name has another form."""
-    match = re.fullmatch(r"(\w+)/(.*)/s(\d+)/m(\d+)/r(\d+)", cell)
-    fields = re.split(r"/(?![^()]*\))", match[2]) if match else []  # not at a slash in brackets: a parameter's
-    if match is None or len(fields) != 4:
-        return None
-    names = dict(zip(("dataset", "backbone", "label", "pool"), fields, strict=True))
-    axes = {"seed": int(match[3]), "member": int(match[4]), "round": int(match[5])}
-    return {"cell": cell, "kind": match[1], "status": "missing", "reason": "planned, but not run yet", **names, **axes}
+def _stand_in(cell: Cell) -> Record:
+    """A record for a planned cell without a row."""
+    return cell._asdict() | {"cell": str(cell), "status": "missing", "reason": "planned, but not run yet"}
 
 
-def _coverage(records: Sequence[Record], missing: Sequence[str]) -> str:
+def _coverage(records: Sequence[Record], missing: Sequence[Cell | str]) -> str:
     counts = Counter(record["status"] for record in records) + Counter({"without a row": len(missing)})
     planned, ok = counts.total(), counts.pop("ok", 0)
     rest = ", ".join(f"{n} {status}" for status, n in sorted(counts.items()))
     return f"This board rests on {ok} of {planned} planned cells{f' ({rest})' if rest else ''}."
 
 
-def _absent(missing: Sequence[str], most: int = 5) -> Iterator[str]:
+def _absent(missing: Sequence[Cell | str], most: int = 5) -> Iterator[str]:
     if missing:
         more = f" and {len(missing) - most} more" if len(missing) > most else ""
-        yield f"Planned cells without a row: {', '.join(missing[:most])}{more}."
+        yield f"Planned cells without a row: {', '.join(map(str, missing[:most]))}{more}."
 
 
 def _reading(lines: pd.DataFrame, records: Sequence[Record]) -> Iterator[str]:

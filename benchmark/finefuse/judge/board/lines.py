@@ -12,7 +12,7 @@ from finefuse.judge.board.bounds import Pool, by_pool, gain
 from finefuse.judge.board.endings import reasons, status
 from finefuse.judge.frame import number
 from finefuse.judge.statistics import mean_interval, paired_interval
-from finefuse.types import Record
+from finefuse.types import Cell, Record
 
 MOMENTS = ("default", "last", "best", "peek")
 """Other scores than the one that counts: before a search; of the last weights, those best on val, best on test."""
@@ -33,13 +33,13 @@ class Place(NamedTuple):
     @classmethod
     def of(cls, record: Record) -> Place:
         """The place of a `tune` or `fuse` record, and of the `time` record that belongs to it."""
-        return cls(record["dataset"], record["backbone"], record["label"], record["pool"], record.get("round", 0))
+        return cls(record["dataset"], record["backbone"], record["label"], record["pool"], record["round"])
 
 
 def make_lines(records: Iterable[Record]) -> tuple[list[Line], dict[str, str]]:
     """The lines, ordered by data set, backbone and rank; and of every metric, which direction is better.
 
-    A line's runs are the fusion, or the scheme's member 0, of every seed. Records with the status "missing" are planned
+    A line's runs are the cells of every seed that have a line. Records with the status "missing" are planned
     cells without a row.
 
     Raises:
@@ -54,7 +54,7 @@ def make_lines(records: Iterable[Record]) -> tuple[list[Line], dict[str, str]]:
         place, kind = Place.of(record), record["kind"]
         if kind == "time":
             timed[place].append(record)
-        elif kind == "fuse" or (kind == "tune" and not record["member"] and not place.round):
+        elif Cell.of(record).has_line:
             runs[place].append(record)
         if kind == "tune" and record.get("contended"):
             contended.add(place[:2])

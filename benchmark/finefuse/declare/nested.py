@@ -1,0 +1,81 @@
+"""Plugins within the parameters of others: their paths start from the suite's folder, and what they read counts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from finefuse.declare.keys import file_digest
+from finefuse.types import PluginKind, Ref, Spec
+
+if TYPE_CHECKING:
+    from finefuse.declare.facts import Facts
+
+INSIDE: Mapping[PluginKind, PluginKind] = {
+    "dataset": "dataset",
+    "backbone": "dataset",
+    "scheme": "scheme",
+    "fusion": "scheme",
+}
+"""What a `Spec` among the parameters of each kind names: a backbone's source is a data set."""
+
+
+def anchored(facts: Facts, folder: Path, kind: PluginKind, name: str, params: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters with relative paths made relative to the suite's folder, in nested plugins too."""
+    paths = facts.parameters_of(kind, name, Path)
+    specs = facts.parameters_of(kind, name, Spec)
+
+    def from_folder(value: Any) -> Any:
+        return str(folder / Path(value).expanduser()) if isinstance(value, str) else value
+
+    def within(value: Any) -> Any:
+        return _anchored_spec(facts, folder, INSIDE[kind], value) if kind in INSIDE else value
+
+    return {
+        key: each(from_folder, value) if key in paths else each(within, value) if key in specs else value
+        for key, value in params.items()
+    }
+
+
+def _anchored_spec(facts: Facts, folder: Path, kind: PluginKind, spec: Any) -> Any:
+    if not _is_table(facts, kind, spec):
+        return spec
+    params = {key: value for key, value in spec.items() if key != "use"}
+    return {"use": spec["use"], **anchored(facts, folder, kind, spec["use"], params)}
+
+
+def by_content(facts: Facts, kind: PluginKind, value: Any) -> Any:
+    """A parameter of this kind's plugins with what nested ones read in place of where it lies, as a key needs it."""
+    inside = INSIDE.get(kind)
+    return value if inside is None else each(lambda spec: _spec_by_content(facts, inside, spec), value)
+
+
+def _spec_by_content(facts: Facts, kind: PluginKind, spec: Any) -> Any:
+    if not _is_table(facts, kind, spec):
+        return spec
+    paths, specs = (facts.parameters_of(kind, spec["use"], what) for what in (Path, Spec))
+    found = {key: by_content(facts, kind, value) if key in specs else value for key, value in spec.items()}
+    if given := paths & spec.keys():
+        found = {key: value for key, value in found.items() if key not in given}
+        found["content"] = (
+            facts.content("dataset", Ref.read(spec))
+            if kind == "dataset"
+            else {key: each(file_content, spec[key]) for key in sorted(given)}
+        )
+    return found
+
+
+def file_content(path: Any) -> Any:
+    """The digest of a file in place of its path; what is no file stays as it is."""
+    return file_digest(Path(path)) if isinstance(path, str) and Path(path).is_file() else path
+
+
+def _is_table(facts: Facts, kind: PluginKind, spec: Any) -> bool:
+    """Whether it names a plugin that is known; what is wrong with any other is said when it is checked."""
+    return isinstance(spec, Mapping) and any(spec.get("use") == p.entry.name for p in facts.registry.entries(kind))
+
+
+def each(change: Callable[[Any], Any], value: Any) -> Any:
+    """Change a value, or every value of a list."""
+    return [change(one) for one in value] if isinstance(value, list | tuple) else change(value)

@@ -1,0 +1,235 @@
+"""What a plugin says of itself. Asked for here and nowhere else, and checked each time.
+
+Every function raises `DeclarationError`, one sentence, if what it finds is of the wrong type.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any, get_args
+
+from finefuse.errors import FinefuseError, PluginError, did_you_mean
+from finefuse.types import Law, Level, Need, PluginKind, Space, Spec
+from finefuse.types.optional import Prepares, Searcher, SourceNeed
+
+_TEXTS, _FLAG = "a tuple of texts", "True or False"
+
+
+class DeclarationError(PluginError):
+    """A plugin says something of itself that it can't. `said` is the sentence without its subject."""
+
+    def __init__(self, plugin: Any, said: str) -> None:
+        cls = plugin if isinstance(plugin, type) else type(plugin)
+        super().__init__(f"{cls.__qualname__} {said}")
+        self.said = said
+
+
+def prepares(scheme: Any) -> Prepares | None:
+    """The scheme, if it adds modules to the network."""
+    return scheme if method(scheme, "prepare") else None
+
+
+def searcher(scheme: Any) -> Searcher | None:
+    """The scheme, if it is a search for the parameters of another."""
+    if not method(scheme, "suggest"):
+        return None
+    for name in ("plan", "extremes", "at_edge"):
+        if not method(scheme, name):
+            raise DeclarationError(scheme, f"has a method `suggest`, as searches have, and no method `{name}`")
+    ask(scheme, "of", str | dict, "a scheme")
+    return scheme  # type: ignore[no-any-return]
+
+
+def source_needs(scheme: Any) -> tuple[SourceNeed, ...]:
+    """What of the pretraining a scheme asks for."""
+    return _among(scheme, "needs", SourceNeed)
+
+
+def fusion_needs(fusion: Any) -> tuple[Need, ...]:
+    """What a fusion asks to be given."""
+    ask(fusion, "needs", tuple | list, _TEXTS)
+    return _among(fusion, "needs", Need)
+
+
+def level(fusion: Any) -> Level:
+    """What a fusion fuses."""
+    return _one_of(fusion, "level", ask(fusion, "level", str), Level)  # type: ignore[no-any-return]
+
+
+def kinds(plugin: Any) -> tuple[str, ...]:
+    """The kinds of task that a plugin is for; () for all."""
+    found = _texts(plugin, "kinds")
+    if not found and _has(plugin, "kinds"):
+        raise DeclarationError(plugin, "has no kind of task in its `kinds`; leave it out if it is for all of them")
+    return found
+
+
+def metric_kinds(metric: Any) -> tuple[str, ...]:
+    """The kinds of task that a metric is for."""
+    ask(metric, "kinds", tuple | list, _TEXTS)
+    return kinds(metric)
+
+
+def higher_is_better(metric: Any) -> bool:
+    """Whether more of a metric is better."""
+    return bool(ask(metric, "higher_is_better", bool, _FLAG))
+
+
+def nested(scheme: Any) -> list[Spec]:
+    """The schemes that a scheme is made of."""
+    found: list[Spec] = []
+    for name in _texts(scheme, "nested"):
+        _must_be_field(scheme, "nested", name)
+        value = getattr(scheme, name)
+        specs = [value] if isinstance(value, str | dict) else value or ()
+        if not isinstance(specs, list | tuple) or not all(isinstance(spec, str | dict) for spec in specs):
+            raise DeclarationError(scheme, f"has {value!r} in its {name!r}, where `nested` promises a scheme")
+        found += specs
+    return found
+
+
+def space(scheme: type) -> Space:
+    """The ranges of its parameters that a scheme's class declares; none where `space` is itself a parameter."""
+    if "space" in _fields(scheme) or not _has(scheme, "space"):
+        return {}
+    declared: Space = ask(scheme, "space", dict, "a table")
+    for name, given in declared.items():
+        _must_be_field(scheme, "space", name)
+        if not _is_range(given):
+            what = f"has {given!r} for {name!r} in its `space`"
+            raise DeclarationError(scheme, f"{what}, which should be a table with low < high, or with choices")
+    return declared
+
+
+def head_outputs(backbone: Any) -> int | None:
+    """Outputs of the head that a backbone's weights come with; None where they have none."""
+    outputs = ask(backbone, "head_outputs", int | None, "a number or None") if _has(backbone, "head_outputs") else None
+    if outputs is True or (outputs is not None and outputs < 1):
+        raise DeclarationError(backbone, f"has {outputs!r} for its `head_outputs`, which should be 1 or more, or None")
+    return outputs
+
+
+def keeps_head(backbone: Any) -> bool:
+    """Whether a backbone's own head stays where the target has as many outputs."""
+    return _flag(backbone, "keep_head")
+
+
+def alone(fusion: Any) -> bool:
+    """Whether a fusion makes its own members."""
+    return _flag(fusion, "alone")
+
+
+def except_for(fusion: Any) -> tuple[Law, ...]:
+    """The laws that a fusion does not keep."""
+    return _among(fusion, "except_for", Law)
+
+
+def parallel(executor: Any) -> bool:
+    """Whether an executor carries out calls in other processes."""
+    return bool(ask(executor, "parallel", bool, _FLAG))
+
+
+def version(plugin: Any) -> str:
+    """The version that a module or an object tells; "" if it doesn't."""
+    return ask(plugin, "__version__", str, "a text") if _has(plugin, "__version__") else ""
+
+
+_QUESTIONS: Mapping[PluginKind, tuple[Callable[[Any], object], ...]] = {
+    "backbone": (head_outputs, keeps_head),
+    "scheme": (prepares, searcher, source_needs, kinds, nested, lambda scheme: space(type(scheme))),
+    "fusion": (level, fusion_needs, kinds, alone, except_for),
+    "metric": (metric_kinds, higher_is_better),
+    "executor": (parallel,),
+}
+
+
+def check(kind: PluginKind, plugin: Any) -> None:
+    """Ask a plugin for all that one of its kind may say of itself."""
+    for question in _QUESTIONS.get(kind, ()):
+        question(plugin)
+
+
+def ask(plugin: Any, what: str, expected: Any, wanted: str = "") -> Any:
+    """An attribute of a plugin, or what it returns if it is a method; `wanted` says in words what is expected."""
+    try:
+        answer = getattr(plugin, what)
+        answer = answer() if callable(answer) else answer
+    except FinefuseError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise DeclarationError(plugin, f"can't tell its `{what}`: {type(error).__name__}: {error}") from error
+    if not isinstance(answer, expected):
+        wanted = wanted or f"a {expected.__name__ if isinstance(expected, type) else expected}"
+        raise DeclarationError(plugin, f"has {answer!r} for its `{what}`, which should be {wanted}")
+    return answer
+
+
+def method(plugin: Any, name: str) -> Callable[..., Any] | None:
+    """A method that a plugin may leave out."""
+    if not _has(plugin, name):
+        return None
+    found = getattr(plugin, name)
+    if not callable(found):
+        raise DeclarationError(plugin, f"has {found!r} for its `{name}`, which should be a method")
+    return found  # type: ignore[no-any-return]
+
+
+def _has(plugin: Any, what: str) -> bool:
+    """Whether there is such an attribute, without asking for it."""
+    return inspect.getattr_static(plugin, what, _NOTHING) is not _NOTHING
+
+
+_NOTHING = object()
+
+
+def _flag(plugin: Any, what: str) -> bool:
+    return bool(ask(plugin, what, bool, _FLAG)) if _has(plugin, what) else False
+
+
+def _texts(plugin: Any, what: str) -> tuple[str, ...]:
+    if not _has(plugin, what):
+        return ()
+    texts = tuple(ask(plugin, what, tuple | list, _TEXTS))
+    for text in texts:
+        if not isinstance(text, str):
+            raise DeclarationError(plugin, f"has {text!r} in its `{what}`, which should be {_TEXTS}")
+    return texts
+
+
+def _among(plugin: Any, what: str, allowed: Any) -> tuple[Any, ...]:
+    return tuple(_one_of(plugin, what, value, allowed) for value in _texts(plugin, what))
+
+
+def _one_of(plugin: Any, what: str, value: str, allowed: Any) -> Any:
+    if value not in get_args(allowed):
+        raise DeclarationError(
+            plugin, f"says {what} {value!r}, and there is only {', '.join(map(repr, get_args(allowed)))}"
+        )
+    return value
+
+
+def _fields(scheme: Any) -> list[str]:
+    return [field.name for field in dataclasses.fields(scheme) if field.init]
+
+
+def _must_be_field(scheme: Any, what: str, name: object) -> None:
+    fields = _fields(scheme)
+    if name not in fields:
+        raise DeclarationError(
+            scheme, f"has {name!r} in its `{what}`, and no such parameter{did_you_mean(str(name), fields)}"
+        )
+
+
+def _is_range(given: Any) -> bool:
+    """Whether it says low < high, and log or not, or choices."""
+    if not isinstance(given, Mapping):
+        return False
+    if given.keys() == {"choices"}:
+        return isinstance(given["choices"], list | tuple) and bool(given["choices"])
+    ends = [given.get("low"), given.get("high")]
+    numbers = all(isinstance(end, int | float) and not isinstance(end, bool) for end in ends)
+    if not numbers or not given.keys() <= {"low", "high", "log"} or not isinstance(given.get("log", False), bool):
+        return False
+    return bool(given["low"] < given["high"] and (given["low"] > 0 or not given.get("log", False)))

@@ -1,0 +1,53 @@
+"""One writer at a time for a folder, on any system."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from finefuse.errors import StoreError
+
+LOCK, HOLDER = ".lock", ".holder"
+"""The locked file, and one that says who holds it: some systems let nobody else read a locked file."""
+
+
+@contextmanager
+def only_writer(folder: Path) -> Iterator[None]:
+    """Be the only one who writes to this folder, which must be there; the system gives the lock back if we die.
+
+    Raises:
+        OSError: if the folder can't be written to.
+        StoreError: if somebody else holds the lock, with the process, or the file system knows no locks.
+    """
+    from filelock import FileLock, Timeout
+
+    path, holder = folder / LOCK, folder / HOLDER
+    lock = FileLock(path, timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise StoreError(
+            f"{folder}: another run (process {_told(holder)}) is writing here; wait for it or give another --out."
+        ) from None
+    except OSError as error:
+        if error.errno != errno.ENOLCK:
+            raise
+        raise StoreError(f"{path}: can't be locked: {error.strerror or error}.") from error
+    try:
+        holder.write_text(f"{os.getpid()}\n", encoding="ascii")
+        yield
+    finally:
+        with suppress(OSError):
+            holder.unlink(missing_ok=True)
+        lock.release()
+
+
+def _told(holder: Path) -> str:
+    """Who says to hold the lock."""
+    try:
+        return holder.read_text(encoding="ascii", errors="replace").strip() or "unknown"
+    except OSError:
+        return "unknown"

@@ -1,0 +1,52 @@
+"""results/ holds generated boards with pages by hand beside them; studies/ holds scripts with their figures."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+BOARDS = sorted(ROOT.glob("results/*/leaderboard.md"))
+PAGES = sorted([*ROOT.glob("results/*/README.md"), *ROOT.glob("studies/**/*.md"), *ROOT.glob("examples/*/README.md")])
+
+
+def name(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def test_every_folder_of_results_has_a_board() -> None:
+    assert {path.parent for path in BOARDS} == {path for path in (ROOT / "results").iterdir() if path.is_dir()}
+
+
+@pytest.mark.parametrize("board", BOARDS, ids=name)
+def test_a_board_is_generated_text_from_its_first_line(board: Path) -> None:
+    written = json.loads(board.with_name("leaderboard.json").read_text(encoding="utf-8"))
+    text = board.read_text(encoding="utf-8")
+    assert text.startswith(f"# {written['suite']}\n\n## ")
+    assert re.findall(r"^# .*", text, flags=re.MULTILINE) == [f"# {written['suite']}"]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_links_lead_somewhere(page: Path) -> None:
+    targets = re.findall(r"\]\(([^)\s#]+)\)", page.read_text(encoding="utf-8"))
+    assert [target for target in targets if "://" not in target and not (page.parent / target).exists()] == []
+    assert page.parts[-3] != "results" or "leaderboard.md" in targets
+
+
+def test_every_study_is_listed_with_its_figures() -> None:
+    rows = re.findall(
+        r"^\| \[(.+?)\]\(.+?\) \| .+ \| (.+) \|$", (ROOT / "studies" / "README.md").read_text(), re.MULTILINE
+    )
+    scripts = [path.relative_to(ROOT / "studies").as_posix() for path in (ROOT / "studies").rglob("*.py")]
+    assert sorted(script for script, _ in rows) == sorted(scripts)
+    told = re.findall(r"\w+/\w+\.md", " ".join(figures for _, figures in rows))
+    assert {path.relative_to(ROOT / "studies").as_posix() for path in (ROOT / "studies").glob("*/*.md")} <= set(told)
+
+
+def test_no_study_speaks_of_a_place_where_it_no_longer_is() -> None:
+    for path in [*(ROOT / "studies").rglob("*.py"), *(ROOT / "studies").rglob("*.md")]:
+        for script in re.findall(r"[\w/]+/\w+\.py\b", path.read_text(encoding="utf-8")):
+            assert any((base / script).exists() for base in (ROOT, path.parent)), (path, script)
