@@ -158,6 +158,8 @@ def run(
         workers = choice.workers
     told_too = _observers(registry, choice.observers if observers is None else all_chosen("observer", observers))
     with _watching(watcher, registry, told_too, quiet=quiet) as told:
+        for said in todo.remarks:
+            told.note(said)
         run_plan(
             todo,
             registry,

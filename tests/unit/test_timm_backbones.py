@@ -12,7 +12,8 @@ import pytest
 import torch
 from torch import nn
 
-from finefuse import FinefuseError, Task
+from finefuse import Classification, FinefuseError
+from finefuse_zoo.backbones._stages import cut_timm
 from finefuse_zoo.backbones.timm_models import Timm
 from helpers.networks import TASK, pictures, pixels, seeded, written
 
@@ -37,7 +38,7 @@ def of_timm(name: str, **options: Any) -> nn.Module:
 def test_timms_networks_compute_the_same_in_stages(name: str) -> None:
     model = seeded(lambda: of_timm(name, num_classes=7))
     side = model.pretrained_cfg["input_size"][-1]
-    net = seeded(lambda: Timm(name, weights="none").build(Task("classification", 7, "image", (3, side, side)))).eval()
+    net = seeded(lambda: Timm(name, weights="none").build(Classification(7, "image", (3, side, side)))).eval()
     x = pictures(side=side)
     with torch.no_grad():
         assert torch.equal(net(x), model(x))
@@ -52,13 +53,13 @@ def test_a_file_for_timm_is_adapted_to_the_side_and_loaded_with_its_head(tmp_pat
     trained = seeded(lambda: of_timm("test_vit", num_classes=5), 2)
     file = written({"state_dict": trained.state_dict()}, tmp_path / "w.pth")
     backbone = Timm("test_vit", file=file, classes=5)
-    net = backbone.build(Task("classification", 5, "image", (3, 160, 160))).eval()
+    net = backbone.build(Classification(5, "image", (3, 160, 160))).eval()
     with torch.no_grad():
         assert torch.equal(net(pictures(side=160)), trained(pictures(side=160)))
-    smaller = backbone.build(Task("classification", 3, "image", (1, 64, 64))).eval()
+    smaller = backbone.build(Classification(3, "image", (1, 64, 64))).eval()
     assert smaller(pixels(side=64, channels=1)).shape == (2, 3)
     with pytest.raises(FinefuseError, match="has a head of 5 outputs: say classes = 5"):
-        Timm("test_vit", file=file).build(Task("classification", 1000, "image", (3, 160, 160)))
+        Timm("test_vit", file=file).build(Classification(1000, "image", (3, 160, 160)))
 
 
 def test_timms_bad_names_and_heads_are_told() -> None:
@@ -91,3 +92,17 @@ def test_timms_own_normalisation_is_that_of_its_weights() -> None:
     net = Timm("test_vit", weights="none", side=64).build(TASK)
     assert net.stages[0][0].mean.flatten().tolist() == pytest.approx(list(config.mean))
     assert math.isclose(float(net.stages[0][0].std[0]), config.std[0], rel_tol=1e-6)
+
+
+def test_volo_is_one_stage_without_its_head_for_tokens() -> None:
+    import timm
+
+    small = {"embed_dims": (24, 24, 24, 24), "num_heads": (2, 2, 2, 2), "layers": (1, 1, 1, 1), "stem_hidden_dim": 8}
+    model = seeded(lambda: timm.models.volo.VOLO(img_size=32, num_classes=3, **small)).eval()
+    head, x = model.get_classifier(), pictures(side=32)
+    with torch.no_grad():
+        expected = head(model.forward_head(model.forward_features(x), pre_logits=True))
+        stages = cut_timm(model, head)
+        assert len(stages) == 1
+        assert torch.equal(head(stages[0](x)), expected)
+        assert stages[0].train()(x).shape == (len(x), head.in_features)

@@ -138,6 +138,18 @@ class Facts:
             own = capabilities.source_needs(instance)
         return tuple(dict.fromkeys([*own, *(need for inner in self.nested(ref) for need in self.needs(kind, inner))]))
 
+    def refusal(self, kind: PluginKind, ref: Ref, dataset: Ref) -> str:
+        """Why a strategy, or one that it is made of, is not for a data set's kind of task; "" where all are."""
+        wanted = self.task(dataset).kind
+        with _named(kind, ref):
+            kinds = capabilities.kinds(self.instance(kind, ref))
+        if kinds and wanted not in kinds:
+            *most, last = kinds
+            listed = f"{', '.join(most)} and {last}" if most else last
+            return f"{ref.name} is for {listed}, and {dataset} is {wanted}"
+        parts = self.nested(ref) if kind == "scheme" else ()
+        return next(filter(None, (self.refusal(kind, part, dataset) for part in parts)), "")
+
     def nested(self, scheme: Ref) -> list[Ref]:
         """The schemes that a scheme is made of."""
         with _named("scheme", scheme):
@@ -195,6 +207,15 @@ class Facts:
             budget: Budget = self._ask(kind, ref, "budget", Budget)
             parts[f"{name}: budget"] = piece([budget.epochs, budget.batch_size, budget.schedule])
         return parts
+
+    def remarks(self, dataset: Ref) -> tuple[str, ...]:
+        """What a data set says of itself as far as it is known without loading it."""
+        return capabilities.remarks(self.instance("dataset", dataset))
+
+    @property
+    def contents(self) -> dict[tuple[PluginKind, Ref], str]:
+        """The fingerprints that were asked for."""
+        return {(kind, ref): answer for (kind, ref, what), answer in self._answers.items() if what == "fingerprint"}
 
     def content(self, kind: PluginKind, ref: Ref) -> str:
         """The fingerprint of what a data set or backbone reads."""

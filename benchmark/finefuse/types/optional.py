@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_checkable
 
+from finefuse.types.data import Task
 from finefuse.types.entries import Space, Spec
 from finefuse.types.inputs import Vocabulary
-from finefuse.types.learning import Law, Task
+from finefuse.types.learning import Law
 
 if TYPE_CHECKING:
     from finefuse.network import Net
@@ -99,6 +100,14 @@ class KeepsHead(Protocol):
     @property
     def keep_head(self) -> bool:
         """Whether it does."""
+
+
+@runtime_checkable
+class Remarking(Protocol):
+    """A data set or backbone that left out or chose something while reading, which a person has to know."""
+
+    def remarks(self) -> Sequence[str]:
+        """A sentence each. Of data sets it is asked with the plan too, without torch and without loading them."""
 
 
 @runtime_checkable
