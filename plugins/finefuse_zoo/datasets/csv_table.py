@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from annotated_types import Ge, Gt, Len
 
 from finefuse import FinefuseError, Splits, Task
-from finefuse.types import Vocabulary
+from finefuse.types import Description, Vocabulary
 from finefuse_zoo._hugging_face import vocabulary
 from finefuse_zoo.datasets._columns import choose, remark_on_overlap, remarks_on_columns, remarks_on_labels
+from finefuse_zoo.datasets._encodings import of_numbers, of_pieces, of_words
 from finefuse_zoo.datasets._fields import Count, Share, one_of
 from finefuse_zoo.datasets._files import digest_of_text, digests
 from finefuse_zoo.datasets._table import Format, Table, may_be_utf8, read_table
@@ -148,6 +149,22 @@ class CsvTable:
             told.append(f"{self.train.name} is read as {self.encoding}, and could be utf-8")
         return told
 
+    def describe(self, seed: int) -> Description:
+        """How a row or a text becomes the inputs of the splits of this seed, and names or units of the outputs."""
+        table = self._table(self.train)
+        outputs: dict[str, Any] = {"target": self.target}
+        if self.kind == "classification":
+            outputs["classes"] = table.classes(self.target)
+        else:
+            outputs["centre"], outputs["spread"] = self._units()
+        if self.text is None:
+            mean, factor = self._scaling(seed)
+            return of_numbers(self._columns(table), mean.tolist(), factor.tolist(), outputs)
+        if not self._wordpieces:
+            return of_words(self.text, self.max_tokens, self.vocabulary, outputs)
+        where = self.tokenizer, self.tokenizer_hub
+        return of_pieces(self.text, self.max_tokens, where, load_tokenizer(*where).pad_token_id, outputs)
+
     def fingerprint(self) -> str:
         """Digest of the files' content, and of the tokeniser's."""
         files = [self.train] if self.test is None else [self.train, self.test]
@@ -162,24 +179,51 @@ class CsvTable:
         import torch
 
         from finefuse import Data
-        from finefuse_zoo.datasets._cut import Cut
 
         train = self._table(self.train)
         test = None if self.test is None else self._table(self.test)
-        y, regression = self._targets(train), self.kind == "regression"
-        found = "the table has {count} rows" if regression else "class {name!r} has {count} rows"
-        cut = Cut(self.val, self.shots, self.fraction, None if test else self.test_share, found)
-        names = [""] if regression else train.classes(self.target)
-        strata = np.zeros(len(train), np.int64) if regression else y
-        rows = cut.rows(strata, names, seed)
+        y = self._targets(train)
+        rows = self._cut(seed)
         parts = [(self._inputs(train, chosen), y[chosen]) for chosen in (rows if test is None else rows[:2])]
         if test is not None:
             parts.append((self._inputs(test, np.arange(len(test))), self._targets(test)))
         if self.text is None:
-            known = replace(cut, shots=None, fraction=None).rows(strata, names, seed)[0]
-            mean, factor = _scaling(self._inputs(train, known))
+            mean, factor = self._scaling(seed)
             parts = [(_standardised(x, mean, factor), targets) for x, targets in parts]
         return Splits(self.task, *(Data(torch.from_numpy(x), torch.from_numpy(targets)) for x, targets in parts))
+
+    def _cut(self, seed: int, *, whole: bool = False) -> tuple[NDArray[np.intp], ...]:
+        """Row numbers for train, val and test; for training all that are neither val nor test, if `whole`."""
+        import numpy as np
+
+        from finefuse_zoo.datasets._cut import Cut
+
+        train, regression = self._table(self.train), self.kind == "regression"
+        found = "the table has {count} rows" if regression else "class {name!r} has {count} rows"
+        shots, fraction = (None, None) if whole else (self.shots, self.fraction)
+        cut = Cut(self.val, shots, fraction, self.test_share if self.test is None else None, found)
+        names = [""] if regression else train.classes(self.target)
+        return cut.rows(np.zeros(len(train), np.int64) if regression else self._targets(train), names, seed)
+
+    def _scaling(self, seed: int) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Means and factors of the columns, over the rows that are neither val nor test."""
+        return _scaling(self._inputs(self._table(self.train), self._cut(seed, whole=True)[0]))
+
+    def _units(self) -> tuple[float, float]:
+        """Centre and spread of regressed values.
+
+        Raises:
+            FinefuseError: if all are the same.
+        """
+        import numpy as np
+
+        known = self._table(self.train)
+        values = np.array(known.numbers(self.target))
+        centre = float(values.mean()) if self.centre is None else self.centre
+        spread = float(values.std()) if self.spread is None else self.spread
+        if self.spread is None and spread <= 1e-12 * abs(centre):
+            raise FinefuseError(f"{known.path}: all values of {self.target!r} are the same")
+        return centre, spread
 
     @property
     def _wordpieces(self) -> bool:
@@ -230,11 +274,7 @@ class CsvTable:
         known = self._table(self.train)
         if self.kind == "classification":
             return np.array(table.class_numbers(self.target, known.classes(self.target)), np.int64)
-        values = np.array(known.numbers(self.target))
-        centre = float(values.mean()) if self.centre is None else self.centre
-        spread = float(values.std()) if self.spread is None else self.spread
-        if self.spread is None and spread <= 1e-12 * abs(centre):
-            raise FinefuseError(f"{known.path}: all values of {self.target!r} are the same")
+        centre, spread = self._units()
         return ((np.array(table.numbers(self.target)) - centre) / spread).astype(np.float32)[:, None]
 
 

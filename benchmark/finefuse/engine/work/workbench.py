@@ -57,9 +57,14 @@ def registry_of(doors: tuple[Door, ...]) -> Registry:
 def splits_of(doors: tuple[Door, ...], dataset: Ref, seed: int, device: str) -> Splits:
     """Splits on the device; kept, because a worker sees the same few again and again."""
     plugin: Dataset = registry_of(doors).build("dataset", dataset)
-    splits = plugin.splits(derive_seed(seed, dataset=dataset.name, purpose="split"))
+    splits = plugin.splits(split_seed(dataset, seed))
     parts = (_placed(part, device) for part in (splits.train, splits.val, splits.test))
     return Splits(splits.task, *parts)
+
+
+def split_seed(dataset: Ref, seed: int) -> int:
+    """The seed that a data set's splits are drawn with."""
+    return derive_seed(seed, dataset=dataset.name, purpose="split")
 
 
 def _placed(part: Data, device: str) -> Data:
@@ -224,6 +229,8 @@ class Workbench:
     def tuned(self, artifact: str) -> Net:
         """A tuned or fused network from the store."""
         maker = self.maker(artifact)
+        while not maker.order.job.base and maker.order.job.fused:  # across backbones it is one of the first member's
+            maker = maker.maker(maker.order.job.fused[0][1])
         net = maker.fresh(maker.source_task)
         maker.give_head(net)
         maker.place(net)
