@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from annotated_types import Ge, Gt
 
-from finefuse import FinefuseError, Splits, Task
+from finefuse import Classification, FinefuseError, Splits, Task
 from finefuse.types import Description
 from finefuse_zoo.datasets._fields import Count, Share, one_of
 from finefuse_zoo.datasets._files import digest_of_text
@@ -56,7 +56,7 @@ class Folder:
     def task(self) -> Task:
         """As many outputs as there are class directories."""
         classes = tree_at(self.train).classes()
-        return Task("classification", len(classes), "image", (self.channels, self.size, self.size))
+        return Classification(len(classes), "image", (self.channels, self.size, self.size))
 
     def describe(self, _seed: int) -> Description:
         """Names of the classes."""
