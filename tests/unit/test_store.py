@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
 import resource
 import subprocess
@@ -10,16 +9,13 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 import torch
 
 from finefuse.engine.store.artifacts import ABANDONED, Artifacts, default_store
-from finefuse.engine.store.origin import job_of
 from finefuse.errors import StoreError
-from finefuse.types import Job, Ref
 
 ADDRESS = "ab12" * 8
 
@@ -211,17 +207,3 @@ def test_no_torch_until_tensors_are_read_or_written(tmp_path: Path) -> None:
     subprocess.run(
         [sys.executable, "-c", script], check=True, env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     )
-
-
-@pytest.mark.parametrize(
-    ("kind", "fused", "trials"),
-    [("fuse", (("a", "1"), ("b", "2")), ()), ("tune", (), ("1", "2")), ("trial", (), ("1", "2"))],
-)
-def test_the_origin_that_a_former_version_wrote_is_read(kind, fused, trials) -> None:
-    """It called all inputs of a job members."""
-    job = Job(kind, Ref("net"), Ref("data"), Ref("full"), metrics=(Ref("nll"),), fused=fused, trials=trials)
-    origin = json.loads(json.dumps(asdict(job)))
-    assert job_of({name: value for name, value in origin.items() if name != "parts"}) == job
-    for name in ("parts", "fused", "trials", "timed"):
-        del origin[name]
-    assert job_of(origin | {"members": [["a", "1"], ["b", "2"]]}) == job
