@@ -11,9 +11,9 @@ from finefuse.types import Data, Entry, Ref, Splits, Task
 from finefuse.version import __version__
 
 if TYPE_CHECKING:
-    from finefuse.api import check, export, plan, run
+    from finefuse.api import check, compare, export, plan, report, run
 
-_FROM_API = ("check", "export", "plan", "run")
+_FROM_API = ("check", "compare", "export", "plan", "report", "run")
 __all__ = [
     "Data",
     "Entry",
@@ -26,9 +26,11 @@ __all__ = [
     "WorkerDied",
     "__version__",
     "check",
+    "compare",
     "export",
     "hookimpl",
     "plan",
+    "report",
     "run",
 ]
 
@@ -38,3 +40,8 @@ def __getattr__(name: str) -> object:
     if name in _FROM_API:
         return getattr(importlib.import_module("finefuse.api"), name)
     raise AttributeError(f"module 'finefuse' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """What completion offers: the functions of the API too, though it is not imported yet."""
+    return sorted({*globals(), *_FROM_API})

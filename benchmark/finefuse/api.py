@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from finefuse.judge.board.leaderboard import Leaderboard
+    from finefuse.judge.compare import Comparison
 
 SuiteSource = str | Path | Mapping[str, Any]
 """A suite's name, its file, or its content as a dictionary."""
@@ -78,6 +79,10 @@ class Exported:
 def check(suite: SuiteSource, *, plugins: Door | Sequence[Door] = ()) -> Suite:
     """Read a suite, resolve all it names and plan it, without computing anything.
 
+    Args:
+        suite: name of a suite, path to a TOML file, or its content as a dictionary.
+        plugins: files, modules or objects to use besides what is installed.
+
     Raises:
         FinefuseError: with one sentence about what is wrong and where.
     """
@@ -87,7 +92,17 @@ def check(suite: SuiteSource, *, plugins: Door | Sequence[Door] = ()) -> Suite:
 def plan(
     suite: SuiteSource, *, device: str = "auto", only: str | Sequence[str] = (), plugins: Door | Sequence[Door] = ()
 ) -> Plan:
-    """The jobs of a suite in the order of their needs, each with its key; `only` as in `run`."""
+    """The jobs of a suite in the order of their needs, each with its key.
+
+    Args:
+        suite: name of a suite, path to a TOML file, or its content as a dictionary.
+        device: `auto`, `cpu`, `cuda` or `cuda:n`: another kind of device gives other keys.
+        only: shell-style patterns on the labels of schemes and fusions; what those need is kept.
+        plugins: files, modules or objects to use besides what is installed.
+
+    Raises:
+        FinefuseError: with one sentence about what is wrong and where.
+    """
     return _planned(suite, Registry(_doors(plugins)), resolve_device(device), only)
 
 
@@ -144,7 +159,12 @@ def run(
 
 
 def report(folder: str | Path, *, reporter: str | None = None, plugins: Door | Sequence[Door] = ()) -> Run:
-    """Write the reports of a results folder anew from its records; with `reporter`, only that one.
+    """Write the reports of a results folder anew from its records.
+
+    Args:
+        folder: a results folder, as `run` leaves it.
+        reporter: just this one; None for all.
+        plugins: files, modules or objects to use besides what is installed.
 
     Raises:
         FinefuseError: if the folder holds no records that can be read, or no such reporter is installed.
@@ -153,6 +173,23 @@ def report(folder: str | Path, *, reporter: str | None = None, plugins: Door | S
     if reporter is not None:
         registry.find("reporter", reporter)
     return _results(Path(folder), registry, reporter)
+
+
+def compare(base: str | Path, new: str | Path, *, alpha: float = 0.05, margin: float = 0.01) -> Comparison:
+    """Compare two results folders cell by cell: `passed` says whether the second may take the first's place.
+
+    Args:
+        base: the results folder to hold against.
+        new: the results folder in question.
+        alpha: chance of a false alarm over all cells together.
+        margin: a difference in accuracy too small to matter: it tells `unchanged` from `inconclusive`.
+
+    Raises:
+        FinefuseError: if `alpha` or `margin` makes no sense, or a folder can't be read.
+    """
+    from finefuse.judge.compare import compare as judge
+
+    return judge(Path(base), Path(new), alpha=alpha, margin=margin)
 
 
 def export(

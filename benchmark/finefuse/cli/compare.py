@@ -25,10 +25,10 @@ def compare(
 
     Exits with 1 if a cell regressed, failed or is missing, and if either folder can't be read: the gate fails closed.
     """
-    from finefuse.judge.compare import compare as compare_folders
+    from finefuse import api
 
     try:
-        comparison = compare_folders(base, new, alpha=alpha, margin=margin)
+        comparison = api.compare(base, new, alpha=alpha, margin=margin)
     except FinefuseError as error:
         print(f"error: {error}", file=sys.stderr)
         raise typer.Exit(1) from None

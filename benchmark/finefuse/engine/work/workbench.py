@@ -188,10 +188,17 @@ class Workbench:
                 f"{self.order.job.backbone} was pretrained on {task.modality} inputs of shape {task.input_shape}, "
                 f"{self.order.job.dataset} has {target.modality} inputs of shape {target.input_shape}"
             )
+        if why := self._unsuited():
+            raise NotApplicable(why)
         net = self.fresh(task)
         net.load_state_dict(self.store.weights(self.order.job.base))
         self.place(net)
         return net.eval()
+
+    def _unsuited(self) -> str:
+        """What plans ask too; but then the files of a hub may not have been on this machine yet."""
+        job = self.order.job
+        return Facts(self.registry).unsuited(job.backbone, job.dataset) if job.dataset else ""
 
     def start(self) -> Net:
         """What all members of all schemes start from: the pretrained network with one fresh head, or the fused one.
