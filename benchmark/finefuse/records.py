@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from finefuse.errors import StoreError
+from finefuse.files import write_whole
 from finefuse.locks import LOCK, only_writer
 from finefuse.rows import wrong_with
 from finefuse.types import Cell, JobKind, Record
@@ -91,14 +92,10 @@ class Records:
     def write_plan(self, suite: str, cells: Iterable[tuple[Cell, str]]) -> None:
         """Leave the planned cells, each with its key, in `plan.json`, in one piece."""
         planned = [cell._asdict() | {"key": key, "cell": str(cell)} for cell, key in cells]
-        draft = self.plan_file.with_suffix(".tmp")
         with _sentence(self.plan_file, "written"):
             self.folder.mkdir(parents=True, exist_ok=True)
-            with draft.open("w") as file:
-                json.dump({"schema": PLAN_SCHEMA, "suite": suite, "cells": planned}, file, separators=(",", ":"))
-                file.flush()
-                os.fsync(file.fileno())
-            draft.replace(self.plan_file)
+        plan = {"schema": PLAN_SCHEMA, "suite": suite, "cells": planned}
+        write_whole(self.plan_file, json.dumps(plan, separators=(",", ":")))
 
     def read_plan(self) -> tuple[str, dict[Cell | str, str]] | None:
         """The suite's name and the key of every planned cell; None if nothing was planned here.

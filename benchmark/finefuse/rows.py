@@ -34,7 +34,7 @@ def wrong_with(row: object) -> str:
     for name, value in row.items():
         types, check, expected = _RULES[name]
         if type(value) not in types or (check and not check(value)):
-            return f"has {_told(value)} as `{name}`, where {expected} was expected"
+            return f"has {told(value)} as `{name}`, where {expected} was expected"
     if row["status"] == "ok":
         return _wrong_scores(row) or _wrong_share(row)
     return ""
@@ -155,7 +155,7 @@ class _Rules(dict[str, Rule]):
 _RULES = _Rules()
 
 
-def _told(value: object, most: int = 40) -> str:
+def told(value: object, most: int = 40) -> str:
     """A value as a sentence can hold it."""
     text = ascii(value)
     return text if len(text) <= most else f"{text[:most]}..."

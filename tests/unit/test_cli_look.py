@@ -290,7 +290,9 @@ def job(label: str = "plain", seed: int = 0, key: str = "k") -> Job:
 
 
 def ran(done: Job, seconds: float | None, status: str = "ok") -> Record:
-    return done.place._asdict() | {"cell": done.cell, "key": done.key, "status": status, "seconds": seconds}
+    scores = {"metrics": ["hits"], "test.hits": 0.5, "better.hits": "higher"} if status == "ok" else {}
+    named = done.place._asdict() | {"cell": done.cell, "key": done.key}
+    return named | scores | {"status": status, "seconds": seconds}
 
 
 def test_plan_lists_every_job_with_key_state_cost_and_cell(cli: Cli) -> None:

@@ -92,7 +92,7 @@ def look_closely(
     while True:
         outlook = look(plan, records, artifacts, retry=retry)
         jobs = (*outlook.waiting, *outlook.remade)
-        used = dict.fromkeys(artifact for job in jobs for artifact in (*job.inputs, job.timed, job.artifact) if artifact)
+        used = {artifact: None for job in jobs for artifact in (*job.inputs, job.timed, job.artifact) if artifact}
         damaged = [a for a in used if a not in trusted and artifacts.has(a) and not artifacts.intact(a)]
         if not damaged:
             return outlook, [*notes, *_told(outlook.doubted)]

@@ -19,6 +19,7 @@ from finefuse.engine.order import Order, identity, row, status_of
 from finefuse.engine.store.artifacts import Artifacts
 from finefuse.engine.work.attempt import attempt, failure
 from finefuse.errors import MemoryExceeded, StoreError, WorkerDied
+from finefuse.files import write_whole
 from finefuse.records import Records, passed_over
 from finefuse.types import Cell, Crew, Executor, Job, Record, Status
 
@@ -241,9 +242,9 @@ class _Drive:
         full = self.records.folder / path
         try:
             full.parent.mkdir(exist_ok=True)
-            full.write_text(text)
         except OSError as error:
             raise StoreError(f"{full}: can't be written: {error.strerror}.") from error
+        write_whole(full, text, errors="backslashreplace")
         return str(path)
 
     def order(self, job: Job, device: str) -> Order:

@@ -99,9 +99,7 @@ class Artifacts:
             (draft / DIGESTS).write_text(json.dumps(digests))
             folder.parent.mkdir(parents=True, exist_ok=True)
             if not self.has(address):
-                if folder.exists():  # kept by a former version, without digests
-                    self.discard(address)
-                _rename(draft, folder)
+                self._give_name(draft, address)
 
     def meta(self, address: str) -> Record:
         """What was said about the artifact when it was kept.
@@ -158,6 +156,18 @@ class Artifacts:
             with suppress(OSError):  # it may be somebody else's, or just be finished
                 if draft.stat().st_mtime < time.time() - ABANDONED:
                     _remove(draft)
+
+    def _give_name(self, draft: Path, address: str) -> None:
+        folder = self._folder(address)
+        try:
+            draft.rename(folder)
+        except OSError:
+            if (folder / DIGESTS).is_file():  # another writer was first
+                return
+            if not folder.exists():
+                raise
+            self.discard(address)  # a former version kept it, without digests
+            draft.rename(folder)
 
     @property
     def _drafts(self) -> Path:
@@ -247,14 +257,6 @@ def _write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
 
     apart = {k: v.detach().cpu().clone(memory_format=torch.contiguous_format) for k, v in tensors.items()}
     save_file(apart, path)
-
-
-def _rename(draft: Path, folder: Path) -> None:
-    try:
-        draft.rename(folder)
-    except OSError:
-        if not (folder / DIGESTS).is_file():  # else another writer was first
-            raise
 
 
 def _remove(draft: Path) -> None:
