@@ -47,7 +47,7 @@ def _wrong_scores(row: Record) -> str:
     if not row.get("metrics"):
         return "is ok and has no `metrics`"
     first = "single.test" if row["kind"] == "pool" else "test"
-    lacking = [n for metric in row["metrics"] for n in (f"{first}.{metric}", f"better.{metric}") if row.get(n) is None]
+    lacking = [n for metric in row["metrics"] for n in (f"{first}.{metric}", f"better.{metric}") if n not in row]
     return f"is ok and has no `{lacking[0]}`" if lacking else ""
 
 
@@ -125,8 +125,8 @@ _NAMED: dict[str, Rule] = {
     **dict.fromkeys(("suite", "artifact", "use", "level", "reason"), TEXT),
     **dict.fromkeys(("error", "traceback", "machine", "device", "precision", "compile", "finished"), TEXT_OR_NULL),
     **dict.fromkeys(("correct", "examples", "outputs"), TEXT_OR_NULL),
-    **dict.fromkeys(("metrics", "needs", "at_edge", "shares"), TEXTS),
-    **dict.fromkeys(("member", "round", "trial", "members"), COUNT),
+    **dict.fromkeys(("metrics", "needs", "at_edge", "shares", "remarks"), TEXTS),
+    **dict.fromkeys(("member", "round", "trial", "members", "repeated"), COUNT),
     **dict.fromkeys(("n_test", "steps", "pieces", "trainable", "parameters", "trials", "best"), COUNT_OR_NULL),
     **dict.fromkeys(("threads", "peak_memory"), COUNT_OR_NULL),
     **dict.fromkeys(("seconds", "cpu_seconds", "seconds_members", "seconds_before", "flops"), AMOUNT),

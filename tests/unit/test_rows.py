@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
 
+from finefuse import rows
 from finefuse.records import Records
 from finefuse.rows import wrong_with
 from helpers.rows_on_disk import filled
 
+DOCS = Path(__file__).parents[2] / "docs"
 BASELINES = Path(__file__).parents[2] / "baselines"
 
 
@@ -98,6 +101,15 @@ def test_a_row_that_lacks_what_every_row_has(row: dict[str, Any], name: str) -> 
 def test_what_is_refused(row: dict[str, Any], fields: dict[str, Any], wrong: str) -> None:
     assert wrong_with(row) == ""
     assert wrong_with(row | fields).startswith(wrong)
+
+
+def test_every_field_that_is_documented_is_checked() -> None:
+    section = (DOCS / "records.md").read_text(encoding="utf-8").split("\n## A record\n")[1].split("\n## ")[0]
+    firsts = [line.split("|")[1] for line in section.splitlines() if line.startswith("| `")]
+    names = [name for first in firsts for name in re.findall(r"`(.+?)`", first)]
+    assert len(names) > 50
+    anything = {name for name in names if rows._RULES[name.replace("<batch>", "1")] is rows.ANYTHING}
+    assert anything == set()
 
 
 def test_a_network_that_diverged_has_a_row(build: ModuleType) -> None:

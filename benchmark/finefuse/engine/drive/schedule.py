@@ -30,6 +30,15 @@ BECAME = {
     "skipped": "was skipped",
     "blocked": "is blocked",
 }
+PRELOAD = (
+    "torch",
+    "torch._dynamo",  # every optimizer imports it
+    "safetensors.torch",
+    "sklearn.datasets",
+    "torchmetrics.functional",
+    "finefuse.engine.work.job",
+)
+"""What jobs import besides plugins, of the core and of the libraries it is installed with."""
 
 
 class Watcher(Protocol):
@@ -160,7 +169,7 @@ class _Drive:
             if not self.started:
                 threads, limits = order.settings.threads, self.plan.suite.limits
                 self.started = True
-                self.executor.start(Crew(self.workers, threads, memory_limit(limits, self.workers)))
+                self.executor.start(Crew(self.workers, threads, memory_limit(limits, self.workers), PRELOAD))
             self.free.remove(device)
             if job.place not in self.quiet:
                 self.tell("started", job)
@@ -259,6 +268,7 @@ class _Drive:
             store=str(self.artifacts.root),
             doors=self.registry.doors,
             contended=self.workers > 1 and job.kind != "time",
+            contents=self.plan.contents,
         )
 
     def tell(self, what: str, *about: Any) -> None:
