@@ -6,7 +6,6 @@ import importlib
 from typing import TYPE_CHECKING
 
 from finefuse.errors import FinefuseError, MemoryExceeded, NotApplicable, WorkerDied
-from finefuse.files import write_whole
 from finefuse.hookspec import hookimpl
 from finefuse.types import Data, Entry, Ref, Splits, Task
 from finefuse.version import __version__
@@ -33,7 +32,6 @@ __all__ = [
     "plan",
     "report",
     "run",
-    "write_whole",
 ]
 
 

@@ -149,8 +149,7 @@ def read_results(folder: Path) -> Results:
     plan, (rows, refused) = records.read_plan(), records.read()
     found = _current(records, plan, rows, refused)
     if refused and (plan is None or found.missing):
-        more = f" (and so for {len(refused) - 1} more lines)" if len(refused) > 1 else ""
-        raise StoreError(f"{refused[0]}{more}; `finefuse run` passes it over and does what is missing again.")
+        raise StoreError(f"{_first(refused)}; `finefuse run` passes it over and does what is missing again.")
     return found
 
 
@@ -177,8 +176,12 @@ def _current(
 def passed_over(refused: list[str]) -> Iterator[str]:
     """One note about the lines that can't be believed; none where all can."""
     if refused:
-        more = f", and {len(refused) - 1} more lines like it," if len(refused) > 1 else ""
-        yield f"{refused[0]}: this line{more} counts for nothing, and a job that needs its row runs again."
+        yield f"{_first(refused)}: it counts for nothing, and a job that needs its row runs again."
+
+
+def _first(refused: list[str]) -> str:
+    """The first sentence, and how many more there are."""
+    return f"{refused[0]} (other such lines: {len(refused) - 1})" if len(refused) > 1 else refused[0]
 
 
 @contextmanager

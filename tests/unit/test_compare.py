@@ -292,7 +292,7 @@ def test_a_damaged_baseline(pair: Pair, tmp_path: Path) -> None:
     (base / "records.jsonl").write_text("{\n" + (base / "records.jsonl").read_text())
     with pytest.raises(StoreError, match=r"records.jsonl:1: is not a JSON object"):
         compare(base, new)
-    with pytest.raises(StoreError, match="damaged field `correct`"):
+    with pytest.raises(StoreError, match="has a `correct` that is not base64"):
         pair.one(pair.row(), pair.row(correct="?"))
 
 

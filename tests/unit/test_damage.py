@@ -155,7 +155,7 @@ def test_a_line_that_contradicts_itself_runs_again_and_is_told(
     assert lasting(pick(found, "tune", "plain")) == lasting(row)
     (note,) = place.notes
     assert note.startswith(f"{file}:")
-    assert "counts for nothing, and a job that needs its row runs again." in note
+    assert "it counts for nothing, and a job that needs its row runs again." in note
     assert len(file.read_text().splitlines()) == len(first.rows) + changed
     assert any("can't be believed and were passed over" in line for line in found.board.notes)
     assert api.compare(first.folder, first.folder).passed

@@ -140,7 +140,7 @@ def test_a_line_that_can_not_be_believed_closes_the_folder(tmp_path: Path) -> No
     with pytest.raises(StoreError, match=sentence):
         read_results(tmp_path)
     damage(records, 2)
-    with pytest.raises(StoreError, match=r"\(and so for 1 more lines\)"):
+    with pytest.raises(StoreError, match=r"\(other such lines: 1\)"):
         read_results(tmp_path)
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from finefuse import write_whole
+from finefuse.files import write_whole
 from finefuse.types import Board
 
 SCHEMA = 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from finefuse import write_whole
+from finefuse.files import write_whole
 from finefuse.types import Board
 
 

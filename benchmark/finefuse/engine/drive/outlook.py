@@ -104,7 +104,7 @@ def look_closely(
 
 
 def _told(doubted: Sequence[str]) -> list[str]:
-    more = f" So it is with {len(doubted) - 1} more rows." if len(doubted) > 1 else ""
+    more = f" (Other such rows: {len(doubted) - 1}.)" if len(doubted) > 1 else ""
     return [f"{doubted[0]} It is not taken over, and its job runs.{more}"] if doubted else []
 
 
