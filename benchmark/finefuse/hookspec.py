@@ -35,7 +35,7 @@ def finefuse_datasets() -> Iterable[Entry[Dataset]]:
         \"\"\"Three clouds of points.\"\"\"
 
         spread: Annotated[float, Gt(0)] = 1.0
-        task = Task("classification", outputs=3, modality="tabular", input_shape=(2,))
+        task = Classification(outputs=3, modality="tabular", input_shape=(2,))
 
         def fingerprint(self) -> str:
             return "blobs-1"  # change it when the content changes
@@ -154,10 +154,9 @@ def finefuse_fusions() -> Iterable[Entry[Fusion]]:
 
         level = "output"  # or "feature", "weight"
         needs = ()  # of "val", "train", "base", "trainer", "test inputs"
+        kinds = ("classification",)  # of task; leave it out for all
 
         def fuse(self, of: Fusing) -> nn.Module:
-            if of.task.kind != "classification":
-                raise NotApplicable("values have no confidence")
             return CombineOutputs(of.members, lambda z: z.log_softmax(-1).amax(0))
 
 

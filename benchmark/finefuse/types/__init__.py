@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from finefuse.recipe import Recipe
+from finefuse.types.data import Data, Modality, Splits, Task
 from finefuse.types.entries import Entry, PluginKind, Ref, Space, Spec
-from finefuse.types.inputs import Vocabulary
+from finefuse.types.inputs import Description, Vocabulary
 from finefuse.types.learning import (
     Backbone,
     Batch,
     Budget,
-    Data,
     Dataset,
     Fusing,
     Fusion,
@@ -23,14 +23,13 @@ from finefuse.types.learning import (
     OptimizerChoice,
     Penalty,
     Scheme,
-    Splits,
-    Task,
     Trainer,
     Tuning,
 )
 from finefuse.types.optional import (
     Alone,
     Composed,
+    Described,
     Excepted,
     ForKinds,
     KeepsHead,
@@ -73,6 +72,8 @@ __all__ = [
     "Crew",
     "Data",
     "Dataset",
+    "Described",
+    "Description",
     "Entry",
     "Excepted",
     "Executor",
@@ -89,6 +90,7 @@ __all__ = [
     "Loss",
     "Member",
     "Metric",
+    "Modality",
     "Need",
     "NeedsPretraining",
     "NormPolicy",

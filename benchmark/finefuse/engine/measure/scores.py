@@ -36,8 +36,8 @@ def scores(
                 fields[f"{moment}.test.{name}"] = scored
         for other, data in more.items():
             fields[f"also.{other}.{name}"] = score_of(name, metric, outputs[f"also.{other}"], data.y)
-    if splits.task.kind == "classification":
-        right = outputs["test"].argmax(-1) == splits.test.y
+    right = splits.task.right(outputs["test"], splits.test.y)
+    if right is not None:
         share = float(right.double().mean())
         fields["correct"] = pack(right)
         fields["shares"] = [name for name in wanted if abs(fields[f"test.{name}"] - share) <= CLOSE]

@@ -24,7 +24,7 @@ from finefuse.engine.train.augment import Change, augmentation
 from finefuse.engine.train.checkpoints import Curve
 from finefuse.engine.train.trainer import SuiteTrainer
 from finefuse.errors import FinefuseError, NotApplicable
-from finefuse.nets import Net, quality
+from finefuse.nets import Net
 from finefuse.types import (
     Backbone,
     Budget,
@@ -72,7 +72,7 @@ def loaded(doors: tuple[Door, ...], dataset: Ref, seed: int, device: str, conten
         FinefuseError: if its fingerprint is no longer `content`.
     """
     plugin: Dataset = registry_of(doors).build("dataset", dataset)
-    splits = plugin.splits(derive_seed(seed, dataset=dataset.name, purpose="split"))
+    splits = plugin.splits(split_seed(dataset, seed))
     refuse_changed(f"data set {dataset}", plugin, content)
     parts = (_placed(part, device) for part in (splits.train, splits.val, splits.test))
     return Loaded(Splits(splits.task, *parts), repeated(splits), capabilities.remarks(plugin))
@@ -91,6 +91,11 @@ def refuse_changed(who: str, plugin: Dataset | Backbone, content: str) -> None:
     """
     if content and plugin.fingerprint() != content:
         raise FinefuseError(f"the {who} has changed since the suite was planned; run again, and it is planned anew")
+
+
+def split_seed(dataset: Ref, seed: int) -> int:
+    """The seed that a data set's splits are drawn with."""
+    return derive_seed(seed, dataset=dataset.name, purpose="split")
 
 
 def _placed(part: Data, device: str) -> Data:
@@ -215,7 +220,7 @@ class Workbench:
         if self.source is not None:
             return self.source.task
         outputs = capabilities.head_outputs(self.backbone)
-        return replace(self.splits.task, outputs=outputs) if outputs else self.splits.task
+        return self.splits.task.resized(outputs) if outputs else self.splits.task
 
     @property
     def provided(self) -> set[str]:
@@ -268,6 +273,8 @@ class Workbench:
     def tuned(self, artifact: str) -> Net:
         """A tuned or fused network from the store."""
         maker = self.maker(artifact)
+        while not maker.order.job.base and maker.order.job.fused:  # across backbones it is one of the first member's
+            maker = maker.maker(maker.order.job.fused[0][1])
         net = maker.fresh(maker.source_task)
         maker.give_head(net)
         maker.place(net)
@@ -328,7 +335,7 @@ class Workbench:
             outputs, score = torch.empty(0), float("nan")
             if "val" in needs:
                 outputs = self.store.outputs(artifact)["val"].to(self.order.device)
-                score = quality(splits.task, outputs, splits.val)
+                score = splits.task.quality(outputs, splits.val)
             return Member(name, score, outputs, lambda: self.tuned(artifact))
 
         return Fusing(
