@@ -36,7 +36,7 @@ def wrong_with(row: object) -> str:
         if type(value) not in types or (check and not check(value)):
             return f"has {told(value)} as `{name}`, where {expected} was expected"
     if row["status"] == "ok":
-        return _wrong_scores(row) or _wrong_share(row)
+        return _wrong_scores(row) or _wrong_share(row) or _wrong_losses(row)
     return ""
 
 
@@ -58,9 +58,8 @@ def _wrong_share(row: Record) -> str:
     n = row.get("n_test")
     if not n:
         return "has bits in `correct` and no `n_test`"
-    try:
-        packed = a2b_base64(row["correct"], strict_mode=True)
-    except (Error, ValueError):
+    packed = _unpacked(row["correct"])
+    if packed is None:
         return "has a `correct` that is not base64"
     bits = int.from_bytes(packed, "big")
     if len(packed) != -(-n // 8) or bits & ((1 << -n % 8) - 1):
@@ -71,6 +70,23 @@ def _wrong_share(row: Record) -> str:
         if score is None or not abs(score - share) <= CLOSE:
             return f"has {score} as `test.{metric}`, and its own bits say {share:.6g}"
     return ""
+
+
+def _wrong_losses(row: Record) -> str:
+    """Whether `losses` are a number for each example."""
+    if row.get("losses") is None:
+        return ""
+    packed, n = _unpacked(row["losses"]), row.get("n_test")
+    if packed is None or not n or len(packed) != 4 * n:
+        return f"has `losses` that are not the base64 of {n} numbers"
+    return ""
+
+
+def _unpacked(text: str) -> bytes | None:
+    try:
+        return a2b_base64(text, strict_mode=True)
+    except (Error, ValueError):
+        return None
 
 
 class Rule(NamedTuple):
@@ -124,7 +140,7 @@ _NAMED: dict[str, Rule] = {
     **dict.fromkeys(("cell", "key", "dataset", "backbone", "label", "pool", "dataset_use", "backbone_use"), TEXT),
     **dict.fromkeys(("suite", "artifact", "use", "level", "reason"), TEXT),
     **dict.fromkeys(("error", "traceback", "machine", "device", "precision", "compile", "finished"), TEXT_OR_NULL),
-    **dict.fromkeys(("correct", "examples", "outputs"), TEXT_OR_NULL),
+    **dict.fromkeys(("correct", "losses", "examples", "outputs"), TEXT_OR_NULL),
     **dict.fromkeys(("metrics", "needs", "at_edge", "shares", "remarks"), TEXTS),
     **dict.fromkeys(("member", "round", "trial", "members", "repeated"), COUNT),
     **dict.fromkeys(("n_test", "steps", "pieces", "trainable", "parameters", "trials", "best"), COUNT_OR_NULL),

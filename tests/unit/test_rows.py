@@ -94,6 +94,8 @@ def test_a_row_that_lacks_what_every_row_has(row: dict[str, Any], name: str) -> 
         ({"n_test": 0}, "has bits in `correct` and no `n_test`"),
         ({"correct": "AA"}, "has a `correct` that is not base64"),
         ({"correct": "é"}, "has a `correct` that is not base64"),
+        ({"losses": "AAAA"}, "has `losses` that are not the base64 of 100 numbers"),
+        ({"losses": "*"}, "has `losses` that are not the base64 of 100 numbers"),
         ({"shares": ["f1"]}, "has None as `test.f1`, and its own bits say 0.9"),
     ],
     ids=str,

@@ -22,7 +22,8 @@ def scores(
 
     `more` are further test sets by name, with their outputs as `also.<name>`. `last`, `best` and `peek` are the last
     weights, those best on val and those best on test, where these were kept. `correct` holds one bit per test example,
-    packed, so that two runs can be compared in pairs from their rows alone; `shares` are the metrics that count these.
+    packed, so that two runs can be compared in pairs from their rows alone, and `shares` are the metrics that count these;
+    where no answer is right or wrong it is `losses`, a number for each.
     """
     wanted = {name: metric for name, metric in metrics.items() if splits.task.kind in capabilities.metric_kinds(metric)}
     fields: Record = {"metrics": list(wanted)}
@@ -41,6 +42,8 @@ def scores(
         share = float(right.double().mean())
         fields["correct"] = pack(right)
         fields["shares"] = [name for name in wanted if abs(fields[f"test.{name}"] - share) <= CLOSE]
+    else:
+        fields["losses"] = pack_numbers(splits.task.losses(outputs["test"], splits.test.y))
     fields["n_test"] = len(splits.test)
     fields["examples"] = tensor_digest(splits.test.x, splits.test.y)
     fields["outputs"] = tensor_digest(outputs["test"])
@@ -62,6 +65,11 @@ def score_of(name: str, metric: Metric, outputs: Tensor, y: Tensor) -> float:
 def pack(bits: Tensor) -> str:
     """Booleans (N,) as base64 of packed bits, the first in the highest bit."""
     return base64.b64encode(np.packbits(bits.cpu().numpy()).tobytes()).decode()
+
+
+def pack_numbers(numbers: Tensor) -> str:
+    """Numbers (N,) as base64 of float32, little-endian."""
+    return base64.b64encode(numbers.detach().cpu().numpy().astype("<f4").tobytes()).decode()
 
 
 def tensor_digest(*tensors: Tensor) -> str:
