@@ -97,7 +97,7 @@ def test_a_driver_ended_in_the_middle_leaves_no_process_and_loses_nothing(
     driver = drive(tmp_path)
     assert eventually(lambda: len(rows(tmp_path)) >= 3)
     os.killpg(driver.pid, number)  # as a terminal does it
-    driver.communicate(timeout=60)
+    driver.communicate()
     assert driver.returncode != 0
     assert gone(*{line["pid"] for line in fake.log(tmp_path / "store")})
     kept, plan = rows(tmp_path), fake.naps(0.3)
@@ -115,7 +115,7 @@ def test_a_worker_killed_from_outside_costs_nothing(fake: ModuleType, tmp_path: 
     driver = drive(tmp_path)
     assert eventually(lambda: len(rows(tmp_path)) >= 2 and len(done(fake, tmp_path, "start")) > len(rows(tmp_path)))
     os.kill(fake.log(tmp_path / "store")[-1]["pid"], signal.SIGKILL)
-    driver.communicate(timeout=60)
+    driver.communicate()
     assert driver.returncode == 0
     assert len(rows(tmp_path)) == 8
     assert set(statuses(rows(tmp_path)).values()) == {"ok"}
