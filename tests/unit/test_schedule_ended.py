@@ -82,10 +82,11 @@ def test_ctrl_c_stops_the_executor_and_keeps_what_is_finished(fake: ModuleType, 
     assert len(rows(tmp_path)) == 3
 
 
-def drive(folder: Path) -> subprocess.Popen[str]:
-    """A driver of its own, in a terminal's process group of its own, with eight jobs of 0.3 s for two workers."""
+def drive(folder: Path, then: float = 0.3) -> subprocess.Popen[str]:
+    """A driver in a process group of its own, with two workers; the last four of eight jobs take `then` seconds."""
     path = os.pathsep.join([str(FIXTURES), *sys.path])
-    command = [sys.executable, str(FIXTURES / "fake_run.py"), str(folder / "out"), str(folder / "store")]
+    where = [str(folder / "out"), str(folder / "store")]
+    command = [sys.executable, str(FIXTURES / "fake_run.py"), *where, "0.3", str(then)]
     env = os.environ | {"PYTHONPATH": path}
     return subprocess.Popen(command, env=env, stderr=subprocess.PIPE, text=True, start_new_session=True)
 
@@ -94,7 +95,7 @@ def drive(folder: Path) -> subprocess.Popen[str]:
 def test_a_driver_ended_in_the_middle_leaves_no_process_and_loses_nothing(
     fake: ModuleType, tmp_path: Path, number: int
 ) -> None:
-    driver = drive(tmp_path)
+    driver = drive(tmp_path, then=600)
     assert eventually(lambda: len(rows(tmp_path)) >= 3)
     os.killpg(driver.pid, number)  # as a terminal does it
     driver.communicate()
