@@ -22,8 +22,8 @@ def scores(
 
     `more` are further test sets by name, with their outputs as `also.<name>`. `last`, `best` and `peek` are the last
     weights, those best on val and those best on test, where these were kept. `correct` holds one bit per test example,
-    packed, so that two runs can be compared in pairs from their rows alone, and `shares` are the metrics that count these;
-    where no answer is right or wrong it is `losses`, a number for each.
+    packed, so that two runs can be compared in pairs from their rows alone, and `shares` names the metrics that count
+    these; where no answer is right or wrong it is `losses`, a number for each.
     """
     wanted = {name: metric for name, metric in metrics.items() if splits.task.kind in capabilities.metric_kinds(metric)}
     fields: Record = {"metrics": list(wanted)}
