@@ -27,6 +27,7 @@ from finefuse.types.learning import (
     Tuning,
 )
 from finefuse.types.optional import (
+    Adapts,
     Alone,
     Composed,
     Excepted,
@@ -61,6 +62,7 @@ from finefuse.types.running import (
 )
 
 __all__ = [
+    "Adapts",
     "Alone",
     "Backbone",
     "Batch",
