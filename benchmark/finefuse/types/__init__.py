@@ -5,7 +5,7 @@ from __future__ import annotations
 from finefuse.recipe import Recipe
 from finefuse.types.data import Data, Modality, Splits, Task
 from finefuse.types.entries import Entry, PluginKind, Ref, Space, Spec
-from finefuse.types.inputs import Vocabulary
+from finefuse.types.inputs import Description, Vocabulary
 from finefuse.types.learning import (
     Backbone,
     Batch,
@@ -30,6 +30,7 @@ from finefuse.types.optional import (
     Adapts,
     Alone,
     Composed,
+    Described,
     Excepted,
     ForKinds,
     KeepsHead,
@@ -73,6 +74,8 @@ __all__ = [
     "Crew",
     "Data",
     "Dataset",
+    "Described",
+    "Description",
     "Entry",
     "Excepted",
     "Executor",
