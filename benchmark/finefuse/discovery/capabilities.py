@@ -119,6 +119,11 @@ def keeps_head(backbone: Any) -> bool:
     return _flag(backbone, "keep_head")
 
 
+def adapts(backbone: Any) -> bool:
+    """Whether a backbone's networks take inputs of other shapes than those they were built for."""
+    return _flag(backbone, "adapts")
+
+
 def remarks(plugin: Any) -> tuple[str, ...]:
     """What a data set or backbone says of what it has read; () for nothing."""
     return _texts(plugin, "remarks")
@@ -179,7 +184,7 @@ def version(plugin: Any) -> str:
 
 _QUESTIONS: Mapping[PluginKind, tuple[Callable[[Any], object], ...]] = {
     "dataset": (lambda dataset: method(dataset, "token_numbers"),),
-    "backbone": (head_outputs, keeps_head, lambda backbone: method(backbone, "refuses")),
+    "backbone": (head_outputs, keeps_head, adapts, lambda backbone: method(backbone, "refuses")),
     "scheme": (prepares, searcher, source_needs, kinds, nested, lambda scheme: space(type(scheme))),
     "fusion": (level, fusion_needs, kinds, alone, except_for),
     "metric": (metric_kinds, higher_is_better),

@@ -27,6 +27,7 @@ from finefuse.types.learning import (
     Tuning,
 )
 from finefuse.types.optional import (
+    Adapts,
     Alone,
     Composed,
     Described,
@@ -64,6 +65,7 @@ from finefuse.types.running import (
 )
 
 __all__ = [
+    "Adapts",
     "Agenda",
     "Alone",
     "Backbone",
