@@ -162,6 +162,12 @@ def read_results(folder: Path) -> Results:
     return Results(suite, [current[c] for c in keys if c in current], [c for c in keys if c not in current])
 
 
+def why(row: Record) -> str:
+    """Why a row is not ok: its reason, with the type of the error before it, once; "" if nothing is known."""
+    error, reason = row.get("error") or "", row.get("reason") or ""
+    return reason if reason.startswith(error) else f"{error}: {reason}".rstrip(": ")
+
+
 @contextmanager
 def _sentence(path: Path, done: str) -> Iterator[None]:
     """Turn what the system complains of into one sentence that names the file."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from finefuse.cli.options import Device, Only, Out, Plugins, Store, SuiteName
+from finefuse.cli.printing import say
 
 if TYPE_CHECKING:
     from finefuse.engine.drive.outlook import Standing
@@ -40,8 +41,8 @@ def plan(
     records = Records(out or Path("results") / todo.suite.name).read()
     standings = state_of(todo, records, Artifacts(store or default_store()))
     costs = estimate([standing.job for standing in standings if standing.state in LEFT], records)
-    print(f"{todo.suite.name}: {totals(standings, costs)}\n")
-    print(table(standings, costs, why=why))
+    say(f"{todo.suite.name}: {totals(standings, costs)}\n")
+    say(table(standings, costs, why=why))
 
 
 def estimate(jobs: Sequence[Job], records: Sequence[Record]) -> dict[Cell, float]:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from finefuse.text import single_line
 from finefuse.types import Record, Task
 
 
@@ -49,7 +50,7 @@ def card(row: Record, file: Path, facts: Facts) -> str:
         *_loading(file),
         "",
     ]
-    return "\n".join(lines)
+    return "\n".join(map(single_line, lines))
 
 
 def _kind(row: Record) -> str:
