@@ -1,4 +1,4 @@
-"""The usual loss of a task."""
+"""The usual loss of a task, and what a teacher says of a batch."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from finefuse.types import Task
+from finefuse.types import Batch, Data, Task, Trainer
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -17,3 +17,11 @@ def usual_loss(task: Task) -> Callable[[Tensor, Tensor], Tensor]:
     """Cross-entropy of outputs and targets; in regression the mean squared error."""
     functional = torch.nn.functional
     return functional.cross_entropy if task.kind == "classification" else functional.mse_loss
+
+
+def teacher(trainer: Trainer, train: Data, answers: Callable[[Tensor], Tensor]) -> Callable[[Batch], Tensor]:
+    """What a teacher answers to a batch; asked once for all of `train` where the inputs stay as they are."""
+    if trainer.augments:
+        return lambda batch: answers(batch.x)
+    known = answers(train.x)
+    return lambda batch: known[batch.rows]

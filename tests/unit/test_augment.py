@@ -130,7 +130,7 @@ def test_a_loss_of_one_s_own_refuses_shares_of_classes(lab):
     trainer = lab.trainer(lab.IMAGES, augment=augmentation(["mixup"], lab.IMAGES))
     trainer.fit(net, [{"params": net.parameters()}], steps=2)
     with pytest.raises(NotApplicable, match="the suite mixes labels"):
-        trainer.fit(net, [{"params": net.parameters()}], loss=lambda z, y, rows: z.sum())
+        trainer.fit(net, [{"params": net.parameters()}], loss=lambda z, batch: z.sum())
 
 
 def test_a_suite_with_augmentation(workshop):

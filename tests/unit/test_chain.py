@@ -29,7 +29,7 @@ class Shrink:
 
     def tune(self, on: Tuning) -> None:
         groups = [{"params": on.model.parameters(), "lr": self.lr}]
-        on.trainer.fit(on.model, groups, penalty=lambda net: self.strength * net.head.weight.square().sum())
+        on.trainer.fit(on.model, groups, penalty=lambda net, _: self.strength * net.head.weight.square().sum())
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Clamp:
 @dataclass(frozen=True)
 class OwnLoss:
     def tune(self, on: Tuning) -> None:
-        on.trainer.fit(on.model, [], loss=lambda outputs, y, rows: outputs.sum())
+        on.trainer.fit(on.model, [], loss=lambda outputs, batch: outputs.sum())
 
 
 @dataclass(frozen=True)

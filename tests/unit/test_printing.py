@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -21,21 +22,7 @@ from finefuse.text import plain, printable, single_line
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 TOYS, NOISY = str(FIXTURES / "toys.py"), str(FIXTURES / "plugins" / "noisy.py")
-CONTROLS = [
-    "\x1b[31m",
-    "\a",
-    "\b",
-    "\x00",
-    "\x7f",
-    "\x9b",
-    "\u202e",
-    "\u2066",
-    "\u200f",
-    "\ufeff",
-    "\x0c",
-    "\x85",
-    "\u2028",
-]
+CONTROLS = ["\x1b[31m", *"\a\b\x01\x7f\x9b\u202e\u2066\u200f\ufeff\x0c\x85\u2028"]
 HOSTILE = "".join(CONTROLS)
 
 
@@ -110,6 +97,11 @@ def test_a_stdout_that_is_full_is_a_sentence(verb: list[str], results: Path) -> 
         done = finefuse(results.parent, *verb, capture_output=False, stdout=full, stderr=subprocess.PIPE)
     assert done.returncode == 2
     assert done.stderr == "error: stdout can't be written to: No space left on device.\n"
+
+
+def test_verbs_print_in_no_other_way() -> None:
+    verbs = sorted((FIXTURES.parents[1] / "benchmark" / "finefuse" / "cli").glob("*.py"))
+    assert [path.name for path in verbs if re.search(r"\bprint\(", path.read_text())] == ["printing.py"]
 
 
 # ------------------------------------------------------------------------------------------------- what controls

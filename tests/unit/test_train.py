@@ -157,19 +157,19 @@ def test_penalty_and_loss_take_part(lab):
         return net.head.weight.detach()
 
     plain = fitted()
-    shrunk = fitted(penalty=lambda model: 10.0 * model.head.weight.square().sum())
+    shrunk = fitted(penalty=lambda model, batch: 10.0 * model.head.weight.square().sum())
     assert shrunk.norm() < 0.5 * plain.norm()
-    nothing = fitted(loss=lambda outputs, y, rows: 0.0 * outputs.sum())
+    nothing = fitted(loss=lambda outputs, batch: 0.0 * outputs.sum())
     assert torch.equal(nothing, lab.mlp().head.weight)
 
 
 def test_loss_is_told_which_rows_it_sees(lab):
     net, data, seen = lab.mlp(), lab.data(n=60, seed=1), []
 
-    def loss(outputs, y, rows):
-        assert torch.equal(data.y[rows], y)
-        seen.extend(rows.tolist())
-        return nn.functional.cross_entropy(outputs, y)
+    def loss(outputs, batch):
+        assert torch.equal(data.y[batch.rows], batch.y)
+        seen.extend(batch.rows.tolist())
+        return nn.functional.cross_entropy(outputs, batch.y)
 
     lab.trainer(train=data, epochs=4).fit(net, groups(net), loss=loss)
     assert {seen.count(i) for i in range(60)} == {4}
@@ -292,9 +292,9 @@ def rows_seen(trainer, net, **kwargs):
     """Every row number of every batch, in order."""
     batches = []
 
-    def loss(outputs, y, rows):
-        batches.append(rows.tolist())
-        return nn.functional.cross_entropy(outputs, y)
+    def loss(outputs, batch):
+        batches.append(batch.rows.tolist())
+        return nn.functional.cross_entropy(outputs, batch.y)
 
     trainer.fit(net, groups(net), loss=loss, **kwargs)
     return batches

@@ -15,7 +15,7 @@ from finefuse.discovery.capabilities import DeclarationError
 from finefuse.discovery.parameters import holders_of
 from finefuse.discovery.registry import Registry
 from finefuse.errors import PluginError
-from finefuse.types import Budget, PluginKind, Ref, Space, Spec, Task
+from finefuse.types import Budget, PluginKind, Ref, Space, Spec, Task, Vocabulary
 
 RESERVED = frozenset({"use", "as", "grid", "rounds"})
 """Keys of a plugin's table in a suite that are not its parameters."""
@@ -49,6 +49,7 @@ class Facts:
         self.registry = registry
         self._instances: dict[tuple[PluginKind, Ref], Any] = {}
         self._parts: dict[tuple[PluginKind, Ref], dict[str, str]] = {}
+        self._unsuited: dict[tuple[Ref, Ref], str] = {}
         self._holders: dict[tuple[PluginKind, str, Any], frozenset[str]] = {}
         self._trials: dict[Ref, Sequence[Sequence[int]]] = {}
         self._answers: dict[tuple[PluginKind, Ref, str], Any] = {}
@@ -96,6 +97,27 @@ class Facts:
         if source is not None:
             self.task(source)
         return source
+
+    def tokens(self, dataset: Ref) -> Vocabulary | None:
+        """What the token numbers of a data set stand for, if it can tell."""
+        with _named("dataset", dataset):
+            return capabilities.vocabulary(self.instance("dataset", dataset))
+
+    def unsuited(self, backbone: Ref, dataset: Ref) -> str:
+        """Why a backbone can't take a data set, as far as it or its source can tell without torch; "" where it can."""
+        if (backbone, dataset) not in self._unsuited:
+            self._unsuited[backbone, dataset] = self._find_unsuited(backbone, dataset)
+        return self._unsuited[backbone, dataset]
+
+    def _find_unsuited(self, backbone: Ref, dataset: Ref) -> str:
+        instance, tokens, source = self.instance("backbone", backbone), self.tokens(dataset), self.source(backbone)
+        with _named("backbone", backbone):
+            if told := capabilities.refusal(instance, self.task(dataset), tokens):
+                return told
+        learned = None if source is None else self.tokens(source)
+        if tokens is None or learned is None or tokens.digest == learned.digest:
+            return ""
+        return f"{backbone} was pretrained on the tokens of {learned.name}, and {dataset} has others"
 
     def metric_kinds(self, metric: Ref) -> tuple[str, ...]:
         """The kinds of task a metric is for."""
@@ -173,6 +195,15 @@ class Facts:
             budget: Budget = self._ask(kind, ref, "budget", Budget)
             parts[f"{name}: budget"] = piece([budget.epochs, budget.batch_size, budget.schedule])
         return parts
+
+    def remarks(self, dataset: Ref) -> tuple[str, ...]:
+        """What a data set says of itself as far as it is known without loading it."""
+        return capabilities.remarks(self.instance("dataset", dataset))
+
+    @property
+    def contents(self) -> dict[tuple[PluginKind, Ref], str]:
+        """The fingerprints that were asked for."""
+        return {(kind, ref): answer for (kind, ref, what), answer in self._answers.items() if what == "fingerprint"}
 
     def content(self, kind: PluginKind, ref: Ref) -> str:
         """The fingerprint of what a data set or backbone reads."""

@@ -69,9 +69,10 @@ class Planner:
         A backbone without source data gets the weights it comes with, or random ones, made once for each data set,
         because its head may have to fit the task; the job's data set is then that one.
         """
-        source = self.facts.source(backbone) or dataset
+        own = self.facts.source(backbone)
+        source, skip = own or dataset, "" if own else self.facts.unsuited(backbone, dataset)
         parts = self.surroundings | self.facts.parts("backbone", backbone) | self.facts.parts("dataset", source)
-        return Line(parts, {}).job({}, kind="pretrain", backbone=backbone, dataset=source)
+        return Line(parts, {}).job({}, kind="pretrain", backbone=backbone, dataset=source, skip=skip)
 
     def mixtures(self, dataset: Ref, pairs: Sequence[Pair]) -> Iterator[Mixture]:
         """The pools across backbones, their members in the order in which the pool names these."""
@@ -88,6 +89,7 @@ class Group:
         self.suite, self.facts, self.surroundings = planner.suite, planner.facts, planner.surroundings
         self.backbone = backbone
         self.same = {"dataset": dataset, "backbone": backbone, "base": base}
+        self.unsuited = self.facts.unsuited(backbone, dataset) if base else ""
         self.parts = parts | self.facts.parts("dataset", dataset) | planner.budget
         more = {ref: digest(self.facts.parts("dataset", ref)) for ref in self.suite.also_test}
         self.parts |= {f"also tested on {ref}": content for ref, content in more.items()}
@@ -108,13 +110,14 @@ class Group:
         level = self.facts.level(of.ref) if kind == "fusion" else ""
         fields = {"strategy": of.ref, "metrics": self.metrics, "also_test": self.suite.also_test, "level": level}
         needs = self.facts.needs(kind, of.ref)
-        return Line(self.parts | self.facts.parts(kind, of.ref), self.scoring, needs=needs, **fields, **self.same)
+        parts = self.parts | self.facts.parts(kind, of.ref)
+        return Line(parts, self.scoring, needs=needs, skip=self.unsuited, **fields, **self.same)
 
     def fuse(self, pool: Pool, members: Members, seed: int) -> Iterator[Job]:
         """A pool's bounds, and every fusion of it, once."""
         own = {"seed": piece(seed), "members": piece([artifact for _, artifact in members])}
         fields = {"pool": pool.name, "seed": seed, "fused": members}
-        bounds = Line(self.surroundings, self.scoring, metrics=self.metrics, **self.same)
+        bounds = Line(self.surroundings, self.scoring, metrics=self.metrics, skip=self.unsuited, **self.same)
         yield bounds.job({"members": own["members"]}, kind="pool", **fields)
         for fusion, line in self.fusions:
             yield line.job(own, kind="fuse", label=fusion.label, **fields)

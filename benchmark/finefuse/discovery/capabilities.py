@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, get_args
 
 from finefuse.errors import FinefuseError, PluginError, did_you_mean
-from finefuse.types import Law, Level, Need, PluginKind, Space, Spec
+from finefuse.types import Law, Level, Need, PluginKind, Space, Spec, Task, Vocabulary
 from finefuse.types.optional import Prepares, Searcher, SourceNeed
 
 _TEXTS, _FLAG = "a tuple of texts", "True or False"
@@ -114,6 +114,27 @@ def head_outputs(backbone: Any) -> int | None:
 def keeps_head(backbone: Any) -> bool:
     """Whether a backbone's own head stays where the target has as many outputs."""
     return _flag(backbone, "keep_head")
+
+
+def remarks(plugin: Any) -> tuple[str, ...]:
+    """What a data set or backbone says of what it has read; () for nothing."""
+    return _texts(plugin, "remarks")
+
+
+def refusal(backbone: Any, task: Task, tokens: Vocabulary | None) -> str:
+    """Why a backbone can't take a task's inputs; "" where it can, or doesn't say."""
+    refuses = method(backbone, "refuses")
+    told = refuses(task, tokens) if refuses else ""
+    if not isinstance(told, str):
+        raise DeclarationError(backbone, f"has {told!r} from its `refuses`, which should be a sentence or ''")
+    return told
+
+
+def vocabulary(dataset: Any) -> Vocabulary | None:
+    """What a data set's token numbers stand for, if it says so."""
+    if not method(dataset, "token_numbers"):
+        return None
+    return ask(dataset, "token_numbers", Vocabulary | None)  # type: ignore[no-any-return]
 
 
 def alone(fusion: Any) -> bool:

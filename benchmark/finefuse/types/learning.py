@@ -110,6 +110,34 @@ class Budget:
     schedule: Literal["cosine", "constant"] = "cosine"
 
 
+@dataclass(frozen=True)
+class Batch:
+    """What a step trains on: targets `y` (n, ...), and the positions `rows` (n,) in the training data.
+
+    `x` are the inputs (n, *input_shape) as the network that is trained sees them: on the device, after augmentation.
+    They are read when first asked for, since features of a frozen prefix may be cached.
+    """
+
+    y: Tensor
+    rows: Tensor
+    read: Callable[[], Tensor] = field(repr=False)
+
+    @cached_property
+    def x(self) -> Tensor:
+        """The inputs."""
+        return self.read()
+
+    def part(self, of: slice) -> Batch:
+        """Some of its examples."""
+        return Batch(self.y[of], self.rows[of], lambda: self.x[of])
+
+
+Loss = Callable[["Tensor", Batch], "Tensor"]
+"""Outputs (n, outputs) and the batch, to the number that is minimised."""
+Penalty = Callable[["nn.Module", Batch], "Tensor"]
+"""The network and the batch, to what is added to the loss."""
+
+
 class Trainer(Protocol):
     """The one training loop. A scheme says what to train; the trainer knows how."""
 
@@ -121,6 +149,10 @@ class Trainer(Protocol):
     def batch_size(self) -> int:
         """Examples per step."""
 
+    @property
+    def augments(self) -> bool:
+        """Whether training inputs are changed at random, so that a batch's `x` are never those of the data."""
+
     def fit(
         self,
         model: nn.Module,
@@ -128,8 +160,8 @@ class Trainer(Protocol):
         *,
         steps: int | None = None,
         optimizer: OptimizerChoice | None = None,
-        penalty: Callable[[nn.Module], Tensor] | None = None,
-        loss: Callable[[Tensor, Tensor, Tensor], Tensor] | None = None,
+        penalty: Penalty | None = None,
+        loss: Loss | None = None,
         after_step: Callable[[torch.optim.Optimizer], None] | None = None,
         norm: NormPolicy = "train",
         rows: Tensor | None = None,
@@ -138,8 +170,9 @@ class Trainer(Protocol):
 
         `groups` are optimizer groups: dicts with `params` and, where they differ from the network's recipe, `lr`,
         `weight_decay`, `momentum`. `steps` is None for all that is left of the budget; an optimizer that evaluates the
-        gradient twice in a step pays for two. `penalty(model)` is added to the loss. `loss(outputs, y, rows)` replaces
-        cross-entropy (squared error in regression); `rows` are the positions of the batch in the training data.
+        gradient twice in a step pays for two. `penalty(model, batch)` is added to the loss. `loss(outputs, batch)`
+        replaces cross-entropy (squared error in regression). The `Batch` has the inputs that the network was given, so
+        that a teacher sees what the student sees.
         `after_step(optimizer)` is called after every step. `norm` says what BatchNorm does in the stages that are
         trained: "train" normalises by the batch and updates the running statistics, "affine" keeps the statistics and
         trains scale and shift, "eval" keeps both. Leading stages without trained parameters are evaluated
@@ -147,6 +180,7 @@ class Trainer(Protocol):
 
         Raises:
             BudgetError: if more steps are asked for than are left.
+            PluginError: if `loss` or `penalty` can't be called so.
         """
 
     def features(self, model: Net, x: Tensor) -> Tensor:

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_checkable
 
 from finefuse.types.entries import Space, Spec
-from finefuse.types.learning import Law
+from finefuse.types.inputs import Vocabulary
+from finefuse.types.learning import Law, Task
 
 if TYPE_CHECKING:
     from finefuse.network import Net
@@ -101,6 +102,14 @@ class KeepsHead(Protocol):
 
 
 @runtime_checkable
+class Remarking(Protocol):
+    """A data set or backbone that left out or chose something while reading, which a person has to know."""
+
+    def remarks(self) -> Sequence[str]:
+        """A sentence each. Of data sets it is asked with the plan too, without torch and without loading them."""
+
+
+@runtime_checkable
 class Alone(Protocol):
     """A fusion that makes its own members, as many as the pool has; the pool's are not billed."""
 
@@ -119,3 +128,23 @@ class Versioned(Protocol):
     """A plugin module or object with a version, which is told beside its name."""
 
     __version__: str
+
+
+@runtime_checkable
+class Tokenised(Protocol):
+    """A data set whose inputs are token numbers."""
+
+    def token_numbers(self) -> Vocabulary | None:
+        """What they stand for, without loading the data; None where they are no tokens, or nobody can tell."""
+
+
+@runtime_checkable
+class Refuses(Protocol):
+    """A backbone that can say without torch which data sets it can't take."""
+
+    def refuses(self, task: Task, tokens: Vocabulary | None) -> str:
+        """Why it can't take the inputs of a task, whose tokens are these if it is known; "" where it can.
+
+        Raises:
+            FinefuseError: if the network is one that it can't take for any task.
+        """

@@ -52,11 +52,12 @@ class Layers(nn.Module):
 
 
 class FirstOfTokens(nn.Module):
-    """(N, tokens, dim) to (N, dim): the first one."""
+    """(N, tokens, dim) to (N, dim): the first one that is no padding."""
 
     def forward(self, x: Tensor) -> Tensor:
         """The first token, which BERT and its kin put in front for this."""
-        return x[:, 0]
+        first = real(x).int().argmax(1)
+        return x.gather(1, first[:, None, None].expand(-1, 1, x.shape[-1])).squeeze(1)
 
 
 def cut(model: nn.Module, per_stage: int, pool: str, name: str) -> list[nn.Module]:

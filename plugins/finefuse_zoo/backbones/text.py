@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 from annotated_types import Ge, Len, Lt
 
 from finefuse import NotApplicable, Task
-from finefuse.types import Recipe
+from finefuse.types import Recipe, Vocabulary
 from finefuse_zoo.backbones._sourced import Sourced
 
 if TYPE_CHECKING:
@@ -32,6 +32,10 @@ class TextCnn(Sourced):
     filters: Annotated[int, Ge(1)] = 64
     widths: Annotated[tuple[Annotated[int, Ge(1)], ...], Len(1)] = (3, 4, 5)
     dropout: Dropout = 0.5
+
+    def refuses(self, task: Task, tokens: Vocabulary | None) -> str:
+        """Inputs that are no texts, and token numbers beyond the vocabulary or with another padding than 0."""
+        return refusal("text-cnn", task) or refusal_of_tokens("text-cnn", self.vocabulary, tokens)
 
     def build(self, task: Task) -> Net:
         """Weights as torch draws them.
@@ -67,6 +71,10 @@ class TextTransformer(Sourced):
     depth: Annotated[int, Ge(1)] = 2
     dropout: Dropout = 0.1
 
+    def refuses(self, task: Task, tokens: Vocabulary | None) -> str:
+        """Inputs that are no texts, and token numbers beyond the vocabulary or with another padding than 0."""
+        return refusal("text-transformer", task) or refusal_of_tokens("text-transformer", self.vocabulary, tokens)
+
     def build(self, task: Task) -> Net:
         """Weights as torch draws them.
 
@@ -94,8 +102,26 @@ def refuse_all_but_text(name: str, task: Task) -> None:
     Raises:
         NotApplicable: for all others.
     """
-    if task.modality != "text" or len(task.input_shape) != 1:
-        raise NotApplicable(f"{name} takes texts (tokens,), not {task.modality} inputs of shape {task.input_shape}")
+    if why := refusal(name, task):
+        raise NotApplicable(why)
+
+
+def refusal(name: str, task: Task) -> str:
+    """Why a network of texts can't take a task's inputs; "" where they are texts."""
+    if task.modality == "text" and len(task.input_shape) == 1:
+        return ""
+    return f"{name} takes texts (tokens,), not {task.modality} inputs of shape {task.input_shape}"
+
+
+def refusal_of_tokens(name: str, size: int, tokens: Vocabulary | None) -> str:
+    """Why an embedding of `size` numbers, of which 0 is padding, can't take these tokens; "" where it can."""
+    if tokens is None:
+        return ""
+    if tokens.size > size:
+        return f"{tokens.name} has {tokens.size} token numbers, and {name} takes {size}: say vocabulary = {tokens.size}"
+    if tokens.padding not in (0, None):
+        return f"{tokens.name} has {tokens.padding} for padding, and {name} takes 0 for it"
+    return ""
 
 
 def recipe() -> Recipe:

@@ -115,7 +115,6 @@ class Torchvision(Pretrained):
             FinefuseError: with the file that is missing, and where it belongs.
         """
         import pickle
-        import sys
         from pathlib import Path
 
         import torch
@@ -124,9 +123,7 @@ class Torchvision(Pretrained):
         weights = models.get_model_weights(self.model)[self._key]
         folder, name = Path(torch.hub.get_dir()) / "checkpoints", weights.url.rpartition("/")[2]
         try:
-            state = weights.get_state_dict(
-                progress=sys.stderr.isatty(), check_hash=True, map_location="cpu", weights_only=True
-            )
+            state = weights.get_state_dict(progress=False, check_hash=True, map_location="cpu", weights_only=True)
         except (OSError, EOFError, RuntimeError, pickle.UnpicklingError) as error:
             what = f"{self.model} needs the file {name}, which can't be had from {weights.url} ({error})"
             raise FinefuseError(f"{what}: put it into {folder}, or give another as `file`") from error

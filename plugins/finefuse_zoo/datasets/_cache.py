@@ -15,7 +15,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from importlib.metadata import version
 from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,18 +23,19 @@ import numpy as np
 import torch
 
 from finefuse import FinefuseError
-from finefuse_zoo.datasets._files import cache_folder, digest_of_text, only_one, processors
-from finefuse_zoo.datasets._pictures import Item, Pixels, attempt
+from finefuse_zoo.datasets._files import cache_folder, only_one, processors
+from finefuse_zoo.datasets._look import AS_USUAL, SAID, Look, place_of, remarks_of
+from finefuse_zoo.datasets._pictures import Item, Taken, attempt
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-FORMAT = "1"
-"""Raised by hand when the same pictures would become other bits."""
 BLOCK = 32 * 1024**2
 """Bytes of pixels that are decoded before they are written."""
 GROUP = 32
 """Pictures that a thread takes at once."""
+DARK = 4095
+"""The most that 12 bits can be: if no picture of 16 bits has more, its white is likely another."""
 LARGE = 512 * 1024**2
 """Bytes of chosen pixels from which on they are kept in a file and not in memory."""
 UNRESERVED = getattr(mmap, "MAP_NORESERVE", 0x4000 if sys.platform == "linux" else 0)
@@ -56,16 +56,16 @@ class Images:
     folder: Path
 
 
-def decoded(content: str, items: Callable[[], Iterable[Item]], shape: tuple[int, ...]) -> Images:
+def decoded(content: str, items: Callable[[], Iterable[Item]], shape: tuple[int, ...], look: Look = AS_USUAL) -> Images:
     """The pictures of `items()` as pixels of one shape (C, H, W); decoded if they are not there yet.
 
     `content` stands for what is in the pictures. The first who asks decodes with all processors while others wait.
 
     Raises:
-        FinefuseError: if the cache folder can't be written to, what is in it is not whole, or no picture can be read.
+        FinefuseError: if the cache folder can't be written to, what is in it is not whole, no picture can be read, or
+            all those of 16 bits would be almost black.
     """
-    key = digest_of_text(content, repr(shape), version("pillow"), FORMAT)
-    folder = _made(cache_folder() / key[:2] / key, lambda draft: _decode(draft, items(), shape))
+    folder = _made(place_of(content, shape, look), lambda draft: _decode(draft, items(), shape, look))
     meta = json.loads((folder / "meta.json").read_bytes())
     y = torch.tensor(np.fromfile(folder / "labels.i64", dtype="<i8").astype(np.int64))
     return Images(_mapped(folder / "pixels.u8", tuple(meta["shape"])), y, meta["broken"], folder)
@@ -87,34 +87,43 @@ def chosen(images: Images, rows: Tensor) -> Tensor:
     return _mapped(folder / "pixels.u8", (n, *x.shape[1:]))
 
 
-def _decode(draft: Path, items: Iterable[Item], shape: tuple[int, ...]) -> None:
+def _decode(draft: Path, items: Iterable[Item], shape: tuple[int, ...], look: Look) -> None:
     size = max(1, BLOCK // int(np.prod(shape)))
-    block, labels, broken = np.zeros((size, *shape), np.uint8), [], {}
+    block, labels, peak = np.zeros((size, *shape), np.uint8), [], -1
+    told: dict[str, dict[str, str]] = {key: {} for key in SAID}
     left = iter(items)
     with (draft / "pixels.u8").open("wb") as file, ThreadPoolExecutor(processors()) as pool:
         while batch := list(islice(left, size)):
             block[:] = 0
             groups = [batch[first : first + GROUP] for first in range(0, len(batch), GROUP)]
-            results = chain.from_iterable(pool.map(partial(_attempts, shape=shape), groups))
-            for row, ((name, _), (pixels, label, why)) in enumerate(zip(batch, results, strict=True)):
-                labels.append(label)
-                if pixels is None:
-                    broken[name] = why
-                else:
-                    block[row] = pixels
+            results = chain.from_iterable(pool.map(partial(_attempts, shape=shape, look=look), groups))
+            for row, ((name, _), taken) in enumerate(zip(batch, results, strict=True)):
+                labels.append(taken.label)
+                peak = max(peak, taken.peak)
+                marks = {"broken": taken.pixels is None, "frames": taken.frames, "transparent": taken.transparent}
+                for key in (key for key, so in marks.items() if so):
+                    told[key][name] = taken.why
+                if taken.pixels is not None:
+                    block[row] = taken.pixels
             file.write(block[: len(batch)].data)
         _settle(file)
+    broken = told["broken"]
     if len(labels) == len(broken):
         raise FinefuseError(f"none of {len(labels)} images can be read: {'; '.join(list(broken.values())[:1])}")
+    if 0 < peak <= DARK:
+        white = 2 ** peak.bit_length() - 1
+        raise FinefuseError(
+            f"the images of 16 bits have no value above {peak:,}, and would be almost black: say white = {white}, or "
+            f"white = 65535 if they are meant to be so dark"
+        )
     np.array(labels, dtype="<i8").tofile(draft / "labels.i64")
-    (draft / "meta.json").write_text(json.dumps({"shape": [len(labels), *shape], "broken": broken}))
-    if broken:
-        names = ", ".join(list(broken)[:10]) + (f" and {len(broken) - 10} more" if len(broken) > 10 else "")
-        log.warning("%d of %d images can't be read and are left out: %s", len(broken), len(labels), names)
+    (draft / "meta.json").write_text(json.dumps({"shape": [len(labels), *shape], **told}))
+    for sentence in remarks_of(draft, "images", look):
+        log.warning("%s", sentence)
 
 
-def _attempts(items: Sequence[Item], shape: tuple[int, ...]) -> list[tuple[Pixels | None, int, str]]:
-    return [attempt(read, shape) for _, read in items]
+def _attempts(items: Sequence[Item], shape: tuple[int, ...], look: Look) -> list[Taken]:
+    return [attempt(read, shape, look) for _, read in items]
 
 
 def _copy(draft: Path, pixels: Path, rows: Tensor, size: int) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 from importlib import import_module
 from importlib.metadata import version
@@ -45,13 +46,22 @@ def hashed(texts: Sequence[str], length: int, vocabulary: int) -> array[int]:
 def tokenised(texts: Sequence[str], length: int, tokenizer: Any, name: str) -> array[int]:
     """The same with a tokeniser of Hugging Face, by its numbers and with its special tokens.
 
+    Padding goes behind the text, on whichever side the tokeniser itself would put it.
+
     Raises:
-        FinefuseError: if it has no padding token.
+        FinefuseError: if it has no padding token, or its special tokens leave no room for text.
     """
     if tokenizer.pad_token_id is None:
         raise FinefuseError(f"{name}: this tokeniser has no padding token")
-    rows = tokenizer(list(texts), padding="max_length", truncation=True, max_length=length)["input_ids"]
-    return array("q", (number for row in rows for number in row))
+    special = tokenizer.num_special_tokens_to_add()
+    if length <= special:
+        told = f"max_tokens = {length} leaves no room for text beside its {special} special tokens"
+        raise FinefuseError(f"{name}: {told}")
+    found = array("q")
+    rows = tokenizer(list(texts), truncation=True, max_length=length)["input_ids"] if texts else []
+    for row in rows:
+        found.extend([*row, *[tokenizer.pad_token_id] * (length - len(row))])
+    return found
 
 
 def split_hub(where: str) -> tuple[str, str]:
@@ -76,11 +86,25 @@ def loaded(path: Path | None, hub: str | None, load: Callable[..., Any], what: s
         raise FinefuseError(f"{path}: there is no such folder; it should hold {what} of Hugging Face")
     name, revision = (str(path), None) if path is not None else split_hub(str(hub))
     try:
-        return load(name, revision=revision, local_files_only=path is not None, trust_remote_code=False, **how)
-    except (OSError, ValueError, KeyError, ImportError) as error:
-        reason = " ".join(str(error).split())
+        with _no_bars():
+            return load(name, revision=revision, local_files_only=path is not None, trust_remote_code=False, **how)
+    except Exception as error:  # transformers and safetensors raise many kinds
+        reason = " ".join(str(error).split()) or type(error).__name__
         hint = "" if path is not None else "; without a network give the path of a folder it was saved in"
         raise FinefuseError(f"{path or hub}: {what} can't be loaded ({reason[:200]}){hint}") from error
+
+
+@contextmanager
+def _no_bars() -> Iterator[None]:
+    """No progress bars of transformers and of the hub, which would stand between the lines of a run."""
+    switches = import_module("transformers").utils.logging
+    shown = switches.is_progress_bar_enabled()
+    switches.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            switches.enable_progress_bar()
 
 
 def load_tokenizer(path: Path | None, hub: str | None) -> Any:

@@ -3,21 +3,35 @@
 from __future__ import annotations
 
 import json
-import os
 import tarfile
 import zlib
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from lzma import LZMAError
 from pathlib import Path
 
 from finefuse import FinefuseError
 from finefuse_zoo.datasets._files import cache_folder, digest_of_text, digests, write_whole
+from finefuse_zoo.datasets._walk import (
+    BESIDE,
+    HEAD,
+    HIDDEN,
+    OTHER,
+    SPECIAL,
+    Listing,
+    is_hidden,
+    is_picture,
+    walk,
+)
 
-IMAGES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
 ARCHIVES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".txz")
+FOLDER = "folder"
+LINKS = "links in an archive"
+AGAIN = "files that the archive has once more further on"
 PARTS = {"train", "training", "test", "testing", "val", "valid", "validation"}
 """Names of directories that are parts of a data set; nobody's classes are called so and nothing else."""
 
@@ -28,13 +42,10 @@ class Tree(ABC):
 
     where: Path
 
+    @cached_property
     @abstractmethod
-    def directories(self) -> list[str]:
-        """Names of the directories at the top."""
-
-    @abstractmethod
-    def names(self) -> list[str]:
-        """Images below these directories, as `class/file.jpg`, always in the same order."""
+    def listing(self) -> Listing:
+        """What there is; images always in the same order."""
 
     @abstractmethod
     def digest(self) -> str:
@@ -42,7 +53,7 @@ class Tree(ABC):
 
     @abstractmethod
     def contents(self) -> Iterator[tuple[str, Path | bytes]]:
-        """Every image of `names`, in that order, with the path of its file or what stands in it."""
+        """Every image of the listing, in that order, with the path of its file or what stands in it."""
 
     def classes(self) -> list[str]:
         """The class directories, sorted.
@@ -50,7 +61,7 @@ class Tree(ABC):
         Raises:
             FinefuseError: if there are fewer than two, or they look like train and test.
         """
-        found = sorted(name for name in self.directories() if not name.startswith("."))
+        found = self.listing.classes()
         if len(found) < 2:
             has = f"only {found[0]!r}" if found else "none"
             raise FinefuseError(f"{self.where}: expected a directory of images for every class, and there is {has}")
@@ -62,28 +73,19 @@ class Tree(ABC):
 class FolderTree(Tree):
     """A folder."""
 
-    def directories(self) -> list[str]:
-        """Names of the directories at the top; links to directories count."""
-        with os.scandir(self.where) as entries:
-            return [entry.name for entry in entries if entry.is_dir()]
-
-    def names(self) -> list[str]:
+    @cached_property
+    def listing(self) -> Listing:
         """Sorted."""
-        found: list[str] = []
-        for top in self.classes():
-            for folder, _, files in os.walk(self.where / top, followlinks=True):
-                inside = Path(folder).relative_to(self.where).as_posix()
-                found += [f"{inside}/{name}" for name in files if _is_image(name)]
-        return sorted(found)
+        return walk(self.where)
 
     def digest(self) -> str:
         """Of names and contents."""
-        known = digests(self.where, self.names())
+        known = digests(self.where, self.listing.images)
         return digest_of_text(*known.keys(), *known.values())
 
     def contents(self) -> Iterator[tuple[str, Path | bytes]]:
         """Paths."""
-        for name in self.names():
+        for name in self.listing.images:
             yield name, self.where / name
 
 
@@ -93,21 +95,29 @@ class ArchiveTree(Tree):
 
     archive: Path
 
-    def directories(self) -> list[str]:
-        """Those that hold images, at any depth."""
-        return list({name.partition("/")[0] for name in self.names()})
-
-    def names(self) -> list[str]:
+    @cached_property
+    def listing(self) -> Listing:
         """In the order of the archive; remembered, because a compressed one has to be unpacked to be listed."""
-        memory = cache_folder() / "archives" / f"{self._content()}.json"
+        memory = cache_folder() / "archives" / f"{self._content()}.listing.json"
         if memory.is_file():
             members = json.loads(memory.read_bytes())
         else:
-            with self._opened() as tar:
-                members = [member.name for member in tar if member.isfile() and _is_image(member.name)]
+            members = self._members()
             write_whole(memory, json.dumps(members))
-        prefix = self._prefix()
-        return [name for name in (_inside(prefix, member) for member in members) if name]
+        found = Listing([], [], [])
+        for what, member in members:
+            name = _inside(self._prefix, member)
+            if name and what != FOLDER and is_hidden(name):
+                found.left_out.append((HIDDEN, name))
+            elif name and what == FOLDER:
+                found.directories.append(name.partition("/")[0])
+            elif name and (what or "/" not in name):
+                found.left_out.append((what or BESIDE, name))
+            elif name:
+                found.directories.append(name.partition("/")[0])
+                found.images.append(name)
+        tops = dict.fromkeys(name for name in found.directories if not is_hidden(name))
+        return Listing(found.images, list(tops), found.left_out)
 
     def digest(self) -> str:
         """Of the archive and the folder in it."""
@@ -115,13 +125,31 @@ class ArchiveTree(Tree):
 
     def contents(self) -> Iterator[tuple[str, Path | bytes]]:
         """What stands in the files."""
-        prefix = self._prefix()
+        images, again = set(self.listing.images), Counter(name for why, name in self.listing.left_out if why == AGAIN)
         with self._opened() as tar:
             for member in tar:
-                name = _inside(prefix, member.name) if member.isfile() and _is_image(member.name) else ""
-                file = tar.extractfile(member) if name else None
-                if file is not None:
+                name = _inside(self._prefix, member.name)
+                file = tar.extractfile(member) if member.isfile() and name in images else None
+                if file is not None and again[name]:
+                    again[name] -= 1
+                elif file is not None:
                     yield name, file.read()
+
+    def _members(self) -> list[tuple[str, str]]:
+        """Every member, with why it is left out, or "" for an image; of those with one name the last one counts."""
+        found: list[tuple[str, str]] = []
+        last: dict[str, int] = {}
+        with self._opened() as tar:
+            for member in tar:
+                name = member.name.removeprefix("./")
+                if what := _kind(tar, member):
+                    found.append((what, name))
+                    continue
+                if name in last:
+                    found[last[name]] = AGAIN, name
+                last[name] = len(found)
+                found.append(("", name))
+        return found
 
     def _content(self) -> str:
         name = self.archive.name
@@ -130,6 +158,7 @@ class ArchiveTree(Tree):
     def _folder(self) -> str:
         return self.where.relative_to(self.archive).as_posix()
 
+    @cached_property
     def _prefix(self) -> str:
         """What the names of members in the folder begin with."""
         folder = self._folder()
@@ -161,11 +190,18 @@ def tree_at(where: Path) -> Tree:
 
 
 def _inside(prefix: str, member: str) -> str:
-    """`class/file.jpg`, or "" for what lies elsewhere or in no directory."""
+    """A member's path in the folder, or "" for what lies elsewhere."""
     name = member.removeprefix("./")
-    inside = name.removeprefix(prefix) if name.startswith(prefix) else ""
-    return inside if "/" in inside and not inside.startswith(".") else ""
+    return name.removeprefix(prefix) if name.startswith(prefix) else ""
 
 
-def _is_image(name: str) -> bool:
-    return name.lower().endswith(IMAGES) and not name.rpartition("/")[2].startswith(".")
+def _kind(tar: tarfile.TarFile, member: tarfile.TarInfo) -> str:
+    """Why a member is left out, "" for an image."""
+    if member.isdir():
+        return FOLDER
+    if not member.isfile():
+        return LINKS if member.issym() or member.islnk() else SPECIAL
+    if is_picture(member.name, b""):
+        return ""
+    file = tar.extractfile(member)
+    return "" if file is not None and is_picture(member.name, file.read(HEAD)) else OTHER

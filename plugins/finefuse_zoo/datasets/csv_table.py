@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from annotated_types import Ge, Gt, Len
 
 from finefuse import FinefuseError, Splits, Task
+from finefuse.types import Vocabulary
+from finefuse_zoo._hugging_face import vocabulary
 from finefuse_zoo.datasets._columns import choose, remark_on_overlap, remarks_on_columns, remarks_on_labels
 from finefuse_zoo.datasets._fields import Count, Share, one_of
 from finefuse_zoo.datasets._files import digest_of_text, digests
 from finefuse_zoo.datasets._table import Format, Table, may_be_utf8, read_table
-from finefuse_zoo.datasets._tokens import digest_of_tokenizer, hashed, load_tokenizer, split_hub, tokenised
+from finefuse_zoo.datasets._tokens import PADDING, digest_of_tokenizer, hashed, load_tokenizer, split_hub, tokenised
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -118,6 +120,14 @@ class CsvTable:
             return Task(self.kind, outputs, "tabular", (len(self._columns(table)),))
         table.column(self.text)
         return Task(self.kind, outputs, "text", (self.max_tokens,))
+
+    def token_numbers(self) -> Vocabulary | None:
+        """What the tokeniser's files say of it, or the hashing; None for numbers."""
+        if self.text is None:
+            return None
+        if self._wordpieces:
+            return vocabulary(self.tokenizer, self.tokenizer_hub)
+        return Vocabulary("hashed words", self.vocabulary, PADDING, f"crc32 {self.vocabulary}")
 
     def remarks(self) -> list[str]:
         """Which columns are used and which aren't, and what else is not as it may seem."""

@@ -7,12 +7,14 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from annotated_types import Ge
+from annotated_types import Ge, Gt
 
 from finefuse import FinefuseError, Splits, Task
 from finefuse_zoo.datasets._fields import Count, Share, one_of
 from finefuse_zoo.datasets._files import digest_of_text
+from finefuse_zoo.datasets._look import Look, place_of, remarks_of, some
 from finefuse_zoo.datasets._trees import Tree, tree_at
+from finefuse_zoo.datasets._walk import class_of
 
 if TYPE_CHECKING:
     from finefuse_zoo.datasets._cache import Images
@@ -27,10 +29,12 @@ class Folder:
     a share of every class, or a number of each. Of the rest, `shots` of every class or the share `fraction` of it are
     for training. For one seed val is the same whatever these two are, and more images are fewer plus more.
 
-    Inputs (N, channels, size, size), uint8 from 0 to 255; an image is brought to `size` by its shorter side and its
-    middle is kept. They are decoded once into a file that is mapped into memory, below `$FINEFUSE_CACHE`. Files that
-    can't be read are left out, named in the log and in that folder's meta.json; it is an error only if a class has none
-    left. Class numbers follow the sorted names of the directories.
+    Inputs (N, channels, size, size), uint8 from 0 to 255; an image is brought to `size` by its shorter side (bilinear,
+    antialiased) and its middle is kept. `ground` shows through transparent parts. `white` is the value that is white in
+    images of 16 bits, if it isn't 65535, and in those of 32 bits and floats, which are left out without it. They are
+    decoded once into a file that is mapped into memory, below `$FINEFUSE_CACHE`. What is left out or read in part is
+    counted and named in the log and on the board; it is an error only if a class has no image left. Class numbers
+    follow the sorted names of the directories.
     """
 
     train: Path
@@ -41,6 +45,8 @@ class Folder:
     shots: Count | None = None
     fraction: Share | None = None
     test_share: Share = 0.2
+    white: Annotated[float, Gt(0)] | None = None
+    ground: Literal["white", "black"] = "white"
 
     def __post_init__(self) -> None:
         one_of(shots=self.shots, fraction=self.fraction)
@@ -67,6 +73,29 @@ class Folder:
         cut = Cut(self.val, self.shots, self.fraction, self.test_share if official is None else None)
         return splits_of(task, classes, images, official, cut, seed)
 
+    def remarks(self) -> list[str]:
+        """What is left out, or read in part only; what is wrong within images is known once they are decoded."""
+        train = tree_at(self.train)
+        classes, found = train.classes(), []
+        for tree in [train] if self.test is None else [train, tree_at(self.test)]:
+            found += tree.listing.remarks(tree.where)
+            has = {class_of(name) for name in tree.listing.images}
+            if tree is not train and (without := [name for name in classes if name not in has]):
+                found.append(f"{tree.where}: there is no image of {some(without)}")
+            found += remarks_of(self._place(tree, classes), tree.where, self._look)
+        return found
+
+    @property
+    def _look(self) -> Look:
+        return Look(self.white, self.ground)
+
+    @property
+    def _shape(self) -> tuple[int, int, int]:
+        return self.channels, self.size, self.size
+
+    def _place(self, tree: Tree, classes: list[str]) -> Path:
+        return place_of(_content(tree, classes), self._shape, self._look)
+
     def _images(self, tree: Tree, classes: list[str]) -> Images:
         """The decoded images.
 
@@ -78,9 +107,15 @@ class Folder:
 
         if unknown := set(tree.classes()) - set(classes):
             raise FinefuseError(f"{tree.where}: {', '.join(sorted(unknown))} are no classes of {self.train}")
-        if not tree.names():
+        if not tree.listing.images:
             raise FinefuseError(f"{tree.where}: there is no image in any of its directories")
         labels = {name: label for label, name in enumerate(classes)}
-        content = digest_of_text(tree.digest(), *classes)
-        shape = (self.channels, self.size, self.size)
-        return decoded(content, lambda: items_of(tree.contents(), labels), shape)
+        try:
+            return decoded(_content(tree, classes), lambda: items_of(tree.contents(), labels), self._shape, self._look)
+        except FinefuseError as error:
+            raise FinefuseError(f"{tree.where}: {error}") from error
+
+
+def _content(tree: Tree, classes: list[str]) -> str:
+    """Stands for a tree's images and their numbers."""
+    return digest_of_text(tree.digest(), *classes)

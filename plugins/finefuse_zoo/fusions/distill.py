@@ -10,8 +10,8 @@ import torch
 from annotated_types import Ge, Gt, Le
 
 from finefuse import NotApplicable
-from finefuse.types import Fusing, Law, Level, Need, NormPolicy
-from finefuse_zoo._losses import usual_loss
+from finefuse.types import Batch, Fusing, Law, Level, Need, NormPolicy
+from finefuse_zoo._losses import teacher, usual_loss
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -40,14 +40,19 @@ class Distill:
         assert of.trainer is not None
         if of.base is None:
             raise NotApplicable("the members have no common start for a student")
-        student, trainer, x, usual = copy.deepcopy(of.base), of.trainer, of.train.x, usual_loss(of.task)
-        outputs = torch.stack([trainer.outputs(member.net, x).double() for member in of.members])
+        student, trainer, usual = copy.deepcopy(of.base), of.trainer, usual_loss(of.task)
         classes = of.task.kind == "classification"
-        teacher = ((outputs / self.T).softmax(-1) if classes else outputs).mean(0).float()
 
-        def loss(outputs: Tensor, y: Tensor, rows: Tensor) -> Tensor:
-            taught = distillation(outputs, teacher[rows], self.T) if classes else usual(outputs, teacher[rows])
-            return self.alpha * usual(outputs, y) + (1 - self.alpha) * taught
+        def mean_of_members(x: Tensor) -> Tensor:
+            outputs = torch.stack([trainer.outputs(member.net, x).double() for member in of.members])
+            return ((outputs / self.T).softmax(-1) if classes else outputs).mean(0).float()
+
+        before = teacher(trainer, of.train, mean_of_members)
+
+        def loss(outputs: Tensor, batch: Batch) -> Tensor:
+            told = before(batch)
+            taught = distillation(outputs, told, self.T) if classes else usual(outputs, told)
+            return self.alpha * usual(outputs, batch.y) + (1 - self.alpha) * taught
 
         groups = [{"params": student.parameters(), "lr": self.lr or student.recipe.lr}]
         trainer.fit(student, groups, loss=loss, norm=self.norm)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
 
 from finefuse import nets
-from finefuse.types import Tuning
+from finefuse.types import Batch, Loss, Tuning
 from finefuse_zoo._losses import usual_loss
 from finefuse_zoo.channels import channel_axis
 from finefuse_zoo.linear import fit_linear
@@ -42,9 +42,7 @@ def distance(
     return 0.5 * torch.stack(squares).sum()
 
 
-def near_loss(
-    on: Tuning, maps: Sequence[Tensor], strength: float, attention: Sequence[Tensor] | None = None
-) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
+def near_loss(on: Tuning, maps: Sequence[Tensor], strength: float, attention: Sequence[Tensor] | None = None) -> Loss:
     """The usual loss + strength * distance of the stages' latest `maps` to those of the pretrained network.
 
     Stages without parameters are left out: the trainer may have evaluated them ahead.
@@ -53,11 +51,11 @@ def near_loss(
     kept = [i for i, stage in enumerate(on.model.stages) if any(True for _ in stage.parameters())]
     weights = [1.0 if attention is None else attention[i] for i in kept]
 
-    def loss(outputs: Tensor, y: Tensor, rows: Tensor) -> Tensor:
+    def loss(outputs: Tensor, batch: Batch) -> Tensor:
         with stage_outputs(on.pretrained) as originals, nets.evaluation(on.pretrained):
-            on.pretrained(on.train.inputs(rows))
+            on.pretrained(batch.x)
         now, before = ([of[i] for i in kept] for of in (maps, originals))
-        return usual(outputs, y) + strength * distance(now, before, [axes[i] for i in kept], weights)
+        return usual(outputs, batch.y) + strength * distance(now, before, [axes[i] for i in kept], weights)
 
     return loss
 

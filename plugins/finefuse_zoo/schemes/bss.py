@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 import torch
 from annotated_types import Ge, Gt
 
-from finefuse.types import NormPolicy, Space, Tuning
+from finefuse.types import Batch, NormPolicy, Space, Tuning
 from finefuse_zoo._losses import usual_loss
 from finefuse_zoo.schemes._stage_outputs import stage_outputs
 
@@ -37,9 +37,9 @@ class Bss:
         """One call of the trainer, with the smallest singular values added to its loss."""
         usual = usual_loss(on.task)
 
-        def loss(outputs: Tensor, y: Tensor, _: Tensor) -> Tensor:
+        def loss(outputs: Tensor, batch: Batch) -> Tensor:
             spectrum: Tensor = torch.linalg.svdvals(maps[-1].float())  # in descending order
-            return usual(outputs, y) + self.eta * spectrum[-self.k :].square().sum()
+            return usual(outputs, batch.y) + self.eta * spectrum[-self.k :].square().sum()
 
         with stage_outputs(on.model) as maps:
             groups = [{"params": on.model.parameters(), "lr": self.lr or on.model.recipe.lr}]

@@ -73,13 +73,18 @@ class _Part:
         steps = how.pop("steps", None)
         steps = self.budget - self.spent if steps is None else steps
         self.spent += steps
+        self.whole.fit(model, (), steps=0, **how)  # refuses what it can't call, before it is wrapped
         penalties = [p for p in (how.pop("penalty", None), *(e["penalty"] for e in self.extras)) if p]
         actions = [a for a in (how.pop("after_step", None), *(e["after_step"] for e in self.extras)) if a]
         if penalties:
-            how["penalty"] = lambda model: sum(penalty(model) for penalty in penalties)
+            how["penalty"] = lambda model, batch: sum(penalty(model, batch) for penalty in penalties)
         if actions:
             how["after_step"] = lambda optimizer: [action(optimizer) for action in actions]
         self.whole.fit(model, groups, steps=steps, **how)
+
+    @property
+    def augments(self) -> bool:
+        return self.whole.augments
 
     def features(self, model: Net, x: Tensor) -> Tensor:
         return self.whole.features(model, x)
@@ -95,5 +100,6 @@ class _Listener(_Part):
     budget: int = 1
     calls: list[dict[str, Any]] = field(default_factory=list)
 
-    def fit(self, *_: Any, **how: Any) -> None:
+    def fit(self, model: nn.Module, groups: Iterable[Mapping[str, Any]], **how: Any) -> None:
+        self.whole.fit(model, groups, **{**how, "steps": 0})  # refuses what it can't call
         self.calls.append(how)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 import torch
 from annotated_types import Ge, Gt
 
-from finefuse.types import Data, NormPolicy, Space, Tuning
+from finefuse.types import Batch, Data, NormPolicy, Space, Tuning
 from finefuse_zoo.linear import fit_linear
 from finefuse_zoo.schemes._second_head import source_head
 from finefuse_zoo.schemes._stage_outputs import stage_outputs
@@ -43,9 +43,9 @@ class CoTuning:
         cross_entropy, head = torch.nn.functional.cross_entropy, source_head(on)
         related = self._relationship(on)[on.train.y]
 
-        def loss(outputs: Tensor, y: Tensor, rows: Tensor) -> Tensor:
-            at_source = cross_entropy(head(features[-1]).float(), related[rows])
-            return cross_entropy(outputs, y) + self.strength * at_source
+        def loss(outputs: Tensor, batch: Batch) -> Tensor:
+            at_source = cross_entropy(head(features[-1]).float(), related[batch.rows])
+            return cross_entropy(outputs, batch.y) + self.strength * at_source
 
         parameters = [*on.model.parameters(), *head.parameters()]
         with stage_outputs(on.model) as features:

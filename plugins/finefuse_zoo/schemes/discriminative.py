@@ -8,6 +8,7 @@ from typing import Annotated, ClassVar, Literal
 from annotated_types import Ge, Gt
 
 from finefuse.types import NormPolicy, Space, Tuning
+from finefuse_zoo.schemes._stages import parts_of
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class Discriminative:
 
     def tune(self, on: Tuning) -> None:
         """One call of the trainer, with a group per stage."""
-        parts = [*on.model.stages, on.model.head]
+        parts = parts_of(on.model, "discriminative")
         rates = self.rates(self.lr or on.model.recipe.lr, len(parts))
         groups = [{"params": part.parameters(), "lr": rate} for part, rate in zip(parts, rates, strict=True)]
         on.trainer.fit(on.model, groups, norm=self.norm)

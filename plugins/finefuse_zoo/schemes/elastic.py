@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from annotated_types import Ge, Gt
 
-from finefuse.types import NormPolicy, Space, Tuning
+from finefuse.types import Batch, NormPolicy, Space, Tuning
 from finefuse_zoo.schemes._penalties import half_square, proximal_step, weights_of
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ class Elastic:
     def tune(self, on: Tuning) -> None:
         """One call of the trainer."""
 
-        def penalty(model: nn.Module) -> Tensor:
+        def penalty(model: nn.Module, _: Batch) -> Tensor:
             return self.l2 * half_square(weights_of(model))
 
         groups = [{"params": on.model.parameters(), "lr": self.lr or on.model.recipe.lr, "weight_decay": 0.0}]

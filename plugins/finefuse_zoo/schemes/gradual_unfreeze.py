@@ -8,6 +8,7 @@ from typing import Annotated, ClassVar
 from annotated_types import Gt
 
 from finefuse.types import NormPolicy, Space, Tuning
+from finefuse_zoo.schemes._stages import parts_of
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ class GradualUnfreeze:
 
     def tune(self, on: Tuning) -> None:
         """One call of the trainer per phase."""
-        parts = [on.model.head, *reversed(on.model.stages)]
+        parts = parts_of(on.model, "gradual-unfreeze")[::-1]
         lr = self.lr or on.model.recipe.lr
         for n in range(1, len(parts) + 1):
             steps = on.trainer.budget // len(parts) if n < len(parts) else None

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from annotated_types import Ge, Gt
 
-from finefuse.types import NormPolicy, Space, Tuning
+from finefuse.types import Batch, NormPolicy, Space, Tuning
 from finefuse_zoo.schemes._penalties import half_square, proximal_step, starting_points
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ class L1Sp:
         """One call of the trainer."""
         head = list(on.model.head.parameters())
 
-        def penalty(_: nn.Module) -> Tensor:
+        def penalty(_model: nn.Module, _batch: Batch) -> Tensor:
             return self.beta * half_square(head)
 
         groups = [{"params": on.model.parameters(), "lr": self.lr or on.model.recipe.lr, "weight_decay": 0.0}]

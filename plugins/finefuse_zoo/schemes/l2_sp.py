@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from annotated_types import Ge, Gt
 
-from finefuse.types import NormPolicy, Space, Tuning
+from finefuse.types import Batch, NormPolicy, Space, Tuning
 from finefuse_zoo.schemes._penalties import half_square, starting_points
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class L2Sp:
         """One call of the trainer."""
         start, head = starting_points(on), list(on.model.head.parameters())
 
-        def penalty(_: nn.Module) -> Tensor:
+        def penalty(_model: nn.Module, _batch: Batch) -> Tensor:
             return self.alpha * half_square(p - w0 for p, w0 in start.items()) + self.beta * half_square(head)
 
         groups = [{"params": on.model.parameters(), "lr": self.lr or on.model.recipe.lr, "weight_decay": 0.0}]

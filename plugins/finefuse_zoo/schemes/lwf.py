@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 import torch
 from annotated_types import Ge, Gt
 
-from finefuse.types import NormPolicy, Space, Tuning
+from finefuse.types import Batch, NormPolicy, Space, Tuning
+from finefuse_zoo._losses import teacher
 from finefuse_zoo.schemes._second_head import source_head
 from finefuse_zoo.schemes._stage_outputs import stage_outputs
 
@@ -38,12 +39,12 @@ class Lwf:
     def tune(self, on: Tuning) -> None:
         """One call of the trainer, with the divergence added to its loss."""
         functional, head = torch.nn.functional, source_head(on)
-        before = (on.trainer.outputs(on.pretrained, on.train.x) / self.T).softmax(-1)
+        before = teacher(on.trainer, on.train, lambda x: (on.trainer.outputs(on.pretrained, x) / self.T).softmax(-1))
 
-        def loss(outputs: Tensor, y: Tensor, rows: Tensor) -> Tensor:
+        def loss(outputs: Tensor, batch: Batch) -> Tensor:
             now = (head(features[-1]).float() / self.T).log_softmax(-1)
-            distilled = functional.kl_div(now, before[rows], reduction="batchmean")
-            return functional.cross_entropy(outputs, y) + self.strength * distilled
+            distilled = functional.kl_div(now, before(batch), reduction="batchmean")
+            return functional.cross_entropy(outputs, batch.y) + self.strength * distilled
 
         parameters = [*on.model.parameters(), *head.parameters()]
         with stage_outputs(on.model) as features:

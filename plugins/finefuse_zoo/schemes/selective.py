@@ -9,6 +9,7 @@ from annotated_types import Ge, Gt
 
 from finefuse import NotApplicable
 from finefuse.types import NormPolicy, Space, Tuning
+from finefuse_zoo.schemes._stages import parts_of
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class Selective:
 
     def tune(self, on: Tuning) -> None:
         """One call of the trainer."""
-        stages = list(on.model.stages)
+        stages = parts_of(on.model, "selective")[:-1]
         if self.k > len(stages):
             raise NotApplicable(f"k = {self.k}, but the network has {len(stages)} stages")
         spare = len(stages) - self.k

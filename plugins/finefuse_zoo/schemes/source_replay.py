@@ -10,7 +10,7 @@ import torch
 from annotated_types import Ge, Gt
 
 from finefuse import NotApplicable, nets
-from finefuse.types import NormPolicy, Space, Tuning
+from finefuse.types import Batch, NormPolicy, Space, Tuning
 from finefuse_zoo.schemes._steps import dropout_kept
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class SourceReplay:
         loss = functional.mse_loss if y.is_floating_point() else functional.cross_entropy
         head = copy.deepcopy(on.pretrained.head)
 
-        def penalty(model: nn.Module) -> Tensor:
+        def penalty(model: nn.Module, _: Batch) -> Tensor:
             rows = torch.randint(len(y), (on.trainer.batch_size,), generator=on.rng).to(y.device)
             with nets.statistics_kept(model), dropout_kept(y.device):
                 outputs = head(on.model.features(source.inputs(rows)))

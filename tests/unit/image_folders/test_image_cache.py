@@ -110,7 +110,7 @@ def test_a_killed_writer_leaves_nothing_that_is_taken_for_whole(train, cache, mo
 def test_two_who_decode_at_once_agree_and_one_of_them_waits(train, cache, monkeypatch):
     attempts = []
     real = _cache.attempt
-    monkeypatch.setattr(_cache, "attempt", lambda read, shape: attempts.append(1) or real(read, shape))
+    monkeypatch.setattr(_cache, "attempt", lambda *args: attempts.append(1) or real(*args))
     with ThreadPoolExecutor(2) as pool:
         one, two = pool.map(lambda seed: Folder(train, size=8).splits(seed), [0, 0])
     assert torch.equal(one.train.x, two.train.x)

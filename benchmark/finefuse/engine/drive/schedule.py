@@ -256,6 +256,7 @@ class _Drive:
             store=str(self.artifacts.root),
             doors=self.registry.doors,
             contended=self.workers > 1 and job.kind != "time",
+            contents=self.plan.contents,
         )
 
     def tell(self, what: str, *about: Any) -> None:

@@ -6,6 +6,7 @@ leading stages are frozen: these are evaluated once and cached.
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -20,9 +21,9 @@ from finefuse.engine.train.augment import Change
 from finefuse.engine.train.batches import batch_order
 from finefuse.engine.train.checkpoints import Curve
 from finefuse.engine.train.retry import release, undoing
-from finefuse.errors import BudgetError, NotApplicable
+from finefuse.errors import BudgetError, NotApplicable, PluginError
 from finefuse.nets import Net, evaluation, in_chunks, make_optimizer, norm_layers
-from finefuse.types import Budget, Data, NormPolicy, OptimizerChoice, Recipe, Task
+from finefuse.types import Batch, Budget, Data, Loss, NormPolicy, OptimizerChoice, Penalty, Recipe, Task
 
 CACHE_BYTES = 2 * 1024**3
 """Cached activations of a frozen prefix may take this much; beyond it the prefix is evaluated batch by batch."""
@@ -30,7 +31,6 @@ AHEAD = 64
 """Batches whose row numbers go to the device at once, because a GPU is waited for each time."""
 
 Groups = list[dict[str, Any]]
-Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 class SuiteTrainer:
@@ -68,6 +68,11 @@ class SuiteTrainer:
         self._precision, self._channels_last, self._cache_bytes = precision, channels_last, cache_bytes
         self._order = batch_order(len(data), budget.batch_size, seed)
 
+    @property
+    def augments(self) -> bool:
+        """Whether training inputs are changed at random."""
+        return self._augment is not None
+
     def watch_with(self, curve: Curve, count: int) -> None:
         """Look at the network `count` times within the budget, evenly spread."""
         self.curve = curve
@@ -80,13 +85,15 @@ class SuiteTrainer:
         *,
         steps: int | None = None,
         optimizer: OptimizerChoice | None = None,
-        penalty: Callable[[nn.Module], Tensor] | None = None,
+        penalty: Penalty | None = None,
         loss: Loss | None = None,
         after_step: Callable[[torch.optim.Optimizer], None] | None = None,
         norm: NormPolicy = "train",
         rows: Tensor | None = None,
     ) -> None:
         """Train the parameters in `groups`; see `finefuse.types.Trainer.fit`."""
+        must_take("loss", loss, ("outputs", "batch"))
+        must_take("penalty", penalty, ("model", "batch"))
         if rows is not None and not len(rows):
             raise ValueError("there are no examples to train on: rows is empty")
         steps = self._take(steps)
@@ -104,17 +111,17 @@ class SuiteTrainer:
             choice = optimizer or recipe.optimizer
             optimizer_ = choice(wanted) if callable(choice) else make_optimizer(wanted, choice, recipe)
             schedule = torch.optim.lr_scheduler.LambdaLR(optimizer_, self._rate(steps))
-            for batch in self._next_batches(steps, rows):
-                x, y = inputs(batch)
-                if loss and self._task.kind == "classification" and y.is_floating_point():
+            for positions in self._next_batches(steps, rows):
+                x, batch = inputs(positions)
+                if loss and self._task.kind == "classification" and batch.y.is_floating_point():
                     raise NotApplicable("the suite mixes labels, and this method has a loss of its own that can't")
 
-                def value_of(part: slice, x: Tensor = x, y: Tensor = y, rows: Tensor = batch) -> Tensor:
-                    with mixed_precision(self._precision, rows.device):
-                        value = criterion(rest(x[part]).float(), y[part], rows[part])
-                        return value if penalty is None else value + penalty(model)
+                def value_of(part: slice, x: Tensor = x, batch: Batch = batch) -> Tensor:
+                    with mixed_precision(self._precision, batch.rows.device):
+                        value = criterion(rest(x[part]).float(), some := batch.part(part))
+                        return value if penalty is None else value + penalty(model, some)
 
-                optimizer_.step(self._gradients(model, optimizer_, value_of, len(batch)))
+                optimizer_.step(self._gradients(model, optimizer_, value_of, len(positions)))
                 if after_step is not None:
                     after_step(optimizer_)  # before the schedule moves on: it sees the rates of this step
                 schedule.step()
@@ -199,8 +206,8 @@ class SuiteTrainer:
 
     def _criterion(self) -> Loss:
         if self._task.kind == "classification":
-            return lambda outputs, y, _: nn.functional.cross_entropy(outputs, y)
-        return lambda outputs, y, _: nn.functional.mse_loss(outputs, y)
+            return lambda outputs, batch: nn.functional.cross_entropy(outputs, batch.y)
+        return lambda outputs, batch: nn.functional.mse_loss(outputs, batch.y)
 
     def _rate(self, steps: int) -> Callable[[int], float]:
         if self._schedule == "constant":
@@ -224,25 +231,12 @@ class SuiteTrainer:
 
     def _frozen_prefix(
         self, model: nn.Module, tuned: set[int]
-    ) -> tuple[Callable[[Tensor], tuple[Tensor, Tensor]], Callable[[Tensor], Tensor]]:
+    ) -> tuple[Callable[[Tensor], tuple[Tensor, Batch]], Callable[[Tensor], Tensor]]:
         """Split a network at its first trained stage: how to get a batch up to there, and what remains to be run."""
+        frozen = _frozen_stages(model, tuned) if isinstance(model, Net) else 0
+        if not isinstance(model, Net) or not frozen:
+            return self._batch, model
         x, y = self._data.x, self._data.y
-
-        def batch(rows: Tensor) -> tuple[Tensor, Tensor]:
-            inputs, targets = x[rows.to(x.device)].to(self._device), y[rows]
-            if self._augment is not None:
-                inputs, targets = self._augment(inputs, targets)
-            return self._placed(inputs), targets
-
-        if not isinstance(model, Net):
-            return batch, model
-        frozen = 0
-        for stage in model.stages:
-            if any(id(p) in tuned for p in stage.parameters()):
-                break
-            frozen += 1
-        if not frozen:
-            return batch, model
         prefix = nn.Sequential(*model.stages[:frozen])
         rest = nn.Sequential(*model.stages[frozen:], model.head)
 
@@ -250,14 +244,46 @@ class SuiteTrainer:
             with torch.no_grad(), mixed_precision(self._precision, self._device):
                 return prefix(self._placed(x))  # type: ignore[no-any-return]
 
-        def run_batch(rows: Tensor) -> tuple[Tensor, Tensor]:
-            inputs, targets = batch(rows)
-            return run_prefix(inputs), targets
+        def run_batch(rows: Tensor) -> tuple[Tensor, Batch]:
+            inputs, batch = self._batch(rows)
+            return run_prefix(inputs), batch
 
         if self._augment is not None or run_prefix(x[:1]).nbytes * len(x) > self._cache_bytes:
             return run_batch, rest
         cached = in_chunks(run_prefix, x)
-        return lambda rows: (cached[rows], y[rows]), rest
+        return lambda rows: (cached[rows], Batch(y[rows], rows, lambda: self._inputs(rows))), rest
+
+    def _inputs(self, rows: Tensor) -> Tensor:
+        return self._placed(self._data.x[rows.to(self._data.x.device)])
+
+    def _batch(self, rows: Tensor) -> tuple[Tensor, Batch]:
+        """Inputs as the network wants them, changed at random where the suite says so, and the batch they make."""
+        inputs, targets = self._data.x[rows.to(self._data.x.device)].to(self._device), self._data.y[rows]
+        if self._augment is not None:
+            inputs, targets = self._augment(inputs, targets)
+        placed = self._placed(inputs)
+        return placed, Batch(targets, rows, lambda: placed)
+
+
+def must_take(what: str, function: Callable[..., Any] | None, arguments: tuple[str, str]) -> None:
+    """Refuse a function of other arguments before it is called the first time."""
+    try:
+        takes = inspect.signature(function) if function is not None else None
+    except ValueError:  # a builtin that doesn't say
+        return
+    try:
+        takes and takes.bind(*arguments)
+    except TypeError:
+        names = ", ".join(arguments)
+        raise PluginError(
+            f"{what} is called as {what}({names}), where a batch has x, y and rows, and this one takes {takes}"
+        ) from None
+
+
+def _frozen_stages(model: Net, tuned: set[int]) -> int:
+    """How many stages come before the first that is trained."""
+    trained = [any(id(p) in tuned for p in stage.parameters()) for stage in model.stages]
+    return trained.index(True) if True in trained else len(trained)
 
 
 def _listed(groups: Iterable[Mapping[str, Any]], model: nn.Module, norm: NormPolicy) -> Groups:

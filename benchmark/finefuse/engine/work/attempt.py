@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import traceback
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 
 from finefuse.engine.order import Order, row, status_of
 from finefuse.errors import StoreError
 from finefuse.types import Record, Status
+
+BARS = ("TQDM_DISABLE", "HF_HUB_DISABLE_PROGRESS_BARS", "HF_DATASETS_DISABLE_PROGRESS_BARS")
+"""Variables that packages ask for when they are imported: tqdm, which torch and torchvision show bars with, and two."""
 
 
 def attempt(order: Order, carry_out: Callable[[Order], Record] | None = None) -> Record:
@@ -34,9 +38,25 @@ def attempt(order: Order, carry_out: Callable[[Order], Record] | None = None) ->
 
 
 def _really(order: Order) -> Record:
-    from finefuse.engine.work.job import carry_out
+    with _no_bars():
+        from finefuse.engine.work.job import carry_out
 
-    return carry_out(order)
+        return carry_out(order)
+
+
+@contextmanager
+def _no_bars() -> Iterator[None]:
+    """Packages that are imported now show no progress bars of their own, which would stand between a run's lines."""
+    before = {name: os.environ.get(name) for name in BARS}
+    os.environ.update(dict.fromkeys(BARS, "1"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
 
 
 def failure(

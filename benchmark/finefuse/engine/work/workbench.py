@@ -15,6 +15,7 @@ from finefuse.declare.facts import Facts
 from finefuse.declare.keys import derive_seed
 from finefuse.discovery import capabilities
 from finefuse.discovery.registry import Door, Registry
+from finefuse.engine.measure.repeats import repeated
 from finefuse.engine.order import Order
 from finefuse.engine.randomness import seeded
 from finefuse.engine.store.artifacts import Artifacts
@@ -22,7 +23,7 @@ from finefuse.engine.store.origin import job_of
 from finefuse.engine.train.augment import Change, augmentation
 from finefuse.engine.train.checkpoints import Curve
 from finefuse.engine.train.trainer import SuiteTrainer
-from finefuse.errors import NotApplicable
+from finefuse.errors import FinefuseError, NotApplicable
 from finefuse.nets import Net, quality
 from finefuse.types import (
     Backbone,
@@ -33,6 +34,7 @@ from finefuse.types import (
     Member,
     Metric,
     PluginKind,
+    Record,
     Ref,
     Scheme,
     Searcher,
@@ -53,13 +55,42 @@ def registry_of(doors: tuple[Door, ...]) -> Registry:
     return Registry(doors)
 
 
+@dataclass(frozen=True)
+class Loaded:
+    """Splits on the device; how many test examples are among the others as well; what the data set says of itself."""
+
+    splits: Splits
+    repeated: int
+    remarks: tuple[str, ...]
+
+
 @lru_cache(maxsize=4)
-def splits_of(doors: tuple[Door, ...], dataset: Ref, seed: int, device: str) -> Splits:
-    """Splits on the device; kept, because a worker sees the same few again and again."""
+def loaded(doors: tuple[Door, ...], dataset: Ref, seed: int, device: str, content: str = "") -> Loaded:
+    """A data set for one seed; kept, because a worker sees the same few again and again.
+
+    Raises:
+        FinefuseError: if its fingerprint is no longer `content`.
+    """
     plugin: Dataset = registry_of(doors).build("dataset", dataset)
     splits = plugin.splits(derive_seed(seed, dataset=dataset.name, purpose="split"))
+    refuse_changed(f"data set {dataset}", plugin, content)
     parts = (_placed(part, device) for part in (splits.train, splits.val, splits.test))
-    return Splits(splits.task, *parts)
+    return Loaded(Splits(splits.task, *parts), repeated(splits), capabilities.remarks(plugin))
+
+
+def splits_of(doors: tuple[Door, ...], dataset: Ref, seed: int, device: str, content: str = "") -> Splits:
+    """The splits alone."""
+    return loaded(doors, dataset, seed, device, content).splits
+
+
+def refuse_changed(who: str, plugin: Dataset | Backbone, content: str) -> None:
+    """Nothing, if what a plugin has read is what it was when the suite was planned; "" for not known.
+
+    Raises:
+        FinefuseError: else, because the results would be kept under the address of what is gone.
+    """
+    if content and plugin.fingerprint() != content:
+        raise FinefuseError(f"the {who} has changed since the suite was planned; run again, and it is planned anew")
 
 
 def _placed(part: Data, device: str) -> Data:
@@ -96,19 +127,32 @@ class Workbench:
         """The splits of the job's data set and seed."""
         job = self.order.job
         assert job.dataset is not None
-        return splits_of(self.order.doors, job.dataset, job.seed, self.order.device)
+        return self.loaded(job.dataset, job.seed).splits
+
+    def loaded(self, dataset: Ref, seed: int) -> Loaded:
+        """A data set for a seed, if it still is what was planned."""
+        order = self.order
+        return loaded(order.doors, dataset, seed, order.device, order.contents.get(("dataset", dataset), ""))
 
     @cached_property
     def more_tests(self) -> dict[str, Data]:
         """The other test sets, by what the suite calls them."""
-        order = self.order
-        return {str(ref): splits_of(order.doors, ref, order.job.seed, order.device).test for ref in order.job.also_test}
+        job = self.order.job
+        return {str(ref): self.loaded(ref, job.seed).splits.test for ref in job.also_test}
 
     @cached_property
     def source(self) -> Splits | None:
         """The data the backbone is pretrained on, if any; one split for all seeds."""
         ref = self.backbone.source
-        return splits_of(self.order.doors, ref, 0, self.order.device) if ref else None
+        return self.loaded(ref, 0).splits if ref else None
+
+    @property
+    def told(self) -> Record:
+        """What a row says of the data it rests on."""
+        job = self.order.job
+        refs = [self.backbone.source] if job.kind == "pretrain" else [job.dataset, *job.also_test]
+        found = [self.loaded(ref, 0 if job.kind == "pretrain" else job.seed) for ref in refs if ref]
+        return {"repeated": found[0].repeated, "remarks": [said for one in found for said in one.remarks]}
 
     @cached_property
     def metrics(self) -> dict[str, Metric]:
@@ -188,10 +232,17 @@ class Workbench:
                 f"{self.order.job.backbone} was pretrained on {task.modality} inputs of shape {task.input_shape}, "
                 f"{self.order.job.dataset} has {target.modality} inputs of shape {target.input_shape}"
             )
+        if why := self._unsuited():
+            raise NotApplicable(why)
         net = self.fresh(task)
         net.load_state_dict(self.store.weights(self.order.job.base))
         self.place(net)
         return net.eval()
+
+    def _unsuited(self) -> str:
+        """What plans ask too; but then the files of a hub may not have been on this machine yet."""
+        job = self.order.job
+        return Facts(self.registry).unsuited(job.backbone, job.dataset) if job.dataset else ""
 
     def start(self) -> Net:
         """What all members of all schemes start from: the pretrained network with one fresh head, or the fused one.
