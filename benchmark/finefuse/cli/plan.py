@@ -41,8 +41,7 @@ def plan(
     records = Records(out or Path("results") / todo.suite.name).read()
     standings = state_of(todo, records, Artifacts(store or default_store()))
     costs = estimate([standing.job for standing in standings if standing.state in LEFT], records)
-    say(f"{todo.suite.name}: {totals(standings, costs)}
-")
+    say(f"{todo.suite.name}: {totals(standings, costs)}\n")
     if todo.remarks:
         say(*todo.remarks, "")
     say(table(standings, costs, why=why))
