@@ -10,13 +10,13 @@ import pytest
 import torch
 
 import finefuse
-from finefuse import Data, Entry, FinefuseError, Splits, Task, hookimpl
+from finefuse import Classification, Data, Entry, FinefuseError, Splits, Task, hookimpl
 from finefuse.discovery import capabilities
 from finefuse.engine.measure.repeats import repeated
 from finefuse.engine.work import workbench
 from finefuse.judge.board.data_notes import data_notes
 
-TASK = Task("classification", 2, "image", (1, 4, 4))
+TASK = Classification(2, "image", (1, 4, 4))
 
 
 def splits(dtype: torch.dtype = torch.float32) -> Splits:

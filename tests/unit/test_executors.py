@@ -6,10 +6,9 @@ import pickle
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import ModuleType
 from typing import Any
 
 import psutil
@@ -23,6 +22,7 @@ from helpers.waiting import eventually, gone
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 MIB = 1024**2
+OUTSIDE = "killed from outside, perhaps by the system for want of memory"
 
 
 @pytest.fixture
@@ -41,17 +41,24 @@ def local(hostile: ModuleType) -> Iterator[Local]:
 
 
 def workers_of(pid: int) -> list[int]:
-    return [child.pid for child in psutil.Process(pid).children() if "spawn_main" in " ".join(child.cmdline())]
+    """The servers of `local`, and whatever is below them."""
+    servers = [child for child in psutil.Process(pid).children() if "executors._server" in " ".join(child.cmdline())]
+    return [process.pid for server in servers for process in (server, *server.children(recursive=True))]
 
 
 # ------------------------------------------------------------------------------------------------------------ local
 
 
-def test_a_worker_does_one_call_after_the_other(local: Local, hostile: ModuleType) -> None:
+def test_a_worker_does_one_call_after_the_other_each_in_a_process_of_its_own(local: Local, hostile: ModuleType) -> None:
     rows = [future.result() for future in [local.submit(hostile.fine, n, 20) for n in range(5)]]
     assert [row["order"] for row in rows] == [0, 1, 2, 3, 4]
-    assert {row["pid"] for row in rows} == {rows[0]["pid"]}
-    assert rows[0]["pid"] != os.getpid()
+    assert len({row["pid"] for row in rows} | {os.getpid()}) == 6
+    assert len({row["parent"] for row in rows}) == 1
+    assert gone(*(row["pid"] for row in rows))
+
+
+def test_an_answer_may_be_larger_than_a_pipe(local: Local, hostile: ModuleType) -> None:
+    assert len(local.submit(hostile.says_much, 3_000_000, 20).result()["text"]) == 3_000_000
 
 
 def test_what_is_raised_comes_back_with_its_traceback(local: Local, hostile: ModuleType) -> None:
@@ -154,30 +161,49 @@ def test_two_kills_are_not(local: Local, hostile: ModuleType) -> None:
     error = local.submit(hostile.kills_itself, 0, 20).exception()
     assert isinstance(error, WorkerDied)
     assert error.exitcode == -signal.SIGKILL
-    assert "killed from outside, perhaps by the system for want of memory" in str(error)
+    assert OUTSIDE in str(error)
+
+
+def test_two_kills_within_a_second_say_what_happened(local: Local, hostile: ModuleType) -> None:
+    """Of the job, and of the worker's own process."""
+    for call in (hostile.kills_itself, hostile.kills_its_parent):
+        error = local.submit(call, 0, 20).exception()
+        assert str(error) == f"the worker process ended by SIGKILL: {OUTSIDE}"
+        assert local.submit(hostile.fine, 1, 20).result()["order"] == 1
 
 
 def test_a_worker_killed_while_idle_is_replaced(local: Local, hostile: ModuleType) -> None:
-    first = local.submit(hostile.fine, 0, 20).result()["pid"]
-    for pause in (0, 0.5):  # before and after its pool has noticed
+    first = local.submit(hostile.fine, 0, 20).result()["parent"]
+    for wait in (lambda _: True, gone):  # before and after it has ended
         os.kill(first, signal.SIGKILL)
-        time.sleep(pause)
-        second = local.submit(hostile.fine, 1, 20).result()["pid"]
+        assert wait(first)
+        second = local.submit(hostile.fine, 1, 20).result()["parent"]
         assert second != first
         first = second
 
 
-def test_each_worker_stays_with_a_device(hostile: ModuleType) -> None:
-    executor = Local(preload=False)
-    executor.start(Crew(workers=2, threads=1, memory=0))
-    orders = [SimpleNamespace(device=f"cuda:{n}") for n in range(2)]
-    rows = []
-    for pair in (orders, orders[::-1], orders):  # as the scheduler does: never two for one device
-        rows += [future.result() for future in [executor.submit(hostile.device_and_pid, order, 20) for order in pair]]
+def test_the_start_of_a_worker_is_no_part_of_a_jobs_time(hostile: ModuleType) -> None:
+    """Neither of the first one nor of those that replace it: each takes longer than a job may."""
+    executor = Local()
+    executor.start(Crew(workers=1, threads=1, memory=0, preload=("slow_to_import",)))
+    for _ in range(2):
+        assert executor.submit(hostile.fine, 0, 1.0).result()["order"] == 0
+        assert isinstance(executor.submit(hostile.exits, 3, 1.0).exception(), WorkerDied)
+        os.kill(executor.submit(hostile.fine, 0, 1.0).result()["parent"], signal.SIGKILL)
     executor.stop()
-    for device in ("cuda:0", "cuda:1"):
-        assert len({row["pid"] for row in rows if row["device"] == device}) == 1
-    assert len({row["pid"] for row in rows}) == 2
+
+
+def test_what_a_job_starts_ends_with_it_wherever_it_hides(local: Local, hostile: ModuleType, tmp_path: Path) -> None:
+    notes = tmp_path / "pids"
+    assert local.submit(hostile.leaves_daemons, str(notes), 20).result()["status"] == "ok"
+    pids = [int(pid) for pid in notes.read_text().split()]
+    assert len(pids) == 2
+    assert gone(*pids, within=1)  # before the row is there, but for an entry in the table
+
+
+def test_a_copy_of_a_job_says_nothing(local: Local, hostile: ModuleType) -> None:
+    assert local.submit(hostile.forks_and_returns, 5, 20).result()["order"] == 5
+    assert local.submit(hostile.fine, 6, 20).result()["order"] == 6
 
 
 def test_a_worker_is_a_session_of_its_own_with_its_threads_pinned(local: Local, hostile: ModuleType) -> None:
@@ -189,7 +215,7 @@ def test_a_worker_is_a_session_of_its_own_with_its_threads_pinned(local: Local, 
 
 def test_torch_is_imported_with_its_threads_before_the_first_call(hostile: ModuleType) -> None:
     executor = Local()
-    executor.start(Crew(workers=1, threads=2, memory=0))
+    executor.start(Crew(workers=1, threads=2, memory=0, preload=("torch",)))
     assert executor.submit(hostile.group, 0, 60).result()["torch"] is True
     row = executor.submit(hostile.torch_threads, 0, 60).result()
     assert (row["intra"], row["inter"]) == (2, 1)
@@ -237,21 +263,29 @@ def test_what_plugins_print_goes_to_stderr(tmp_path: Path) -> None:
     assert (done.stdout, sorted(done.stderr.split("\n"))) == ("1\n", ["", "said 1", "written"])
 
 
-def test_a_worker_that_cannot_start_says_what_scripts_must_do(tmp_path: Path) -> None:
-    """A script without a guard runs itself again in the worker, and there meets the lock on its results folder."""
+def test_a_script_needs_no_guard(tmp_path: Path) -> None:
+    """No worker runs it again."""
     script = tmp_path / "script.py"
     script.write_text(
         "import hostile\n"
         "from finefuse.types import Crew\n"
         "from finefuse_zoo.executors.local import Local\n"
-        "if __name__ == '__mp_main__':\n"
-        "    raise RuntimeError('locked')\n"
+        "print('once')\n"
         "executor = Local(preload=False)\n"
         "executor.start(Crew(1, 1, 0))\n"
-        "print(executor.submit(hostile.fine, 1, 20).exception())\n"
+        "print(executor.submit(hostile.fine, 1, 20).result()['order'])\n"
         "executor.stop()\n"
     )
-    assert "a script must call finefuse.run under `if __name__ == '__main__':`" in _python(script).stdout
+    assert _python(script).stdout == "once\n1\n"
+
+
+def test_a_worker_that_cannot_start_says_so(hostile: ModuleType, capfd: pytest.CaptureFixture[str]) -> None:
+    executor = Local()
+    executor.start(Crew(workers=1, threads=1, memory=0, preload=("no_such_module",)))
+    error = executor.submit(hostile.fine, 1, 20).exception()
+    executor.stop()
+    assert str(error) == "no worker process could start: it ended with exit code 1; see what it said above"
+    assert "No module named 'no_such_module'" in capfd.readouterr().err
 
 
 def _python(script: Path) -> subprocess.CompletedProcess[str]:

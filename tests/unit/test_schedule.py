@@ -186,7 +186,7 @@ def test_nothing_left_to_do_imports_no_torch(fake: ModuleType, tmp_path: Path) -
     script = (
         "import sys, pathlib, fake_run; from finefuse_zoo.executors.local import Local;"
         f"fake_run.run({plan}, pathlib.Path({str(tmp_path)!r}), Local());"
-        "assert not {'torch', 'pebble', 'pandas', 'sklearn'} & set(sys.modules)"
+        "assert not {'torch', 'pandas', 'sklearn'} & set(sys.modules)"
     )
     path = {"PYTHONPATH": os.pathsep.join([str(FIXTURES), *sys.path])}
     subprocess.run([sys.executable, "-c", script], check=True, env=os.environ | path)

@@ -43,7 +43,7 @@ def card(row: Record, file: Path, facts: Facts) -> str:
         *_scores(row),
         _cost(row),
         f"- **inputs** {_inputs(facts)}",
-        f"- **outputs** {_outputs(facts.task)}",
+        f"- **outputs** (N, {facts.task.outputs}): {facts.task.described()}",
         *[f"- **checked** {sentence}" for sentence in facts.checks],
         f"- **made with** {facts.versions}",
         "",
@@ -88,13 +88,6 @@ def _inputs(facts: Facts) -> str:
     shape = ", ".join(map(str, facts.task.input_shape))
     many = f"; N is 1, because {facts.fixed}" if facts.fixed else ""
     return f"({'1' if facts.fixed else 'N'}, {shape}), {facts.dtype}, as the data set has them{many}"
-
-
-def _outputs(task: Task) -> str:
-    if task.kind == "regression":
-        return f"(N, {task.outputs}): the predicted values, in the order of the data set's targets"
-    classes = f"classes 0 to {task.outputs - 1}, as the data set numbers them"
-    return f"(N, {task.outputs}): logits, whose softmax gives the probabilities of {classes}"
 
 
 def _loading(file: Path) -> list[str]:

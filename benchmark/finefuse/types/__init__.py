@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from finefuse.recipe import Recipe
+from finefuse.types.data import Data, Modality, Splits, Task
 from finefuse.types.entries import Entry, PluginKind, Ref, Space, Spec
 from finefuse.types.inputs import Vocabulary
 from finefuse.types.learning import (
     Backbone,
     Batch,
     Budget,
-    Data,
     Dataset,
     Fusing,
     Fusion,
@@ -23,8 +23,6 @@ from finefuse.types.learning import (
     OptimizerChoice,
     Penalty,
     Scheme,
-    Splits,
-    Task,
     Trainer,
     Tuning,
 )
@@ -89,6 +87,7 @@ __all__ = [
     "Loss",
     "Member",
     "Metric",
+    "Modality",
     "Need",
     "NeedsPretraining",
     "NormPolicy",

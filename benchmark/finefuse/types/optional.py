@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_checkable
 
+from finefuse.types.data import Task
 from finefuse.types.entries import Space, Spec
 from finefuse.types.inputs import Vocabulary
-from finefuse.types.learning import Law, Task
+from finefuse.types.learning import Law
 
 if TYPE_CHECKING:
     from finefuse.network import Net

@@ -158,6 +158,8 @@ class Crew:
     threads: int
     memory: int
     """Bytes that one job may take before it is stopped as `oom`; 0 for no limit."""
+    preload: tuple[str, ...] = ()
+    """Modules that every job imports and no plugin is part of: a process may have them before its job's time runs."""
 
 
 class Executor(Protocol):

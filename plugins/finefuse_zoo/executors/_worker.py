@@ -1,87 +1,159 @@
-"""What a worker process of `local` does; the driver's side is in local.py."""
+"""The driver's side of one worker: starts its server, gives it jobs, and holds these to their limits."""
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import pickle
 import signal
+import subprocess
 import sys
 import threading
-import traceback
-from collections.abc import MutableSequence
-from contextlib import suppress
+import time
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection
 
-import psutil
+from finefuse import MemoryExceeded, WorkerDied
+from finefuse.types import Crew, Record
+from finefuse_zoo.executors._processes import Family, descendants, kill
 
-LEADER, CALL, CALLER = range(3)
-"""What stands on the board that worker and driver share: the living worker, the last call begun, and who began it."""
+TICK = 0.1
+"""Seconds between two looks at a running job: how late a limit may be noticed."""
+PATIENCE = 30.0
+"""Seconds that a server has for ending a job that was killed; then it is killed itself."""
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
-
-_board: MutableSequence[int] = [0, 0, 0]
-
-
-def prepare(board: MutableSequence[int], threads: int, preload: bool) -> None:
-    """Get a fresh process ready: a process group of its own, `threads` threads, and an end with the driver's.
-
-    Ctrl-C in the terminal doesn't reach the group. What plugins print goes to stderr; stdout is the driver's alone.
-    """
-    global _board
-    os.setsid()
-    _board = board
-    _board[LEADER] = os.getpid()
-    threading.Thread(target=_end_with_the_driver, daemon=True).start()
-    os.dup2(2, 1)
-    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
-    os.environ.update(dict.fromkeys(THREADS, str(threads)))
-    if preload:
-        import torch
-
-        torch.set_num_threads(threads)
-        torch.set_num_interop_threads(1)
+PROGRAM = """\
+import sys
+fd, threads, preload, *sys.path = sys.argv[1:]
+from finefuse_zoo.executors._server import serve
+serve(int(fd), int(threads), preload.split())
+"""
 
 
-def perform(number: int, parcel: bytes) -> bytes:
-    """Carry out the pickled (call, order); the answer is the pickled (result, error), one of them None.
+class Worker:
+    """One worker: a server, which forks a process for each job. What has died or was killed is replaced."""
 
-    Unpickling is done here, where a plugin that fails at it costs only its own job.
-    """
-    _board[CALLER] = os.getpid()
-    _board[CALL] = number
-    try:
-        call, order = pickle.loads(parcel)
-        return pickle.dumps((call(order), None))
-    except BaseException as error:  # a plugin's SystemExit must not end the worker either
-        return pickle.dumps((None, portable(error)))
+    def __init__(self, crew: Crew, preload: bool, stopping: threading.Event) -> None:
+        self._crew, self._stopping = crew, stopping
+        self._preload = crew.preload if preload else ()
+        self._server: subprocess.Popen[bytes] | None = None
+        self._line: Connection | None = None
+
+    def call(self, parcel: bytes, seconds: float) -> Record:
+        """Carry out one call within its limits.
+
+        Raises:
+            TimeoutError: and `MemoryExceeded`, if it passes them.
+            WorkerDied: if the process ended without an answer, or could not start.
+        """
+        line, job = self._begin(parcel)
+        try:
+            trouble = self._watch(line, seconds)
+            if trouble is not None:
+                self._kill_job(job)
+            code, said = line.recv() if line.poll(PATIENCE) else (None, b"")
+        except (EOFError, OSError):
+            raise self._lost(job) from None
+        if code is None:
+            self.end()
+        if trouble is not None:
+            raise trouble
+        if not said or code != 0:
+            raise _died(code)
+        result, error = pickle.loads(said)
+        if error is not None:
+            raise error
+        return result  # type: ignore[no-any-return]
+
+    def end(self) -> None:
+        """End the server, its job and all that this started."""
+        if self._server is None or self._line is None:
+            return
+        self._line.close()  # it notices, kills its job, and goes
+        try:
+            self._server.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            kill([*(child.pid for child in descendants(self._server.pid)), self._server.pid])
+            self._server.wait()
+        self._server = self._line = None
+
+    def _begin(self, parcel: bytes) -> tuple[Connection, int]:
+        """Have the job started, by a new server if the old one has died meanwhile."""
+        while True:
+            line, fresh = self._ready()
+            try:
+                line.send_bytes(parcel)
+                return line, line.recv()
+            except (EOFError, OSError):
+                code = self._bury()
+                if fresh:
+                    raise _died(code) from None
+
+    def _ready(self) -> tuple[Connection, bool]:
+        """The line to the server, and whether it has just been started."""
+        if self._line is not None:
+            return self._line, False
+        ours, theirs = Pipe()
+        path = [entry for entry in sys.path if isinstance(entry, str)]
+        arguments = [str(theirs.fileno()), str(self._crew.threads), " ".join(self._preload), *path]
+        self._server = subprocess.Popen(
+            [sys.executable, *(f"-W{option}" for option in sys.warnoptions), "-P", "-c", PROGRAM, *arguments],
+            stdin=subprocess.DEVNULL,
+            env=os.environ | dict.fromkeys(THREADS, str(self._crew.threads)),
+            pass_fds=[theirs.fileno()],
+            start_new_session=True,
+        )
+        theirs.close()
+        self._line = ours
+        try:
+            while not ours.poll(TICK):
+                if self._stopping.is_set():
+                    raise WorkerDied("the run was stopped")
+            ours.recv()
+        except (EOFError, OSError):
+            raise WorkerDied(
+                f"no worker process could start: it {_how(self._bury())}; see what it said above"
+            ) from None
+        return ours, True
+
+    def _watch(self, line: Connection, seconds: float) -> Exception | None:
+        """Wait for the job to end; or say why it must end now."""
+        assert self._server is not None
+        deadline, family = time.monotonic() + seconds, Family(self._server.pid)
+        while not line.poll(TICK):
+            if self._stopping.is_set():
+                return WorkerDied("the run was stopped")
+            if time.monotonic() > deadline:
+                return TimeoutError(f"took longer than {seconds:g} s")
+            if 0 < self._crew.memory < (taken := family.memory()):
+                limit = f"{self._crew.memory / 1024**3:.3g} GiB"
+                return MemoryExceeded(f"took more than {limit} of memory", peak_memory=taken)
+        return None
+
+    def _kill_job(self, job: int) -> None:
+        assert self._server is not None
+        kill([*(child.pid for child in descendants(self._server.pid)), job])
+
+    def _lost(self, job: int) -> WorkerDied:
+        """The server has died, and can't end the job any more."""
+        kill([*(child.pid for child in descendants(job)), job])
+        return _died(self._bury())
+
+    def _bury(self) -> int:
+        """Be done with a server that has died; its exit code."""
+        assert self._server is not None
+        assert self._line is not None
+        self._line.close()
+        code = self._server.wait()
+        self._server = self._line = None
+        return code
 
 
-def portable(error: BaseException) -> Exception:
-    """The error, if it survives the way to the driver, or one that says as much; a note holds its traceback."""
-    text = "".join(traceback.format_exception(error))
-    try:
-        copy: object = pickle.loads(pickle.dumps(error))
-    except Exception:
-        copy = None
-    known = "".join(traceback.format_exception_only(error)).strip()
-    sent = copy if isinstance(copy, Exception) else RuntimeError(known)
-    sent.add_note(text)
-    return sent
+def _died(code: int | None) -> WorkerDied:
+    hint = ": killed from outside, perhaps by the system for want of memory" if code == -signal.SIGKILL else ""
+    return WorkerDied(f"the worker process {_how(code)}{hint}", exitcode=code)
 
 
-def end_group(leader: int) -> None:
-    """Kill a process group, and with it those descendants of its leader that have left it."""
-    strays: list[psutil.Process] = []
-    with suppress(psutil.Error):
-        strays = psutil.Process(leader).children(recursive=True)
-    with suppress(ProcessLookupError, PermissionError):
-        os.killpg(leader, signal.SIGKILL)
-    for stray in strays:
-        with suppress(psutil.Error):
-            stray.kill()
-
-
-def _end_with_the_driver() -> None:
-    driver = multiprocessing.parent_process()
-    if driver is not None:
-        driver.join()
-        end_group(os.getpid())
+def _how(code: int | None) -> str:
+    if code is None:
+        return "could not be ended"
+    return f"ended with exit code {code}" if code >= 0 else f"ended by {signal.Signals(-code).name}"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 import torch
 from annotated_types import Ge, Gt
 
-from finefuse import NotApplicable, nets
+from finefuse import nets
 from finefuse.types import Fusing, Law, Level, Need
 from finefuse_zoo.fusions._curvature import called_with, own_names
 
@@ -21,10 +21,12 @@ if TYPE_CHECKING:
 class AdaMerging:
     """theta_l = theta_0l + sum_m lambda_ml (theta_ml - theta_0l), lambda learned on the test inputs (2310.02575).
 
-    Transductive: it minimises the entropy of its predictions on test inputs, without their labels, by `steps` of Adam
-    on one lambda per member and tensor, in batches of the trainer's size; None takes as many steps as the budget has.
-    Meanwhile BatchNorm normalises by the batch; `recalibrate` renews its statistics from the test inputs at the end.
-    Even one member is moved from its start by lambda only, and equal ones by their sum.
+    Yang et al. 2024. Transductive: it minimises the entropy of its predictions on test inputs, without their labels, by
+    `steps` of Adam on one lambda per member and tensor, in batches of the trainer's size; None takes as many steps as
+    the budget has. Meanwhile BatchNorm normalises by the batch; `recalibrate` renews its statistics from the test
+    inputs at the end. Even one member is moved from its start by lambda only, and equal ones by their sum.
+    Classification only. Its rows are not to be compared with those of fusions that don't see the test inputs. Checked
+    by a replay with plain autograd; no steps give task arithmetic, lambda 0 the base.
     """
 
     lr: Annotated[float, Gt(0)] = 1e-3
@@ -33,13 +35,12 @@ class AdaMerging:
     recalibrate: bool = True
     level: ClassVar[Level] = "weight"
     needs: ClassVar[tuple[Need, ...]] = ("base", "trainer", "test inputs")
+    kinds: ClassVar[tuple[str, ...]] = ("classification",)
     except_for: ClassVar[tuple[Law, ...]] = ("one member", "equal members")
 
     def fuse(self, of: Fusing) -> nn.Module:
         """One network."""
         assert of.test_inputs is not None
-        if of.task.kind != "classification":
-            raise NotApplicable("it minimises the entropy of class probabilities, and this is regression")
         nets.states_of(of.members)
         base, own = nets.base_state(of), own_names(of.members[0].net)
         names = list(dict.fromkeys(own.values()))

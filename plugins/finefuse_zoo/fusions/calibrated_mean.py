@@ -9,7 +9,6 @@ import torch
 
 from finefuse import nets
 from finefuse.types import Fusing, Law, Level, Need
-from finefuse_zoo.fusions._ensembles import need_classes
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -21,16 +20,17 @@ COLDEST, HOTTEST = 0.05, 20.0
 class CalibratedMean:
     """p = 1/M sum_m softmax(z_m / T_m), T_m = argmin NLL on val, between 0.05 and 20 (Guo et al. 2017, 1706.04599).
 
-    One member, or equal ones, give the member's classes, but calibrated probabilities.
+    One member, or equal ones, give the member's classes, but calibrated probabilities. Classification only. Checked
+    against a fine grid.
     """
 
     level: ClassVar[Level] = "output"
     needs: ClassVar[tuple[Need, ...]] = ("val",)
+    kinds: ClassVar[tuple[str, ...]] = ("classification",)
     except_for: ClassVar[tuple[Law, ...]] = ("one member", "equal members")
 
     def fuse(self, of: Fusing) -> nn.Module:
         """An ensemble that averages probabilities at each member's temperature."""
-        need_classes(of, "temperatures are for probabilities, and this is regression")
         assert of.val is not None
         sharpness = sharpest(torch.stack([member.val_outputs for member in of.members]), of.val.y)[:, None, None]
 

@@ -10,7 +10,6 @@ from annotated_types import Ge
 
 from finefuse import nets
 from finefuse.types import Fusing, Level, Need
-from finefuse_zoo.fusions._ensembles import need_classes
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -26,17 +25,18 @@ class Knora:
     doi 10.1016/j.patcog.2007.10.015. Examples are alike where the members' concatenated probabilities are; of two that
     are as near the earlier counts. "eliminate": members that are right on all k, or on as many of the nearest as any
     member is, vote. "union": a member has one vote for each of the k that it is right on. Where no member is right, all
-    vote. A tie goes to the lowest class; the outputs are the logarithms of the shares of the votes.
+    vote. A tie goes to the lowest class; the outputs are the logarithms of the shares of the votes. Classification
+    only. Checked against DESlib's `KNORAE` and `KNORAU`, and plain loops.
     """
 
     rule: Literal["eliminate", "union"] = "eliminate"
     k: Annotated[int, Ge(1)] = 7
     level: ClassVar[Level] = "output"
     needs: ClassVar[tuple[Need, ...]] = ("val",)
+    kinds: ClassVar[tuple[str, ...]] = ("classification",)
 
     def fuse(self, of: Fusing) -> nn.Module:
         """An ensemble whose members vote where they are competent."""
-        need_classes(of, "votes are for classes")
         assert of.val is not None
         outputs = torch.stack([member.val_outputs for member in of.members])
         known, right = profiles(outputs), (outputs.argmax(-1) == of.val.y).T  # (N, members)

@@ -14,13 +14,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Mean:
-    """y = 1/M sum_m y_m: the mean of the members' values, in regression (Perrone & Cooper 1993)."""
+    """y = 1/M sum_m y_m: the mean of the members' values, in regression (Perrone & Cooper 1993).
+
+    Checked against scikit-learn's `VotingRegressor`.
+    """
 
     level: ClassVar[Level] = "output"
     needs: ClassVar[tuple[Need, ...]] = ()
 
     def fuse(self, of: Fusing) -> nn.Module:
         """An ensemble that averages values."""
-        if of.task.kind != "regression":
+        if of.task.classes:
             raise NotApplicable("classes have two means; use 'mean-probs' or 'mean-logits'")
         return nets.CombineOutputs(of.members, lambda outputs: outputs.mean(0))

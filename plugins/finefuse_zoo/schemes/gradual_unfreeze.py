@@ -15,7 +15,8 @@ from finefuse_zoo.schemes._stages import parts_of
 class GradualUnfreeze:
     """Train the head, then one more stage per phase, from the head down (ULMFiT, Howard & Ruder 2018, 1801.06146).
 
-    All phases have the same number of steps; the last takes what division left over.
+    All phases have the same number of steps; the last takes what division left over. In the paper, a phase is an epoch.
+    Checked: what is trained in each phase.
     """
 
     lr: Annotated[float, Gt(0)] | None = None

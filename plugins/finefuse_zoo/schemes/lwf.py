@@ -9,7 +9,7 @@ import torch
 from annotated_types import Ge, Gt
 
 from finefuse.types import Batch, NormPolicy, Space, Tuning
-from finefuse_zoo._losses import teacher
+from finefuse_zoo._teachers import teacher
 from finefuse_zoo.schemes._second_head import source_head
 from finefuse_zoo.schemes._stage_outputs import stage_outputs
 
@@ -22,8 +22,8 @@ class Lwf:
     """CE + strength * KL(softmax(y_s / T) || softmax(z_s / T)) (LwF, Li & Hoiem 2016, 1606.09282).
 
     y_s are the source head's logits on the training inputs, recorded before tuning; z_s are those it gives now. The
-    source head is trained along and dropped at the end. The divergence is not multiplied by T^2. Apart from this it
-    is `full`. Classification only.
+    source head is trained along and dropped at the end. The divergence is not multiplied by T^2. Apart from this it is
+    `full`. Classification only. For where source data are not to be had. Checked as `source-replay`.
     """
 
     strength: Annotated[float, Ge(0)] = 4.0
@@ -35,6 +35,7 @@ class Lwf:
         "lr": {"low": 1e-4, "high": 0.3, "log": True},
         "strength": {"low": 0.1, "high": 10.0, "log": True},
     }
+    kinds: ClassVar[tuple[str, ...]] = ("classification",)
 
     def tune(self, on: Tuning) -> None:
         """One call of the trainer, with the divergence added to its loss."""

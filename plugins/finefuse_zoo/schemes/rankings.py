@@ -17,13 +17,14 @@ class LogMe:
     """Report `logme`, the largest log evidence per example of linear regression on the features.
 
     You et al. 2021, 2102.11005: targets are the one-hot classes, or the values in regression, and the evidence is the
-    mean over them. Higher promises more. The head gets the regression's posterior mean; nothing else is trained.
+    mean over them. Higher promises more. The head gets the regression's posterior mean; nothing else is trained. A
+    record has it as `figure.logme`; it ranks backbones.
     """
 
     def tune(self, on: Tuning) -> None:
         """The figure, and the head."""
         y, outputs = on.train.y, on.task.outputs
-        targets = torch.nn.functional.one_hot(y, outputs) if on.task.kind == "classification" else y
+        targets = torch.nn.functional.one_hot(y, outputs) if on.task.classes else y
         on.figures["logme"], weights = log_evidence(on.trainer.features(on.model, on.train.x), targets)
         with torch.no_grad():
             on.model.head.weight.copy_(weights)
@@ -35,10 +36,11 @@ class Leep:
     """Report `leep`, the log-likelihood of the classes given the source head's probabilities (Nguyen et al. 2020).
 
     2002.12462: 1/N sum_i log sum_z P(y_i | z) p_iz, with P(y | z) counted on the training data. Higher promises more.
-    The head is that of `zero-step`; nothing is trained. Classification only.
+    The head is that of `zero-step`; nothing is trained. Classification only. A record has it as `figure.leep`.
     """
 
     needs: ClassVar[tuple[str, ...]] = ("source head",)
+    kinds: ClassVar[tuple[str, ...]] = ("classification",)
 
     def tune(self, on: Tuning) -> None:
         """The head, and the figure."""
@@ -51,8 +53,11 @@ class HScore:
     """Report `h-score`, tr(cov(f)^+ cov(E[f | y])) of the features f (Bao et al. 2019, 2212.10082).
 
     How far apart the classes lie, measured by the features' spread. Higher promises more. The head is that of
-    `zero-step`; nothing is trained. Classification only.
+    `zero-step`; nothing is trained. Classification only. A record has it as `figure.h-score`. With fewer examples than
+    features it is the number of classes less one, whatever the backbone.
     """
+
+    kinds: ClassVar[tuple[str, ...]] = ("classification",)
 
     def tune(self, on: Tuning) -> None:
         """The head, and the figure."""

@@ -29,6 +29,15 @@ BECAME = {
     "skipped": "was skipped",
     "blocked": "is blocked",
 }
+PRELOAD = (
+    "torch",
+    "torch._dynamo",  # every optimizer imports it
+    "safetensors.torch",
+    "sklearn.datasets",
+    "torchmetrics.functional",
+    "finefuse.engine.work.job",
+)
+"""What jobs import besides plugins, of the core and of the libraries it is installed with."""
 
 
 class Watcher(Protocol):
@@ -157,7 +166,7 @@ class _Drive:
             if not self.started:
                 threads, limits = order.settings.threads, self.plan.suite.limits
                 self.started = True
-                self.executor.start(Crew(self.workers, threads, memory_limit(limits, self.workers)))
+                self.executor.start(Crew(self.workers, threads, memory_limit(limits, self.workers), PRELOAD))
             self.free.remove(device)
             if job.place not in self.quiet:
                 self.tell("started", job)

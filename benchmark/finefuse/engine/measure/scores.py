@@ -33,8 +33,9 @@ def scores(
                 fields[f"{moment}.test.{name}"] = metric.score(outputs[f"{moment}.test"], splits.test.y)
         for other, data in more.items():
             fields[f"also.{other}.{name}"] = metric.score(outputs[f"also.{other}"], data.y)
-    if splits.task.kind == "classification":
-        fields["correct"] = pack(outputs["test"].argmax(-1) == splits.test.y)
+    right = splits.task.right(outputs["test"], splits.test.y)
+    if right is not None:
+        fields["correct"] = pack(right)
     fields["n_test"] = len(splits.test)
     fields["examples"] = tensor_digest(splits.test.x, splits.test.y)
     fields["outputs"] = tensor_digest(outputs["test"])

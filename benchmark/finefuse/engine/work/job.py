@@ -29,7 +29,7 @@ from finefuse.engine.work.deployed import deployed
 from finefuse.engine.work.switches import set_up
 from finefuse.engine.work.workbench import Workbench, refuse_changed
 from finefuse.errors import NotApplicable, PluginError
-from finefuse.nets import CHUNK, CombineOutputs, Net, quality
+from finefuse.nets import CHUNK, CombineOutputs, Net
 from finefuse.types import Member, Record, Ref, Scheme, Splits, Tuning
 
 AGREEMENT = 1e-4
@@ -233,9 +233,7 @@ def _save(bench: Workbench, made: Made, splits: Splits, extra: Mapping[str, obje
     outputs |= _along_the_way(bench, made, outputs)
     more = {f"also.{name}": data.x for name, data in bench.more_tests.items()}
     outputs |= {part: made.trainer.outputs(made.model, x) for part, x in more.items() if part not in outputs}
-    expected = (len(splits.test), splits.task.outputs)
-    if outputs["test"].shape != expected:
-        raise PluginError(f"outputs have the shape {tuple(outputs['test'].shape)}, {expected} was expected")
+    _refuse_bad(bench, splits, outputs)
     meta = {
         "seconds": made.watch.seconds - made.trainer.aside,
         "cpu_seconds": made.watch.cpu_seconds - made.trainer.aside_cpu,
@@ -243,7 +241,7 @@ def _save(bench: Workbench, made: Made, splits: Splits, extra: Mapping[str, obje
         "steps": made.trainer.spent,
         "pieces": made.trainer.pieces,
         "trainable": made.trainable,
-        "quality": quality(splits.task, outputs["val"], splits.val),
+        "quality": splits.task.quality(outputs["val"], splits.val),
         "parameters": parameter_count(made.model),
         "flops": flops_per_example(made.model, splits.test.x),
         "contended": bench.order.contended,
@@ -252,6 +250,21 @@ def _save(bench: Workbench, made: Made, splits: Splits, extra: Mapping[str, obje
     }
     weights = _to_store(made.model) if isinstance(made.model, Net) else None
     bench.store.save(bench.order.job.artifact, meta, origin=origin_of(bench.order), weights=weights, outputs=outputs)
+
+
+def _refuse_bad(bench: Workbench, splits: Splits, outputs: Mapping[str, Tensor]) -> None:
+    """Outputs of another shape than the task's, or that are not finite, are no result, whatever the metrics say.
+
+    Raises:
+        PluginError: if their shape is wrong.
+        FloatingPointError: if they are not finite.
+    """
+    examples = {"val": splits.val, "test": splits.test}
+    examples |= {f"also.{name}": data for name, data in bench.more_tests.items()}
+    for part, data in examples.items():
+        if wrong := splits.task.bad_outputs(outputs[part], len(data)):
+            shaped = outputs[part].shape == (len(data), splits.task.outputs)
+            raise (FloatingPointError if shaped else PluginError)(f"on {part}, {wrong}")
 
 
 def _outputs(bench: Workbench, made: Made, splits: Splits) -> dict[str, Tensor]:

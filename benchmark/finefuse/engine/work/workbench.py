@@ -24,7 +24,7 @@ from finefuse.engine.train.augment import Change, augmentation
 from finefuse.engine.train.checkpoints import Curve
 from finefuse.engine.train.trainer import SuiteTrainer
 from finefuse.errors import FinefuseError, NotApplicable
-from finefuse.nets import Net, quality
+from finefuse.nets import Net
 from finefuse.types import (
     Backbone,
     Budget,
@@ -215,7 +215,7 @@ class Workbench:
         if self.source is not None:
             return self.source.task
         outputs = capabilities.head_outputs(self.backbone)
-        return replace(self.splits.task, outputs=outputs) if outputs else self.splits.task
+        return self.splits.task.resized(outputs) if outputs else self.splits.task
 
     @property
     def provided(self) -> set[str]:
@@ -328,7 +328,7 @@ class Workbench:
             outputs, score = torch.empty(0), float("nan")
             if "val" in needs:
                 outputs = self.store.outputs(artifact)["val"].to(self.order.device)
-                score = quality(splits.task, outputs, splits.val)
+                score = splits.task.quality(outputs, splits.val)
             return Member(name, score, outputs, lambda: self.tuned(artifact))
 
         return Fusing(

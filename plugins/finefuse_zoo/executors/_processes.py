@@ -1,0 +1,72 @@
+"""Processes of other people's making: who they are, what memory they take, and how they are ended."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterable
+from contextlib import suppress
+
+import psutil
+
+_SET_DEATH_SIGNAL, _SET_SUBREAPER = 1, 36
+"""Of Linux's prctl."""
+
+
+def adopt_orphans() -> None:
+    """Become the parent of every descendant whose own parent ends, wherever it has moved; only Linux knows of that."""
+    _prctl(_SET_SUBREAPER, 1)
+
+
+def die_with(parent: int) -> None:
+    """Have this process killed when its parent ends; only Linux knows of that."""
+    _prctl(_SET_DEATH_SIGNAL, signal.SIGKILL)
+    if os.getppid() != parent:  # it ended before we asked
+        os._exit(1)
+
+
+def descendants(pid: int) -> list[psutil.Process]:
+    """Children of a process, their children and so on; none if it has ended."""
+    with suppress(psutil.Error):
+        return psutil.Process(pid).children(recursive=True)
+    return []
+
+
+def kill(pids: Iterable[int]) -> None:
+    """Kill processes, each with the group that it leads, if it leads one."""
+    for pid in pids:
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(pid, signal.SIGKILL)
+        with suppress(ProcessLookupError, PermissionError):
+            os.kill(pid, signal.SIGKILL)
+
+
+class Family:
+    """The descendants of a process, who are looked up about once a second because that reads the whole table."""
+
+    def __init__(self, parent: int) -> None:
+        self._parent = parent
+        self._known: list[psutil.Process] = []
+        self._looked = float("-inf")
+
+    def memory(self) -> int:
+        """Resident bytes of all together, without pages of files, which the system can take back at any time."""
+        if time.monotonic() - self._looked > 1:
+            self._known, self._looked = descendants(self._parent), time.monotonic()
+        total = 0
+        for process in self._known:
+            with suppress(psutil.Error):
+                memory = process.memory_info()
+                total += memory.rss - getattr(memory, "shared", 0)  # only Linux tells
+        return total
+
+
+def _prctl(option: int, value: int) -> None:
+    if sys.platform != "linux":
+        return
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(option, ctypes.c_ulong(value), *[ctypes.c_ulong(0)] * 3):
+        raise OSError(ctypes.get_errno(), "prctl")
