@@ -164,8 +164,8 @@ def read_results(folder: Path) -> Results:
 
 def why(row: Record) -> str:
     """Why a row is not ok: its reason, with the type of the error before it, once; "" if nothing is known."""
-    error, reason = row.get("error") or "", row.get("reason") or ""
-    return reason if reason.startswith(error) else f"{error}: {reason}".rstrip(": ")
+    error, reason = str(row.get("error") or ""), str(row.get("reason") or "")
+    return reason if reason.startswith(error) else ": ".join(filter(None, (error, reason)))
 
 
 @contextmanager

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 
 def printable(text: object) -> str:
     """Text in which lines and tabs stay, and all else that can't be seen is an escape, ESC and bidi marks too."""
@@ -17,6 +19,12 @@ def single_line(text: object) -> str:
 def plain(text: object) -> str:
     """The same on one line, every run of white space a blank: what a cell of a table holds."""
     return printable(" ".join(str(text).split()))
+
+
+def shown(record: logging.LogRecord) -> bool:
+    """A filter for a logger: lets everything pass, printable."""
+    record.msg, record.args = printable(record.getMessage()), None
+    return True
 
 
 def _shown(character: str) -> str:

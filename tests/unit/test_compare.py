@@ -230,8 +230,8 @@ def test_a_new_cell(pair: Pair) -> None:
         ({"examples": "others"}, "other test examples"),
         ({"examples": None}, "other test examples"),
         ({"metrics": ["nll", "accuracy"]}, "ranked by accuracy in the base, by nll now"),
-        ({"correct": None, "outputs": "others"}, "no correctness per example to test"),
-        ({"correct": None, "outputs": None}, "no correctness per example to test"),
+        ({"correct": None, "outputs": "others"}, "neither answers nor losses per example to test"),
+        ({"correct": None, "outputs": None}, "neither answers nor losses per example to test"),
     ],
 )
 def test_what_is_not_comparable(pair: Pair, fields: dict[str, object], reason: str) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, get_args
 
 from finefuse.errors import FinefuseError, PluginError, did_you_mean
-from finefuse.types import Law, Level, Need, PluginKind, Space, Spec, Task, Vocabulary
+from finefuse.types import Description, Law, Level, Need, PluginKind, Space, Spec, Task, Vocabulary
 from finefuse.types.optional import Prepares, Searcher, SourceNeed
 
 _TEXTS, _FLAG = "a tuple of texts", "True or False"
@@ -135,6 +135,15 @@ def vocabulary(dataset: Any) -> Vocabulary | None:
     if not method(dataset, "token_numbers"):
         return None
     return ask(dataset, "token_numbers", Vocabulary | None)  # type: ignore[no-any-return]
+
+
+def description(dataset: Any, seed: int) -> Description:
+    """How a data set's inputs are made and what its outputs mean; empty where it doesn't say."""
+    describe = method(dataset, "describe")
+    told = describe(seed) if describe else Description()
+    if not isinstance(told, Description):
+        raise DeclarationError(dataset, f"has {told!r} from its `describe`, which should be a Description")
+    return told
 
 
 def alone(fusion: Any) -> bool:

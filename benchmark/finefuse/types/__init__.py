@@ -5,7 +5,7 @@ from __future__ import annotations
 from finefuse.recipe import Recipe
 from finefuse.types.data import Data, Modality, Splits, Task
 from finefuse.types.entries import Entry, PluginKind, Ref, Space, Spec
-from finefuse.types.inputs import Vocabulary
+from finefuse.types.inputs import Description, Vocabulary
 from finefuse.types.learning import (
     Backbone,
     Batch,
@@ -29,6 +29,7 @@ from finefuse.types.learning import (
 from finefuse.types.optional import (
     Alone,
     Composed,
+    Described,
     Excepted,
     ForKinds,
     KeepsHead,
@@ -71,6 +72,8 @@ __all__ = [
     "Crew",
     "Data",
     "Dataset",
+    "Described",
+    "Description",
     "Entry",
     "Excepted",
     "Executor",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_chec
 
 from finefuse.types.data import Task
 from finefuse.types.entries import Space, Spec
-from finefuse.types.inputs import Vocabulary
+from finefuse.types.inputs import Description, Vocabulary
 from finefuse.types.learning import Law
 
 if TYPE_CHECKING:
@@ -149,3 +149,11 @@ class Refuses(Protocol):
         Raises:
             FinefuseError: if the network is one that it can't take for any task.
         """
+
+
+@runtime_checkable
+class Described(Protocol):
+    """A data set that says how others make its inputs, for the card of an exported model."""
+
+    def describe(self, seed: int) -> Description:
+        """With the numbers of the splits of this seed."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -42,6 +42,10 @@ class Labels:
         """Which class each row is of."""
         return y
 
+    def described(self) -> Mapping[str, Any]:
+        """The classes, in the order of the outputs."""
+        return {"classes": list(self.names)}
+
 
 @dataclass(frozen=True)
 class Numbers:
@@ -60,18 +64,33 @@ class Numbers:
         """(N, 1), float32."""
         import numpy as np
 
+        centre, spread = self.units()
+        return ((np.array(table.numbers(self.column)) - centre) / spread).astype(np.float32)[:, None]
+
+    def units(self) -> tuple[float, float]:
+        """Centre and spread.
+
+        Raises:
+            FinefuseError: if all values are the same.
+        """
+        import numpy as np
+
         values = np.array(self.known.numbers(self.column))
         centre = float(values.mean()) if self.centre is None else self.centre
         spread = float(values.std()) if self.spread is None else self.spread
         if self.spread is None and spread <= 1e-12 * abs(centre):
             raise FinefuseError(f"{self.known.path}: all values of {self.column!r} are the same")
-        return ((np.array(table.numbers(self.column)) - centre) / spread).astype(np.float32)[:, None]
+        return centre, spread
 
     def strata(self, y: NDArray[Any]) -> NDArray[np.int64]:
         """All rows are of one class."""
         import numpy as np
 
         return np.zeros(len(y), np.int64)
+
+    def described(self) -> Mapping[str, Any]:
+        """The units: a value is output * spread + centre."""
+        return dict(zip(("centre", "spread"), self.units(), strict=True))
 
 
 READERS: dict[str, type[Labels] | type[Numbers]] = {"classification": Labels, "regression": Numbers}

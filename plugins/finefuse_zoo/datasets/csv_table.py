@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from annotated_types import Ge, Gt, Len
 
 from finefuse import FinefuseError, Splits, Task
-from finefuse.types import Vocabulary
+from finefuse.types import Description, Vocabulary
 from finefuse_zoo._hugging_face import vocabulary
 from finefuse_zoo.datasets._columns import choose, remark_on_overlap, remarks_on_columns, remarks_on_labels
+from finefuse_zoo.datasets._encodings import of_numbers, of_pieces, of_words
 from finefuse_zoo.datasets._fields import Count, Share, one_of
 from finefuse_zoo.datasets._files import digest_of_text, digests
 from finefuse_zoo.datasets._table import Format, Table, may_be_utf8, read_table
@@ -147,6 +148,17 @@ class CsvTable:
             told.append(f"{self.train.name} is read as {self.encoding}, and could be utf-8")
         return told
 
+    def describe(self, seed: int) -> Description:
+        """How a row or a text becomes the inputs of the splits of this seed, and names or units of the outputs."""
+        outputs = {"target": self.target, **self._targets.described()}
+        if self.text is None:
+            mean, factor = self._scaling(seed)
+            return of_numbers(self._columns(self._table(self.train)), mean.tolist(), factor.tolist(), outputs)
+        if not self._wordpieces:
+            return of_words(self.text, self.max_tokens, self.vocabulary, outputs)
+        where = self.tokenizer, self.tokenizer_hub
+        return of_pieces(self.text, self.max_tokens, where, load_tokenizer(*where).pad_token_id, outputs)
+
     def fingerprint(self) -> str:
         """Digest of the files' content, and of the tokeniser's."""
         files = [self.train] if self.test is None else [self.train, self.test]
@@ -161,23 +173,31 @@ class CsvTable:
         import torch
 
         from finefuse import Data
-        from finefuse_zoo.datasets._cut import Cut
 
         train = self._table(self.train)
         test = None if self.test is None else self._table(self.test)
-        targets = self._targets
-        y, names = targets.read(train), targets.names
-        strata = targets.strata(y)
-        cut = Cut(self.val, self.shots, self.fraction, None if test else self.test_share, targets.found)
-        rows = cut.rows(strata, names, seed)
+        y = self._targets.read(train)
+        rows = self._cut(seed)
         parts = [(self._inputs(train, chosen), y[chosen]) for chosen in (rows if test is None else rows[:2])]
         if test is not None:
-            parts.append((self._inputs(test, np.arange(len(test))), targets.read(test)))
+            parts.append((self._inputs(test, np.arange(len(test))), self._targets.read(test)))
         if self.text is None:
-            known = replace(cut, shots=None, fraction=None).rows(strata, names, seed)[0]
-            mean, factor = _scaling(self._inputs(train, known))
+            mean, factor = self._scaling(seed)
             parts = [(_standardised(x, mean, factor), y) for x, y in parts]
         return Splits(self.task, *(Data(torch.from_numpy(x), torch.from_numpy(y)) for x, y in parts))
+
+    def _cut(self, seed: int, *, whole: bool = False) -> tuple[NDArray[np.intp], ...]:
+        """Row numbers for train, val and test; for training all that are neither val nor test, if `whole`."""
+        from finefuse_zoo.datasets._cut import Cut
+
+        targets = self._targets
+        shots, fraction = (None, None) if whole else (self.shots, self.fraction)
+        cut = Cut(self.val, shots, fraction, self.test_share if self.test is None else None, targets.found)
+        return cut.rows(targets.strata(targets.read(self._table(self.train))), targets.names, seed)
+
+    def _scaling(self, seed: int) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Means and factors of the columns, over the rows that are neither val nor test."""
+        return _scaling(self._inputs(self._table(self.train), self._cut(seed, whole=True)[0]))
 
     @property
     def _wordpieces(self) -> bool:

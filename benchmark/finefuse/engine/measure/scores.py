@@ -20,7 +20,8 @@ def scores(
 
     `more` are further test sets by name, with their outputs as `also.<name>`. `last`, `best` and `peek` are the last
     weights, those best on val and those best on test, where these were kept. `correct` holds one bit per test example,
-    packed, so that two runs can be compared in pairs from their rows alone.
+    packed, so that two runs can be compared in pairs from their rows alone; where no answer is right or wrong it is
+    `losses`, a number for each.
     """
     wanted = {name: metric for name, metric in metrics.items() if splits.task.kind in capabilities.metric_kinds(metric)}
     fields: Record = {"metrics": list(wanted)}
@@ -36,6 +37,8 @@ def scores(
     right = splits.task.right(outputs["test"], splits.test.y)
     if right is not None:
         fields["correct"] = pack(right)
+    else:
+        fields["losses"] = pack_numbers(splits.task.losses(outputs["test"], splits.test.y))
     fields["n_test"] = len(splits.test)
     fields["examples"] = tensor_digest(splits.test.x, splits.test.y)
     fields["outputs"] = tensor_digest(outputs["test"])
@@ -45,6 +48,11 @@ def scores(
 def pack(bits: Tensor) -> str:
     """Booleans (N,) as base64 of packed bits, the first in the highest bit."""
     return base64.b64encode(np.packbits(bits.cpu().numpy()).tobytes()).decode()
+
+
+def pack_numbers(numbers: Tensor) -> str:
+    """Numbers (N,) as base64 of float32, little-endian."""
+    return base64.b64encode(numbers.detach().cpu().numpy().astype("<f4").tobytes()).decode()
 
 
 def tensor_digest(*tensors: Tensor) -> str:

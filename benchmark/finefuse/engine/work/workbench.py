@@ -72,7 +72,7 @@ def loaded(doors: tuple[Door, ...], dataset: Ref, seed: int, device: str, conten
         FinefuseError: if its fingerprint is no longer `content`.
     """
     plugin: Dataset = registry_of(doors).build("dataset", dataset)
-    splits = plugin.splits(derive_seed(seed, dataset=dataset.name, purpose="split"))
+    splits = plugin.splits(split_seed(dataset, seed))
     refuse_changed(f"data set {dataset}", plugin, content)
     parts = (_placed(part, device) for part in (splits.train, splits.val, splits.test))
     return Loaded(Splits(splits.task, *parts), repeated(splits), capabilities.remarks(plugin))
@@ -91,6 +91,11 @@ def refuse_changed(who: str, plugin: Dataset | Backbone, content: str) -> None:
     """
     if content and plugin.fingerprint() != content:
         raise FinefuseError(f"the {who} has changed since the suite was planned; run again, and it is planned anew")
+
+
+def split_seed(dataset: Ref, seed: int) -> int:
+    """The seed that a data set's splits are drawn with."""
+    return derive_seed(seed, dataset=dataset.name, purpose="split")
 
 
 def _placed(part: Data, device: str) -> Data:
@@ -268,6 +273,8 @@ class Workbench:
     def tuned(self, artifact: str) -> Net:
         """A tuned or fused network from the store."""
         maker = self.maker(artifact)
+        while not maker.order.job.base and maker.order.job.fused:  # across backbones it is one of the first member's
+            maker = maker.maker(maker.order.job.fused[0][1])
         net = maker.fresh(maker.source_task)
         maker.give_head(net)
         maker.place(net)
