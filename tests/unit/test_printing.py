@@ -91,12 +91,12 @@ def test_a_reader_who_has_gone_is_no_traceback(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no full disk")
-@pytest.mark.parametrize("verb", [["list"], ["schema"], ["report", "results"], ["--version"]], ids=" ".join)
+@pytest.mark.parametrize("verb", [["list"], ["schema"], ["report", "results"], ["--version"], ["--help"]], ids=" ".join)
 def test_a_stdout_that_is_full_is_a_sentence(verb: list[str], results: Path) -> None:
     with Path("/dev/full").open("w") as full:
         done = finefuse(results.parent, *verb, capture_output=False, stdout=full, stderr=subprocess.PIPE)
     assert done.returncode == 2
-    assert done.stderr == "error: stdout can't be written to: No space left on device.\n"
+    assert done.stderr == "error: the output can't be written: No space left on device.\n"
 
 
 def test_verbs_print_in_no_other_way() -> None:

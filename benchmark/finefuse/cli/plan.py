@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from finefuse.cli.options import Device, Only, Out, Plugins, Store, SuiteName
-from finefuse.cli.printing import say
+from finefuse.cli.printing import complain, say
 
 if TYPE_CHECKING:
     from finefuse.engine.drive.outlook import Standing
@@ -35,10 +35,12 @@ def plan(
     from finefuse import api
     from finefuse.engine.drive.outlook import state_of
     from finefuse.engine.store.artifacts import Artifacts, default_store
-    from finefuse.records import Records
+    from finefuse.records import Records, passed_over
 
     todo = api.plan(suite, device=device, only=only or (), plugins=plugin or ())
-    records = Records(out or Path("results") / todo.suite.name).read()
+    records, refused = Records(out or Path("results") / todo.suite.name).read()
+    for note in passed_over(refused):
+        complain(note)
     standings = state_of(todo, records, Artifacts(store or default_store()))
     costs = estimate([standing.job for standing in standings if standing.state in LEFT], records)
     say(f"{todo.suite.name}: {totals(standings, costs)}\n")

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout, suppress
 from typing import ParamSpec, TextIO, TypeVar
 
-from finefuse.errors import FinefuseError
 from finefuse.text import printable, single_line
 
 P = ParamSpec("P")
@@ -21,19 +20,12 @@ def say(*texts: object) -> None:
     """Print results, one text after the other, each on lines of its own.
 
     Raises:
-        FinefuseError: if stdout can't take them: a full disk, not a reader who has gone.
+        OSError: if stdout can't take them, which `main` tells.
     """
     stream = _results[-1] if _results else sys.stdout
-    if stream is None:  # closed before we started
-        return
-    try:
-        for text in texts:
-            stream.write(f"{printable(text)}\n")
+    if stream is not None:  # else it was closed before we started
+        stream.writelines(f"{printable(text)}\n" for text in texts)
         stream.flush()
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        raise FinefuseError(f"stdout can't be written to: {error.strerror or error}.") from error
 
 
 def complain(text: object) -> None:

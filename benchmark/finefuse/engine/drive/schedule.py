@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-import logging
 import traceback
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
 
 from finefuse.declare.plan import Plan
 from finefuse.discovery import capabilities
 from finefuse.discovery.registry import Registry
-from finefuse.engine.drive.outlook import Outlook, look
+from finefuse.engine.drive.observers import Observers
+from finefuse.engine.drive.outlook import Outlook, look_closely
 from finefuse.engine.drive.shares import memory_limit, places
 from finefuse.engine.order import Order, identity, row, status_of
 from finefuse.engine.store.artifacts import Artifacts
 from finefuse.engine.work.attempt import attempt, failure
 from finefuse.errors import MemoryExceeded, StoreError, WorkerDied
-from finefuse.records import Records
+from finefuse.files import write_whole
+from finefuse.records import Records, passed_over
 from finefuse.types import Cell, Crew, Executor, Job, Record, Status
 
 BECAME = {
@@ -40,22 +40,6 @@ PRELOAD = (
 """What jobs import besides plugins, of the core and of the libraries it is installed with."""
 
 
-class Watcher(Protocol):
-    """Is told how a run goes; what it raises ends its service, not the run."""
-
-    def planned(self, plan: Plan, waiting: int, done: int) -> None:
-        """The run begins: `waiting` jobs are to get a row, `done` have one."""
-
-    def started(self, job: Job) -> None:
-        """A worker was given the job."""
-
-    def finished(self, job: Job, record: Record) -> None:
-        """The job has its row; one that is blocked or skipped was never started."""
-
-    def note(self, text: str) -> None:
-        """One sentence worth reading."""
-
-
 def run_plan(
     plan: Plan,
     registry: Registry,
@@ -65,7 +49,7 @@ def run_plan(
     device: str,
     out: Path,
     store: Path,
-    watcher: Watcher,
+    observers: Observers,
     retry: bool = False,
     call: Callable[[Order], Record] = attempt,
 ) -> list[Record]:
@@ -79,7 +63,7 @@ def run_plan(
         device: "cpu", "cuda" (all of them in turn) or "cuda:n".
         out: folder of the rows, which nobody else may write to at the same time.
         store: folder of the artifacts.
-        watcher: is told of the progress.
+        observers: are told of the progress.
         retry: carry out again what failed, ran out of time or out of memory.
         call: what a worker does with an order; it returns a row or raises.
 
@@ -88,17 +72,20 @@ def run_plan(
     """
     records, artifacts = Records(out), Artifacts(store.absolute())  # a plugin may change a worker's directory
     with records.lock():
-        rows = records.read()
+        rows, refused = records.read()
         records.write_plan(plan.suite.name, [(job.place, job.key) for job in plan.jobs])
         artifacts.sweep()
-        outlook = look(plan, rows, artifacts, retry=retry)
+        outlook, notes = look_closely(plan, rows, artifacts, retry=retry)
         free = places(device, workers if capabilities.parallel(executor) else 1)
-        drive = _Drive(plan, registry, executor, records, artifacts, watcher, call, free, outlook)
+        drive = _Drive(plan, registry, executor, records, artifacts, observers, call, free, outlook)
         try:
+            for note in (*passed_over(refused), *notes):
+                observers.note(note)
             drive.run()
         finally:
             if drive.started:
                 executor.stop()
+            observers.run_ends(list(drive.rows.values()))
         return [drive.rows[job.place] for job in plan.jobs]
 
 
@@ -111,7 +98,7 @@ class _Drive:
     executor: Executor
     records: Records
     artifacts: Artifacts
-    watcher: Watcher | None
+    observers: Observers
     call: Callable[[Order], Record]
     free: list[str]
     outlook: Outlook
@@ -130,7 +117,7 @@ class _Drive:
     def run(self) -> None:
         """Until every job of the plan has its row."""
         waiting = len(self.outlook.waiting)
-        self.tell("planned", self.plan, waiting, len(self.plan.jobs) - waiting)
+        self.observers.run_begins(self.plan, waiting, len(self.plan.jobs) - waiting)
         for job in self.plan.jobs:
             if job.place in self.outlook.rows:
                 self.settle(job, self.outlook.rows[job.place])
@@ -169,7 +156,7 @@ class _Drive:
                 self.executor.start(Crew(self.workers, threads, memory_limit(limits, self.workers), PRELOAD))
             self.free.remove(device)
             if job.place not in self.quiet:
-                self.tell("started", job)
+                self.observers.job_begins(job)
             self.running[self.submit(order)] = job, device
 
     def submit(self, order: Order) -> Future[Record]:
@@ -217,10 +204,10 @@ class _Drive:
             record["traceback"] = self.write_traceback(job, record["traceback"])
         if job.place not in self.quiet:
             self.settle(job, record, new=True)
-            self.tell("finished", job, record)
+            self.observers.job_ends(job, record)
         elif record["status"] != "ok":
             self.remember(job, record)
-            self.tell("note", f"{job.cell} could not be made again: {record['reason']}")
+            self.observers.note(f"{job.cell} could not be made again: {record['reason']}")
 
     def settle(self, job: Job, record: Record, *, new: bool = False) -> None:
         """This is the job's row; a new one is written to the disk before anybody hears of it."""
@@ -231,7 +218,7 @@ class _Drive:
             self.remember(job, record)
         if new:
             for complaint in self.registry.job_done(job, record):
-                self.tell("note", complaint)
+                self.observers.note(complaint)
 
     def remember(self, job: Job, record: Record) -> None:
         """What those will be told who need the job's artifact."""
@@ -248,9 +235,9 @@ class _Drive:
         full = self.records.folder / path
         try:
             full.parent.mkdir(exist_ok=True)
-            full.write_text(text)
         except OSError as error:
             raise StoreError(f"{full}: can't be written: {error.strerror}.") from error
+        write_whole(full, text, errors="backslashreplace")
         return str(path)
 
     def order(self, job: Job, device: str) -> Order:
@@ -267,11 +254,3 @@ class _Drive:
             contended=self.workers > 1 and job.kind != "time",
             contents=self.plan.contents,
         )
-
-    def tell(self, what: str, *about: Any) -> None:
-        """Tell the watcher."""
-        try:
-            getattr(self.watcher, what, lambda *_: None)(*about)
-        except Exception:
-            logging.getLogger("finefuse").exception("The watcher failed, the run goes on without it.")
-            self.watcher = None

@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 from finefuse.engine.order import Order, row, status_of
-from finefuse.errors import StoreError
+from finefuse.errors import PluginError, StoreError
+from finefuse.rows import wrong_with
 from finefuse.text import shown
 from finefuse.types import Record, Status
 
@@ -30,7 +31,8 @@ def attempt(order: Order, carry_out: Callable[[Order], Record] | None = None) ->
     logging.getLogger("finefuse").addFilter(shown)
     try:
         record = carry_out(order) if carry_out else _really(order)
-        json.dumps(record)
+        if wrong := wrong_with(json.loads(json.dumps(record))):
+            raise PluginError(f"the row that came of it {wrong}")
         return record
     except (StoreError, KeyboardInterrupt):
         raise
