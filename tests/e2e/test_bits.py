@@ -23,7 +23,6 @@ metrics   = ["accuracy", "nll", "ece"]
 latency   = []
 
 [pools]
-copies  = { of = ["full"], copies = 3 }
 schemes = { of = ["full", "linear-probe", "lp-ft"] }
 """
 
