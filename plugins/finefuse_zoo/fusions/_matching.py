@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -28,7 +29,6 @@ def aligned(of: Fusing) -> list[Member]:
     """
     from finefuse_zoo.fusions._permutations import follow
 
-    assert of.train is not None
     first, *others = nets.states_of(of.members)
     units = follow(of.members[0].net, of.train.inputs(slice(2)))
     made = [of.members[0]]
@@ -36,7 +36,7 @@ def aligned(of: Fusing) -> list[Member]:
         net = copy.deepcopy(member.net)
         net.load_state_dict(permuted(units, state, match(units, first, state, of.rng)))
         _require_same_function(member.net, net, of.train.inputs(slice(2)))
-        made.append(Member(member.name, member.score, member.val_outputs, partial(_itself, net)))
+        made.append(replace(member, load=partial(_itself, net)))
     return made
 
 

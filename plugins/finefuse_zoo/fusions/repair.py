@@ -34,7 +34,6 @@ class Repair:
 
     def fuse(self, of: Fusing) -> nn.Module:
         """One network."""
-        assert of.train is not None
         x, members = of.train.x, aligned(of) if self.align else of.members
         net = nets.averaged(members, [1 / len(members)] * len(members), None)
         names = layers_to_mend(net, of.train.inputs(slice(2)))
