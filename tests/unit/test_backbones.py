@@ -226,4 +226,4 @@ def test_reading_the_classes_does_not_import_torch():
         "import sys; from finefuse_zoo.backbones.cnn import CnnS; from finefuse_zoo.backbones.vit import VitT"
         "; CnnS().budget(), VitT().fingerprint(), VitT().source; sys.exit('torch' in sys.modules)"
     )
-    assert subprocess.run([sys.executable, "-c", code], timeout=120).returncode == 0
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0

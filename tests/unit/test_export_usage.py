@@ -98,6 +98,8 @@ def test_a_card_is_all_that_is_needed_to_use_a_file(ending: str, files: Path, tm
     assert labels["outputs"] == {"target": "kind", "classes": ["high", "low"]}
     assert prices["inputs"]["columns"] == ["b", "a"]
     assert prices["outputs"]["spread"] > 0
+    said = (tmp_path / "made" / "prices" / f"model.{ending}.md").read_text()
+    assert "- **data** leaves out 'kind' (not in `features`)\n" in said
     assert (texts["inputs"]["vocabulary"], texts["outputs"]["classes"]) == (200, ["bad", "good"])
 
 

@@ -16,7 +16,8 @@ class Facts:
 
     `dtype` is that of the inputs; `fixed` is why the file takes one at a time, "" where it takes any number. `checks`
     say what was compared. `members` and `deployed` name the models of the pool, and those that are in the file.
-    `val_used` is whether the method learned or chose from the val examples.
+    `val_used` is whether the method learned or chose from the val examples. `remarks` are the
+    data set's, as which columns it uses.
     """
 
     task: Task
@@ -28,6 +29,7 @@ class Facts:
     versions: str
     usage: Usage = field(default_factory=Usage)
     val_used: bool = False
+    remarks: tuple[str, ...] = ()
 
 
 def card(row: Record, file: Path, facts: Facts) -> str:
@@ -47,6 +49,7 @@ def card(row: Record, file: Path, facts: Facts) -> str:
         _cost(row),
         f"- **inputs** {_inputs(facts)}",
         f"- **outputs** (N, {facts.task.outputs}): {facts.task.described()}",
+        *[f"- **data** {sentence}" for sentence in facts.remarks],
         *[f"- **checked** {sentence}" for sentence in facts.checks],
         f"- **made with** {facts.versions}",
         "",

@@ -104,6 +104,7 @@ def _facts(bench: Workbench, model: nn.Module, written: Written, check: str) -> 
         deployed=[part.name for part in parts if isinstance(part, Member)] or members,
         usage=_usage(bench, model),
         val_used=_val_used(bench),
+        remarks=capabilities.remarks(bench.registry.build("dataset", job.dataset)) if job.dataset else (),
         versions=f"finefuse {__version__}, torch {torch.__version__}",
     )
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from finefuse.discovery import capabilities
+from finefuse.engine.measure.scores import score_of
 from finefuse.types import Metric, Record, Splits, Task
 
 
@@ -21,10 +22,10 @@ def bounds(metrics: Mapping[str, Metric], splits: Splits, val: Tensor, test: Ten
     wise = oracle(splits.task, test, splits.test.y)
     fields: Record = {"metrics": list(metrics), "best": best}
     for name, metric in metrics.items():
-        each = [metric.score(outputs, splits.test.y) for outputs in test]
+        each = [score_of(name, metric, outputs, splits.test.y) for outputs in test]
         fields[f"single.test.{name}"] = each[best]
         fields[f"mean.test.{name}"] = sum(each) / len(each)
-        fields[f"oracle.test.{name}"] = metric.score(wise, splits.test.y)
+        fields[f"oracle.test.{name}"] = score_of(name, metric, wise, splits.test.y)
         fields[f"better.{name}"] = "higher" if capabilities.higher_is_better(metric) else "lower"
     return {**fields, **splits.task.diversity(test, splits.test.y)}
 

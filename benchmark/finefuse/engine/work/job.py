@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -30,6 +31,7 @@ from finefuse.engine.work.switches import set_up
 from finefuse.engine.work.workbench import Workbench, refuse_changed
 from finefuse.errors import NotApplicable, PluginError
 from finefuse.nets import CHUNK, CombineOutputs, Net
+from finefuse.rows import told
 from finefuse.types import Member, Record, Ref, Scheme, Splits, Tuning
 
 AGREEMENT = 1e-4
@@ -152,7 +154,16 @@ def _tune(bench: Workbench, ref: Ref, extra: Record) -> None:
     if bench.prepare(scheme, on.model):
         extra = extra | {"prepared_by": {"use": ref.name, "params": ref.kwargs}}
     made = run_scheme(scheme, on)
-    _save(bench, made, bench.splits, extra | {f"figure.{name}": value for name, value in on.figures.items()})
+    _save(bench, made, bench.splits, extra | _figures(on))
+
+
+def _figures(on: Tuning) -> Record:
+    """What a scheme reports of itself."""
+    for name, value in on.figures.items():
+        number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if not isinstance(name, str) or not number or math.isinf(value):
+            raise PluginError(f"the figure {told(name)} is {told(value)}; a finite number or NaN was expected")
+    return {f"figure.{name}": value for name, value in on.figures.items()}
 
 
 def run_scheme(scheme: Scheme, on: Tuning) -> Made:
@@ -173,6 +184,8 @@ def fuse(bench: Workbench) -> Record:
         fusion, of = bench.strategy("fusion"), bench.fusing()
         with Stopwatch(bench.order.device) as watch:
             fused = fusion.fuse(of)
+        if not isinstance(fused, nn.Module):
+            raise PluginError(f"a fusion gives a module, and this one gave {told(fused)}")
         if fusion.level == "weight" and not isinstance(fused, Net):
             raise PluginError(f"a weight-level fusion gives a Net, and this one gave a {type(fused).__name__}")
         metas = [bench.store.meta(artifact) for _, artifact in job.fused]
