@@ -27,6 +27,7 @@ from finefuse.types.learning import (
     Tuning,
 )
 from finefuse.types.optional import (
+    Adapts,
     Alone,
     Composed,
     Described,
@@ -46,6 +47,7 @@ from finefuse.types.optional import (
     Versioned,
 )
 from finefuse.types.running import (
+    Agenda,
     Board,
     Cell,
     Crew,
@@ -54,6 +56,7 @@ from finefuse.types.running import (
     JobKind,
     Judgement,
     Limits,
+    Observer,
     Record,
     Reporter,
     Settings,
@@ -62,6 +65,8 @@ from finefuse.types.running import (
 )
 
 __all__ = [
+    "Adapts",
+    "Agenda",
     "Alone",
     "Backbone",
     "Batch",
@@ -94,6 +99,7 @@ __all__ = [
     "Need",
     "NeedsPretraining",
     "NormPolicy",
+    "Observer",
     "OptimizerChoice",
     "Penalty",
     "PluginKind",

@@ -94,6 +94,13 @@ class PretrainedHead(Protocol):
 
 
 @runtime_checkable
+class Adapts(Protocol):
+    """A backbone whose networks bring inputs of any shape and number type to what they were built for, themselves."""
+
+    adapts: ClassVar[bool]
+
+
+@runtime_checkable
 class KeepsHead(Protocol):
     """A backbone whose head may stay where the target has as many outputs."""
 

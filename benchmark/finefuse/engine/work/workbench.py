@@ -234,7 +234,8 @@ class Workbench:
     def pretrained(self) -> Net:
         """The backbone as it was pretrained, with its source head."""
         task, target = self.source_task, self.splits.task
-        if (task.modality, task.input_shape) != (target.modality, target.input_shape):
+        alike = task.input_shape == target.input_shape or capabilities.adapts(self.backbone)
+        if task.modality != target.modality or not alike:
             raise NotApplicable(
                 f"{self.order.job.backbone} was pretrained on {task.modality} inputs of shape {task.input_shape}, "
                 f"{self.order.job.dataset} has {target.modality} inputs of shape {target.input_shape}"
