@@ -256,8 +256,6 @@ def test_a_fusion_gets_what_it_declares_and_nothing_else(workshop, needs):
     fuse_with(workshop, fuse, needs=needs)
     given = {name for name in ("val", "train", "base", "trainer") if repr(seen[name]) != "<undeclared>"}
     assert given == set(needs)
-        needs
-    )
     assert all((score == score) == ("val" in needs) for score in seen["scores"])  # NaN without val
 
 
