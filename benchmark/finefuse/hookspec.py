@@ -25,7 +25,7 @@ def finefuse_datasets() -> Iterable[Entry[Dataset]]:
     A class has a `task`, known without loading anything, `fingerprint()` and `splits(seed)`.
 
     `fingerprint` stands for the content in every key, so it must change when the content does, and it is called without
-    torch and before any data is loaded: a digest of files (`finefuse.declare.keys.file_digest` remembers them), or a
+    torch and before any data is loaded: a digest of files (`finefuse.files.file_digest` remembers them), or a
     version where the data are generated. `splits` gives the same three disjoint parts for the same seed. `test.y`
     reaches nobody but the scoring.
 

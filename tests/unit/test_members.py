@@ -17,12 +17,14 @@ from finefuse.types import Fusing, Member
 from finefuse_zoo.fusions.adamerging import AdaMerging
 from finefuse_zoo.fusions.dare import Dare
 from finefuse_zoo.fusions.fisher import Fisher
+from finefuse_zoo.fusions.git_rebasin import GitRebasin
 from finefuse_zoo.fusions.greedy_soup import GreedySoup
 from finefuse_zoo.fusions.iso_c import IsoC
 from finefuse_zoo.fusions.karcher import Karcher
 from finefuse_zoo.fusions.magmax import MagMax
 from finefuse_zoo.fusions.model_stock import ModelStock
 from finefuse_zoo.fusions.regmean import RegMean
+from finefuse_zoo.fusions.repair import Repair
 from finefuse_zoo.fusions.soup import Soup
 from finefuse_zoo.fusions.task_arithmetic import TaskArithmetic
 from finefuse_zoo.fusions.ties import Ties
@@ -163,6 +165,21 @@ def test_methods_per_member_use_what_is_the_members_own() -> None:
         assert not torch.equal(*(net.stages[1][0].weight for net in nets_))
 
 
+def test_units_are_matched_with_the_heads_that_read_them() -> None:
+    of = two_tasks()
+    net = GitRebasin().fuse(of)
+    assert isinstance(net, nets.ManyHeads)
+    assert not torch.equal(nets.for_member(net, of.members[1]).head.weight, of.members[1].net.head.weight)
+    for member in of.members:
+        outputs = nets.for_member(net, member)(member.val.x).detach()
+        assert member.task.quality(outputs, member.val) > 1 / member.task.outputs
+
+
+def test_repair_refuses_several_tasks() -> None:
+    with pytest.raises(NotApplicable, match="on the inputs of one task"):
+        Repair().fuse(two_tasks())
+
+
 def test_bodies_of_other_shapes_are_refused() -> None:
     of = two_tasks()
     odd = replace(of.members[1], load=lambda: small_net(Classification(5, "tabular", (6,))))
@@ -188,6 +205,11 @@ def test_tied_weights_stay_tied(fusion: Any) -> None:
     net = fusion.fuse(of)
     assert net.stages[0][0].weight is net.stages[1].weight
     assert sum(p.numel() for p in net.parameters()) == sum(p.numel() for p in tied_net().parameters())
+
+
+def test_units_of_tied_weights_are_not_matched() -> None:
+    with pytest.raises(NotApplicable, match="units of this network can't be followed"):
+        GitRebasin().fuse(small_fusing([tied_net(1), tied_net(2)], POINTS, NEEDS))
 
 
 def test_a_rule_is_asked_once_for_a_tied_weight_and_twice_where_one_member_has_two() -> None:
