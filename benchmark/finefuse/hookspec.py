@@ -147,11 +147,11 @@ def finefuse_fusions() -> Iterable[Entry[Fusion]]:
 
     A class has a `level`, what it `needs`, and `fuse(of)`, which returns a module that could be deployed.
 
-    On the output level the module is `CombineOutputs(of.members, combine)`: `combine` maps outputs (members, N, outputs)
-    to (N, outputs). The core scores it from the members' stored outputs in milliseconds, and runs one batch through the
-    real module to check that both agree. Outputs are logits: their softmax is the ensemble's probability. On the weight
-    level the module is a `Net`, usually from `finefuse.nets.averaged`. Of `val`, `train`, `base` and `trainer`, `of`
-    holds only what the class `needs`. `finefuse.testing.check_fusion` checks the rules.
+    On the output level the module is `CombineOutputs(of.members, combine)`, where `combine` maps outputs
+    (members, N, outputs) to (N, outputs). The core scores it from the members' stored outputs in milliseconds, and runs
+    one batch through the real module to check that both agree. Outputs are logits: their softmax is the ensemble's
+    probability. On the weight level the module is a `Net`, usually from `finefuse.nets.averaged`. Of `val`, `train`,
+    `base` and `trainer`, `of` holds only what the class `needs`. `finefuse.testing.check_fusion` checks the rules.
 
     ```python
     @dataclass(frozen=True)

@@ -224,7 +224,7 @@ class Registry:
 
     def parameters(self, kind: PluginKind, name: str) -> list[Parameter]:
         """What parameters a plugin takes; errors as in `target`."""
-        return parameters.describe(self.target(kind, name), f"{kind} {name!r}")
+        return parameters.list_parameters(self.target(kind, name), f"{kind} {name!r}")
 
     def suites(self) -> dict[str, Path]:
         """The files of suites that can be run by name. Of two with one name the first holds, the other is broken."""

@@ -56,7 +56,7 @@ class Cut:
         return rest[:wanted], val, test
 
 
-def splits_of(
+def cut_splits(
     task: Task, classes: Sequence[str], images: Images, official: Images | None, cut: Cut, seed: int
 ) -> Splits:
     """The splits of images and of the official test images; without these, `cut.test` says what share becomes test."""

@@ -66,12 +66,12 @@ class HuggingFace:
 
     def splits(self, seed: int) -> Splits:
         """Train, val and test, drawn class by class."""
-        from finefuse_zoo.datasets._cut import Cut, splits_of
+        from finefuse_zoo.datasets._cut import Cut, cut_splits
 
         images = self._images(self.train)
         official = None if self.test is None else self._images(self.test)
         cut = Cut(self.val, self.shots, self.fraction, None if official else self.test_share)
-        return splits_of(
+        return cut_splits(
             self.task, [f"{self.label} {number}" for number in range(self.classes)], images, official, cut, seed
         )
 
