@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from importlib import import_module
@@ -44,6 +45,7 @@ from finefuse.types import (
     Task,
     Tuning,
 )
+from finefuse.types.undeclared import undeclared
 
 SHARE = 0.2
 """Inputs that take more of a GPU's memory than this are moved there batch by batch."""
@@ -332,23 +334,20 @@ class Workbench:
         """All that a fusion gets to see: the members, and what it declares that it needs."""
         splits, needs = self.splits, capabilities.fusion_needs(self.strategy("fusion"))
 
+        given: dict[str, Any] = {"val": splits.val, "train": splits.train, "test_inputs": splits.test.x}
+        given = {name: one for name, one in given.items() if name.replace("_", " ") in needs}
+
         def member(name: str, artifact: str) -> Member:
-            outputs, score = torch.empty(0), float("nan")
+            outputs, score = undeclared("val_outputs", "val", of="member"), float("nan")
             if "val" in needs:
                 outputs = self.store.outputs(artifact)["val"].to(self.order.device)
                 score = splits.task.quality(outputs, splits.val)
-            return Member(name, score, outputs, lambda: self.tuned(artifact))
+            return Member(name, score, outputs, lambda: self.tuned(artifact), splits.task, **given)
 
-        return Fusing(
-            task=splits.task,
-            members=[member(name, artifact) for name, artifact in self.order.job.fused],
-            rng=self.rng("fusion", **self.run_axes),
-            val=splits.val if "val" in needs else None,
-            train=splits.train if "train" in needs else None,
-            base=self.start() if "base" in needs else None,
-            trainer=self.fusion_trainer() if "trainer" in needs else None,
-            test_inputs=splits.test.x if "test inputs" in needs else None,
-        )
+        makers: dict[str, Callable[[], Any]] = {"base": self.start, "trainer": self.fusion_trainer}
+        made = {name: make() for name, make in makers.items() if name in needs}
+        members = [member(name, artifact) for name, artifact in self.order.job.fused]
+        return Fusing(splits.task, members, self.rng("fusion", **self.run_axes), **given, **made)
 
     def fusion_trainer(self) -> SuiteTrainer:
         """A trainer on the training data with the suite's whole budget, for fusions that train."""
