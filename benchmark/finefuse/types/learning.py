@@ -153,9 +153,10 @@ class Tuning:
     """All that a scheme may use.
 
     `model` is the network to tune in place: pretrained stages, fresh head. `pretrained` is the untouched original with
-    its source head. `source` is the pretraining data where the scheme declares `needs = ("source",)`, else None.
-    `rng` is the scheme's own source of randomness; don't use torch's global one. `figures` are numbers that the scheme
-    adds to its row, such as a ranking score. `scheme` builds another scheme, for schemes that are made of others.
+    its source head. `source` is the pretraining data, and `source_task` its task, where the scheme declares
+    `needs = ("source",)`, else None. `rng` is the scheme's own source of randomness; don't use torch's global one.
+    `figures` are numbers that the scheme adds to its row, such as a ranking score. `scheme` builds another scheme, for
+    schemes that are made of others.
     """
 
     task: Task
@@ -167,6 +168,7 @@ class Tuning:
     rng: torch.Generator
     scheme: Callable[[Spec], Scheme]
     source: Data | None = None
+    source_task: Task | None = None
     figures: dict[str, float] = field(default_factory=dict)
 
 

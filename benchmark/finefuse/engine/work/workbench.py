@@ -24,7 +24,7 @@ from finefuse.engine.store.origin import job_of
 from finefuse.engine.train.augment import Change, augmentation
 from finefuse.engine.train.checkpoints import Curve
 from finefuse.engine.train.trainer import SuiteTrainer
-from finefuse.errors import FinefuseError, NotApplicable
+from finefuse.errors import FinefuseError, NotApplicable, PluginError
 from finefuse.nets import Net
 from finefuse.types import (
     Backbone,
@@ -75,6 +75,9 @@ def loaded(doors: tuple[Door, ...], dataset: Ref, seed: int, device: str, conten
     """
     plugin: Dataset = registry_of(doors).build("dataset", dataset)
     splits = plugin.splits(split_seed(dataset, seed))
+    for name, part in (("train", splits.train), ("val", splits.val), ("test", splits.test)):
+        if wrong := splits.task.bad_targets(part.y):
+            raise PluginError(f"the data set {dataset} is wrong on {name}: {wrong}")
     refuse_changed(f"data set {dataset}", plugin, content)
     parts = (_placed(part, device) for part in (splits.train, splits.val, splits.test))
     return Loaded(Splits(splits.task, *parts), repeated(splits), capabilities.remarks(plugin))
@@ -328,6 +331,7 @@ class Workbench:
             rng=rng,
             scheme=self.scheme_of,
             source=self.source.train if self.source and "source" in needs else None,
+            source_task=self.source.task if self.source and "source" in needs else None,
         )
 
     def fusing(self) -> Fusing:
