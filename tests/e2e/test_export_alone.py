@@ -91,7 +91,7 @@ def exported(new_place: Callable[[], Any], tiny: str) -> Any:
     for name, row in EXPORTED.items():
         outcome = place.run("export", "out", *row, "--to", f"{name}.pt2", "--plugin", tiny)
         assert (outcome.code, outcome.out) == (0, f"{name}.pt2\n{name}.pt2.md\n"), outcome.err
-    x = splits_of((tiny,), Ref.of("points", images=True), 0, "cpu").test.x
+    x = splits_of((tiny,), Ref.of("points", images=True), 0, "cpu", str(place.store)).test.x
     save_file({"x": x}, place.folder / "x.safetensors")
     return place
 

@@ -63,7 +63,7 @@ def bench_of(row: Record, store: Path, device: str, doors: tuple[Door, ...]) -> 
         needed = job.inputs if job.kind == "fuse" and job.level != "weight" else ()
         if all(artifacts.has(artifact) for artifact in needed):
             settings = settings_of(origin["settings"])
-            return Workbench(Order(job, row["suite"], settings, (), device, str(store), doors, contended=False))
+            return Workbench(Order(job, row["suite"], settings, (), device, str(store), doors))
     raise FinefuseError(
         f"{row['cell']}: what it made is gone from the store {store}; run the suite {row['suite']!r} again with a "
         "new --store and --out, or name the --store that it was run with."
@@ -73,7 +73,7 @@ def bench_of(row: Record, store: Path, device: str, doors: tuple[Door, ...]) -> 
 def _unchanged(bench: Workbench, model: nn.Module, row: Record) -> str:
     """Hold the module against the stored test outputs, and say how near it is."""
     stored = bench.store.outputs(row["artifact"])["test"][:CHUNK]
-    real = bench.fusion_trainer().outputs(model, bench.splits.test.x[:CHUNK]).cpu()
+    real = bench.fusion_trainer.outputs(model, bench.splits.test.x[:CHUNK]).cpu()
     same = row["device"].split(":")[0] == bench.order.device.split(":")[0]
     within = AGREEMENT if same else ELSEWHERE
     apart = difference(real, stored) if real.shape == stored.shape else float("inf")

@@ -24,7 +24,6 @@ class Order:
     device: str
     store: str
     doors: tuple[Door, ...]
-    contended: bool
 
 
 def identity(order: Order) -> Record:

@@ -264,7 +264,6 @@ class _Drive:
             device=device,
             store=str(self.artifacts.root),
             doors=self.registry.doors,
-            contended=self.workers > 1 and job.kind != "time",
         )
 
     def tell(self, what: str, *about: Any) -> None:

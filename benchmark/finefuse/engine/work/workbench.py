@@ -12,16 +12,20 @@ import torch
 from torch import nn
 
 from finefuse.declare.facts import Facts
-from finefuse.declare.keys import derive_seed
+from finefuse.declare.keys import address, derive_seed, environment
 from finefuse.discovery import capabilities
 from finefuse.discovery.registry import Door, Registry
+from finefuse.engine.measure.effort import Effort
 from finefuse.engine.order import Order
 from finefuse.engine.randomness import seeded
 from finefuse.engine.store.artifacts import Artifacts
 from finefuse.engine.store.origin import job_of
+from finefuse.engine.store.splits import kept_splits
 from finefuse.engine.train.augment import Change, augmentation
 from finefuse.engine.train.checkpoints import Curve
+from finefuse.engine.train.lent import lent
 from finefuse.engine.train.trainer import SuiteTrainer
+from finefuse.engine.work.untouched import Surroundings, Untouched
 from finefuse.errors import NotApplicable
 from finefuse.nets import Net, quality
 from finefuse.types import (
@@ -54,10 +58,13 @@ def registry_of(doors: tuple[Door, ...]) -> Registry:
 
 
 @lru_cache(maxsize=4)
-def splits_of(doors: tuple[Door, ...], dataset: Ref, seed: int, device: str) -> Splits:
-    """Splits on the device; kept, because a worker sees the same few again and again."""
-    plugin: Dataset = registry_of(doors).build("dataset", dataset)
-    splits = plugin.splits(derive_seed(seed, dataset=dataset.name, purpose="split"))
+def splits_of(doors: tuple[Door, ...], dataset: Ref, seed: int, device: str, store: str) -> Splits:
+    """Splits on the device, mapped from the store; kept, because a process may ask for the same ones again."""
+    facts = Facts(registry_of(doors))
+    plugin: Dataset = facts.instance("dataset", dataset)
+    drawn = derive_seed(seed, dataset=dataset.name, purpose="split")
+    content = address(environment("cpu") | facts.parts("dataset", dataset) | {"split seed": str(drawn)})
+    splits = kept_splits(Path(store), content, plugin.task, lambda: plugin.splits(drawn))
     parts = (_placed(part, device) for part in (splits.train, splits.val, splits.test))
     return Splits(splits.task, *parts)
 
@@ -96,24 +103,39 @@ class Workbench:
         """The splits of the job's data set and seed."""
         job = self.order.job
         assert job.dataset is not None
-        return splits_of(self.order.doors, job.dataset, job.seed, self.order.device)
+        return splits_of(self.order.doors, job.dataset, job.seed, self.order.device, self.order.store)
 
     @cached_property
     def more_tests(self) -> dict[str, Data]:
         """The other test sets, by what the suite calls them."""
         order = self.order
-        return {str(ref): splits_of(order.doors, ref, order.job.seed, order.device).test for ref in order.job.also_test}
+        place = order.device, order.store
+        return {str(ref): splits_of(order.doors, ref, order.job.seed, *place).test for ref in order.job.also_test}
 
     @cached_property
     def source(self) -> Splits | None:
         """The data the backbone is pretrained on, if any; one split for all seeds."""
         ref = self.backbone.source
-        return splits_of(self.order.doors, ref, 0, self.order.device) if ref else None
+        return splits_of(self.order.doors, ref, 0, self.order.device, self.order.store) if ref else None
 
     @cached_property
     def metrics(self) -> dict[str, Metric]:
         """The job's metrics, by what the suite calls them."""
         return {str(ref): self.registry.build("metric", ref) for ref in self.order.job.metrics}
+
+    @cached_property
+    def effort(self) -> Effort:
+        """What the strategy does to learn, whoever's loop it is."""
+        return Effort()
+
+    @cached_property
+    def surroundings(self) -> Surroundings:
+        """Torch and the code that scores and times, as they are when first asked for, with the metrics at hand."""
+        return Surroundings(*(type(metric).__module__ for metric in self.metrics.values()))
+
+    def untouched(self, **given: Splits | None) -> Untouched:
+        """What can tell later whether a plugin has changed what it was given, or its surroundings."""
+        return Untouched(self.surroundings, **given)
 
     def strategy(self, kind: PluginKind) -> Any:
         """The job's scheme or fusion."""
@@ -250,8 +272,8 @@ class Workbench:
         """The ranges that the scheme declares which a search is for, less the parameters that are given."""
         return Facts(self.registry).space(Ref.read(search.of))
 
-    def tuning(self, scheme: Ref) -> Tuning:
-        """All that a scheme gets to see."""
+    def tuning(self, scheme: Ref) -> tuple[Tuning, SuiteTrainer]:
+        """All that a scheme gets to see, and the trainer that is behind it."""
         splits, job = self.splits, self.order.job
         needs = set(Facts(self.registry).needs("scheme", scheme))
         if lacking := sorted(needs - self.provided):
@@ -264,17 +286,18 @@ class Workbench:
         if settings.checkpoints:
             curve = Curve(model, splits, trainer.outputs, keep=settings.selection == "best-val")
             trainer.watch_with(curve, settings.checkpoints)
-        return Tuning(
+        on = Tuning(
             task=splits.task,
             model=model,
             pretrained=self.pretrained(),
-            trainer=trainer,
+            trainer=lent(trainer),
             train=splits.train,
             val=splits.val,
             rng=rng,
             scheme=self.scheme_of,
             source=self.source.train if self.source and "source" in needs else None,
         )
+        return on, trainer
 
     def fusing(self) -> Fusing:
         """All that a fusion gets to see: the members, and what it declares that it needs."""
@@ -294,10 +317,11 @@ class Workbench:
             val=splits.val if "val" in needs else None,
             train=splits.train if "train" in needs else None,
             base=self.start() if "base" in needs else None,
-            trainer=self.fusion_trainer() if "trainer" in needs else None,
+            trainer=lent(self.fusion_trainer) if "trainer" in needs else None,
             test_inputs=splits.test.x if "test inputs" in needs else None,
         )
 
+    @cached_property
     def fusion_trainer(self) -> SuiteTrainer:
         """A trainer on the training data with the suite's whole budget, for fusions that train."""
         splits, settings = self.splits, self.order.settings
@@ -317,4 +341,5 @@ class Workbench:
             augment=change,
             compile_mode=settings.compile,
             accumulate=settings.accumulate,
+            effort=self.effort,
         )

@@ -24,7 +24,7 @@ RUNS = ["ok", "planned", "status"]
 SIZES = ["trainable", "parameters", "flops"]
 SEARCH = ["trials", "edge"]
 GAIN = ["gain", "gain.half"]
-COSTS = ["seconds", "seconds_with_members", "memory", "contended"]
+COSTS = ["seconds", "cpu_seconds", "seconds_with_members", "steps", "gradients", "memory", "contended"]
 
 
 @dataclass(frozen=True)
@@ -187,11 +187,12 @@ def _reading(lines: pd.DataFrame, records: Sequence[Record]) -> Iterator[str]:
             f"better: {'; '.join(edges)}."
         )
     yield (
-        "Costs: seconds of training or fusing, alone and with the members'; memory: by how much that grew the process, "
+        "Costs: seconds of training or fusing by the clock, of processors (cpu s), and with the members'; optimizer "
+        "steps and evaluations of gradients, whoever's loop they stood in; memory: by how much that grew the process, "
         "or the peak on the GPU; latency in ms, p50 and p95 by batch size."
     )
     if lines["contended"].any():
-        yield "~ marks seconds taken while other jobs ran on the same machine."
+        yield "~ marks seconds taken while something else had part of the machine, as measured meanwhile."
     machines = sorted({str(record["machine"]) for record in records if record.get("machine")})
     if machines:
         warning = "; their seconds can't be compared" if len(machines) > 1 else ""

@@ -82,7 +82,10 @@ def cost_table(lines: pd.DataFrame) -> pd.DataFrame:
     mark = lines["contended"].map({True: "~", False: ""})
     table = _names(lines).drop(columns="rank")
     table["train s"] = mark + lines["seconds"].map(_digits)
+    table["cpu s"] = lines["cpu_seconds"].map(_digits)
     table["+ members s"] = mark + lines["seconds_with_members"].map(_digits)
+    for name in ("steps", "gradients"):
+        table[name] = [_count(value) if value > 0 else "" for value in lines[name]]
     table["memory"] = [f"{_count(value)}B" if value >= 1000 else "" for value in lines["memory"]]
     for name, column in {"trainable": "trainable", "params": "parameters", "FLOPs": "flops"}.items():
         table[name] = lines[column].map(_count)
