@@ -144,6 +144,8 @@ def run(
     todo = _planned(suite, registry, device, only)
     folder = Path(out or Path("results") / todo.suite.name)
     with _watching(watcher, registry, quiet=quiet) as told:
+        for said in todo.remarks:
+            told.note(said)
         run_plan(
             todo,
             registry,

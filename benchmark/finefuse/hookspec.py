@@ -22,6 +22,13 @@ hookimpl = pluggy.HookimplMarker("finefuse")
 def finefuse_datasets() -> Iterable[Entry[Dataset]]:
     """Data sets.
 
+    A class has a `task`, known without loading anything, `fingerprint()` and `splits(seed)`.
+
+    `fingerprint` stands for the content in every key, so it must change when the content does, and it is called without
+    torch and before any data is loaded: a digest of files (`finefuse.declare.keys.file_digest` remembers them), or a
+    version where the data are generated. `splits` gives the same three disjoint parts for the same seed. `test.y`
+    reaches nobody but the scoring.
+
     ```python
     @dataclass(frozen=True)
     class Blobs:
@@ -52,6 +59,13 @@ def finefuse_datasets() -> Iterable[Entry[Dataset]]:
 @hookspec
 def finefuse_backbones() -> Iterable[Entry[Backbone]]:
     """Networks to fine-tune, and how they are pretrained.
+
+    A class has a `source`, `fingerprint()`, `budget()`, `build(task)` and `tune(on)`.
+
+    `build` returns a `finefuse.nets.Net`: ordered `stages`, of which the last ends in a vector per example, and a
+    linear `head`. The stages are the one source of truth for unfreezing, layer-wise rates and the caching of frozen
+    parts. Pretraining is a job of its own, once for all seeds, by the same trainer that schemes have. A `source` of
+    None means random weights.
 
     ```python
     @dataclass(frozen=True)
@@ -88,6 +102,17 @@ def finefuse_backbones() -> Iterable[Entry[Backbone]]:
 def finefuse_schemes() -> Iterable[Entry[Scheme]]:
     """Fine-tuning schemes.
 
+    A class has `tune(on)`, which tunes `on.model` in place; `finefuse.types.Tuning` lists all that it may use.
+
+    Call `on.trainer.fit(model, groups, ...)` once, or once per phase. What no group names stays bit-identical,
+    BatchNorm's statistics too, and leading stages that are not trained are evaluated once and cached. Take randomness
+    from `on.rng`, never from torch's global generator. Optional: `needs = ("source",)` for the pretraining data;
+    `prepare(model)`, called before `tune` and before tuned weights are read back, for a scheme that adds modules;
+    `space`, the ranges in which a search looks for its parameters, as `{"lr": {"low": 1e-4, "high": 1e-1, "log":
+    True}}`; `nested`, the names of parameters that hold other schemes, which `on.scheme(spec)` builds. Raise
+    `finefuse.NotApplicable("why")` where the scheme can't do what is asked: the row is then `skipped`, with your
+    reason. `finefuse.testing.check_scheme` tries the rules.
+
     ```python
     @dataclass(frozen=True)
     class Thaw:
@@ -113,6 +138,14 @@ def finefuse_schemes() -> Iterable[Entry[Scheme]]:
 @hookspec
 def finefuse_fusions() -> Iterable[Entry[Fusion]]:
     """Fusion methods.
+
+    A class has a `level`, what it `needs`, and `fuse(of)`, which returns a module that could be deployed.
+
+    On the output level that is `CombineOutputs(of.members, combine)`: `combine` maps outputs (members, N, outputs) to
+    (N, outputs). The core scores it from the members' stored outputs in milliseconds, and runs one batch through the
+    real thing to see that both agree. Outputs are logits: their softmax is the ensemble's probability. On the weight
+    level it is a `Net`, usually by `finefuse.nets.averaged`. Of `val`, `train`, `base` and `trainer`, `of` holds just
+    what the class `needs`. `finefuse.testing.check_fusion` tries the rules.
 
     ```python
     @dataclass(frozen=True)
@@ -140,6 +173,8 @@ def finefuse_fusions() -> Iterable[Entry[Fusion]]:
 def finefuse_metrics() -> Iterable[Entry[Metric]]:
     """Metrics of outputs against targets.
 
+    A class has the `kinds` of task it is for, `higher_is_better`, and `score(outputs, y)`.
+
     ```python
     @dataclass(frozen=True)
     class TopTwo:
@@ -163,6 +198,13 @@ def finefuse_metrics() -> Iterable[Entry[Metric]]:
 @hookspec
 def finefuse_executors() -> Iterable[Entry[Executor]]:
     """Ways to carry out jobs.
+
+    A class has `parallel`, `start(crew)`, `submit(call, order, seconds)`, which returns a future, and `stop()`.
+
+    A future should raise `TimeoutError` past `seconds`, `finefuse.MemoryExceeded` past `crew.memory` bytes, and
+    `finefuse.WorkerDied` if its process ended; the job's row then says so. The built-in `local` does all that, and
+    kills what a job leaves behind; the example does not. Calls must not share a process at the same time, because they
+    seed its global generators.
 
     ```python
     @dataclass(frozen=True)
@@ -194,6 +236,8 @@ def finefuse_executors() -> Iterable[Entry[Executor]]:
 def finefuse_reporters() -> Iterable[Entry[Reporter]]:
     """Formats of the leaderboard.
 
+    A class has `write(board, folder)` and returns the files it wrote; `docs/records.md` lists the board's columns.
+
     ```python
     @dataclass(frozen=True)
     class Html:
@@ -217,6 +261,8 @@ def finefuse_reporters() -> Iterable[Entry[Reporter]]:
 def finefuse_suites() -> Iterable[Path]:
     """Suite files that can then be run by name.
 
+    Their names are those of the files, without `.toml`.
+
     ```python
     @hookimpl
     def finefuse_suites():
@@ -229,6 +275,8 @@ def finefuse_suites() -> Iterable[Path]:
 @hookspec
 def finefuse_job_done(job: Job, record: Record) -> None:
     """Told of every finished job, in the driver process; what it raises is reported and changes nothing.
+
+    The record is a copy.
 
     ```python
     @hookimpl

@@ -20,7 +20,9 @@ from finefuse.types import Budget, Splits, Tuning
 
 VISION = Path(__file__).parents[1] / "fixtures" / "plugins" / "vision.py"
 REGISTRY = Registry(("finefuse_zoo.hooks", str(VISION)), entry_points=False)
-NETWORKS = ["cnn-s", "vit-t", *(pytest.param(name, marks=pytest.mark.slow) for name in ("resnet18", "mobilenet-v2"))]
+CONVOLUTIONAL = ("cnn-s", "resnet18", "mobilenet-v2")
+"""With `-m slow`: the kit's own images go through convolutions and BatchNorm by default."""
+NETWORKS = ["vit-t", *(pytest.param(name, marks=pytest.mark.slow) for name in CONVOLUTIONAL)]
 OWN = ("resnet18", "mobilenet-v2")
 """Networks that take the pictures as they are; the zoo's own take small grey ones."""
 EXAMPLES: dict[str, dict[str, Any]] = {"chain": {"of": ["linear-probe", "discriminative"], "plus": ["l2-sp"]}}

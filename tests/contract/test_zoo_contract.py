@@ -115,14 +115,15 @@ def tiny_encoder(folder: Path) -> Path:
 # ------------------------------------------------------------------------------------------------- all
 
 
-@each()
-def test_it_says_what_it_is(one: Provided[Any]) -> None:
-    cls = REGISTRY.target(one.kind, one.entry.name)
-    doc = inspect.getdoc(cls) or ""
-    assert 0 < len(one.entry.summary) <= 80
-    assert len(doc.split()) >= 3, f"{cls.__qualname__} needs a docstring that says what it does"
-    assert doc.splitlines()[0].endswith("."), "the first line of a docstring is a sentence"
-    assert not doc.startswith(f"{cls.__name__}("), "that is what dataclasses write where there is none"
+def test_every_plugin_says_what_it_is() -> None:
+    for one in provided():
+        cls = REGISTRY.target(one.kind, one.entry.name)
+        doc = inspect.getdoc(cls) or ""
+        assert 0 < len(one.entry.summary) <= 60, one.entry
+        assert not one.entry.summary.endswith("."), one.entry
+        assert len(doc.split()) >= 3, f"{cls.__qualname__} needs a docstring that says what it does"
+        assert doc.splitlines()[0].endswith("."), f"{cls.__qualname__}: the first line of a docstring is a sentence"
+        assert not doc.startswith(f"{cls.__name__}("), f"{cls.__qualname__}: dataclasses write this where there is none"
 
 
 @each()

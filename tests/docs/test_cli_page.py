@@ -36,12 +36,12 @@ def test_the_headings_are_the_verbs_in_the_order_of_the_help() -> None:
     assert list(sections()) == [heading(verb) for verb in VERBS]
 
 
-@pytest.mark.parametrize("verb", VERBS)
-def test_the_table_has_the_verbs_options(verb: str) -> None:
-    assert re.findall(r"^\| (`-.*?) \|", sections()[heading(verb)], flags=re.MULTILINE) == options(verb)
+def test_the_tables_have_the_verbs_options() -> None:
+    found = {v: re.findall(r"^\| (`-.*?) \|", sections()[heading(v)], flags=re.MULTILINE) for v in VERBS}
+    assert found == {verb: options(verb) for verb in VERBS}
 
 
-@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize("verb", [verb for verb in VERBS if options(verb)])
 def test_defaults_are_told(verb: str) -> None:
     told = dict(re.findall(r"^\| (`-.*?) \| (.*) \|$", sections()[heading(verb)], flags=re.MULTILINE))
     found = [p for p in VERBS[verb].params if p.param_type_name == "option"]
@@ -52,10 +52,10 @@ def test_defaults_are_told(verb: str) -> None:
             assert f"Default: {option.default}." in told[name]
 
 
-@pytest.mark.parametrize("verb", VERBS)
-def test_the_text_begins_as_the_help_does(verb: str) -> None:
-    text = " ".join(re.sub(r"\[(.+?)\]\(.+?\)", r"\1", sections()[heading(verb)]).split())
-    assert text.startswith(VERBS[verb].help.splitlines()[0].rstrip("."))
+def test_the_text_begins_as_the_help_does() -> None:
+    for verb, command in VERBS.items():
+        text = " ".join(re.sub(r"\[(.+?)\]\(.+?\)", r"\1", sections()[heading(verb)]).split())
+        assert text.startswith(command.help.splitlines()[0].rstrip(".")), verb
 
 
 def test_the_exit_codes_are_those_of_the_help() -> None:

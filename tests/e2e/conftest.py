@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import io
 import json
 import os
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import psutil
 import pytest
+
+from finefuse.cli import main
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 CLOCK = ("seconds", "cpu_seconds", "seconds_members", "peak_memory", "contended", "finished", "machine", "latency.")
@@ -46,6 +51,16 @@ class Place:
         command = [sys.executable, *options.pop("python", ("-m", "finefuse")), *map(str, arguments)]
         done = subprocess.run(command, cwd=self.folder, env=env, capture_output=True, text=True, **options)
         return Outcome(done.returncode, done.stdout, done.stderr)
+
+    def call(self, *arguments: object) -> Outcome:
+        """The same in this process, which has torch already: for commands whose process is not what is tested."""
+        out, err = io.StringIO(), io.StringIO()
+        with contextlib.chdir(self.folder), pytest.MonkeyPatch.context() as patch:
+            patch.setenv("FINEFUSE_STORE", str(self.store))
+            with redirect_stdout(out), redirect_stderr(err), pytest.raises(SystemExit) as ended:
+                main(list(map(str, arguments)))
+        assert isinstance(ended.value.code, int)
+        return Outcome(ended.value.code, out.getvalue(), err.getvalue())
 
     def start(self, *arguments: object) -> subprocess.Popen[str]:
         """The same in the background, with a process group of its own as under a terminal."""

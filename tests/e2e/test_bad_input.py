@@ -269,12 +269,12 @@ def test_a_broken_plugin_stops_only_what_needs_it(results: Any, tiny: str) -> No
     results.write("broken.py", BROKEN)
     results.write("needs.toml", GOOD.replace('"full", "head-sgd"', '"full", "broken-scheme"', 1))
     results.write("good.toml", GOOD)
-    needs = results.run("check", "needs.toml", "--plugin", tiny, "--plugin", "broken.py")
+    needs = results.call("check", "needs.toml", "--plugin", tiny, "--plugin", "broken.py")
     sentence, note = needs.err.splitlines()
     assert (needs.code, needs.out) == (2, "")
     assert sentence.startswith("error: needs.toml:8: schemes[1]: there is no scheme 'broken-scheme'")
     assert "No module named 'a_module_that_nobody_wrote'" in note
-    assert results.run("check", "good.toml", "--plugin", tiny, "--plugin", "broken.py").code == 0
+    assert results.call("check", "good.toml", "--plugin", tiny, "--plugin", "broken.py").code == 0
 
 
 def test_a_name_of_two_plugins(refused: Callable[..., str], results: Any) -> None:
@@ -298,7 +298,7 @@ def test_a_corrupt_middle_of_the_records(
     records.write_bytes(b"".join([first, first[:40] + b"\n", *rest]))
     results.write("good.toml", GOOD)
     before = snapshot(records.parent)
-    sentence = only_sentence(*results.run(*verb, "--plugin", tiny))
+    sentence = only_sentence(*results.call(*verb, "--plugin", tiny))
     assert "results/tiny/records.jsonl:2: not a JSON object; mend or delete this line" in sentence
     after = snapshot(records.parent)
     assert {name: after[name] for name in before} == before
@@ -307,12 +307,12 @@ def test_a_corrupt_middle_of_the_records(
 def test_a_torn_last_line_is_no_error_and_is_replaced(place: Any, tiny: str) -> None:
     place.write("good.toml", GOOD)
     command = ("run", "good.toml", "--plugin", tiny, "--device", "cpu", "--workers", "0")
-    assert place.run(*command).code == 0
+    assert place.call(*command).code == 0
     rows, scores = place.rows("results/tiny"), place.scores("results/tiny")
     records = place.folder / "results" / "tiny" / "records.jsonl"
     records.write_bytes(records.read_bytes()[:-100])
     assert len(place.rows("results/tiny")) == len(rows) - 1
-    assert place.run("report", "results/tiny").code == 0
+    assert place.call("report", "results/tiny").code == 0
     again = place.run(*command)
     assert again.code == 0, again.err
     assert "Traceback" not in again.err
@@ -329,7 +329,7 @@ def test_a_results_folder_that_cannot_be_made(refused: Callable[..., str], resul
 def test_a_store_that_cannot_be_written_to(place: Any, tiny: str) -> None:
     place.write("good.toml", GOOD)
     store = "good.toml/store"
-    outcome = place.run("run", "good.toml", "--plugin", tiny, "--store", store, "--workers", "0", "--quiet")
+    outcome = place.call("run", "good.toml", "--plugin", tiny, "--store", store, "--workers", "0", "--quiet")
     sentence = only_sentence(*outcome)
     assert store in sentence
     assert "the store can't be written to" in sentence

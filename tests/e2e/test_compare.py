@@ -71,7 +71,7 @@ class Gate:
         return name
 
     def compare(self, base: object, new: object) -> Any:
-        return self.place.run("compare", base, new)
+        return self.place.call("compare", base, new)
 
 
 @pytest.fixture(scope="module")

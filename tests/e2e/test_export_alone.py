@@ -74,7 +74,7 @@ save_file(written, "y.safetensors")
 def exported(new_place: Callable[[], Any], tiny: str) -> Any:
     """A place where a suite was run, its test inputs in x.safetensors, and files as in EXPORTED."""
     place = new_place()
-    outcome = place.run(
+    outcome = place.call(
         "run",
         place.write("suite.toml", SUITE),
         "--plugin",
@@ -89,7 +89,7 @@ def exported(new_place: Callable[[], Any], tiny: str) -> Any:
     )
     assert outcome.code == 0, outcome.err
     for name, row in EXPORTED.items():
-        outcome = place.run("export", "out", *row, "--to", f"{name}.pt2", "--plugin", tiny)
+        outcome = place.call("export", "out", *row, "--to", f"{name}.pt2", "--plugin", tiny)
         assert (outcome.code, outcome.out) == (0, f"{name}.pt2\n{name}.pt2.md\n"), outcome.err
     x = splits_of((tiny,), Ref.of("points", images=True), 0, "cpu", str(place.store)).test.x
     save_file({"x": x}, place.folder / "x.safetensors")
@@ -121,19 +121,19 @@ def test_a_second_export_is_refused_and_changes_nothing(
     exported: Any, tiny: str, snapshot: Callable[[Path], dict[str, str]]
 ) -> None:
     before = snapshot(exported.folder)
-    outcome = exported.run("export", "out", *EXPORTED["soup"], "--to", "soup.pt2", "--plugin", tiny)
+    outcome = exported.call("export", "out", *EXPORTED["soup"], "--to", "soup.pt2", "--plugin", tiny)
     assert (outcome.code, outcome.out, outcome.err) == (
         2,
         "",
         "error: soup.pt2: exists already; --force writes over it.\n",
     )
-    outcome = exported.run("export", "out", "soup", "--to", "other.pt2", "--plugin", tiny)
+    outcome = exported.call("export", "out", "soup", "--to", "other.pt2", "--plugin", tiny)
     assert outcome.code == 2
     assert outcome.err.startswith("error: 2 rows have the label 'soup', narrow it by --backbone: ")
     assert snapshot(exported.folder) == before
 
 
 def test_without_the_suites_plugin_it_is_a_sentence(exported: Any) -> None:
-    outcome = exported.run("export", "out", *EXPORTED["soup"], "--to", "other.pt2")
+    outcome = exported.call("export", "out", *EXPORTED["soup"], "--to", "other.pt2")
     assert outcome.code == 2
     assert re.fullmatch(r"error: .*(tiny|points).*\n", outcome.err)

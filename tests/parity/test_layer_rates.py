@@ -6,10 +6,13 @@ import pytest
 import torch
 from torch import nn
 
+from finefuse import NotApplicable, Ref
+from finefuse.discovery.registry import Registry
 from finefuse.nets import Net
 from finefuse.types import Recipe
+from finefuse_zoo.backbones._stages import cut_timm
 from finefuse_zoo.schemes.discriminative import Discriminative
-from finefuse_zoo.schemes.layer_decay import LayerDecay
+from finefuse_zoo.schemes.layer_decay import LayerDecay, levels_of
 
 
 @pytest.mark.parametrize(("lr", "ratio", "count"), [(1e-2, 100.0, 4), (3e-4, 7.0, 2), (1.0, 1e4, 13), (0.1, 1.0, 5)])
@@ -19,25 +22,22 @@ def test_equal_factors_are_fastais_even_multiples(lr, ratio, count):
     assert ours == pytest.approx(basics.even_mults(lr / ratio, lr, count), rel=1e-12)
 
 
-class Tokens(nn.Module):
-    """What a timm transformer does before its first block."""
-
-    def __init__(self, vit):
-        super().__init__()
-        self.patch_embed, self.cls_token, self.pos_embed = vit.patch_embed, vit.cls_token, vit.pos_embed
-
-
+@pytest.mark.parametrize("registers", [0, 2])
 @pytest.mark.parametrize(("decay", "least"), [(0.75, 0.0), (0.5, 0.2)])
-def test_layer_decay_gives_every_parameter_of_a_transformer_the_rate_and_decay_that_timm_does(lab, decay, least):
-    optim, models = pytest.importorskip("timm.optim"), pytest.importorskip("timm.models")
-    vit = models.VisionTransformer(img_size=8, patch_size=4, embed_dim=8, depth=3, num_heads=2, num_classes=3)
-    theirs = {}
-    for group in optim.param_groups_layer_decay(vit, weight_decay=0.05, layer_decay=decay, min_scale=least):
+def test_layer_decay_gives_every_parameter_of_timms_transformer_the_rate_and_decay_that_timm_does(
+    lab, decay, least, registers
+):
+    optim, timm = pytest.importorskip("timm.optim"), pytest.importorskip("timm")
+    with torch.random.fork_rng():
+        vit = timm.create_model("test_vit", num_classes=3, reg_tokens=registers)
+    kept, theirs = vit.no_weight_decay(), {}
+    for group in optim.param_groups_layer_decay(
+        vit, weight_decay=0.05, layer_decay=decay, min_scale=least, no_weight_decay_list=kept
+    ):
         theirs |= {id(p): (0.1 * group["lr_scale"], group["weight_decay"]) for p in group["params"]}
 
-    blocks = [*vit.blocks[:-1], nn.Sequential(vit.blocks[-1], vit.norm)]
-    on, ours = lab.tuning(lab.IMAGES), {}
-    net = Net([Tokens(vit), *blocks], vit.head, Recipe("adamw", lr=0.1, weight_decay=0.05))
+    on, ours, head = lab.tuning(lab.IMAGES), {}, vit.get_classifier()
+    net = Net(cut_timm(vit, head), head, Recipe("adamw", lr=0.1, weight_decay=0.05))
 
     def fit(model, groups, **how):
         for group in groups:
@@ -46,9 +46,27 @@ def test_layer_decay_gives_every_parameter_of_a_transformer_the_rate_and_decay_t
 
     on.trainer.fit = fit
     LayerDecay(decay=decay, min_scale=least).tune(type(on)(**{**vars(on), "model": net}))
-    assert set(ours) == set(theirs) == {id(p) for p in vit.parameters()}
-    for p in vit.parameters():
+    assert set(ours) == set(theirs) == {id(p) for p in net.parameters()}
+    for p in net.parameters():
         assert ours[id(p)] == pytest.approx(theirs[id(p)])
+    named = dict(net.named_parameters())
+    flat = [name for name, p in named.items() if p.ndim > 1 and ours[id(p)][1] == 0]
+    assert {name.rpartition(".")[2] for name in flat} >= {"cls_token", "pos_embed"}
+
+
+def test_a_stage_without_a_matrix_is_on_the_level_of_the_one_before():
+    parts = [nn.LayerNorm(3), nn.Linear(3, 3), nn.Linear(3, 3), nn.LayerNorm(3), nn.Linear(3, 2)]
+    assert levels_of(parts) == [0, 0, 1, 1, 2]
+    assert levels_of(parts[1:]) == [0, 1, 1, 2]
+
+
+@pytest.mark.parametrize("name", ["gradual-unfreeze", "discriminative", "layer-decay", "auto-rgn", "selective"])
+def test_schemes_by_stage_refuse_a_network_of_one_stage(lab, name):
+    scheme = Registry(("finefuse_zoo.hooks",), entry_points=False).build("scheme", Ref.of(name))
+    on = lab.tuning(lab.IMAGES)
+    net = Net([nn.Sequential(*on.model.stages)], on.model.head)
+    with pytest.raises(NotApplicable, match=f"{name} goes by stages, and the network is one single stage"):
+        scheme.tune(type(on)(**{**vars(on), "model": net}))
 
 
 def test_timm_sees_no_layers_in_a_torchvision_network_where_ours_has_stages():

@@ -148,6 +148,7 @@ SYSTEM = {
     ("embeddings_project", "transformers"),
     ("position_embeddings", "transformers"),
     ("image_size", "torchvision's vision transformer"),
+    ("n_frames", "pictures of Pillow whose format has frames"),
     ("reset_parameters", "layers of torch"),
     ("_reset_parameters", "layers of torch"),
     ("padding_mode", "layers of torch"),

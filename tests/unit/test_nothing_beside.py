@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cache
 
 import pytest
 from torch import nn
@@ -79,6 +80,12 @@ def tuned(lab, scheme, task="IMAGES", **how):
     return on
 
 
+@pytest.fixture(scope="module")
+def network(lab):
+    """What a scheme makes of a task; each is tuned once."""
+    return cache(lambda scheme, task="IMAGES": tuned(lab, scheme, task).model)
+
+
 @pytest.mark.parametrize(("scheme", "task"), pairs(NOTHING_BESIDE))
 def test_with_nothing_beside_it_every_bit_is_that_of_full(lab, scheme, task):
     ours, full = tuned(lab, scheme, task), tuned(lab, Full(), task)
@@ -95,13 +102,13 @@ def test_sam_that_climbs_nowhere_is_full_with_half_the_steps(lab, task):
 
 
 @pytest.mark.parametrize(("scheme", "task"), pairs(SOMETHING_BESIDE))
-def test_with_something_beside_it_all_is_trained_and_nothing_is_left_behind(lab, scheme, task):
-    on, full = lab.tuning(getattr(lab, task)), tuned(lab, Full(), task)
+def test_with_something_beside_it_all_is_trained_and_nothing_is_left_behind(lab, network, scheme, task):
+    on, full = lab.tuning(getattr(lab, task)), network(Full(), task)
     start, original = lab.state(on.model), lab.state(on.pretrained)
     scheme.tune(on)
     parameters = {name for name, _ in on.model.named_parameters()}
     assert parameters <= lab.changed(start, on.model)
-    assert parameters & lab.changed(lab.state(full.model), on.model)
+    assert parameters & lab.changed(lab.state(full), on.model)
     assert lab.changed(original, on.pretrained) == set()
     assert type(on.model.head) is nn.Linear
     assert on.model.head.out_features == on.task.outputs
@@ -113,8 +120,8 @@ def test_with_something_beside_it_all_is_trained_and_nothing_is_left_behind(lab,
 
 
 @pytest.mark.parametrize(("one", "other"), OTHERWISE, ids=lambda scheme: repr(scheme))
-def test_every_parameter_makes_a_difference(lab, one, other):
-    assert lab.changed(lab.state(tuned(lab, one).model), tuned(lab, other).model)
+def test_every_parameter_makes_a_difference(lab, network, one, other):
+    assert lab.changed(lab.state(network(one)), network(other))
 
 
 @pytest.mark.parametrize("scheme", [s for s in SOMETHING_BESIDE if not isinstance(s, StochNorm)], ids=repr)

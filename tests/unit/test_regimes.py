@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cache
 
 import pytest
 import torch
@@ -62,6 +63,12 @@ def same_bits(lab, one, other) -> bool:
     return not lab.changed(lab.state(one), other)
 
 
+@pytest.fixture(scope="module")
+def network(lab):
+    """What a scheme makes of images; each is tuned once."""
+    return cache(lambda scheme: tuned(lab, lab.IMAGES, scheme))
+
+
 # ------------------------------------------------------------------------------------------------------ all of them
 
 
@@ -103,8 +110,8 @@ def test_a_rate_next_to_nothing_leaves_the_network_as_it_was(lab, scheme):
     ],
     ids=str,
 )
-def test_every_parameter_of_a_scheme_changes_its_result(lab, scheme, other):
-    assert not same_bits(lab, tuned(lab, lab.IMAGES, scheme), tuned(lab, lab.IMAGES, other))
+def test_every_parameter_of_a_scheme_changes_its_result(lab, network, scheme, other):
+    assert not same_bits(lab, network(scheme), network(other))
 
 
 @pytest.mark.parametrize(

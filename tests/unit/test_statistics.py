@@ -66,18 +66,17 @@ def test_pairs_must_match() -> None:
         paired_interval([1, 2], [1])
 
 
-@pytest.mark.parametrize(("b", "c"), [*itertools.product([0, 1, 2, 5, 9, 40], [0, 1, 3, 8, 41, 300])])
-def test_mcnemar_is_the_binomial_test(b: int, c: int) -> None:
-    expected = stats.binomtest(b, b + c, 0.5).pvalue if b + c else 1.0
-    assert mcnemar_exact(b, c) == pytest.approx(expected, rel=1e-9)
-    assert mcnemar_exact(c, b) == mcnemar_exact(b, c)
+def test_mcnemar_is_the_binomial_test() -> None:
+    for b, c in itertools.product([0, 1, 2, 5, 9, 40], [0, 1, 3, 8, 41, 300]):
+        expected = stats.binomtest(b, b + c, 0.5).pvalue if b + c else 1.0
+        assert mcnemar_exact(b, c) == pytest.approx(expected, rel=1e-9)
+        assert mcnemar_exact(c, b) == mcnemar_exact(b, c)
 
 
-@pytest.mark.parametrize(("b", "c"), [*itertools.combinations_with_replacement(range(5), 2)])
-def test_mcnemar_counts_all_outcomes(b: int, c: int) -> None:
-    n = b + c
-    gaps = [abs(n - 2 * sum(flips)) for flips in itertools.product([0, 1], repeat=n)]
-    assert mcnemar_exact(b, c) == pytest.approx(np.mean([gap >= abs(b - c) for gap in gaps]))
+def test_mcnemar_counts_all_outcomes() -> None:
+    for b, c in itertools.combinations_with_replacement(range(5), 2):
+        gaps = [abs(b + c - 2 * sum(flips)) for flips in itertools.product([0, 1], repeat=b + c)]
+        assert mcnemar_exact(b, c) == pytest.approx(np.mean([gap >= abs(b - c) for gap in gaps]))
 
 
 def test_mcnemar_keeps_its_level() -> None:

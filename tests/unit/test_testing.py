@@ -1,4 +1,4 @@
-"""The conformance kit: the built-in strategies pass, and each rule is broken by a strategy made for it."""
+"""The conformance kit: faithful strategies pass, and each rule is broken by a strategy made for it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import torch
 
 from finefuse.testing import FUSION_CHECKS, SCHEME_CHECKS, check_fusion, check_scheme
 from finefuse_zoo.fusions.mean_probs import MeanProbs
-from finefuse_zoo.fusions.stacking import Stacking
 from finefuse_zoo.schemes.full import Full
 from finefuse_zoo.schemes.head_sgd import HeadSgd
 
@@ -41,14 +40,12 @@ def unfaithful(fixture_module):
     return fixture_module("unfaithful")
 
 
-@pytest.mark.parametrize("scheme", [Full, HeadSgd(optimizer="sgd")], ids=["full", "head-sgd"])
-def test_faithful_schemes_pass(scheme):
-    check_scheme(scheme)
+def test_a_faithful_instance_passes():
+    check_scheme(HeadSgd(optimizer="sgd"))
 
 
-@pytest.mark.parametrize("fusion", [MeanProbs, Stacking(C=0.5)], ids=["mean-probs", "stacking"])
-def test_faithful_fusions_pass(fusion):
-    check_fusion(fusion)
+def test_a_faithful_class_passes():
+    check_fusion(MeanProbs)
 
 
 def test_every_rule_has_a_strategy_that_breaks_it():

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from finefuse import FinefuseError, Task
+from finefuse_zoo.backbones._stages import cut_timm
 from finefuse_zoo.backbones.timm_models import Timm
 from helpers.networks import TASK, pictures, pixels, seeded, written
 
@@ -91,3 +92,17 @@ def test_timms_own_normalisation_is_that_of_its_weights() -> None:
     net = Timm("test_vit", weights="none", side=64).build(TASK)
     assert net.stages[0][0].mean.flatten().tolist() == pytest.approx(list(config.mean))
     assert math.isclose(float(net.stages[0][0].std[0]), config.std[0], rel_tol=1e-6)
+
+
+def test_volo_is_one_stage_without_its_head_for_tokens() -> None:
+    import timm
+
+    small = {"embed_dims": (24, 24, 24, 24), "num_heads": (2, 2, 2, 2), "layers": (1, 1, 1, 1), "stem_hidden_dim": 8}
+    model = seeded(lambda: timm.models.volo.VOLO(img_size=32, num_classes=3, **small)).eval()
+    head, x = model.get_classifier(), pictures(side=32)
+    with torch.no_grad():
+        expected = head(model.forward_head(model.forward_features(x), pre_logits=True))
+        stages = cut_timm(model, head)
+        assert len(stages) == 1
+        assert torch.equal(head(stages[0](x)), expected)
+        assert stages[0].train()(x).shape == (len(x), head.in_features)

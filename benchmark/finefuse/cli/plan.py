@@ -41,6 +41,8 @@ def plan(
     standings = state_of(todo, records, Artifacts(store or default_store()))
     costs = estimate([standing.job for standing in standings if standing.state in LEFT], records)
     print(f"{todo.suite.name}: {totals(standings, costs)}\n")
+    if todo.remarks:
+        print("\n".join(todo.remarks), end="\n\n")
     print(table(standings, costs, why=why))
 
 

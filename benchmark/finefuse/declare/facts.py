@@ -196,6 +196,15 @@ class Facts:
             parts[f"{name}: budget"] = piece([budget.epochs, budget.batch_size, budget.schedule])
         return parts
 
+    def remarks(self, dataset: Ref) -> tuple[str, ...]:
+        """What a data set says of itself as far as it is known without loading it."""
+        return capabilities.remarks(self.instance("dataset", dataset))
+
+    @property
+    def contents(self) -> dict[tuple[PluginKind, Ref], str]:
+        """The fingerprints that were asked for."""
+        return {(kind, ref): answer for (kind, ref, what), answer in self._answers.items() if what == "fingerprint"}
+
     def content(self, kind: PluginKind, ref: Ref) -> str:
         """The fingerprint of what a data set or backbone reads."""
         return self._ask(kind, ref, "fingerprint", str)  # type: ignore[no-any-return]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
 from finefuse.declare.facts import Facts
@@ -13,7 +13,7 @@ from finefuse.declare.suite import Suite
 from finefuse.declare.suite_text import show, suggest
 from finefuse.discovery.registry import Registry
 from finefuse.errors import SuiteError
-from finefuse.types import Cell, Job
+from finefuse.types import Cell, Job, PluginKind, Ref
 
 MAX_JOBS = 1_000_000
 MAX_TOLD = 5_000_000
@@ -29,6 +29,10 @@ class Plan:
 
     suite: Suite
     jobs: tuple[Job, ...]
+    contents: Mapping[tuple[PluginKind, Ref], str] = field(default_factory=dict)
+    """The fingerprints of data sets and backbones, which are in the addresses."""
+    remarks: tuple[str, ...] = ()
+    """What the data sets say of themselves: a sentence each about files that are left out, or read in part."""
 
 
 def make_plan(suite: Suite, registry: Registry, *, device: str = "cpu", only: Sequence[str] = ()) -> Plan:
@@ -45,7 +49,9 @@ def make_plan(suite: Suite, registry: Registry, *, device: str = "cpu", only: Se
     labels = _wanted_labels(suite, only)
     jobs = tuple(Planner(suite, facts, device, copies).jobs())
     _refuse_twins(suite, jobs)
-    return Plan(suite, _keep(jobs, labels) if only else jobs)
+    sources = filter(None, map(facts.source, suite.backbones))
+    remarks = [said for ref in (*suite.datasets, *suite.also_test, *sources) for said in facts.remarks(ref)]
+    return Plan(suite, _keep(jobs, labels) if only else jobs, facts.contents, tuple(dict.fromkeys(remarks)))
 
 
 def _copies(suite: Suite) -> dict[str, int]:

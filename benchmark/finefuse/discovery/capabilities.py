@@ -116,6 +116,11 @@ def keeps_head(backbone: Any) -> bool:
     return _flag(backbone, "keep_head")
 
 
+def remarks(plugin: Any) -> tuple[str, ...]:
+    """What a data set or backbone says of what it has read; () for nothing."""
+    return _texts(plugin, "remarks")
+
+
 def refusal(backbone: Any, task: Task, tokens: Vocabulary | None) -> str:
     """Why a backbone can't take a task's inputs; "" where it can, or doesn't say."""
     refuses = method(backbone, "refuses")

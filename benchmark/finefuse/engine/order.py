@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from finefuse.discovery.registry import Door
 from finefuse.errors import NotApplicable
-from finefuse.types import Job, Record, Settings, Status
+from finefuse.types import Job, PluginKind, Record, Ref, Settings, Status
 
 SCHEMA = 1
 OUT_OF_MEMORY = {"MemoryExceeded", "MemoryError", "OutOfMemoryError"}
@@ -24,6 +25,8 @@ class Order:
     device: str
     store: str
     doors: tuple[Door, ...]
+    contents: Mapping[tuple[PluginKind, Ref], str] = field(default_factory=dict)
+    """The fingerprints that data sets and backbones had when the suite was planned."""
 
 
 def identity(order: Order) -> Record:

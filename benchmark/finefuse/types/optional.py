@@ -102,6 +102,14 @@ class KeepsHead(Protocol):
 
 
 @runtime_checkable
+class Remarking(Protocol):
+    """A data set or backbone that left out or chose something while reading, which a person has to know."""
+
+    def remarks(self) -> Sequence[str]:
+        """A sentence each. Of data sets it is asked with the plan too, without torch and without loading them."""
+
+
+@runtime_checkable
 class Alone(Protocol):
     """A fusion that makes its own members, as many as the pool has; the pool's are not billed."""
 

@@ -131,10 +131,16 @@ TIMM: Mapping[str, str] = {
 
 
 def cut_timm(model: nn.Module, classifier: nn.Linear) -> list[nn.Sequential]:
-    """The stages of a model of timm; one single stage where the family has no line, or its line is not all of it."""
+    """The stages of a model of timm; one single stage where the family has no line, or its line is not all of it.
+
+    Heads beside the classifier (VOLO's for tokens) are left out.
+    """
     path = next(name for name, module in model.named_modules() if module is classifier)
-    model.set_submodule(path, nn.Identity())
     plan = TIMM.get(type(model).__name__)
+    if plan is None:
+        bare: Any = model
+        bare.reset_classifier(0)
+    model.set_submodule(path, nn.Identity())
     if plan is not None:
         stages = cut(model, plan)
         covered = {id(p) for stage in stages for p in stage.parameters()}

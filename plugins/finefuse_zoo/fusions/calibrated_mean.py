@@ -21,7 +21,8 @@ COLDEST, HOTTEST = 0.05, 20.0
 class CalibratedMean:
     """p = 1/M sum_m softmax(z_m / T_m), T_m = argmin NLL on val, between 0.05 and 20 (Guo et al. 2017, 1706.04599).
 
-    One member, or equal ones, give the member's classes, but calibrated probabilities.
+    One member, or equal ones, give the member's classes, but calibrated probabilities. Classification only. Checked
+    against a fine grid.
     """
 
     level: ClassVar[Level] = "output"

@@ -22,7 +22,8 @@ class Dare:
     `rescale` "prob": by 1/(1 - p) (Yu et al. 2024); "l1": so that every tensor keeps the sum of its magnitudes. `then`
     "task-arithmetic" adds all of them times `scaling`; "ties" the `reduce` of those that have the sign of their sum,
     not trimmed again. `scaling` None is 0.3, and 1 for "ties". Which numbers are dropped depends on a member's place;
-    one member is thinned too. `recalibrate` renews BatchNorm's statistics from the training inputs.
+    one member is thinned too. `recalibrate` renews BatchNorm's statistics from the training inputs. Checked by
+    replaying the masks; the "l1" scale against mergekit's; the mean over draws is tau.
     """
 
     p: Annotated[float, Ge(0), Lt(1)] = 0.5

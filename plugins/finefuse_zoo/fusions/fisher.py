@@ -18,12 +18,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Fisher:
-    """theta = sum_m F_m theta_m / sum_m F_m, F_m the member's diagonal Fisher information (arXiv 2111.09832).
+    """theta = sum_m F_m theta_m / sum_m F_m, F_m its diagonal Fisher information (Matena & Raffel 2022, 2111.09832).
 
     F_m = E_x E_(y ~ p_m(y|x)) (d log p_m(y|x) / d theta)^2 over `samples` training inputs drawn at random, the same for
     all members, example by example in evaluation mode; what lies below `floor` is raised to it. The expectation over y
     is a sum over all classes, or with `labels = "sampled"` one draw, for tasks of many classes. Values in regression
-    count as normal with variance 1. `recalibrate` renews BatchNorm's statistics from the training inputs.
+    count as normal with variance 1. `recalibrate` renews BatchNorm's statistics from the training inputs. It is exact:
+    the gradients of single examples are squared, where the usual code squares that of a batch. Checked against a loop
+    over examples and classes, and against the combination in fusion_bench.
     """
 
     samples: Annotated[int, Ge(1)] = 256

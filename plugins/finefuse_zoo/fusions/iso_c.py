@@ -22,7 +22,8 @@ class IsoC:
 
     tau_m = theta_m - theta_0. All singular values become their mean, but those that are nought, which have no
     directions. Convolutions are matrices (out, rest); of other tensors the mean of tau_m is taken. Even one member
-    comes out changed. `recalibrate` renews BatchNorm's statistics from the training inputs.
+    comes out changed. `recalibrate` renews BatchNorm's statistics from the training inputs. Singular values below a
+    millionth of the largest count as 0. Checked against fusion_bench.
     """
 
     scaling: Annotated[float, Ge(0)] = 1.0

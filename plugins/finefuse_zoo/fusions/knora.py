@@ -26,7 +26,8 @@ class Knora:
     doi 10.1016/j.patcog.2007.10.015. Examples are alike where the members' concatenated probabilities are; of two that
     are as near the earlier counts. "eliminate": members that are right on all k, or on as many of the nearest as any
     member is, vote. "union": a member has one vote for each of the k that it is right on. Where no member is right, all
-    vote. A tie goes to the lowest class; the outputs are the logarithms of the shares of the votes.
+    vote. A tie goes to the lowest class; the outputs are the logarithms of the shares of the votes. Classification
+    only. Checked against DESlib's `KNORAE` and `KNORAU`, and plain loops.
     """
 
     rule: Literal["eliminate", "union"] = "eliminate"

@@ -21,7 +21,7 @@ class MagMax:
 
     tau_m = theta_m - theta_0. Of two that differ in sign only, the positive one is taken. `scaling` 1, with which one
     member gives the member, suits members of one task; the paper takes 0.5 for different ones. `recalibrate` renews
-    BatchNorm's statistics from the training inputs.
+    BatchNorm's statistics from the training inputs. Checked against fusion_bench.
     """
 
     scaling: Annotated[float, Ge(0)] = 1.0

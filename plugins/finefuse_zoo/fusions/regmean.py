@@ -18,13 +18,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RegMean:
-    """W = (sum_m G_m)^-1 sum_m G_m W_m for every layer, G_m = X_m^T X_m of its inputs (RegMean, arXiv 2212.09849).
+    """W = (sum_m G_m)^-1 sum_m G_m W_m for every layer, G_m = X_m^T X_m of its inputs (Jin et al. 2023, 2212.09849).
 
     The layer that is nearest, in least squares, to what each member's layer gives on its own inputs. W is (inputs,
     outputs); convolutions count as linear layers on unfolded patches, those in groups are averaged, as is all else:
     biases, norms, layers that don't run. Off-diagonals of G_m are multiplied by `a`; directions that no member sees
     keep the mean. The inputs are those of `samples` training examples drawn at random, the same for all members.
-    `recalibrate` renews BatchNorm's statistics from the training inputs.
+    `recalibrate` renews BatchNorm's statistics from the training inputs. Solved for as the change from the mean of the
+    weights, so that equal members give exactly themselves. Checked against the normal equations, and against
+    fusion_bench.
     """
 
     samples: Annotated[int, Ge(1)] = 256

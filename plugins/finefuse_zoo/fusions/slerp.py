@@ -24,7 +24,8 @@ class Slerp:
 
     Linear where abs(cos w) > 0.9995 or a tensor is nought. `t` (None: 0.5) is for two members. More are taken in turn,
     the m-th at t = 1/m, so that their order matters; `karcher` is the mean that doesn't depend on it. `recalibrate`
-    renews BatchNorm's statistics from the training inputs. Doi 10.1145/325165.325242.
+    renews BatchNorm's statistics from the training inputs. Doi 10.1145/325165.325242. Checked against mergekit's
+    `slerp`.
     """
 
     t: Annotated[float, Ge(0), Le(1)] | None = None

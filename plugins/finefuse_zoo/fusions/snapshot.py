@@ -21,11 +21,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """Snapshots of one run, at the end of each of as many cycles as the pool has members (arXiv 1704.00109).
+    """Snapshots of one run, at the ends of as many cycles as the pool has members (Huang et al. 2017, 1704.00109).
 
     One run from where the members started, for the whole budget. In every cycle the rate falls by half a cosine from
     `lr` towards 0, whatever the suite's schedule; cycles differ by a step at most in length. The snapshots'
-    probabilities are averaged, in regression their values. The pool's members take no part.
+    probabilities are averaged, in regression their values. The pool's members take no part. It costs one run in
+    training, and an ensemble at work. Checked against a plain loop.
     """
 
     lr: Annotated[float, Gt(0)] | None = None

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 class Vote:
     """argmax_c sum_m 1[argmax p_m = c]: one member, one vote; a tie goes to the lowest class.
 
-    The outputs are the logarithms of the shares of the votes.
+    The outputs are the logarithms of the shares of the votes. Checked against scikit-learn's
+    `VotingClassifier(voting="hard")`, ties among them.
     """
 
     level: ClassVar[Level] = "output"

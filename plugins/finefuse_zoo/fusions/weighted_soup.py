@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 class WeightedSoup:
     """theta = sum_m w_m theta_m, with weights from the members' quality on val, or given (as in 2203.05482).
 
-    `by` "accuracy": w in proportion to accuracy; "above-chance": to accuracy less 1/classes; "softmax": to
-    exp(accuracy / temperature), in regression with minus the squared error for accuracy. None is "accuracy", and
-    "softmax" in regression. `weights` (one per member) are scaled to sum to one. `recalibrate` renews BatchNorm's
-    statistics from the training inputs.
+    `by` "accuracy": w in proportion to accuracy; "above-chance": to accuracy less 1/classes; "softmax": to exp(accuracy
+    / temperature), in regression with minus the squared error for accuracy. None is "accuracy", and "softmax" in
+    regression. `weights` (one per member) are scaled to sum to one. `recalibrate` renews BatchNorm's statistics from
+    the training inputs. Checked against mergekit's `linear`; one-hot weights give that member.
     """
 
     by: By | None = None

@@ -10,6 +10,7 @@ import torch
 from annotated_types import Gt
 
 from finefuse.types import NormPolicy, Space, Tuning
+from finefuse_zoo.schemes._stages import parts_of
 from finefuse_zoo.schemes._steps import Gradients, stepping_by
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ class AutoRgn:
     """lr_l = lr * r_l / max_k r_k, r_l = ||g_l|| / ||w_l||: Auto-RGN (Lee et al. 2022, 2210.11466).
 
     In every step each stage l, and the head, learns the faster, the larger its gradient is beside its weights. Apart
-    from this it is `full`.
+    from this it is `full`. Checked against the formula.
     """
 
     lr: Annotated[float, Gt(0)] | None = None
@@ -31,7 +32,7 @@ class AutoRgn:
 
     def tune(self, on: Tuning) -> None:
         """One call of the trainer, one group per stage, whose rates are set between gradient and step."""
-        parts, recipe = [*on.model.stages, on.model.head], on.model.recipe
+        parts, recipe = parts_of(on.model, "auto-rgn"), on.model.recipe
         groups = [{"params": part.parameters(), "lr": self.lr or recipe.lr} for part in parts]
         on.trainer.fit(on.model, groups, optimizer=stepping_by(scaled, recipe), norm=self.norm)
 

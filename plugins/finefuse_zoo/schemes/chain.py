@@ -24,7 +24,8 @@ class Chain:
     `shares` None gives all the same share. `spend` is the part of the budget that all of them together have. What the
     schemes in `plus` add to the loss as a penalty, or do after every step, is added to every phase, so that L2-SP can
     go with gradual unfreezing without a class for the pair; their rates and weight decay are not taken over. A scheme
-    in `plus` has to train in one phase by the usual loss and steps.
+    in `plus` has to train in one phase by the usual loss and steps. Checked: a chain of one scheme has that scheme's
+    bits, a penalty on top of `full` those of the regulariser.
     """
 
     of: Annotated[tuple[Spec, ...], Len(1)]

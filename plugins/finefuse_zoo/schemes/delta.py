@@ -19,7 +19,7 @@ class Delta:
     The attention a, C times a softmax over the C channels of a stage, says how much the loss of a linear probe on the
     pretrained network rises when that channel is set to 0, on the first `examples` of the training data; where all
     channels matter alike it is `feature-map`. The paper's decay of the head is the recipe's. Apart from this it is
-    `full`.
+    `full`. Checked: the attention by brute force; equal attention is `feature-map`.
     """
 
     strength: Annotated[float, Ge(0)] = 1e-3

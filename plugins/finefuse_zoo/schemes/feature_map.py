@@ -18,7 +18,7 @@ class FeatureMap:
 
     Squared distances are summed over stages and channels, and averaged over positions and examples: `delta` without
     attention (Li et al. 2019, 1901.09229). F0 is the pretrained network in evaluation mode. Apart from this it is
-    `full`.
+    `full`. Checked against plain loops.
     """
 
     strength: Annotated[float, Ge(0)] = 1e-3

@@ -8,13 +8,15 @@ from typing import Annotated, ClassVar
 from annotated_types import Gt
 
 from finefuse.types import NormPolicy, Space, Tuning
+from finefuse_zoo.schemes._stages import parts_of
 
 
 @dataclass(frozen=True)
 class GradualUnfreeze:
     """Train the head, then one more stage per phase, from the head down (ULMFiT, Howard & Ruder 2018, 1801.06146).
 
-    All phases have the same number of steps; the last takes what division left over.
+    All phases have the same number of steps; the last takes what division left over. In the paper, a phase is an epoch.
+    Checked: what is trained in each phase.
     """
 
     lr: Annotated[float, Gt(0)] | None = None
@@ -23,7 +25,7 @@ class GradualUnfreeze:
 
     def tune(self, on: Tuning) -> None:
         """One call of the trainer per phase."""
-        parts = [on.model.head, *reversed(on.model.stages)]
+        parts = parts_of(on.model, "gradual-unfreeze")[::-1]
         lr = self.lr or on.model.recipe.lr
         for n in range(1, len(parts) + 1):
             steps = on.trainer.budget // len(parts) if n < len(parts) else None

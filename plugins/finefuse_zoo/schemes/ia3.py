@@ -17,7 +17,8 @@ class Ia3:
     """Train l * (W x + b) with W and b frozen and l, one number per output, starting at 1; and the head.
 
     IA3 (Liu et al. 2022, arXiv 2205.05638) puts l at a transformer's keys, values and inner activations; here every
-    linear and convolutional layer of the stages has one, or those that `targets` finds, as in `lora`.
+    linear and convolutional layer of the stages has one, or those that `targets` finds, as in `lora`. Checked as
+    `lora`.
     """
 
     lr: Annotated[float, Gt(0)] | None = None

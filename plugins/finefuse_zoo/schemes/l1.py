@@ -13,7 +13,10 @@ from finefuse_zoo.schemes.elastic import Elastic
 
 @dataclass(frozen=True)
 class L1:
-    """Train everything on L + strength ||w||_1, by proximal steps: `elastic` without its square."""
+    """Train everything on L + strength ||w||_1, by proximal steps: `elastic` without its square.
+
+    A subgradient would never make weights exactly zero. Checked as `elastic`.
+    """
 
     strength: Annotated[float, Ge(0)] = 1e-4
     lr: Annotated[float, Gt(0)] | None = None

@@ -20,7 +20,8 @@ class L1Sp:
 
     w_S are all parameters of the backbone, w0 their pretrained values. The 1-norm acts by a proximal step after every
     step, w <- w0 + S(w - w0, s alpha) with S the soft threshold and s the size of the step, so that weights return to
-    w0 exactly. In place of the recipe's weight decay. `lr` None takes the recipe's rate.
+    w0 exactly. In place of the recipe's weight decay. `lr` None takes the recipe's rate. Checked on a linear model
+    against the lasso on the residual.
     """
 
     alpha: Annotated[float, Ge(0)] = 1e-4

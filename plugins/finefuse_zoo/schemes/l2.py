@@ -15,7 +15,7 @@ from finefuse_zoo.schemes.elastic import Elastic
 class L2:
     """Train everything on L + strength/2 ||w||_2^2: `elastic` without its 1-norm.
 
-    The penalty is part of the loss: under Adam it is not the decoupled weight decay of AdamW.
+    The penalty is part of the loss: under Adam it is not the decoupled weight decay of AdamW. Checked as `elastic`.
     """
 
     strength: Annotated[float, Ge(0)] = 1e-4

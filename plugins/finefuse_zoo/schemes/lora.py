@@ -17,10 +17,12 @@ from finefuse_zoo.schemes._peft_adapters import ordinary, tune_adapters
 class Lora:
     """Train W x + b + (alpha / r) B A x with W and b frozen, and the head (Hu et al. 2021, arXiv 2106.09685).
 
-    A (r, in) starts random and B (out, r) at zero; in a convolution A has the kernel's size and B is 1x1. At the end
-    W + (alpha / r) B A takes the place of W. `dropout` is for the adapters' inputs. `targets` is a regular expression
+    A (r, in) starts random and B (out, r) at zero; in a convolution A has the kernel's size and B is 1x1. At the end W
+    + (alpha / r) B A takes the place of W. `dropout` is for the adapters' inputs. `targets` is a regular expression
     that is looked for in the names of layers (`stages.0.0`); None takes all linear and convolutional layers of the
-    stages. Convolutions with groups, dilation or a padding other than zeros, which peft gets wrong, are left alone.
+    stages. Convolutions with groups, dilation or a padding other than zeros, which peft gets wrong, are left alone. It
+    takes peft, which `pip install 'finefuse[peft]'` brings. Checked: merged weights and the course of training against
+    the formula.
     """
 
     r: Annotated[int, Ge(1)] = 8
@@ -41,7 +43,10 @@ class Lora:
 
 @dataclass(frozen=True)
 class RsLora(Lora):
-    """`lora` with the scale alpha / sqrt(r), which keeps large ranks stable (Kalajdzievski 2023, arXiv 2312.03732)."""
+    """`lora` with the scale alpha / sqrt(r), which keeps large ranks stable (Kalajdzievski 2023, arXiv 2312.03732).
+
+    Checked as `lora`.
+    """
 
     variant: ClassVar[Mapping[str, bool]] = {"use_rslora": True}
 
@@ -51,7 +56,7 @@ class Dora(Lora):
     """`lora` of a weight's direction, its magnitude trained apart (DoRA, Liu et al. 2024, arXiv 2402.09353).
 
     The weight is m V / ||V|| with V = W + (alpha / r) B A, the norm taken for each output, and m starting at ||W||. The
-    gradient takes ||V|| for a constant.
+    gradient takes ||V|| for a constant. Checked as `lora`.
     """
 
     variant: ClassVar[Mapping[str, bool]] = {"use_dora": True}

@@ -22,8 +22,8 @@ class Lwf:
     """CE + strength * KL(softmax(y_s / T) || softmax(z_s / T)) (LwF, Li & Hoiem 2016, 1606.09282).
 
     y_s are the source head's logits on the training inputs, recorded before tuning; z_s are those it gives now. The
-    source head is trained along and dropped at the end. The divergence is not multiplied by T^2. Apart from this it
-    is `full`. Classification only.
+    source head is trained along and dropped at the end. The divergence is not multiplied by T^2. Apart from this it is
+    `full`. Classification only. For where source data are not to be had. Checked as `source-replay`.
     """
 
     strength: Annotated[float, Ge(0)] = 4.0

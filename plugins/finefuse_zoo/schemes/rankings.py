@@ -17,7 +17,8 @@ class LogMe:
     """Report `logme`, the largest log evidence per example of linear regression on the features.
 
     You et al. 2021, 2102.11005: targets are the one-hot classes, or the values in regression, and the evidence is the
-    mean over them. Higher promises more. The head gets the regression's posterior mean; nothing else is trained.
+    mean over them. Higher promises more. The head gets the regression's posterior mean; nothing else is trained. A
+    record has it as `figure.logme`; it ranks backbones.
     """
 
     def tune(self, on: Tuning) -> None:
@@ -35,7 +36,7 @@ class Leep:
     """Report `leep`, the log-likelihood of the classes given the source head's probabilities (Nguyen et al. 2020).
 
     2002.12462: 1/N sum_i log sum_z P(y_i | z) p_iz, with P(y | z) counted on the training data. Higher promises more.
-    The head is that of `zero-step`; nothing is trained. Classification only.
+    The head is that of `zero-step`; nothing is trained. Classification only. A record has it as `figure.leep`.
     """
 
     needs: ClassVar[tuple[str, ...]] = ("source head",)
@@ -51,7 +52,8 @@ class HScore:
     """Report `h-score`, tr(cov(f)^+ cov(E[f | y])) of the features f (Bao et al. 2019, 2212.10082).
 
     How far apart the classes lie, measured by the features' spread. Higher promises more. The head is that of
-    `zero-step`; nothing is trained. Classification only.
+    `zero-step`; nothing is trained. Classification only. A record has it as `figure.h-score`. With fewer examples than
+    features it is the number of classes less one, whatever the backbone.
     """
 
     def tune(self, on: Tuning) -> None:

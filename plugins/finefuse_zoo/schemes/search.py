@@ -76,8 +76,10 @@ class Search:
     """Try a scheme with `trials` settings of its parameters and keep what is best on val.
 
     Trial 0 is the scheme as it is written, so that the board can show default beside tuned. `space` maps parameters to
-    ranges; without one the scheme's own is searched. `sampler` "tpe" (Bergstra et al. 2011) and "random" are Optuna's;
-    "grid" divides every range into as many points as fit into the trials. Every trial is a job of its own.
+    ranges, `{ low, high, log }` or `{ choices }`; without one the scheme's own is searched. `sampler` "tpe" (Bergstra
+    et al. 2011) and "random" are Optuna's; "grid" divides every range into as many points as fit into the trials. Every
+    trial is a job of its own. Its seconds are on the bill, and an optimum at the edge of its range is noted under the
+    board.
     """
 
     of: Spec

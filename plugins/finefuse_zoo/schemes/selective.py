@@ -9,13 +9,15 @@ from annotated_types import Ge, Gt
 
 from finefuse import NotApplicable
 from finefuse.types import NormPolicy, Space, Tuning
+from finefuse_zoo.schemes._stages import parts_of
 
 
 @dataclass(frozen=True)
 class Selective:
     """Train the head and the first, last or middle `k` stages, and freeze the rest (Lee et al. 2022, 2210.11466).
 
-    Where the middle can't be met exactly it lies one stage nearer to the input. `lr` None takes the recipe's rate.
+    Where the middle can't be met exactly it lies one stage nearer to the input. `lr` None takes the recipe's rate. The
+    paper calls it surgical fine-tuning.
     """
 
     which: Literal["first", "last", "middle"] = "last"
@@ -29,7 +31,7 @@ class Selective:
 
     def tune(self, on: Tuning) -> None:
         """One call of the trainer."""
-        stages = list(on.model.stages)
+        stages = parts_of(on.model, "selective")[:-1]
         if self.k > len(stages):
             raise NotApplicable(f"k = {self.k}, but the network has {len(stages)} stages")
         spare = len(stages) - self.k

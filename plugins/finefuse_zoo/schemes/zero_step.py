@@ -15,7 +15,7 @@ class ZeroStep:
     """Leave the backbone alone and answer with the class whose mean feature is nearest (Mensink et al. 2013).
 
     The logits are -1/2 ||f - mu_c||^2 but for the term -1/2 ||f||^2, which is the same for all classes; what remains is
-    linear: W_c = mu_c, b_c = -1/2 ||mu_c||^2. doi 10.1109/TPAMI.2013.83. It takes no steps from the budget.
+    linear: W_c = mu_c, b_c = -1/2 ||mu_c||^2. doi 10.1109/TPAMI.2013.83. It takes no steps from the budget. A baseline.
     """
 
     def tune(self, on: Tuning) -> None:

@@ -264,6 +264,7 @@ class _Drive:
             device=device,
             store=str(self.artifacts.root),
             doors=self.registry.doors,
+            contents=self.plan.contents,
         )
 
     def tell(self, what: str, *about: Any) -> None:

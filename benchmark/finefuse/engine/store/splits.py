@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from finefuse.errors import StoreError
-from finefuse.types import Data, Splits, Task
+from finefuse.types import Data, Record, Splits, Task
 
 LARGEST = 2 * 1024**3
 """Bytes from which on a data set is asked anew by each job: one that large has to lie in a file of its own anyway."""
@@ -24,8 +24,10 @@ BLOCK = 64 * 1024**2
 log = logging.getLogger("finefuse")
 
 
-def kept_splits(root: Path, address: str, task: Task, make: Callable[[], Splits]) -> Splits:
-    """The splits kept under an address, made and written if they are not there yet or not whole.
+def kept_splits(
+    root: Path, address: str, task: Task, make: Callable[[], tuple[Splits, Record]]
+) -> tuple[Splits, Record]:
+    """The splits kept under an address, and what is told of them, made and written if they are not there or not whole.
 
     Raises:
         StoreError: if the folder can't be written to or the disk is full.
@@ -37,14 +39,14 @@ def kept_splits(root: Path, address: str, task: Task, make: Callable[[], Splits]
         except (OSError, ValueError, KeyError, RuntimeError) as error:
             log.warning("%s: damaged, and made again: %s", folder, error)
             shutil.rmtree(folder, ignore_errors=True)
-    splits = make()
+    splits, told = make()
     tensors = named_tensors(splits)
     if splits.task != task or not all(_is_plain(tensor) for tensor in tensors.values()):
-        return splits
+        return splits, told
     if sum(tensor.nbytes for tensor in tensors.values()) > LARGEST:
-        return splits
+        return splits, told
     try:
-        _write(folder, root / "drafts" / uuid.uuid4().hex, tensors)
+        _write(folder, root / "drafts" / uuid.uuid4().hex, tensors, told)
     except OSError as error:
         raise StoreError(f"{root}: the store can't be written to: {error.strerror}; set FINEFUSE_STORE.") from error
     return _read(folder, task)
@@ -62,7 +64,7 @@ def content_of(tensor: Tensor) -> str:
     if tensor.numel():
         rows = max(1, BLOCK * len(tensor) // tensor.nbytes) if tensor.ndim else 1
         for part in torch.split(tensor.detach().reshape(tensor.shape or (1,)), rows):
-            found.update(part.cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+            found.update(part.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return found.hexdigest()
 
 
@@ -70,11 +72,11 @@ def _is_plain(tensor: Tensor) -> bool:
     return type(tensor) is Tensor and tensor.layout == torch.strided and tensor.device.type == "cpu"
 
 
-def _write(folder: Path, draft: Path, tensors: Mapping[str, Tensor]) -> None:
+def _write(folder: Path, draft: Path, tensors: Mapping[str, Tensor], told: Record) -> None:
     draft.mkdir(parents=True)
     try:
-        meta = {name: _write_tensor(draft / f"{name}.bin", tensor) for name, tensor in tensors.items()}
-        (draft / "meta.json").write_text(json.dumps(meta))
+        about = {name: _write_tensor(draft / f"{name}.bin", tensor) for name, tensor in tensors.items()}
+        (draft / "meta.json").write_text(json.dumps({"tensors": about, "told": told}))
         folder.parent.mkdir(parents=True, exist_ok=True)
         draft.rename(folder)
     except OSError:
@@ -93,11 +95,11 @@ def _write_tensor(file: Path, tensor: Tensor) -> dict[str, Any]:
     return {"dtype": dtype, "shape": list(laid_out.shape), "order": order, "content": content}
 
 
-def _read(folder: Path, task: Task) -> Splits:
+def _read(folder: Path, task: Task) -> tuple[Splits, Record]:
     meta = json.loads((folder / "meta.json").read_bytes())
-    read = {name: _read_tensor(folder / f"{name}.bin", **about) for name, about in meta.items()}
+    read = {name: _read_tensor(folder / f"{name}.bin", **about) for name, about in meta["tensors"].items()}
     train, val, test = (Data(read[f"{name}.x"], read[f"{name}.y"]) for name in ("train", "val", "test"))
-    return Splits(task, train, val, test)
+    return Splits(task, train, val, test), dict(meta["told"])
 
 
 def _read_tensor(file: Path, dtype: str, shape: list[int], order: list[int], content: str) -> Tensor:

@@ -30,7 +30,7 @@ from finefuse.engine.train.trainer import SuiteTrainer
 from finefuse.engine.work.deployed import deployed
 from finefuse.engine.work.switches import set_up
 from finefuse.engine.work.untouched import Surroundings
-from finefuse.engine.work.workbench import Workbench
+from finefuse.engine.work.workbench import Workbench, loaded, refuse_changed
 from finefuse.errors import BudgetError, NotApplicable, PluginError
 from finefuse.nets import CHUNK, CombineOutputs, Net, quality
 from finefuse.types import Member, Record, Ref, Scheme, Splits, Tuning
@@ -62,6 +62,7 @@ def carry_out(order: Order) -> Record:
             return row(order, "skipped", reason=str(reason), machine=machine_id())
         finally:
             bench.surroundings.put_back()
+            loaded.cache_clear()  # what a plugin may have written to
     finished = row(order, "ok", **fields)
     bench.store.save_row(order.job.key, finished)
     return finished
@@ -91,7 +92,12 @@ def pretrain(bench: Workbench) -> Record:
     store, artifact = bench.store, bench.order.job.artifact
     splits = bench.source
     if splits is None:
-        meta, weights = {"machine": machine_id()}, _to_store(bench.fresh(bench.source_task))
+        meta: Record = {"machine": machine_id()}
+        weights = _to_store(bench.fresh(bench.source_task))
+        backbone = bench.order.job.backbone
+        refuse_changed(f"backbone {backbone}", bench.backbone, bench.order.contents.get(("backbone", backbone), ""))
+        if said := capabilities.remarks(bench.backbone):
+            meta["remarks"] = list(said)
         store.save(artifact, meta, origin=origin_of(bench.order), weights=weights)
         return store.meta(artifact)
     if not store.has(artifact):
@@ -328,7 +334,7 @@ def _combined(bench: Workbench, ensemble: CombineOutputs, trainer: SuiteTrainer,
 def _scored(bench: Workbench, splits: Splits) -> Record:
     """What the job cost and how good the outputs are, from the store."""
     artifact = bench.order.job.artifact
-    return {**bench.store.meta(artifact), **_scores(bench, splits, artifact)}
+    return {**bench.store.meta(artifact), **_scores(bench, splits, artifact), **bench.told}
 
 
 def _scores(bench: Workbench, splits: Splits, artifact: str) -> Record:

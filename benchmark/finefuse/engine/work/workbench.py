@@ -16,6 +16,7 @@ from finefuse.declare.keys import address, derive_seed, environment
 from finefuse.discovery import capabilities
 from finefuse.discovery.registry import Door, Registry
 from finefuse.engine.measure.effort import Effort
+from finefuse.engine.measure.repeats import repeated
 from finefuse.engine.order import Order
 from finefuse.engine.randomness import seeded
 from finefuse.engine.store.artifacts import Artifacts
@@ -26,7 +27,7 @@ from finefuse.engine.train.checkpoints import Curve
 from finefuse.engine.train.lent import lent
 from finefuse.engine.train.trainer import SuiteTrainer
 from finefuse.engine.work.untouched import Surroundings, Untouched
-from finefuse.errors import NotApplicable
+from finefuse.errors import FinefuseError, NotApplicable
 from finefuse.nets import Net, quality
 from finefuse.types import (
     Backbone,
@@ -37,6 +38,7 @@ from finefuse.types import (
     Member,
     Metric,
     PluginKind,
+    Record,
     Ref,
     Scheme,
     Searcher,
@@ -57,16 +59,50 @@ def registry_of(doors: tuple[Door, ...]) -> Registry:
     return Registry(doors)
 
 
+@dataclass(frozen=True)
+class Loaded:
+    """Splits on the device; how many test examples are among the others as well; what the data set says of itself."""
+
+    splits: Splits
+    repeated: int
+    remarks: tuple[str, ...]
+
+
 @lru_cache(maxsize=4)
-def splits_of(doors: tuple[Door, ...], dataset: Ref, seed: int, device: str, store: str) -> Splits:
-    """Splits on the device, mapped from the store; kept, because a process may ask for the same ones again."""
+def loaded(doors: tuple[Door, ...], dataset: Ref, seed: int, device: str, store: str, content: str = "") -> Loaded:
+    """A data set for one seed, mapped from the store; kept, because a job may ask for the same ones again.
+
+    Raises:
+        FinefuseError: if its fingerprint is no longer `content`.
+    """
     facts = Facts(registry_of(doors))
     plugin: Dataset = facts.instance("dataset", dataset)
     drawn = derive_seed(seed, dataset=dataset.name, purpose="split")
-    content = address(environment("cpu") | facts.parts("dataset", dataset) | {"split seed": str(drawn)})
-    splits = kept_splits(Path(store), content, plugin.task, lambda: plugin.splits(drawn))
-    parts = (_placed(part, device) for part in (splits.train, splits.val, splits.test))
-    return Splits(splits.task, *parts)
+
+    def make() -> tuple[Splits, Record]:
+        splits = plugin.splits(drawn)
+        return splits, {"repeated": repeated(splits), "remarks": capabilities.remarks(plugin)}
+
+    parts = environment("cpu") | facts.parts("dataset", dataset) | {"split seed": str(drawn)}
+    splits, told = kept_splits(Path(store), address(parts), plugin.task, make)
+    refuse_changed(f"data set {dataset}", plugin, content)
+    placed = (_placed(part, device) for part in (splits.train, splits.val, splits.test))
+    return Loaded(Splits(splits.task, *placed), told["repeated"], tuple(told["remarks"]))
+
+
+def splits_of(doors: tuple[Door, ...], dataset: Ref, seed: int, device: str, store: str, content: str = "") -> Splits:
+    """The splits alone."""
+    return loaded(doors, dataset, seed, device, store, content).splits
+
+
+def refuse_changed(who: str, plugin: Dataset | Backbone, content: str) -> None:
+    """Nothing, if what a plugin has read is what it was when the suite was planned; "" for not known.
+
+    Raises:
+        FinefuseError: else, because the results would be kept under the address of what is gone.
+    """
+    if content and plugin.fingerprint() != content:
+        raise FinefuseError(f"the {who} has changed since the suite was planned; run again, and it is planned anew")
 
 
 def _placed(part: Data, device: str) -> Data:
@@ -103,20 +139,33 @@ class Workbench:
         """The splits of the job's data set and seed."""
         job = self.order.job
         assert job.dataset is not None
-        return splits_of(self.order.doors, job.dataset, job.seed, self.order.device, self.order.store)
+        return self.loaded(job.dataset, job.seed).splits
+
+    def loaded(self, dataset: Ref, seed: int) -> Loaded:
+        """A data set for a seed, if it still is what was planned."""
+        order = self.order
+        content = order.contents.get(("dataset", dataset), "")
+        return loaded(order.doors, dataset, seed, order.device, order.store, content)
 
     @cached_property
     def more_tests(self) -> dict[str, Data]:
         """The other test sets, by what the suite calls them."""
-        order = self.order
-        place = order.device, order.store
-        return {str(ref): splits_of(order.doors, ref, order.job.seed, *place).test for ref in order.job.also_test}
+        job = self.order.job
+        return {str(ref): self.loaded(ref, job.seed).splits.test for ref in job.also_test}
 
     @cached_property
     def source(self) -> Splits | None:
         """The data the backbone is pretrained on, if any; one split for all seeds."""
         ref = self.backbone.source
-        return splits_of(self.order.doors, ref, 0, self.order.device, self.order.store) if ref else None
+        return self.loaded(ref, 0).splits if ref else None
+
+    @property
+    def told(self) -> Record:
+        """What a row says of the data it rests on."""
+        job = self.order.job
+        refs = [self.backbone.source] if job.kind == "pretrain" else [job.dataset, *job.also_test]
+        found = [self.loaded(ref, 0 if job.kind == "pretrain" else job.seed) for ref in refs if ref]
+        return {"repeated": found[0].repeated, "remarks": [said for one in found for said in one.remarks]}
 
     @cached_property
     def metrics(self) -> dict[str, Metric]:

@@ -12,6 +12,7 @@ import pandas as pd
 
 from finefuse.judge.board import present
 from finefuse.judge.board.bounds import make_pools
+from finefuse.judge.board.data_notes import data_notes
 from finefuse.judge.board.lines import MOMENTS, make_lines
 from finefuse.judge.frame import table
 from finefuse.types import Cell, Record
@@ -125,7 +126,7 @@ def make_leaderboard(suite: str, records: Iterable[Record], missing: Sequence[Ce
     extras = sorted(name for name in names if name.startswith(("also.", "figure.")))
     columns = [*known, *metrics, *extras, *_latency(names)]
     frame = table({name: [line.get(name, math.nan) for line in lines] for name in columns})
-    notes = (_coverage(records, missing), *_absent(missing), *_reading(frame, records))
+    notes = (_coverage(records, missing), *_absent(missing), *data_notes(records), *_reading(frame, records))
     bounds = make_pools([*records, *absent])
     pools = table({name: [line.get(name, math.nan) for line in bounds] for line in bounds for name in line})
     return Leaderboard(suite, frame.astype({"rank": "Int64"}), notes, better, pools)
