@@ -47,20 +47,20 @@ def job(workshop):
 @pytest.mark.parametrize(("what", "which"), GIVEN.items())
 def test_what_was_changed_in_place_is_named(job, what, which):
     before = job()
-    with pytest.raises(PluginError, match=f"^it changed {which} that it was given in place$"):
+    with pytest.raises(PluginError, match=rf"^it changed {which} that it was given in place$"):
         job({"use": "meddles", "what": what})
     assert job()["outputs"] == before["outputs"]
 
 
 def test_a_fusion_that_changes_test_inputs_is_named(job):
-    with pytest.raises(PluginError, match="^it changed the test inputs that it was given in place$"):
+    with pytest.raises(PluginError, match=r"^it changed the test inputs that it was given in place$"):
         job(fusion="centres")
 
 
 @pytest.mark.parametrize(("what", "which"), SURROUNDINGS.items())
 def test_what_was_left_changed_is_named_and_put_back(job, what, which):
     before = Surroundings()
-    with pytest.raises(PluginError, match=f"^it changed {which} and did not put that back$"):
+    with pytest.raises(PluginError, match=rf"^it changed {which} and did not put that back$"):
         job({"use": "meddles", "what": what})
     assert before.put_back() == []
 
