@@ -83,9 +83,9 @@ def cost_table(lines: pd.DataFrame) -> pd.DataFrame:
     table = _names(lines).drop(columns="rank")
     table["train s"] = mark + lines["seconds"].map(_digits)
     table["cpu s"] = lines["cpu_seconds"].map(_digits)
-    table["+ members"] = mark + lines["seconds_with_members"].map(_digits)
+    table["+ pool s"] = mark + lines["seconds_with_members"].map(_digits)
     table["memory"] = [f"{_count(value)}B" if value >= 1000 else "" for value in lines["memory"]]
-    for name, column in {"trained": "trainable", "params": "parameters", "FLOPs": "flops"}.items():
+    for name, column in {"trainable": "trainable", "params": "parameters", "FLOPs": "flops"}.items():
         table[name] = lines[column].map(_count)
     for column in [name for name in map(str, lines) if name.startswith("latency.")]:
         _, batch, percentile = column.split(".")
