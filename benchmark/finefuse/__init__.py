@@ -12,15 +12,22 @@ from finefuse.version import __version__
 
 if TYPE_CHECKING:
     from finefuse.api import check, compare, export, plan, report, run
+    from finefuse.tasks import Classification, Regression
 
-_FROM_API = ("check", "compare", "export", "plan", "report", "run")
+_LATER = {
+    **dict.fromkeys(("check", "compare", "export", "plan", "report", "run"), "finefuse.api"),
+    **dict.fromkeys(("Classification", "Regression"), "finefuse.tasks"),
+}
+"""Where names are that are imported when they are first asked for."""
 __all__ = [
+    "Classification",
     "Data",
     "Entry",
     "FinefuseError",
     "MemoryExceeded",
     "NotApplicable",
     "Ref",
+    "Regression",
     "Splits",
     "Task",
     "WorkerDied",
@@ -36,12 +43,12 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    """The functions of `finefuse.api`, which is imported when one of them is first asked for."""
-    if name in _FROM_API:
-        return getattr(importlib.import_module("finefuse.api"), name)
+    """The functions of `finefuse.api` and the kinds of task, imported when one of them is first asked for."""
+    if name in _LATER:
+        return getattr(importlib.import_module(_LATER[name]), name)
     raise AttributeError(f"module 'finefuse' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
     """What completion offers: the functions of the API too, though it is not imported yet."""
-    return sorted({*globals(), *_FROM_API})
+    return sorted({*globals(), *_LATER})

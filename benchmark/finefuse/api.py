@@ -282,7 +282,7 @@ def _results(folder: Path, registry: Registry, reporter: str | None = None) -> R
     from finefuse.judge.board.leaderboard import make_leaderboard
 
     found = read_results(folder)
-    board = make_leaderboard(found.suite, found.rows, found.missing)
+    board = make_leaderboard(found.suite, found.rows, found.missing, found.refused)
     names = [reporter] if reporter else dict.fromkeys(found.entry.name for found in registry.entries("reporter"))
     written, complaints = write_reports(board, folder, registry, names)
     return Run(folder, found.rows, board, written, complaints)

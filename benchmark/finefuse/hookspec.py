@@ -29,13 +29,18 @@ def finefuse_datasets() -> Iterable[Entry[Dataset]]:
     version where the data are generated. `splits` gives the same three disjoint parts for the same seed. `test.y`
     reaches nobody but the scoring.
 
+    It may also have `remarks()`, a sentence each about what was left out or chosen while reading, which plans, runs
+    and boards show; `token_numbers()`, a `Vocabulary` that says what the numbers of texts stand for; and
+    `describe(seed)`, a `Description` of how its inputs are made and what its outputs mean, for the cards of exported
+    models.
+
     ```python
     @dataclass(frozen=True)
     class Blobs:
         \"\"\"Three clouds of points.\"\"\"
 
         spread: Annotated[float, Gt(0)] = 1.0
-        task = Task("classification", outputs=3, modality="tabular", input_shape=(2,))
+        task = Classification(outputs=3, modality="tabular", input_shape=(2,))
 
         def fingerprint(self) -> str:
             return "blobs-1"  # change it when the content changes
@@ -65,7 +70,8 @@ def finefuse_backbones() -> Iterable[Entry[Backbone]]:
     `build` returns a `finefuse.nets.Net`: ordered `stages`, of which the last ends in a vector per example, and a
     linear `head`. The stages are the one source of truth for unfreezing, layer-wise rates and the caching of frozen
     parts. Pretraining is a job of its own, once for all seeds, by the same trainer that schemes have. A `source` of
-    None means random weights.
+    None means random weights. It may also have `refuses(task, tokens)`, which says without torch why it can't take a
+    task's inputs, "" if it can: such cells are skipped, and `check` says so.
 
     ```python
     @dataclass(frozen=True)
@@ -154,10 +160,9 @@ def finefuse_fusions() -> Iterable[Entry[Fusion]]:
 
         level = "output"  # or "feature", "weight"
         needs = ()  # of "val", "train", "base", "trainer", "test inputs"
+        kinds = ("classification",)  # of task; leave it out for all
 
         def fuse(self, of: Fusing) -> nn.Module:
-            if of.task.kind != "classification":
-                raise NotApplicable("values have no confidence")
             return CombineOutputs(of.members, lambda z: z.log_softmax(-1).amax(0))
 
 

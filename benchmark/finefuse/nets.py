@@ -12,9 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from finefuse.errors import NotApplicable
+from finefuse.errors import NotApplicable, PluginError
 from finefuse.network import Net
-from finefuse.types import Data, Fusing, Member, Recipe, Task
+from finefuse.tasks.classification import log_probs
+from finefuse.types import Fusing, Member, Recipe
 
 __all__ = [
     "CHUNK",
@@ -34,7 +35,6 @@ __all__ = [
     "merged",
     "norm_layers",
     "one_hot_votes",
-    "quality",
     "recalibrate",
     "states_of",
     "statistics_kept",
@@ -111,11 +111,6 @@ def evaluation(model: nn.Module) -> Iterator[None]:
 def in_chunks(call: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     """`call` over all of `x`, `CHUNK` examples at a time."""
     return torch.cat([call(part) for part in torch.split(x, CHUNK)])
-
-
-def log_probs(p: Tensor) -> Tensor:
-    """Probabilities as logits; a probability of nought becomes the smallest that float32 tells from it, 1.2e-7."""
-    return p.clamp_min(torch.finfo(torch.float32).eps).log()
 
 
 def one_hot_votes(outputs: Tensor) -> Tensor:
@@ -294,9 +289,8 @@ def recalibrate(model: nn.Module, x: Tensor, batch_size: int = 256) -> None:
         buffer.copy_(count)
 
 
-@torch.no_grad()
-def quality(task: Task, outputs: Tensor, data: Data) -> float:
-    """How good outputs are for choosing between models, higher being better: accuracy, or minus the squared error."""
-    if task.kind == "classification":
-        return float((outputs.argmax(-1) == data.y).double().mean())
-    return -float(nn.functional.mse_loss(outputs.double(), data.y.double()))
+def __getattr__(name: str) -> object:
+    """Say what became of `quality`, which every task now knows for itself."""
+    if name == "quality":
+        raise PluginError("nets.quality(task, ...) is now a method of every task: of.task.quality(outputs, data)")
+    raise AttributeError(f"module 'finefuse.nets' has no attribute {name!r}")

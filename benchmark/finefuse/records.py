@@ -6,6 +6,7 @@ import errno
 import gc
 import json
 import os
+import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -14,11 +15,11 @@ from pathlib import Path
 from typing import Any, get_args
 
 from finefuse.errors import StoreError
+from finefuse.files import write_whole
 from finefuse.locks import LOCK, only_writer
+from finefuse.rows import wrong_with
 from finefuse.types import Cell, JobKind, Record
 
-SCHEMA = 1
-"""The version of a record's fields; a folder with a higher one is refused."""
 PLAN_SCHEMA = 2
 """The version of plan.json; the first had no number, and no more of a cell than its text."""
 _KINDS = frozenset(get_args(JobKind))
@@ -26,6 +27,8 @@ _TEXTS = ("dataset", "backbone", "label", "pool", "key")
 _NUMBERS = ("seed", "member", "round", "trial")
 AT_ONCE = 1000
 """Lines read in one go."""
+BETWEEN = uuid.uuid4().hex
+"""Stands between two lines that are read in one go; no line holds it."""
 
 
 class Records:
@@ -36,20 +39,28 @@ class Records:
         self.file = self.folder / "records.jsonl"
         self.plan_file = self.folder / "plan.json"
 
-    def read(self) -> list[Record]:
-        """All rows in the order they were written.
+    def read(self) -> tuple[list[Record], list[str]]:
+        """All rows that can be believed, in the order they were written, and a sentence for each line that can't.
 
         A torn last line, which a killed run leaves, is passed over.
 
         Raises:
-            StoreError: with the line number, if any other line is not a record.
+            StoreError: if the file can't be read.
         """
         with _sentence(self.file, "read"):
             lines = self.file.read_bytes().split(b"\n") if self.file.exists() else [b""]
         if _load(lines[-1]) is None:
             lines.pop()
+        rows: list[Record] = []
+        refused: list[str] = []
         with _no_collection():
-            return [self._check(value, number) for number, value in enumerate(_load_all(lines), 1)]
+            for number, row in enumerate(_load_all(lines), 1):
+                if wrong := wrong_with(row):
+                    named = f"{row['cell']} " if isinstance(row, dict) and isinstance(row.get("cell"), str) else ""
+                    refused.append(f"{self.file}:{number}: {named}{wrong}")
+                else:
+                    rows.append(row)
+        return rows, refused
 
     def append(self, record: Record) -> None:
         """Write one row to the disk, whole or not at all.
@@ -81,14 +92,10 @@ class Records:
     def write_plan(self, suite: str, cells: Iterable[tuple[Cell, str]]) -> None:
         """Leave the planned cells, each with its key, in `plan.json`, in one piece."""
         planned = [cell._asdict() | {"key": key, "cell": str(cell)} for cell, key in cells]
-        draft = self.plan_file.with_suffix(".tmp")
         with _sentence(self.plan_file, "written"):
             self.folder.mkdir(parents=True, exist_ok=True)
-            with draft.open("w") as file:
-                json.dump({"schema": PLAN_SCHEMA, "suite": suite, "cells": planned}, file, separators=(",", ":"))
-                file.flush()
-                os.fsync(file.fileno())
-            draft.replace(self.plan_file)
+        plan = {"schema": PLAN_SCHEMA, "suite": suite, "cells": planned}
+        write_whole(self.plan_file, json.dumps(plan, separators=(",", ":")))
 
     def read_plan(self) -> tuple[str, dict[Cell | str, str]] | None:
         """The suite's name and the key of every planned cell; None if nothing was planned here.
@@ -113,28 +120,19 @@ class Records:
                 return suite, {Cell.of(cell): cell["key"] for cell in cells}
         raise StoreError(f"{self.plan_file}: not a plan of finefuse; delete it and run the suite again.")
 
-    def _check(self, value: object, number: int) -> Record:
-        if not isinstance(value, dict):
-            wrong = "not a JSON object; mend or delete this line, its job will run again."
-        elif not isinstance(value.get("cell"), str) or not isinstance(value.get("key"), str):
-            wrong = "not a record of finefuse: it has no cell or no key."
-        elif value.get("schema", SCHEMA) != SCHEMA:
-            wrong = f"a record of schema {value['schema']}; this finefuse reads {SCHEMA}."
-        else:
-            return value
-        raise StoreError(f"{self.file}:{number}: {wrong}")
-
 
 @dataclass(frozen=True)
 class Results:
     """What a folder says: the suite's name, its current rows, and the planned cells that have none.
 
-    Of a cell that a former version planned, and of which there is no row at all, only the text is known.
+    Of a cell that a former version planned, and of which there is no row at all, only the text is known. `refused` has
+    a sentence for each line that can't be believed, and that no planned cell needs.
     """
 
     suite: str
     rows: list[Record]
     missing: list[Cell | str]
+    refused: list[str]
 
 
 def read_results(folder: Path) -> Results:
@@ -144,22 +142,46 @@ def read_results(folder: Path) -> Results:
     every cell.
 
     Raises:
-        StoreError: if the folder holds no results, or they can't be read.
+        StoreError: if the folder holds no results, they can't be read, or a line that can't be believed may be the row
+            of a cell that has no other.
     """
     records = Records(folder)
-    plan, rows = records.read_plan(), records.read()
-    if plan is None and not rows:
+    plan, (rows, refused) = records.read_plan(), records.read()
+    found = _current(records, plan, rows, refused)
+    if refused and (plan is None or found.missing):
+        raise StoreError(f"{_first(refused)}; `finefuse run` passes it over and does what is missing again.")
+    return found
+
+
+def _current(
+    records: Records, plan: tuple[str, dict[Cell | str, str]] | None, rows: list[Record], refused: list[str]
+) -> Results:
+    folder = records.folder
+    if plan is None and not rows and not refused:
         raise StoreError(f"{folder}: no results here; expected records.jsonl, as `finefuse run` writes it.")
     if plan is None:
         last = {Cell.of(row): row for row in rows}
-        return Results(str(rows[-1].get("suite", records.folder.resolve().name)), list(last.values()), [])
+        suite = rows[-1].get("suite") if rows else None
+        return Results(suite or folder.resolve().name, list(last.values()), [], refused)
     suite, keys = plan
     if any(isinstance(cell, str) for cell in keys):
         told: dict[Cell | str, Cell] = {row["cell"]: Cell.of(row) for row in rows}
         keys = {told.get(cell, cell): key for cell, key in keys.items()}
     cells = ((Cell.of(row), row) for row in rows)
     current = {cell: row for cell, row in cells if keys.get(cell) == row["key"]}
-    return Results(suite, [current[c] for c in keys if c in current], [c for c in keys if c not in current])
+    missing = [cell for cell in keys if cell not in current]
+    return Results(suite, [current[cell] for cell in keys if cell in current], missing, refused)
+
+
+def passed_over(refused: list[str]) -> Iterator[str]:
+    """One note about the lines that can't be believed; none where all can."""
+    if refused:
+        yield f"{_first(refused)}: it counts for nothing, and a job that needs its row runs again."
+
+
+def _first(refused: list[str]) -> str:
+    """The first sentence, and how many more there are."""
+    return f"{refused[0]} (other such lines: {len(refused) - 1})" if len(refused) > 1 else refused[0]
 
 
 @contextmanager
@@ -199,12 +221,14 @@ def _load_all(lines: list[bytes]) -> Iterator[Any]:
 
 
 def _load_some(lines: list[bytes]) -> list[Any]:
-    """The same, in one go if all are whole: that is faster, and rows share the names of their fields."""
+    """The same, in one go if each line is one value: that is faster, and rows share the names of their fields."""
+    between = f'"{BETWEEN}"'
     try:
-        values = json.loads(b"[" + b",".join(lines) + b"]")
+        values = json.loads(b"[" + f",{between},".encode().join(lines) + b"]")
     except (ValueError, RecursionError):
         values = []
-    return values if len(values) == len(lines) else [_load(line) for line in lines]
+    apart = len(values) == 2 * len(lines) - 1 and all(value == BETWEEN for value in values[1::2])
+    return values[::2] if apart else [_load(line) for line in lines]
 
 
 def _is_planned(value: object) -> bool:

@@ -221,11 +221,13 @@ def finefuse_fusions() -> Iterable[Entry[Any]]:
 
 @hookimpl
 def finefuse_metrics() -> Iterable[Entry[Any]]:
-    yield Entry("accuracy", "finefuse_zoo.metrics.accuracy:Accuracy", "share of right answers")
+    yield Entry(
+        "accuracy", "finefuse_zoo.metrics.accuracy:Accuracy", "share of right answers", default_for=("classification",)
+    )
     yield Entry("macro-f1", "finefuse_zoo.metrics.macro_f1:MacroF1", "F1 in the mean over classes")
     yield Entry("nll", "finefuse_zoo.metrics.nll:Nll", "negative log-likelihood, in nats")
     yield Entry("ece", "finefuse_zoo.metrics.ece:Ece", "expected calibration error")
-    yield Entry("rmse", "finefuse_zoo.metrics.rmse:Rmse", "root mean squared error")
+    yield Entry("rmse", "finefuse_zoo.metrics.rmse:Rmse", "root mean squared error", default_for=("regression",))
     yield Entry("mae", "finefuse_zoo.metrics.mae:Mae", "mean absolute error")
     yield Entry("r2", "finefuse_zoo.metrics.r2:R2", "coefficient of determination")
 

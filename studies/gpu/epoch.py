@@ -22,18 +22,19 @@ import torch
 import torchvision
 from torch import nn
 
+from finefuse import Classification
 from finefuse.engine.measure.cost import Stopwatch, machine, warm_up
 from finefuse.engine.randomness import seeded
 from finefuse.engine.train.batches import batch_order
 from finefuse.engine.train.trainer import SuiteTrainer
 from finefuse.engine.work.switches import set_up
 from finefuse.nets import Net
-from finefuse.types import Budget, Data, Settings, Task
+from finefuse.types import Budget, Data, Settings
 from finefuse_zoo.backbones.vision import Torchvision
 
 IMAGES, BATCH, DEVICE, SEED = 50_000, 128, "cuda:0", 0
 STEPS = IMAGES // BATCH
-TASK = Task("classification", 10, "image", (3, 32, 32))
+TASK = Classification(10, "image", (3, 32, 32))
 WAYS = {
     "float32, deterministic (the default)": Settings(),
     "float32, TF32, channels last": Settings(tf32=True, channels_last=True),

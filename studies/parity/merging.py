@@ -36,9 +36,9 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-from finefuse import nets
+from finefuse import Classification, nets
 from finefuse.declare.keys import processor
-from finefuse.types import Data, Fusing, Member, Task
+from finefuse.types import Data, Fusing, Member
 from finefuse_zoo.fusions.dare import Dare
 from finefuse_zoo.fusions.iso_c import IsoC
 from finefuse_zoo.fusions.karcher import Karcher
@@ -79,7 +79,7 @@ def pool() -> Fusing:
         members.append(net.eval())
     wrapped = [Member(f"m{i}", 0.0, torch.empty(0), lambda net=net: net) for i, net in enumerate(members)]
     empty = Data(torch.empty(0, 3, 32, 32), torch.empty(0, dtype=torch.long))
-    task = Task("classification", 1000, "image", (3, 32, 32))
+    task = Classification(1000, "image", (3, 32, 32))
     return Fusing(task, wrapped, torch.Generator().manual_seed(0), train=empty, base=base.eval())
 
 

@@ -13,14 +13,14 @@ import torch
 from sklearn.datasets import load_digits
 from torch import nn
 
-from finefuse import nets
+from finefuse import Classification, nets
 from finefuse.engine.randomness import seeded
 from finefuse.engine.train.trainer import SuiteTrainer
-from finefuse.types import Budget, Data, Fusing, Member, Recipe, Task
+from finefuse.types import Budget, Data, Fusing, Member, Recipe
 from finefuse_zoo.fusions.mean_probs import MeanProbs
 from finefuse_zoo.fusions.soup import Soup
 
-TASK = Task("classification", 10, "image", (1, 8, 8))
+TASK = Classification(10, "image", (1, 8, 8))
 CHANCE = 0.1
 
 
@@ -54,7 +54,7 @@ def of() -> Fusing:
 def accuracy(model: nn.Module) -> float:
     test = digits()[1]
     with nets.evaluation(model):
-        return nets.quality(TASK, model(test.x), test)
+        return TASK.quality(model(test.x), test)
 
 
 def test_every_member_is_good_and_so_is_their_ensemble(of: Fusing) -> None:

@@ -34,6 +34,8 @@ def members() -> dict[Task, list[Net]]:
 def fused(name: str, task: Task, members: dict[Task, list[Net]]) -> nn.Module:
     """What the fusion gives for three members, as it is deployed."""
     fusion = REGISTRY.build("fusion", Ref.of(name))
+    if not testing.is_for(fusion, task):
+        raise NotApplicable(f"{name} is not for {task.kind}")
     model: nn.Module = fusion.fuse(testing.small_fusing(members[task], task, fusion.needs))
     if isinstance(model, nets.CombineOutputs):
         model.materialise()

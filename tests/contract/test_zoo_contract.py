@@ -20,7 +20,7 @@ import pytest
 import torch
 
 import finefuse_zoo
-from finefuse import Ref, testing
+from finefuse import Classification, Ref, Regression, testing
 from finefuse.discovery.registry import Provided, Registry
 from finefuse.engine.randomness import seeded
 from finefuse.judge.board.leaderboard import make_leaderboard
@@ -40,10 +40,10 @@ PICTURE_FILES: dict[str, dict[str, Any]] = {}
 """Parameters of data sets that read files, filled in when the files are made."""
 ENCODERS: dict[str, dict[str, Any]] = {}
 """Parameters of backbones that read files, filled in when the files are made."""
-PICTURES = Task("classification", 4, "image", (3, 32, 32))
-TEXTS = Task("classification", 4, "text", (12,))
+PICTURES = Classification(4, "image", (3, 32, 32))
+TEXTS = Classification(4, "text", (12,))
 TASKS = {
-    "mlp-table": Task("regression", 1, "tabular", (5,)),
+    "mlp-table": Regression(1, "tabular", (5,)),
     **dict.fromkeys(("text-cnn", "text-transformer", "hf-text"), TEXTS),
 }
 """What backbones are tried on that are not pretrained by the suite; the others get pictures."""

@@ -9,7 +9,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Mapping
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
@@ -19,6 +18,7 @@ import psutil
 import pytest
 
 from finefuse.cli import main
+from helpers.waiting import eventually
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 CLOCK = ("seconds", "cpu_seconds", "seconds_members", "peak_memory", "contended", "finished", "machine", "latency.")
@@ -99,10 +99,7 @@ class Place:
 
     def empty(self) -> bool:
         """Whether all of them end, which a kill takes a moment to do."""
-        deadline = time.monotonic() + 30
-        while self.processes() and time.monotonic() < deadline:
-            time.sleep(0.05)
-        return not self.processes()
+        return eventually(lambda: not self.processes())
 
 
 def _store_of(process: psutil.Process) -> str | None:

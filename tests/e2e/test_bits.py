@@ -7,8 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from helpers.strategies import everything
 
 ELSEWHERE = {"as-is", "mean"}
@@ -25,12 +23,10 @@ metrics   = ["accuracy", "nll", "ece"]
 latency   = []
 
 [pools]
-copies  = { of = ["full"], copies = 3 }
 schemes = { of = ["full", "linear-probe", "lp-ft"] }
 """
 
 
-@pytest.mark.timeout(900)
 def test_serial_and_two_workers_give_the_same_bits(
     new_place: Callable[[], Any],
     tiny: str,

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from finefuse import Ref
 from finefuse.engine.store.artifacts import Artifacts
-from finefuse.engine.work.workbench import splits_of
+from finefuse.engine.work.loading import splits_of
 
 SUITE = """
 name      = "export"

@@ -56,7 +56,6 @@ def ran(place: Any, text: str, *options: str, name: str = "tiny") -> dict[str, d
     return rows
 
 
-@pytest.mark.timeout(600)
 def test_every_strategy_gives_on_a_gpu_what_it_gives_on_the_processor(new_place: Callable[[], Any], tiny: str) -> None:
     options = ("--plugin", tiny, "--workers", WORKERS)
     on_gpu = ran(new_place(), everything(HEAD), *options, "--device", "cuda")
@@ -73,7 +72,6 @@ def test_every_strategy_gives_on_a_gpu_what_it_gives_on_the_processor(new_place:
     assert not apart, json.dumps(apart, indent=1)
 
 
-@pytest.mark.timeout(600)
 def test_one_worker_and_three_give_the_same_bits(
     new_place: Callable[[], Any], tiny: str, tiny_suite: str, snapshot: Callable[[Path], dict[str, str]]
 ) -> None:
@@ -86,7 +84,6 @@ def test_one_worker_and_three_give_the_same_bits(
     assert kept[0] == kept[1]
 
 
-@pytest.mark.timeout(600)
 def test_half_precision_is_told_and_what_was_made_can_be_exported(place: Any) -> None:
     pytest.importorskip("torchvision")
     rows = ran(place, PICTURES, "--device", "cuda", name="pictures")

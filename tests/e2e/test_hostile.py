@@ -6,8 +6,6 @@ import re
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 HOSTILE = Path(__file__).parents[1] / "fixtures" / "plugins" / "hostile_schemes.py"
 SUITE = """
 name      = "siege"
@@ -39,7 +37,6 @@ EXPECTED = {
 WITH_TRACEBACK = {"raises", "exits-politely"}
 
 
-@pytest.mark.timeout(900)
 def test_a_siege_costs_each_attacker_its_row_and_nobody_else_anything(place: Any, tiny: str) -> None:
     place.write("siege.toml", SUITE)
     command = ("run", "siege.toml", "--plugin", tiny, "--plugin", HOSTILE, "--device", "cpu", "--workers", "2")

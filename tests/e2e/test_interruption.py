@@ -82,7 +82,6 @@ def workers_of(run: subprocess.Popen[str]) -> list[psutil.Process]:
     return []
 
 
-@pytest.mark.timeout(900)
 def test_disturbed_in_five_ways_a_run_ends_with_the_same_bytes(drill: Drill, undisturbed: bytes) -> None:
     ctrl_c(drill)
     ctrl_c_twice(drill)

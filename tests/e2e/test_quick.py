@@ -70,7 +70,6 @@ def reports_come_back(place: Any, folder: Path, board: str) -> None:
     assert json.loads((folder / "leaderboard.json").read_text())["suite"] == "quick"
 
 
-@pytest.mark.timeout(900)
 def test_a_small_quick_suite_cold_and_again(place: Any) -> None:
     place.write("small.toml", small_quick())
     rows = main_job(place, "small.toml")

@@ -10,10 +10,10 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from finefuse import Task
+from finefuse import Classification
 
 models = pytest.importorskip("torchvision.models")
-TASK = Task("classification", 7, "image", (3, 32, 32))
+TASK = Classification(7, "image", (3, 32, 32))
 
 
 def pictures(n: int = 2, side: int = 32, channels: int = 3) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""Waiting for what takes a moment, such as the end of processes."""
+"""Waiting for what takes a moment, such as the end of processes; the limits are for what never happens."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import time
 import psutil
 
 
-def gone(*pids: int, within: float = 30) -> bool:
+def gone(*pids: int, within: float = 120) -> bool:
     """Whether the processes end in time; one that nobody has buried yet is gone as well."""
 
     def lives(pid: int) -> bool:
@@ -19,7 +19,7 @@ def gone(*pids: int, within: float = 30) -> bool:
     return eventually(lambda: not any(map(lives, pids)), within)
 
 
-def eventually(true, within: float = 30) -> bool:
+def eventually(true, within: float = 120) -> bool:
     """Whether it is true in time."""
     end = time.monotonic() + within
     while not true() and time.monotonic() < end:

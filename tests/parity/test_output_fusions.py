@@ -14,7 +14,8 @@ from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.ensemble import StackingClassifier, StackingRegressor, VotingClassifier, VotingRegressor
 from sklearn.linear_model import LogisticRegression, RidgeCV
 
-from finefuse.types import Data, Fusing, Member, Task
+from finefuse import Classification, Regression
+from finefuse.types import Data, Fusing, Member
 from finefuse_zoo.fusions.greedy_ensemble import GreedyEnsemble
 from finefuse_zoo.fusions.knora import Knora
 from finefuse_zoo.fusions.mean import Mean
@@ -24,7 +25,7 @@ from finefuse_zoo.fusions.stacking import Stacking
 from finefuse_zoo.fusions.vote import Vote
 from finefuse_zoo.fusions.weighted import Weighted
 
-TASK = Task("classification", 4, "tabular", (1,))
+TASK = Classification(4, "tabular", (1,))
 ORACLES = Path(__file__).parent / "oracles"
 
 
@@ -62,7 +63,7 @@ class CannedValues(RegressorMixin, BaseEstimator):
 def pool(z, y):
     """A fusing of members of which only the outputs z (members, N, outputs) exist."""
     classes = not y.is_floating_point()
-    task = Task("classification" if classes else "regression", z.shape[-1], "tabular", (1,))
+    task = (Classification if classes else Regression)(z.shape[-1], "tabular", (1,))
     scores = (z.argmax(-1) == y).double().mean(-1) if classes else -(z - y).square().mean((1, 2))
     members = [Member(f"m{i}", float(s), o, lambda: None) for i, (s, o) in enumerate(zip(scores, z, strict=True))]
     return Fusing(task, members, torch.Generator(), val=Data(torch.arange(float(len(y)))[:, None], y))

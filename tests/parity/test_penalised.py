@@ -8,8 +8,9 @@ import torch
 from sklearn.linear_model import Lasso, LogisticRegression, Ridge
 from torch import nn
 
+from finefuse import Classification, Regression
 from finefuse.nets import Net
-from finefuse.types import Data, Recipe, Task
+from finefuse.types import Data, Recipe
 from finefuse_zoo.schemes.elastic import Elastic
 from finefuse_zoo.schemes.l1 import L1
 from finefuse_zoo.schemes.l1_sp import L1Sp
@@ -41,7 +42,7 @@ def test_a_penalised_head_is_scikit_learns_logistic_regression(lab, scheme, l1, 
     x, y = rng.normal(size=(N, WIDTH)), rng.integers(0, 3, size=N)
     x[:, 0] += y
     net = Net([nn.Identity()], nn.Linear(WIDTH, 3), recipe)
-    net = converge(lab, scheme, Task("classification", 3, "tabular", (WIDTH,)), net, x, y)
+    net = converge(lab, scheme, Classification(3, "tabular", (WIDTH,)), net, x, y)
     total = l1 + l2
     reference = LogisticRegression(
         C=1 / (N * total), l1_ratio=l1 / total, solver="saga", tol=1e-8, max_iter=20_000, random_state=0
@@ -68,7 +69,7 @@ def linear_problem(lab, scheme, seed):
     net = Net([nn.Linear(WIDTH, 1, bias=False)], Through(1, 1), Recipe("sgd", lr=0.05))
     with torch.no_grad():
         net.stages[0].weight.copy_(torch.from_numpy(start)[None])
-    task = Task("regression", 1, "tabular", (WIDTH,))
+    task = Regression(1, "tabular", (WIDTH,))
     converge(lab, scheme, task, net, x, y[:, None].astype(np.float32))
     return net.stages[0].weight.detach().double().numpy()[0], start, x, y
 

@@ -11,7 +11,8 @@ import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
-from finefuse.types import Data, Fusing, Member, Task
+from finefuse import Classification
+from finefuse.types import Data, Fusing, Member
 from finefuse_zoo.fusions.dare import Dare
 from finefuse_zoo.fusions.iso_c import IsoC
 from finefuse_zoo.fusions.karcher import Karcher
@@ -25,7 +26,7 @@ from finefuse_zoo.fusions.tsv_m import TsvM
 from finefuse_zoo.fusions.weighted_soup import WeightedSoup
 
 ORACLE = np.load(Path(__file__).with_name("oracles") / "weight_fusions.npz")
-TASK = Task("classification", 3, "tabular", (4,))
+TASK = Classification(3, "tabular", (4,))
 SHAPES = {"a": (8, 11), "b": (5, 3, 3, 3), "c": (7,)}
 
 

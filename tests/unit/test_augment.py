@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 
+from finefuse import Classification, Regression
 from finefuse.engine.randomness import seeded
 from finefuse.engine.train.augment import augmentation
 from finefuse.errors import NotApplicable
-from finefuse.types import Task
 
-IMAGES = Task("classification", 3, "image", (1, 8, 8))
+IMAGES = Classification(3, "image", (1, 8, 8))
 Y = torch.tensor([0, 1, 2, 0, 1, 2])
 
 
@@ -76,7 +76,7 @@ def test_mixed_bytes_are_rounded_and_so_no_darker_in_the_mean():
 def test_randaugment_refuses_other_channels_than_one_or_three(channels):
     pytest.importorskip("torchvision")
     with pytest.raises(NotApplicable, match=f"of one channel or three, and these have {channels}$"):
-        augmentation(["randaugment"], Task("classification", 3, "image", (channels, 8, 8)))
+        augmentation(["randaugment"], Classification(3, "image", (channels, 8, 8)))
 
 
 def test_the_same_seed_gives_the_same_changes():
@@ -87,10 +87,10 @@ def test_the_same_seed_gives_the_same_changes():
 
 def test_only_images_and_only_classes():
     with pytest.raises(NotApplicable, match="flip change images, and these are tabular inputs"):
-        augmentation(["flip"], Task("classification", 3, "tabular", (4,)))
-    with pytest.raises(NotApplicable, match="mixup mix classes, and these are values"):
-        augmentation(["mixup"], Task("regression", 1, "image", (1, 8, 8)))
-    assert augmentation([], Task("classification", 3, "tabular", (4,))) is None
+        augmentation(["flip"], Classification(3, "tabular", (4,)))
+    with pytest.raises(NotApplicable, match="mixup mix targets, and those of regression can't be mixed"):
+        augmentation(["mixup"], Regression(1, "image", (1, 8, 8)))
+    assert augmentation([], Classification(3, "tabular", (4,))) is None
 
 
 def test_training_sees_other_images_each_time_and_evaluation_does_not(lab):

@@ -10,9 +10,9 @@ import pytest
 import torch
 from torch import nn
 
-from finefuse import NotApplicable, Ref, Task
+from finefuse import Classification, NotApplicable, Ref, Regression, Task
 from finefuse.engine.train.trainer import SuiteTrainer
-from finefuse.nets import Net, norm_layers, quality
+from finefuse.nets import Net, norm_layers
 from finefuse.types import Budget, Tuning
 from finefuse_zoo.backbones._blocks import Attention, MeanTokens, Patches, Residual, conv_norm
 from finefuse_zoo.backbones.cnn import CnnS
@@ -100,7 +100,7 @@ def test_training_mode_makes_finite_outputs_from_any_legal_pixels(backbone):
 
 @both
 def test_other_image_tasks_get_a_network_too(backbone):
-    task = Task("regression", 3, "image", (2, 12, 12))
+    task = Regression(3, "image", (2, 12, 12))
     assert build(backbone, task).eval()(images(4, 2, 12)).shape == (4, 3)
 
 
@@ -123,13 +123,13 @@ def test_the_sizes_are_the_documented_ones():
 @pytest.mark.parametrize("shape", [(1, 8, 6), (1, 7, 7), (64,), (8, 8)])
 def test_vit_refuses_what_is_no_square_image_of_an_even_side(shape):
     with pytest.raises(NotApplicable, match="square images of an even side, not inputs of shape"):
-        build(VitT(), Task("classification", 2, "image", shape))
+        build(VitT(), Classification(2, "image", shape))
 
 
 @pytest.mark.parametrize("shape", [(64,), (8, 8)])
 def test_cnn_refuses_what_is_no_image(shape):
     with pytest.raises(NotApplicable, match=r"cnn-s takes images \(channels, height, width\), not inputs of shape"):
-        build(CnnS(), Task("classification", 2, "image", shape))
+        build(CnnS(), Classification(2, "image", shape))
 
 
 # ---------------------------------------------------------------------------------------------------------- the blocks
@@ -185,7 +185,7 @@ def test_pretraining_on_a_few_letters_beats_chance_and_helps_with_digits(backbon
     trainer = SuiteTrainer(letters.task, letters.train, Budget(epochs=4), seed=0)
     rng = torch.Generator().manual_seed(0)
     backbone.tune(Tuning(letters.task, net, fresh, trainer, letters.train, letters.val, rng, no_scheme))
-    assert quality(letters.task, trainer.outputs(net, letters.test.x), letters.test) > 0.2
+    assert letters.task.quality(trainer.outputs(net, letters.test.x), letters.test) > 0.2
 
     def probed(model: Net) -> float:
         head = SuiteTrainer(digits.task, digits.train, Budget(epochs=15), seed=0)
@@ -193,7 +193,7 @@ def test_pretraining_on_a_few_letters_beats_chance_and_helps_with_digits(backbon
             torch.manual_seed(0)
             model.replace_head(10)
         head.fit(model, [{"params": model.head.parameters(), "lr": 0.05}], optimizer="adam")
-        return quality(digits.task, head.outputs(model, digits.test.x), digits.test)
+        return digits.task.quality(head.outputs(model, digits.test.x), digits.test)
 
     before, after = probed(fresh), probed(net)
     assert after > 0.55
@@ -226,4 +226,4 @@ def test_reading_the_classes_does_not_import_torch():
         "import sys; from finefuse_zoo.backbones.cnn import CnnS; from finefuse_zoo.backbones.vit import VitT"
         "; CnnS().budget(), VitT().fingerprint(), VitT().source; sys.exit('torch' in sys.modules)"
     )
-    assert subprocess.run([sys.executable, "-c", code], timeout=120).returncode == 0
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0

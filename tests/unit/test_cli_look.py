@@ -290,7 +290,9 @@ def job(label: str = "plain", seed: int = 0, key: str = "k") -> Job:
 
 
 def ran(done: Job, seconds: float | None, status: str = "ok") -> Record:
-    return done.place._asdict() | {"cell": done.cell, "key": done.key, "status": status, "seconds": seconds}
+    scores = {"metrics": ["hits"], "test.hits": 0.5, "single.test.hits": 0.5, "better.hits": "higher"}
+    named = done.place._asdict() | {"cell": done.cell, "key": done.key}
+    return named | scores | {"status": status, "seconds": seconds}
 
 
 def test_plan_lists_every_job_with_key_state_cost_and_cell(cli: Cli) -> None:
@@ -327,11 +329,12 @@ def test_plan_says_what_is_cached_and_why_the_rest_is_stale(cli: Cli, tmp_path: 
     assert "epochs" in lines[1]
 
 
-def test_plan_of_a_corrupt_results_folder_is_a_sentence(cli: Cli, tmp_path: Path) -> None:
+def test_plan_tells_of_lines_that_count_for_nothing(cli: Cli, tmp_path: Path) -> None:
     (tmp_path / "records.jsonl").write_text('{"cell": \n{"cell": "a", "key": "b"}\n')
     outcome = cli("plan", "toy", "--out", tmp_path)
-    assert outcome.code == 2
-    assert "records.jsonl:1:" in outcome.err
+    assert outcome.code == 0
+    assert "records.jsonl:1: is not a JSON object (other such lines: 1): it counts for nothing" in outcome.err
+    assert "11 to run" in outcome.out
 
 
 def test_a_cost_is_the_mean_of_the_rows_most_alike() -> None:

@@ -230,8 +230,8 @@ def test_a_new_cell(pair: Pair) -> None:
         ({"examples": "others"}, "other test examples"),
         ({"examples": None}, "other test examples"),
         ({"metrics": ["nll", "accuracy"]}, "ranked by accuracy in the base, by nll now"),
-        ({"correct": None, "outputs": "others"}, "no correctness per example to test"),
-        ({"correct": None, "outputs": None}, "no correctness per example to test"),
+        ({"correct": None, "outputs": "others"}, "neither answers nor losses per example to test"),
+        ({"correct": None, "outputs": None}, "neither answers nor losses per example to test"),
     ],
 )
 def test_what_is_not_comparable(pair: Pair, fields: dict[str, object], reason: str) -> None:
@@ -290,9 +290,9 @@ def test_a_damaged_baseline(pair: Pair, tmp_path: Path) -> None:
     new = pair.build.write(tmp_path / "new", [pair.row()])
     base = pair.build.write(tmp_path / "base", [pair.row(), pair.row(seed=1)])
     (base / "records.jsonl").write_text("{\n" + (base / "records.jsonl").read_text())
-    with pytest.raises(StoreError, match=r"records.jsonl:1: not a JSON object"):
+    with pytest.raises(StoreError, match=r"records.jsonl:1: is not a JSON object"):
         compare(base, new)
-    with pytest.raises(StoreError, match="damaged field `correct`"):
+    with pytest.raises(StoreError, match="has a `correct` that is not base64"):
         pair.one(pair.row(), pair.row(correct="?"))
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from finefuse import FinefuseError, Ref, Task
+from finefuse import Classification, FinefuseError, Ref, Regression
 from finefuse.declare.suite import load_suite
 from finefuse.discovery.registry import Registry
 from finefuse.errors import ParameterError, SuiteError
@@ -89,7 +89,7 @@ def test_texts_are_cut_and_padded_and_one_without_a_token_is_the_number_one():
 def test_texts_and_labels_stay_together(sentences):
     dataset = texts(sentences)
     splits = dataset.splits(0)
-    assert dataset.task == splits.task == Task("classification", 2, "text", (6,))
+    assert dataset.task == splits.task == Classification(2, "text", (6,))
     for part in (splits.train, splits.val, splits.test):
         assert part.x.dtype == part.y.dtype == torch.int64
         assert set(part.x[part.y == 0][:, 4].tolist()) == {bucket("dull", 10000)}  # bad comes before good
@@ -163,7 +163,7 @@ def test_inputs_are_the_same_for_any_number_of_shots(numbers):
 
 def test_without_features_all_other_columns_of_numbers_are_taken(numbers):
     dataset = prices(numbers)
-    assert dataset.task == Task("regression", 1, "tabular", (3,))
+    assert dataset.task == Regression(1, "tabular", (3,))
     assert dataset.splits(0).train.x.shape == (43, 3)
 
 
@@ -187,7 +187,7 @@ def test_centre_and_spread_say_the_units(numbers):
 def test_labels_may_go_with_numbers(numbers, write):
     path = write("x,kind\n" + "".join(f"{i % 7},{'ab'[i % 2]}\n" for i in range(30)), "k.csv")
     dataset = CsvTable(path, "kind")
-    assert dataset.task == Task("classification", 2, "tabular", (1,))
+    assert dataset.task == Classification(2, "tabular", (1,))
     assert dataset.splits(0).train.y.dtype == torch.int64
 
 
@@ -205,7 +205,7 @@ def test_separators_quotes_empty_lines_and_a_mark_of_the_byte_order(write):
 def test_without_a_header_columns_are_numbered_from_one(write):
     path = write("".join(f"{i},{i * i},{'xy'[i % 2]}\n" for i in range(20)))
     dataset = CsvTable(path, "3", header=False, features=("2",))
-    assert dataset.task == Task("classification", 2, "tabular", (1,))
+    assert dataset.task == Classification(2, "tabular", (1,))
     assert sum(len(part) for part in vars(dataset.splits(0)).values() if hasattr(part, "x")) == 20
 
 
@@ -306,6 +306,6 @@ def test_a_suite_says_where_the_column_is_wrong(sentences, tmp_path):
 def test_sst2_is_read_whole():
     dataset = CsvTable(DATA / "sst2" / "dev.tsv", "label", text="sentence")
     splits = dataset.splits(0)
-    assert dataset.task == Task("classification", 2, "text", (64,))
+    assert dataset.task == Classification(2, "text", (64,))
     assert len(splits.train) + len(splits.val) + len(splits.test) == 872
     assert int(sum(part.y.sum() for part in (splits.train, splits.val, splits.test))) == 444

@@ -117,17 +117,22 @@ def test_weights_that_make_no_sense_are_not_applicable(lab, fusion, scores, why)
         fusion.fuse(outputs_only(lab, list(torch.randn(2, 5, 3)), scores))
 
 
-@pytest.mark.parametrize("fusion", [Vote(), MeanProbs(), Weighted()], ids=["vote", "mean-probs", "weighted"])
-def test_class_methods_refuse_regression(lab, fusion):
-    with pytest.raises(NotApplicable):
-        fusion.fuse(lab.fusing([lab.network(lab.LINE)] * 2, lab.LINE))
+def test_weights_by_accuracy_refuse_regression(lab):
+    with pytest.raises(NotApplicable, match="regression has none; use by = 'softmax'"):
+        Weighted(by="accuracy").fuse(lab.fusing([lab.network(lab.LINE)] * 2, lab.LINE))
+
+
+def test_without_a_word_values_are_weighted_by_softmax(lab):
+    of = lab.fusing([lab.network(lab.LINE), lab.network(lab.LINE, seed=1)], lab.LINE)
+    x = of.val.x
+    assert torch.equal(predict(Weighted().fuse(of), x), predict(Weighted(by="softmax").fuse(of), x))
 
 
 @pytest.mark.parametrize("fusion", [Weighted(by="softmax"), Stacking(), Soup(), GreedySoup()], ids=str)
 def test_regression_is_fused_too(lab, fusion):
     trained = lab.tuned(lab.LINE, 2)
     of = lab.fusing(trained, lab.LINE)
-    fused = nets.quality(lab.LINE, predict(fusion.fuse(of), of.val.x), of.val)
+    fused = lab.LINE.quality(predict(fusion.fuse(of), of.val.x), of.val)
     assert fused > min(m.score for m in of.members)
 
 
@@ -151,7 +156,7 @@ def test_a_greedy_soup_replays_by_hand(lab, trained):
     for candidate in sorted(of.members, key=lambda m: -m.score):
         trial = [*chosen, candidate]
         net = nets.averaged(trial, [1 / len(trial)] * len(trial), of.train.x)
-        score = nets.quality(of.task, predict(net, of.val.x), of.val)
+        score = of.task.quality(predict(net, of.val.x), of.val)
         if score > best:
             chosen, best = trial, score
     expected = nets.averaged(chosen, [1 / len(chosen)] * len(chosen), of.train.x)
@@ -161,7 +166,7 @@ def test_a_greedy_soup_replays_by_hand(lab, trained):
 
 def test_a_greedy_soup_is_never_worse_on_val_than_its_best_member(lab, trained):
     of = lab.fusing(trained, lab.IMAGES)
-    score = nets.quality(of.task, predict(GreedySoup().fuse(of), of.val.x), of.val)
+    score = of.task.quality(predict(GreedySoup().fuse(of), of.val.x), of.val)
     assert score >= max(m.score for m in of.members)
 
 

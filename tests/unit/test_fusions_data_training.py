@@ -72,7 +72,7 @@ def test_they_learn_the_task_within_the_budget_and_leave_the_start_alone(lab, tu
     of = replace(lab.fusing(tuned[task.kind, task.modality], task), trainer=lab.trainer(task, epochs=20))
     before = lab.state(of.base)
     fused = fusion.fuse(of)
-    start, end = (nets.quality(task, predict(net, of.val.x), of.val) for net in (of.base, fused))
+    start, end = (task.quality(predict(net, of.val.x), of.val) for net in (of.base, fused))
     assert end > 0.9 if task.kind == "classification" else end > 0.8 * start
     assert of.trainer.spent <= of.trainer.budget
     assert lab.changed(before, of.base) == set()

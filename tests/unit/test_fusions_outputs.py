@@ -7,9 +7,9 @@ import math
 import pytest
 import torch
 
-from finefuse import nets
+from finefuse import Classification, Regression, nets
 from finefuse.errors import NotApplicable
-from finefuse.types import Data, Fusing, Member, Task
+from finefuse.types import Data, Fusing, Member
 from finefuse_zoo.fusions._greedy import Classes, choose
 from finefuse_zoo.fusions.calibrated_mean import CalibratedMean, sharpest
 from finefuse_zoo.fusions.gate import Gate
@@ -50,9 +50,9 @@ def drawn(seed=0, members=4, n=60, classes=3, scale=1.0):
 
 
 def pool(z, y):
-    task = Task("regression" if y.is_floating_point() else "classification", z.shape[-1], "tabular", (1,))
+    task = (Regression if y.is_floating_point() else Classification)(z.shape[-1], "tabular", (1,))
     data = Data(torch.zeros(len(y), 1), y)
-    members = [Member(f"m{i}", nets.quality(task, o, data), o, lambda: None) for i, o in enumerate(z)]
+    members = [Member(f"m{i}", task.quality(o, data), o, lambda: None) for i, o in enumerate(z)]
     return Fusing(task, members, torch.Generator().manual_seed(0), val=data)
 
 
@@ -83,14 +83,12 @@ def test_fused_values_are_better_than_the_best_member(fusion):
     y = torch.randn(80, 2, generator=rng)
     z = y + torch.randn(5, 80, 2, generator=rng)
     of = pool(z, y)
-    assert nets.quality(of.task, combined(fusion, of, z), of.val) > max(m.score for m in of.members)
+    assert of.task.quality(combined(fusion, of, z), of.val) > max(m.score for m in of.members)
 
 
 @pytest.mark.parametrize("fusion", [Vote(), MeanProbs(), MeanLogits(), Product(), CalibratedMean(), Knora()], ids=str)
-def test_what_is_for_classes_refuses_values_with_a_reason(fusion):
-    y = torch.zeros(5, 1)
-    with pytest.raises(NotApplicable, match=r"values|regression|votes"):
-        fusion.fuse(pool(torch.zeros(2, 5, 1), y))
+def test_what_is_for_classes_says_so(fusion):
+    assert fusion.kinds == ("classification",)
 
 
 def test_the_mean_of_values_refuses_classes():
@@ -195,7 +193,7 @@ def test_greedy_selection_counts_ties_of_classes_as_accuracy_does():
 def test_a_greedy_ensemble_is_never_worse_on_val_than_its_best_member():
     of = pool(*drawn(members=6))
     outputs = torch.stack([member.val_outputs for member in of.members])
-    assert nets.quality(of.task, combined(GreedyEnsemble(), of, outputs), of.val) >= max(m.score for m in of.members)
+    assert of.task.quality(combined(GreedyEnsemble(), of, outputs), of.val) >= max(m.score for m in of.members)
 
 
 def test_members_that_are_never_added_are_not_deployed():
@@ -322,4 +320,4 @@ def test_members_may_differ_in_architecture(lab, mixed, fusion):
     of = lab.fusing(mixed, lab.POINTS)
     outputs = predict(fusion.fuse(of), of.val.x)
     assert outputs.shape == (45, 3)
-    assert nets.quality(of.task, outputs, of.val) >= min(m.score for m in of.members)
+    assert of.task.quality(outputs, of.val) >= min(m.score for m in of.members)

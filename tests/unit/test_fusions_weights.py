@@ -61,7 +61,7 @@ def test_wise_ft_at_its_ends_is_the_base_and_the_soup(of):
 
 def test_wise_ft_on_val_takes_the_best_of_the_grid(of):
     tried = [WiseFt(a=i / 10).fuse(of) for i in range(11)]
-    scores = [nets.quality(of.task, of.trainer.outputs(net, of.val.x), of.val) for net in tried]
+    scores = [of.task.quality(of.trainer.outputs(net, of.val.x), of.val) for net in tried]
     best = max(range(11), key=lambda i: (scores[i], -abs(i / 10 - 0.5)))
     assert min(scores) < max(scores)
     assert same_bits(WiseFt(a="val").fuse(of), tried[best])

@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch import nn
 
-from finefuse import nets
+from finefuse import Classification, nets
 from finefuse.discovery.registry import Registry
 from finefuse.errors import NotApplicable
 from finefuse.nets import Net
-from finefuse.types import Ref, Task
+from finefuse.types import Ref
 from finefuse_zoo.fusions._layer_statistics import layers_to_mend, moments
 from finefuse_zoo.fusions._matching import aligned, match, permuted
 from finefuse_zoo.fusions._permutations import follow
@@ -21,7 +21,7 @@ from finefuse_zoo.fusions.git_rebasin import GitRebasin
 from finefuse_zoo.fusions.repair import Repair
 from finefuse_zoo.fusions.soup import Soup
 
-IMAGE = Task("classification", 5, "image", (2, 8, 8))
+IMAGE = Classification(5, "image", (2, 8, 8))
 ZOO = Registry(("finefuse_zoo.hooks",), entry_points=False)
 
 

@@ -6,17 +6,18 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from finefuse import Classification
 from finefuse.device import default_workers, resolve_device, visible_gpus
 from finefuse.engine.measure import cost
 from finefuse.engine.train import augment
 from finefuse.engine.train.trainer import SuiteTrainer
 from finefuse.engine.work.switches import in_force, set_up
 from finefuse.nets import Net, make_optimizer
-from finefuse.types import Budget, Data, Recipe, Settings, Task
+from finefuse.types import Budget, Data, Recipe, Settings
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")]
 GPU = "cuda:0"
-IMAGES = Task("classification", 3, "image", (3, 32, 32))
+IMAGES = Classification(3, "image", (3, 32, 32))
 GIB = 1024**3
 
 

@@ -176,9 +176,9 @@ def test_chunks_cover_everything_in_order():
 def test_quality_is_accuracy_or_minus_the_squared_error(lab):
     data = Data(torch.zeros(4, 4), torch.tensor([0, 1, 2, 2]))
     outputs = torch.eye(3)[[0, 1, 2, 0]]
-    assert nets.quality(lab.POINTS, outputs, data) == 0.75
+    assert lab.POINTS.quality(outputs, data) == 0.75
     line = Data(torch.zeros(2, 4), torch.tensor([[1.0], [2.0]]))
-    assert nets.quality(lab.LINE, torch.tensor([[1.0], [4.0]]), line) == -2.0
+    assert lab.LINE.quality(torch.tensor([[1.0], [4.0]]), line) == -2.0
 
 
 @pytest.mark.parametrize(

@@ -1,13 +1,11 @@
 from __future__ import annotations
 
-import importlib.util
 import subprocess
 import sys
 import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
@@ -37,15 +35,6 @@ def new(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp
         return Outcome(ended.value.code, *capsys.readouterr())
 
     return call
-
-
-def load(file: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(file.stem, file)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.mark.parametrize("kind", ["scheme", "fusion"])
@@ -93,17 +82,6 @@ def test_listing_it_needs_no_torch(new: Cli, tmp_path: Path, kind: str) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-
-
-@pytest.mark.parametrize("kind", ["scheme", "fusion"])
-def test_its_own_tests_pass(new: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
-    new(kind, f"{kind}-of-mine", "--into", tmp_path)
-    monkeypatch.syspath_prepend(str(tmp_path))
-    module = load(tmp_path / f"test_{kind}_of_mine.py")
-    tests = [test for name, test in vars(module).items() if name.startswith("test_")]
-    assert len(tests) == 2
-    for test in tests:
-        test()
 
 
 @pytest.mark.parametrize("kind", ["scheme", "fusion"])

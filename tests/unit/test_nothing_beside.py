@@ -134,11 +134,12 @@ def test_statistics_of_batchnorm_stay_where_the_policy_says_so(lab, scheme, norm
     assert not buffers & lab.changed(before, on.model)
 
 
-@pytest.mark.parametrize("scheme", [Lwf(), CoTuning(), StochNorm(), SourceReplay()], ids=repr)
-def test_what_can_not_be_done_is_said(lab, scheme):
-    on = lab.tuning(lab.LINE)
-    with pytest.raises(NotApplicable, match=r"source classes|no BatchNorm|no source data"):
-        scheme.tune(on)
+def test_what_can_not_be_done_is_said(lab):
+    with pytest.raises(NotApplicable, match="no BatchNorm"):
+        StochNorm().tune(lab.tuning(lab.LINE))
+    with pytest.raises(NotApplicable, match="no source data"):
+        SourceReplay().tune(lab.tuning(lab.LINE))
+    assert Lwf.kinds == CoTuning.kinds == ("classification",)
 
 
 def test_source_data_or_head_are_asked_for_by_those_that_use_them(lab):

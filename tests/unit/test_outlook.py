@@ -25,7 +25,8 @@ def store(tmp_path: Path) -> Artifacts:
 
 def record(job, status: str = "ok", **fields: object) -> dict:
     named = job.place._asdict() | {"cell": job.cell, "key": job.key, "parts": dict(job.parts)}
-    return named | {"status": status, "reason": "Oops"} | fields
+    scores = {"metrics": ["hits"], "test.hits": 0.5, "better.hits": "higher"}
+    return named | scores | {"status": status, "reason": "Oops"} | fields
 
 
 def labels(jobs) -> list[str]:
@@ -114,8 +115,8 @@ def test_a_lost_input_that_two_cells_share_is_made_once(fake: ModuleType, store:
 
 def test_rows_are_taken_over(fake: ModuleType, store: Artifacts) -> None:
     a, b, c = fake.job("a"), fake.job("b"), fake.job("c")
-    store.save_row(a.key, {"status": "ok", "suite": "elsewhere"})
-    store.save_row(b.key, {"status": "failed"})
+    store.save_row(a.key, record(a, suite="elsewhere"))
+    store.save_row(b.key, record(b, "failed"))
     renamed = record(fake.job("old name"), key=c.key)
     outlook = look(fake.plan(a, b, c), [renamed], store)
     assert [(job.label, row.get("suite")) for job, row in outlook.adopted] == [("a", "elsewhere"), ("c", None)]

@@ -10,9 +10,9 @@ import torch
 
 import finefuse
 from finefuse import Entry, hookimpl
-from finefuse.engine.measure.bounds import bounds, diversity, oracle
+from finefuse.engine.measure.bounds import bounds, oracle
 from finefuse.judge.board.present import pool_table
-from finefuse.nets import CombineOutputs, quality
+from finefuse.nets import CombineOutputs
 from finefuse.types import Splits
 
 SAME = {"same": {"of": ["full"], "copies": 3}}
@@ -49,7 +49,7 @@ def test_bounds_are_what_they_say(lab):
     val, test = (torch.randn(4, len(part), 3, generator=torch_rng) for part in (data.val, data.test))
     row = bounds({"share": Share()}, data, val, test)
     each = [Share().score(outputs, data.test.y) for outputs in test]
-    best = max(range(4), key=lambda m: quality(data.task, val[m], data.val))
+    best = max(range(4), key=lambda m: data.task.quality(val[m], data.val))
     assert (row["best"], row["single.test.share"]) == (best, each[best])
     assert row["mean.test.share"] == pytest.approx(sum(each) / 4)
     right = (test.argmax(-1) == data.test.y).any(0)
@@ -61,7 +61,7 @@ def test_diversity_by_the_table_of_two_members(lab):
     right = torch.tensor([[1] * 15 + [0] * 5, [1] * 10 + [0] * 8 + [1] * 2]).bool()
     outputs = torch.stack([right.float(), (~right).float(), torch.full(right.shape, -9.0)], -1)
     both, one, other, none = 10, 5, 2, 3
-    found = diversity(lab.POINTS, outputs, y)
+    found = lab.POINTS.diversity(outputs, y)
     assert found["disagreement"] == pytest.approx((one + other) / 20)
     assert found["q"] == pytest.approx((both * none - one * other) / (both * none + one * other))
     assert found["correlation"] == pytest.approx(np.corrcoef(*right.numpy())[0, 1])
@@ -70,19 +70,19 @@ def test_diversity_by_the_table_of_two_members(lab):
 def test_diversity_where_nothing_differs_is_not_defined(lab):
     right = torch.zeros(3, 5, 3)
     right[..., 0] = 1
-    assert diversity(lab.POINTS, right, torch.zeros(5, dtype=torch.int64)) == {
+    assert lab.POINTS.diversity(right, torch.zeros(5, dtype=torch.int64)) == {
         "disagreement": 0.0,
         "q": None,
         "correlation": None,
     }
-    assert diversity(lab.POINTS, right[:1], torch.zeros(5, dtype=torch.int64)) == {}
+    assert lab.POINTS.diversity(right[:1], torch.zeros(5, dtype=torch.int64)) == {}
 
 
 def test_residuals_of_values_correlate(lab):
     outputs = torch.randn(2, 30, 1, generator=torch.Generator().manual_seed(0))
     y = torch.zeros(30, 1)
     expected = np.corrcoef(*outputs[..., 0].numpy())[0, 1]
-    assert diversity(lab.LINE, outputs, y)["correlation"] == pytest.approx(expected)
+    assert lab.LINE.diversity(outputs, y)["correlation"] == pytest.approx(expected)
 
 
 # ------------------------------------------------------------------------------------------------------------ as jobs

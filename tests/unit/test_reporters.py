@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from finefuse.errors import StoreError
 from finefuse.judge.board.leaderboard import Leaderboard, make_leaderboard
 from finefuse.types import Cell, Record, Reporter
 from finefuse_zoo.reporters.json_board import Json
@@ -61,7 +62,7 @@ def test_what_is_written_is_named(board: Leaderboard, tmp_path: Path, reporter: 
 def test_an_empty_board_and_a_bad_folder(tmp_path: Path, reporter: Reporter) -> None:
     empty = make_leaderboard("demo", [])
     assert reporter.write(empty, tmp_path)
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(StoreError, match="can't be written: No such file or directory"):
         reporter.write(empty, tmp_path / "none")
 
 

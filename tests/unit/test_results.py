@@ -86,7 +86,7 @@ def test_without_a_plan_the_last_row_of_every_cell_counts(tmp_path: Path, build:
 
 def test_a_planned_suite_that_has_not_begun(tmp_path: Path) -> None:
     Records(tmp_path).write_plan("quick", [(place(1), "k")])
-    assert read_results(tmp_path) == Results("quick", [], [place(1)])
+    assert read_results(tmp_path) == Results("quick", [], [place(1)], [])
 
 
 def test_a_plan_of_a_former_version_is_read(tmp_path: Path) -> None:
@@ -121,6 +121,37 @@ def test_cells_with_one_text_are_two_cells(tmp_path: Path, build: ModuleType) ->
     assert [r["n"] for r in read_results(tmp_path).rows] == [1, 2]
     (tmp_path / "plan.json").unlink()
     assert [r["n"] for r in read_results(tmp_path).rows] == [1, 2]
+
+
+def damage(records: Records, n: int) -> None:
+    """Write a status that there isn't into the row of cell n."""
+    lines = records.file.read_text().replace(f'"n":{n},"status":"skipped"', f'"n":{n},"status":"OK"')
+    records.file.write_text(lines)
+
+
+def test_a_line_that_can_not_be_believed_closes_the_folder(tmp_path: Path) -> None:
+    """It may be the row of any cell that has no other."""
+    records = filled(tmp_path, 3)
+    damage(records, 1)
+    sentence = r"records.jsonl:2: cell 1 has 'OK' as `status`, .*; `finefuse run` passes it over and does what is"
+    with pytest.raises(StoreError, match=sentence):
+        read_results(tmp_path)
+    records.write_plan("s", [(place(n), f"key {n}") for n in range(3)])
+    with pytest.raises(StoreError, match=sentence):
+        read_results(tmp_path)
+    damage(records, 2)
+    with pytest.raises(StoreError, match=r"\(other such lines: 1\)"):
+        read_results(tmp_path)
+
+
+def test_a_line_that_no_cell_needs_is_passed_over_and_told(tmp_path: Path) -> None:
+    records = filled(tmp_path, 3)
+    damage(records, 1)
+    records.append(row(1))
+    records.write_plan("s", [(place(n), f"key {n}") for n in range(3)])
+    found = read_results(tmp_path)
+    assert ([r["n"] for r in found.rows], found.missing) == ([0, 1, 2], [])
+    assert [sentence.startswith(f"{records.file}:2: cell 1 has 'OK'") for sentence in found.refused] == [True]
 
 
 def test_a_folder_without_results(tmp_path: Path) -> None:

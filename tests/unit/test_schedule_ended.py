@@ -82,10 +82,11 @@ def test_ctrl_c_stops_the_executor_and_keeps_what_is_finished(fake: ModuleType, 
     assert len(rows(tmp_path)) == 3
 
 
-def drive(folder: Path) -> subprocess.Popen[str]:
-    """A driver of its own, in a terminal's process group of its own, with eight jobs of 0.3 s for two workers."""
+def drive(folder: Path, then: float = 0.3) -> subprocess.Popen[str]:
+    """A driver in a process group of its own, with two workers; the last four of eight jobs take `then` seconds."""
     path = os.pathsep.join([str(FIXTURES), *sys.path])
-    command = [sys.executable, str(FIXTURES / "fake_run.py"), str(folder / "out"), str(folder / "store")]
+    where = [str(folder / "out"), str(folder / "store")]
+    command = [sys.executable, str(FIXTURES / "fake_run.py"), *where, "0.3", str(then)]
     env = os.environ | {"PYTHONPATH": path}
     return subprocess.Popen(command, env=env, stderr=subprocess.PIPE, text=True, start_new_session=True)
 
@@ -94,10 +95,10 @@ def drive(folder: Path) -> subprocess.Popen[str]:
 def test_a_driver_ended_in_the_middle_leaves_no_process_and_loses_nothing(
     fake: ModuleType, tmp_path: Path, number: int
 ) -> None:
-    driver = drive(tmp_path)
+    driver = drive(tmp_path, then=600)
     assert eventually(lambda: len(rows(tmp_path)) >= 3)
     os.killpg(driver.pid, number)  # as a terminal does it
-    driver.communicate(timeout=60)
+    driver.communicate()
     assert driver.returncode != 0
     assert gone(*{line["pid"] for line in fake.log(tmp_path / "store")})
     kept, plan = rows(tmp_path), fake.naps(0.3)
@@ -115,7 +116,7 @@ def test_a_worker_killed_from_outside_costs_nothing(fake: ModuleType, tmp_path: 
     driver = drive(tmp_path)
     assert eventually(lambda: len(rows(tmp_path)) >= 2 and len(done(fake, tmp_path, "start")) > len(rows(tmp_path)))
     os.kill(fake.log(tmp_path / "store")[-1]["pid"], signal.SIGKILL)
-    driver.communicate(timeout=60)
+    driver.communicate()
     assert driver.returncode == 0
     assert len(rows(tmp_path)) == 8
     assert set(statuses(rows(tmp_path)).values()) == {"ok"}

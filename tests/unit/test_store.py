@@ -10,16 +10,14 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 import torch
 
 from finefuse.engine.store.artifacts import ABANDONED, Artifacts, default_store
-from finefuse.engine.store.origin import job_of
 from finefuse.errors import StoreError
-from finefuse.types import Job, Ref
+from helpers.rows_on_disk import row
 
 ADDRESS = "ab12" * 8
 
@@ -72,7 +70,9 @@ def test_a_second_writer_changes_nothing(store: Artifacts) -> None:
     store.save(ADDRESS, {"by": "second"}, weights={"w": torch.ones(2)})
     assert store.meta(ADDRESS) == {"by": "first"}
     assert store.weights(ADDRESS)["w"].sum() == 0
-    assert files(store) == [f"ab/{ADDRESS}/{name}" for name in ("meta.json", "origin.json", "weights.safetensors")]
+    assert files(store) == [
+        f"ab/{ADDRESS}/{name}" for name in ("digests.json", "meta.json", "origin.json", "weights.safetensors")
+    ]
 
 
 def test_a_writer_overtaken_between_look_and_rename_is_harmless(
@@ -82,7 +82,7 @@ def test_a_writer_overtaken_between_look_and_rename_is_harmless(
     monkeypatch.setattr(Artifacts, "has", lambda self, address: False)
     store.save(ADDRESS, {"by": "second"})
     assert store.meta(ADDRESS) == {"by": "first"}
-    assert files(store) == [f"ab/{ADDRESS}/meta.json", f"ab/{ADDRESS}/origin.json"]
+    assert files(store) == [f"ab/{ADDRESS}/{name}.json" for name in ("digests", "meta", "origin")]
 
 
 def test_many_writers_at_once(store: Artifacts) -> None:
@@ -91,7 +91,7 @@ def test_many_writers_at_once(store: Artifacts) -> None:
     def write(n: int) -> None:
         try:
             store.save(ADDRESS, {"by": n}, weights={"w": torch.full((100,), float(n))})
-            store.save_row("key", {"by": n})
+            store.save_row("key", row(n, key="key"))
         except Exception as error:
             errors.append(error)
 
@@ -103,15 +103,45 @@ def test_many_writers_at_once(store: Artifacts) -> None:
     assert not errors
     assert store.weights(ADDRESS)["w"].eq(store.meta(ADDRESS)["by"]).all()
     assert store.row("key") is not None
-    assert len(files(store)) == 4
+    assert len(files(store)) == 5
 
 
 def test_rows(store: Artifacts) -> None:
-    assert store.row("k1") is None
-    store.save_row("k1", {"status": "ok", "test.nll": float("nan")})
-    store.save_row("k1", {"status": "ok", "test.nll": 0.1})
-    assert store.row("k1") == {"status": "ok", "test.nll": 0.1}
-    assert files(store) == ["rows/k1/k1.json"]
+    assert store.row("key 1") is None
+    store.save_row("key 1", row(1, **{"test.nll": float("nan")}))
+    store.save_row("key 1", row(1, **{"test.nll": 0.1}))
+    assert store.row("key 1") == row(1, **{"test.nll": 0.1})
+    assert files(store) == ["rows/ke/key 1.json"]
+
+
+def test_a_row_is_not_believed_that_is_not_what_was_kept(store: Artifacts) -> None:
+    store.save_row("key 1", row(1, **{"test.accuracy": 0.5}))
+    path = store.root / "rows/ke/key 1.json"
+    kept = path.read_text()
+    for content, sentence in [
+        (kept.replace("0.5", "1.0"), "is not what was kept"),
+        (kept.replace("cell 1", "cell 2"), "is not what was kept"),
+        (json.dumps(row(1)), "is not what was kept"),
+        ("[]", "is not what was kept"),
+        ("{", "can't be read"),
+        ("[" * 100_000, "can't be read"),
+    ]:
+        path.write_text(content)
+        with pytest.raises(StoreError, match=rf"key 1.json: {sentence}"):
+            store.row("key 1")
+
+
+def test_a_row_of_another_key_or_one_that_contradicts_itself_is_not_believed(store: Artifacts) -> None:
+    store.save_row("key 2", row(1))
+    with pytest.raises(StoreError, match=r"key 2.json: is the row of another key"):
+        store.row("key 2")
+    store.save_row("key 1", row(1))
+    (store.root / "rows/ke/key 1.json").rename(store.root / "rows/ke/key 3.json")
+    with pytest.raises(StoreError, match=r"key 3.json: is the row of another key"):
+        store.row("key 3")
+    store.save_row("key 4", row(4, seconds="long"))
+    with pytest.raises(StoreError, match=r"key 4.json: has 'long' as `seconds`"):
+        store.row("key 4")
 
 
 @pytest.mark.parametrize("read", [Artifacts.meta, Artifacts.weights, Artifacts.outputs])
@@ -129,26 +159,52 @@ def test_what_is_not_there_is_said(store: Artifacts, read) -> None:
     ],
 )
 def test_what_is_damaged_is_said(store: Artifacts, name: str, read) -> None:
-    tensors = {"w": torch.zeros(9)}
+    tensors = {"w": torch.ones(9)}
     store.save(ADDRESS, {"seconds": 1.5}, weights=tensors, outputs=tensors)
+    assert store.intact(ADDRESS)
     path = store.root / "ab" / ADDRESS / name
-    path.write_bytes(path.read_bytes()[:-4])
-    with pytest.raises(StoreError, match=rf"{name}: can't be read: .*; delete .* and run again"):
-        read(store, ADDRESS)
+    whole = path.read_bytes()
+    for damaged in (whole[:-4], whole[:-1] + bytes([whole[-1] ^ 128]), b""):
+        path.write_bytes(damaged)
+        with pytest.raises(StoreError, match=rf"{name}: is damaged"):
+            read(store, ADDRESS)
+        assert not store.intact(ADDRESS)
+    path.unlink()
+    assert not store.intact(ADDRESS)
 
 
-def test_a_damaged_row_is_said(store: Artifacts) -> None:
-    store.save_row("k1", {"status": "ok"})
-    (store.root / "rows/k1/k1.json").write_text("{")
-    with pytest.raises(StoreError, match=r"k1.json: can't be read"):
-        store.row("k1")
+@pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"meta.json": "00", "origin.json": "00"}'])
+def test_damaged_digests_vouch_for_nothing(store: Artifacts, content: str) -> None:
+    store.save(ADDRESS, {"seconds": 1.5})
+    (store.root / "ab" / ADDRESS / "digests.json").write_text(content)
+    assert not store.intact(ADDRESS)
+    with pytest.raises(StoreError, match=rf"{ADDRESS}.*: (is damaged|can't be read)"):
+        store.meta(ADDRESS)
+
+
+def test_what_is_discarded_is_gone_and_can_be_kept_again(store: Artifacts) -> None:
+    store.save(ADDRESS, {"by": "first"})
+    store.discard(ADDRESS)
+    assert not store.has(ADDRESS)
+    assert files(store) == []
+    store.save(ADDRESS, {"by": "second"})
+    assert store.meta(ADDRESS) == {"by": "second"}
+
+
+def test_what_a_former_version_kept_without_digests_is_not_there_and_makes_room(store: Artifacts) -> None:
+    store.save(ADDRESS, {"by": "former"}, weights={"w": torch.zeros(2)})
+    (store.root / "ab" / ADDRESS / "digests.json").unlink()
+    assert not store.has(ADDRESS)
+    store.save(ADDRESS, {"by": "now"})
+    assert store.meta(ADDRESS) == {"by": "now"}
+    assert store.intact(ADDRESS)
 
 
 def test_a_full_disk_is_a_sentence_and_leaves_nothing(store: Artifacts) -> None:
     with small_files(1000), pytest.raises(StoreError, match=r"store: the store can't be written to: .*FINEFUSE_STORE"):
         store.save(ADDRESS, {}, weights={"w": torch.zeros(10_000)})
     with small_files(10), pytest.raises(StoreError, match="can't be written to"):
-        store.save_row("k1", {"reason": "x" * 100})
+        store.save_row("k1", row(1, reason="x" * 100))
     assert not store.has(ADDRESS)
     assert store.row("k1") is None
     assert files(store) == []
@@ -205,23 +261,9 @@ def test_no_torch_until_tensors_are_read_or_written(tmp_path: Path) -> None:
     script = (
         "import sys; from pathlib import Path; from finefuse.engine.store.artifacts import Artifacts;"
         f"s = Artifacts(Path({str(tmp_path)!r})); s.save('aa', dict(x=1)); s.save_row('k', dict(y=2));"
-        "assert s.meta('aa') == dict(x=1) and s.row('k') == dict(y=2) and s.has('aa'); s.sweep();"
+        "assert s.meta('aa') == dict(x=1) and s.intact('aa') and s.has('aa'); s.sweep();"
         "assert 'torch' not in sys.modules"
     )
     subprocess.run(
         [sys.executable, "-c", script], check=True, env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     )
-
-
-@pytest.mark.parametrize(
-    ("kind", "fused", "trials"),
-    [("fuse", (("a", "1"), ("b", "2")), ()), ("tune", (), ("1", "2")), ("trial", (), ("1", "2"))],
-)
-def test_the_origin_that_a_former_version_wrote_is_read(kind, fused, trials) -> None:
-    """It called all inputs of a job members."""
-    job = Job(kind, Ref("net"), Ref("data"), Ref("full"), metrics=(Ref("nll"),), fused=fused, trials=trials)
-    origin = json.loads(json.dumps(asdict(job)))
-    assert job_of({name: value for name, value in origin.items() if name != "parts"}) == job
-    for name in ("parts", "fused", "trials", "timed"):
-        del origin[name]
-    assert job_of(origin | {"members": [["a", "1"], ["b", "2"]]}) == job

@@ -11,12 +11,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from finefuse import FinefuseError, NotApplicable, Ref, Task, testing
+from finefuse import Classification, FinefuseError, NotApplicable, Ref, Regression, Task, testing
 from finefuse.discovery.registry import Registry
 from finefuse.engine.randomness import seeded
 from finefuse.engine.train.trainer import SuiteTrainer
 from finefuse.errors import ParameterError, PluginError
-from finefuse.nets import Net, evaluation, quality
+from finefuse.nets import Net, evaluation
 from finefuse.types import Budget, Data, Tuning
 from finefuse_zoo.backbones._text import EncoderBlock, MeanOfTokens, Tokens, WidestMatches
 from finefuse_zoo.backbones.tabular import Mlp
@@ -24,7 +24,7 @@ from finefuse_zoo.backbones.text import TextCnn, TextTransformer
 from finefuse_zoo.datasets.csv_table import CsvTable
 
 REGISTRY = Registry(("finefuse_zoo.hooks",), entry_points=False)
-TEXTS = Task("classification", 3, "text", (8,))
+TEXTS = Classification(3, "text", (8,))
 SMALL: dict[str, Any] = {
     "text-cnn": TextCnn(vocabulary=40, dim=8, filters=8),
     "text-transformer": TextTransformer(vocabulary=40, heads=2, head_width=4),
@@ -154,14 +154,14 @@ def test_it_can_be_exported(name):
 
 @pytest.mark.parametrize("backbone", [*SMALL.values(), Mlp()], ids=[*SMALL, "mlp-table"])
 def test_other_inputs_are_refused_in_one_sentence(backbone):
-    for task in (Task("classification", 2, "image", (1, 8, 8)), replace(TEXTS, modality="image")):
+    for task in (Classification(2, "image", (1, 8, 8)), replace(TEXTS, modality="image")):
         with pytest.raises(NotApplicable, match=r"takes (texts|rows of a table) \(\w+,\), not image inputs of shape"):
             backbone.build(task)
 
 
 def test_mlp_takes_rows_of_any_width():
     for columns in (1, 7):
-        net = built(Mlp(width=5, depth=2), Task("regression", 1, "tabular", (columns,)))
+        net = built(Mlp(width=5, depth=2), Regression(1, "tabular", (columns,)))
         assert net(torch.randn(4, columns)).shape == (4, 1)
         assert len(net.stages) == 2
 
@@ -202,7 +202,7 @@ def test_pretraining_learns_a_word(name, reviews):
     on = testing.small_tuning()
     replace(backbone, pretrain_lr=0.01).tune(replace(on, task=splits.task, model=net, trainer=trainer))
     assert trainer.spent == trainer.budget
-    assert quality(splits.task, trainer.outputs(net, splits.test.x), splits.test) > 0.9
+    assert splits.task.quality(trainer.outputs(net, splits.test.x), splits.test) > 0.9
 
 
 # ------------------------------------------------------------------------------------------------------------- schemes

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import nn
 
-from finefuse import FinefuseError, Task
+from finefuse import Classification, FinefuseError
 from finefuse_zoo.backbones._stages import cut_timm
 from finefuse_zoo.backbones.timm_models import Timm
 from helpers.networks import TASK, pictures, pixels, seeded, written
@@ -38,7 +38,7 @@ def of_timm(name: str, **options: Any) -> nn.Module:
 def test_timms_networks_compute_the_same_in_stages(name: str) -> None:
     model = seeded(lambda: of_timm(name, num_classes=7))
     side = model.pretrained_cfg["input_size"][-1]
-    net = seeded(lambda: Timm(name, weights="none").build(Task("classification", 7, "image", (3, side, side)))).eval()
+    net = seeded(lambda: Timm(name, weights="none").build(Classification(7, "image", (3, side, side)))).eval()
     x = pictures(side=side)
     with torch.no_grad():
         assert torch.equal(net(x), model(x))
@@ -53,13 +53,13 @@ def test_a_file_for_timm_is_adapted_to_the_side_and_loaded_with_its_head(tmp_pat
     trained = seeded(lambda: of_timm("test_vit", num_classes=5), 2)
     file = written({"state_dict": trained.state_dict()}, tmp_path / "w.pth")
     backbone = Timm("test_vit", file=file, classes=5)
-    net = backbone.build(Task("classification", 5, "image", (3, 160, 160))).eval()
+    net = backbone.build(Classification(5, "image", (3, 160, 160))).eval()
     with torch.no_grad():
         assert torch.equal(net(pictures(side=160)), trained(pictures(side=160)))
-    smaller = backbone.build(Task("classification", 3, "image", (1, 64, 64))).eval()
+    smaller = backbone.build(Classification(3, "image", (1, 64, 64))).eval()
     assert smaller(pixels(side=64, channels=1)).shape == (2, 3)
     with pytest.raises(FinefuseError, match="has a head of 5 outputs: say classes = 5"):
-        Timm("test_vit", file=file).build(Task("classification", 1000, "image", (3, 160, 160)))
+        Timm("test_vit", file=file).build(Classification(1000, "image", (3, 160, 160)))
 
 
 def test_timms_bad_names_and_heads_are_told() -> None:

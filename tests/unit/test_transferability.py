@@ -9,7 +9,6 @@ import pytest
 import torch
 from scipy import optimize, stats
 
-from finefuse import NotApplicable
 from finefuse.types import Data
 from finefuse_zoo.schemes._transferability import h_score, leep, log_evidence
 from finefuse_zoo.schemes.rankings import HScore, Leep, LogMe
@@ -173,11 +172,8 @@ def test_logme_regresses(lab):
 
 
 @pytest.mark.parametrize("scheme", [Leep(), HScore()])
-def test_rankings_by_classes_want_classes(lab, scheme):
-    on = lab.tuning(lab.LINE)
-    with pytest.raises(NotApplicable, match="class"):
-        scheme.tune(on)
-    assert on.figures == {}
+def test_rankings_by_classes_say_so(scheme):
+    assert scheme.kinds == ("classification",)
 
 
 def test_noise_ranks_below_a_network_that_knows_the_classes(lab):

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from finefuse import NotApplicable, Task
+from finefuse import Classification, NotApplicable
 from finefuse.nets import Net
 from finefuse_zoo.backbones._catalogue import model_files
 from finefuse_zoo.backbones._preprocess import Preprocess
@@ -229,7 +229,7 @@ def test_what_is_done_to_images_can_be_exported() -> None:
 @pytest.mark.parametrize("name", SMALLEST)
 def test_whole_networks_can_be_exported(name: str) -> None:
     side = SIDES.get(name, 32)
-    net = seeded(lambda: Torchvision(name, weights="none").build(Task("classification", 7, "image", (3, side, side))))
+    net = seeded(lambda: Torchvision(name, weights="none").build(Classification(7, "image", (3, side, side))))
     x = pixels(3, side)
     program = torch.export.export(net.eval(), (x[:2],), dynamic_shapes=({0: torch.export.Dim("n")},))
     assert torch.allclose(program.module()(x), net(x), atol=1e-4)
@@ -248,4 +248,4 @@ def test_whole_networks_can_be_exported(name: str) -> None:
 )
 def test_images_it_cannot_take_are_refused_in_a_sentence(backbone: Any, shape: Any, told: str) -> None:
     with pytest.raises(NotApplicable, match=told):
-        backbone.build(Task("classification", 2, "image", shape))
+        backbone.build(Classification(2, "image", shape))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
 from collections.abc import Sequence
 from typing import Annotated, NoReturn
@@ -54,9 +55,28 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal that can't draw a sign is no reason to fail
+    code: int | str | None = 2
     try:
         app(arguments, prog_name="finefuse")
     except FinefuseError as error:
         for line in (f"error: {error}", *getattr(error, "__notes__", ())):
             print(line, file=sys.stderr)
-    sys.exit(2)
+    except SystemExit as ended:
+        code = ended.code
+    except OSError as error:
+        if error.filename is not None:
+            raise
+        _say_lost(error)  # no file has the trouble, so it is the output
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())  # else the interpreter tries again at its end, and complains
+        if not isinstance(error, BrokenPipeError):  # whoever was reading has seen enough
+            code = _say_lost(error)
+    sys.exit(code)
+
+
+def _say_lost(error: OSError) -> int:
+    print(f"error: the output can't be written: {error.strerror or error}.", file=sys.stderr)
+    return 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -34,10 +35,12 @@ def plan(
     from finefuse import api
     from finefuse.engine.drive.outlook import state_of
     from finefuse.engine.store.artifacts import Artifacts, default_store
-    from finefuse.records import Records
+    from finefuse.records import Records, passed_over
 
     todo = api.plan(suite, device=device, only=only or (), plugins=plugin or ())
-    records = Records(out or Path("results") / todo.suite.name).read()
+    records, refused = Records(out or Path("results") / todo.suite.name).read()
+    for note in passed_over(refused):
+        print(note, file=sys.stderr)
     standings = state_of(todo, records, Artifacts(store or default_store()))
     costs = estimate([standing.job for standing in standings if standing.state in LEFT], records)
     print(f"{todo.suite.name}: {totals(standings, costs)}\n")

@@ -138,6 +138,18 @@ class Facts:
             own = capabilities.source_needs(instance)
         return tuple(dict.fromkeys([*own, *(need for inner in self.nested(ref) for need in self.needs(kind, inner))]))
 
+    def refusal(self, kind: PluginKind, ref: Ref, dataset: Ref) -> str:
+        """Why a strategy, or one that it is made of, is not for a data set's kind of task; "" where all are."""
+        wanted = self.task(dataset).kind
+        with _named(kind, ref):
+            kinds = capabilities.kinds(self.instance(kind, ref))
+        if kinds and wanted not in kinds:
+            *most, last = kinds
+            listed = f"{', '.join(most)} and {last}" if most else last
+            return f"{ref.name} is for {listed}, and {dataset} is {wanted}"
+        parts = self.nested(ref) if kind == "scheme" else ()
+        return next(filter(None, (self.refusal(kind, part, dataset) for part in parts)), "")
+
     def nested(self, scheme: Ref) -> list[Ref]:
         """The schemes that a scheme is made of."""
         with _named("scheme", scheme):

@@ -87,7 +87,7 @@ class Group:
 
     def __init__(self, planner: Planner, dataset: Ref, backbone: Ref, base: str, parts: Parts) -> None:
         self.suite, self.facts, self.surroundings = planner.suite, planner.facts, planner.surroundings
-        self.backbone = backbone
+        self.dataset, self.backbone = dataset, backbone
         self.same = {"dataset": dataset, "backbone": backbone, "base": base}
         self.unsuited = self.facts.unsuited(backbone, dataset) if base else ""
         self.parts = parts | self.facts.parts("dataset", dataset) | planner.budget
@@ -109,9 +109,9 @@ class Group:
         """The line of a scheme or fusion."""
         level = self.facts.level(of.ref) if kind == "fusion" else ""
         fields = {"strategy": of.ref, "metrics": self.metrics, "also_test": self.suite.also_test, "level": level}
-        needs = self.facts.needs(kind, of.ref)
-        parts = self.parts | self.facts.parts(kind, of.ref)
-        return Line(parts, self.scoring, needs=needs, skip=self.unsuited, **fields, **self.same)
+        needs, parts = self.facts.needs(kind, of.ref), self.parts | self.facts.parts(kind, of.ref)
+        skip = self.unsuited or self.facts.refusal(kind, of.ref, self.dataset)
+        return Line(parts, self.scoring, needs=needs, skip=skip, **fields, **self.same)
 
     def fuse(self, pool: Pool, members: Members, seed: int) -> Iterator[Job]:
         """A pool's bounds, and every fusion of it, once."""

@@ -105,7 +105,9 @@ class SuiteShape(_Table):
     datasets: Items = Field(description="Data sets to tune for.")
     also_test: list[ItemShape] = Field(default=[], description="More test sets for every model: of shifted data.")
     backbones: Items = Field(description="Pretrained networks to tune.")
-    metrics: Items = Field(default=[ItemShape(use="accuracy")], description="Scores; the first ranks the board.")
+    metrics: Items = Field(
+        default=[], description="Scores; the first that is for the task ranks. Without any, its kind's own metric."
+    )
     schemes: Items = Field(description="Fine-tuning schemes.")
     search: SearchShape | None = Field(
         default=None, description="Search for the parameters of every scheme that declares a space."
@@ -192,7 +194,6 @@ def json_schema(names: Mapping[str, Sequence[str]]) -> dict[str, Any]:
     described = table["properties"]["use"]["description"]
     schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
     schema["title"] = "finefuse suite"
-    schema["properties"]["metrics"]["default"] = ["accuracy"]
     schema["properties"]["pools"]["additionalProperties"] = False
     for key, known in names.items():
         name = [*([{"enum": list(known)}] if known else []), {"type": "string"}]

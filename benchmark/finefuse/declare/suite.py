@@ -85,8 +85,10 @@ def load_suite(source: str | Path | Mapping[str, Any], registry: Registry) -> Su
     schemes, fusions = reader.lines(shape, "schemes"), reader.lines(shape, "fusions")
     if shape.search:
         schemes = tuple(reader.searched(scheme, shape.search) for scheme in schemes)
+    plain["metrics"] = plain["metrics"] or reader.default_metrics(plain["datasets"])
     reader.check_tasks(plain["datasets"], plain["metrics"])
     reader.check_shapes(plain["datasets"], plain["also_test"])
+    reader.check_kinds(plain["datasets"], schemes)
     members = flatten(opened, shape.pools, {scheme.label: scheme.ref.name for scheme in schemes})
     pools = [
         Pool(name, members[name], pool.copies, across(opened, name, pool, plain["backbones"]))
@@ -209,6 +211,25 @@ class _Reader:
             for dataset in datasets:
                 if self.facts.task(other) != self.facts.task(dataset):
                     raise self.source.error(("also_test", i), f"{other} is another task than {dataset}")
+
+    def default_metrics(self, datasets: Sequence[Ref]) -> tuple[Ref, ...]:
+        """For every kind of task the metric that says it is the default for it."""
+        found: dict[str, Ref] = {}
+        for dataset in datasets:
+            kind = self.facts.task(dataset).kind
+            try:
+                name = self.facts.registry.default("metric", kind)
+            except PluginError as error:
+                raise self.source.error(("metrics",), f"is missing, and {dataset} is {kind}: {error}") from error
+            found[kind] = self._resolve(("metrics",), "metric", name, {}, {})
+        return tuple(dict.fromkeys(found.values()))
+
+    def check_kinds(self, datasets: Sequence[Ref], schemes: Sequence[Strategy]) -> None:
+        """At least one scheme must be for the kind of task of one data set."""
+        refusals = [self.facts.refusal("scheme", s.ref, dataset) for dataset in datasets for s in schemes]
+        if all(refusals):
+            why = "; ".join(dict.fromkeys(refusals))
+            raise self.source.error(("schemes",), f"no scheme is for any data set: {why}")
 
     def check_tasks(self, datasets: Sequence[Ref], metrics: Sequence[Ref]) -> None:
         """Every data set needs a metric that is for its kind of task."""

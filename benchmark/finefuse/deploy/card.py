@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from finefuse.deploy.usage import Usage, block, loading
 from finefuse.types import Record, Task
 
 
@@ -15,6 +16,8 @@ class Facts:
 
     `dtype` is that of the inputs; `fixed` is why the file takes one at a time, "" where it takes any number. `checks`
     say what was compared. `members` and `deployed` name the models of the pool, and those that are in the file.
+    `val_used` is whether the method learned or chose from the val examples. `remarks` are the
+    data set's, as which columns it uses.
     """
 
     task: Task
@@ -24,6 +27,9 @@ class Facts:
     members: Sequence[str]
     deployed: Sequence[str]
     versions: str
+    usage: Usage = field(default_factory=Usage)
+    val_used: bool = False
+    remarks: tuple[str, ...] = ()
 
 
 def card(row: Record, file: Path, facts: Facts) -> str:
@@ -39,14 +45,16 @@ def card(row: Record, file: Path, facts: Facts) -> str:
         f"- **key** `{row['key']}`, **artifact** `{row['artifact']}`",
         f"- **data set** {row['dataset']}, **backbone** {row['backbone']}",
         *_members(facts),
-        *_scores(row),
+        *_scores(row, facts),
         _cost(row),
         f"- **inputs** {_inputs(facts)}",
-        f"- **outputs** {_outputs(facts.task)}",
+        f"- **outputs** (N, {facts.task.outputs}): {facts.task.described()}",
+        *[f"- **data** {sentence}" for sentence in facts.remarks],
         *[f"- **checked** {sentence}" for sentence in facts.checks],
         f"- **made with** {facts.versions}",
         "",
-        *_loading(file),
+        *block(facts.usage),
+        *loading(file, facts.usage),
         "",
     ]
     return "\n".join(lines)
@@ -66,10 +74,11 @@ def _members(facts: Facts) -> list[str]:
     return [f"- **members** {', '.join(facts.members)}{used}"]
 
 
-def _scores(row: Record) -> list[str]:
+def _scores(row: Record, facts: Facts) -> list[str]:
+    seen = ", which it was fitted or chosen on" if facts.val_used else ""
     return [
-        f"- **{name}** {row[f'test.{name}']:.4f} on test ({row['n_test']} examples), {row[f'val.{name}']:.4f} on val; "
-        f"{row[f'better.{name}']} is better"
+        f"- **{name}** {row[f'test.{name}']:.4f} on test ({row['n_test']} examples), "
+        f"{row[f'val.{name}']:.4f} on val{seen}; {row[f'better.{name}']} is better"
         for name in row["metrics"]
     ]
 
@@ -87,26 +96,3 @@ def _inputs(facts: Facts) -> str:
     shape = ", ".join(map(str, facts.task.input_shape))
     many = f"; N is 1, because {facts.fixed}" if facts.fixed else ""
     return f"({'1' if facts.fixed else 'N'}, {shape}), {facts.dtype}, as the data set has them{many}"
-
-
-def _outputs(task: Task) -> str:
-    if task.kind == "regression":
-        return f"(N, {task.outputs}): the predicted values, in the order of the data set's targets"
-    classes = f"classes 0 to {task.outputs - 1}, as the data set numbers them"
-    return f"(N, {task.outputs}): logits, whose softmax gives the probabilities of {classes}"
-
-
-def _loading(file: Path) -> list[str]:
-    """Three lines that need no finefuse."""
-    if file.suffix == ".safetensors":
-        code = ["from safetensors.torch import load_file", "", f'weights = load_file("{file.name}")']
-        return _python(code, "These are the weights alone, by name. A .pt2 file has the network as well.")
-    if file.suffix == ".onnx":
-        name = f'"{file.name}"'
-        code = ["import onnxruntime", "", f"session = onnxruntime.InferenceSession({name})"]
-        return _python([*code, 'outputs = session.run(None, {"x": x})[0]  # x: a NumPy array'])
-    return _python(["import torch", "", f'model = torch.export.load("{file.name}").module()', "outputs = model(x)"])
-
-
-def _python(code: Sequence[str], more: str = "") -> list[str]:
-    return ["To load it without finefuse:", "", "```python", *code, "```", *(["", more] if more else [])]

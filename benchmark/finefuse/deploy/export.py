@@ -5,24 +5,29 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from math import prod
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
 
 from finefuse.deploy.card import Facts, card
 from finefuse.deploy.formats import AGREEMENT, Written, difference, write
+from finefuse.deploy.usage import LISTED, Example, Usage
 from finefuse.deploy.wanted import card_of
+from finefuse.discovery import capabilities
 from finefuse.discovery.registry import Door
 from finefuse.engine.order import Order
 from finefuse.engine.store.artifacts import Artifacts
 from finefuse.engine.store.origin import job_of, settings_of
 from finefuse.engine.work.deployed import deployed
+from finefuse.engine.work.loading import split_seed
 from finefuse.engine.work.switches import in_force
 from finefuse.engine.work.workbench import Workbench
 from finefuse.errors import FinefuseError
-from finefuse.nets import CHUNK, CombineOutputs
-from finefuse.types import Member, Record
+from finefuse.nets import CHUNK, CombineOutputs, evaluation
+from finefuse.types import Description, Member, Record
 from finefuse.version import __version__
 
 ELSEWHERE = 1e-2
@@ -60,7 +65,7 @@ def bench_of(row: Record, store: Path, device: str, doors: tuple[Door, ...]) -> 
     if artifacts.has(address):
         origin = artifacts.origin(address)
         job = job_of(origin["job"])
-        needed = job.inputs if job.kind == "fuse" and job.level != "weight" else ()
+        needed = job.inputs if job.kind == "fuse" and (job.level != "weight" or not job.base) else ()
         if all(artifacts.has(artifact) for artifact in needed):
             settings = settings_of(origin["settings"])
             return Workbench(Order(job, row["suite"], settings, (), device, str(store), doors))
@@ -98,8 +103,50 @@ def _facts(bench: Workbench, model: nn.Module, written: Written, check: str) -> 
         checks=(check, *narrower, *filter(None, [written.check])),
         members=members,
         deployed=[part.name for part in parts if isinstance(part, Member)] or members,
+        usage=_usage(bench, model),
+        val_used=_val_used(bench),
+        remarks=capabilities.remarks(bench.registry.build("dataset", job.dataset)) if job.dataset else (),
         versions=f"finefuse {__version__}, torch {torch.__version__}",
     )
+
+
+def _usage(bench: Workbench, model: nn.Module) -> Usage:
+    """How the data set makes its inputs, and an example with the outputs that the module has for it."""
+    job, x = bench.order.job, bench.splits.test.x
+    assert job.dataset is not None
+    dataset = bench.registry.build("dataset", job.dataset)
+    told = capabilities.description(dataset, split_seed(job.dataset, job.seed))
+    shape, dtype = tuple(x.shape[1:]), str(x.dtype).removeprefix("torch.")
+    if told.encode:
+        listed = _encoded(told)
+        one = torch.tensor(listed, dtype=x.dtype)
+    else:
+        one = _by_formula(shape, x.dtype)
+        listed = one.tolist() if one.numel() <= LISTED else None
+    with evaluation(model):
+        outputs = model(one[None])[0].tolist()
+    return Usage(told, Example(shape, dtype, outputs, listed))
+
+
+def _encoded(told: Description) -> Any:
+    """What the function that the card prints gives for the example, so that they can't differ."""
+    names: dict[str, Any] = {}
+    exec(told.encode, names)
+    return names["encode"](told.example, told.inputs)
+
+
+def _by_formula(shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
+    """What `formula` says."""
+    whole = dtype in (torch.uint8, torch.int64)
+    values = torch.arange(prod(shape)) % (2 if dtype == torch.int64 else 251)
+    return (values if whole else values.double() / 251).reshape(shape).to(dtype)
+
+
+def _val_used(bench: Workbench) -> bool:
+    """Whether the job was given the val examples, or chose a checkpoint or a trial by them."""
+    job = bench.order.job
+    by_choice = job.kind == "tune" and (bench.order.settings.selection == "best-val" or bool(job.trials))
+    return "val" in job.needs or by_choice
 
 
 @contextmanager

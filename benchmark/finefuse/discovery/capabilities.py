@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, get_args
 
 from finefuse.errors import FinefuseError, PluginError, did_you_mean
-from finefuse.types import Law, Level, Need, PluginKind, Space, Spec, Task, Vocabulary
+from finefuse.types import Description, Law, Level, Need, PluginKind, Space, Spec, Task, Vocabulary
 from finefuse.types.optional import Prepares, Searcher, SourceNeed
 
 _TEXTS, _FLAG = "a tuple of texts", "True or False"
@@ -116,6 +116,11 @@ def keeps_head(backbone: Any) -> bool:
     return _flag(backbone, "keep_head")
 
 
+def adapts(backbone: Any) -> bool:
+    """Whether a backbone's networks take inputs of other shapes than those they were built for."""
+    return _flag(backbone, "adapts")
+
+
 def remarks(plugin: Any) -> tuple[str, ...]:
     """What a data set or backbone says of what it has read; () for nothing."""
     return _texts(plugin, "remarks")
@@ -135,6 +140,15 @@ def vocabulary(dataset: Any) -> Vocabulary | None:
     if not method(dataset, "token_numbers"):
         return None
     return ask(dataset, "token_numbers", Vocabulary | None)  # type: ignore[no-any-return]
+
+
+def description(dataset: Any, seed: int) -> Description:
+    """How a data set's inputs are made and what its outputs mean; empty where it doesn't say."""
+    describe = method(dataset, "describe")
+    told = describe(seed) if describe else Description()
+    if not isinstance(told, Description):
+        raise DeclarationError(dataset, f"has {told!r} from its `describe`, which should be a Description")
+    return told
 
 
 def alone(fusion: Any) -> bool:
@@ -158,7 +172,7 @@ def version(plugin: Any) -> str:
 
 
 _QUESTIONS: Mapping[PluginKind, tuple[Callable[[Any], object], ...]] = {
-    "backbone": (head_outputs, keeps_head),
+    "backbone": (head_outputs, keeps_head, adapts),
     "scheme": (prepares, searcher, source_needs, kinds, nested, lambda scheme: space(type(scheme))),
     "fusion": (level, fusion_needs, kinds, alone, except_for),
     "metric": (metric_kinds, higher_is_better),

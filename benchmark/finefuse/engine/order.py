@@ -8,9 +8,9 @@ from datetime import UTC, datetime
 
 from finefuse.discovery.registry import Door
 from finefuse.errors import NotApplicable
+from finefuse.rows import SCHEMA
 from finefuse.types import Job, PluginKind, Record, Ref, Settings, Status
 
-SCHEMA = 1
 OUT_OF_MEMORY = {"MemoryExceeded", "MemoryError", "OutOfMemoryError"}
 
 

@@ -13,7 +13,8 @@ import pandas as pd
 from finefuse.errors import FinefuseError, StoreError
 from finefuse.judge.board import present
 from finefuse.judge.frame import correctness, number
-from finefuse.judge.statistics import holm, matched_interval, mcnemar_exact
+from finefuse.judge.paired import Paired, paired
+from finefuse.judge.statistics import holm
 from finefuse.records import read_results
 from finefuse.types import Cell, Judgement, Record, Verdict
 
@@ -30,8 +31,6 @@ SEVERITY: tuple[Judgement, ...] = (
 """All judgements, the worst first."""
 FATAL = frozenset({"regressed", "failed", "missing"})
 COMPARED = frozenset({"regressed", "improved", "unchanged", "inconclusive"})
-Difference = tuple[int, int, int]
-"""Examples that only the old row gets right, that only the new one does, and all."""
 
 
 @dataclass(frozen=True)
@@ -75,16 +74,17 @@ def compare(base: Path, new: Path, *, alpha: float = 0.05, margin: float = 0.01)
 
     Accuracies on the same test examples are compared by McNemar's exact test, with Holm's correction over all tested
     cells. Cells with the same bits aren't tested and don't count (Tarone 1990, doi 10.2307/2531456: their p-value can't
-    be below 1).
+    be below 1). Where no answer is right or wrong, the losses of the examples are compared by Student's t test.
 
     - regressed, improved: the difference is significant at `alpha`.
-    - unchanged: the same bits, or in regression the same outputs; or not significant, and the 95 % interval of the
-      difference lies within +-`margin`.
+    - unchanged: the same bits, losses or outputs; or not significant, and the 95 % interval of the difference lies
+      within +-`margin`, of accuracy or as a share of the base's mean loss.
     - inconclusive: neither.
     - failed: the new row is not ok, or one of its scores is NaN; not where the base was skipped as well.
     - missing: in the base or planned in `new`, and has no row in `new`.
     - new: the base has no score for it.
-    - not-comparable: other test examples, another ranking metric, no bits; skipped in both, or failed and then gone.
+    - not-comparable: other test examples, another ranking metric, nothing by example; skipped in both, or failed and
+      then gone.
 
     Raises:
         FinefuseError: if `alpha` or `margin` makes no sense.
@@ -98,12 +98,15 @@ def compare(base: Path, new: Path, *, alpha: float = 0.05, margin: float = 0.01)
     news, absent = _read(new)
     planned = set(absent)
     verdicts: dict[Cell | str, Verdict] = {}
-    differences: dict[Cell | str, Difference] = {}
+    differences: dict[Cell | str, Paired] = {}
     for cell in dict.fromkeys([*olds, *news, *absent]):
         old, now = olds.get(cell), news.get(cell)
         judgement, reason = _untested(old, now, planned=cell in planned)
         if judgement is None and old and now:
-            differences[cell] = _difference(old, now)
+            if difference := paired(old, now):
+                differences[cell] = difference
+            else:
+                judgement, reason = _unpaired(old, now)
         verdicts[cell] = Verdict(str(cell), judgement or "unchanged", _score(old), _score(now), math.nan, reason)
     settled = _settle(verdicts, differences, alpha, margin)
     return Comparison(str(base), str(new), tuple(sorted(settled, key=lambda v: SEVERITY.index(v.judgement))))
@@ -117,7 +120,7 @@ def _read(folder: Path) -> tuple[dict[Cell | str, Record], list[Cell | str]]:
 
 
 def _untested(old: Record | None, new: Record | None, *, planned: bool) -> tuple[Judgement | None, str]:
-    """The judgement that needs no test, and why; None if both rows have bits for the same examples."""
+    """The judgement that needs no test, and why; None if both rows are of the same examples."""
     before = "" if old is None else old["status"]
     if new is None:
         if before in ("", "ok") or planned:
@@ -142,40 +145,36 @@ def _mismatch(old: Record, new: Record) -> tuple[Judgement | None, str]:
         return "not-comparable", f"ranked by {old['metrics'][0]} in the base, by {new['metrics'][0]} now"
     if any(old.get(field) != new.get(field) or not new.get(field) for field in ("examples", "n_test")):
         return "not-comparable", "other test examples"
-    if not (old.get("correct") and new.get("correct")):
-        if old.get("outputs") and old.get("outputs") == new.get("outputs"):
-            return "unchanged", "the same outputs"
-        return "not-comparable", "no correctness per example to test"
     return None, ""
 
 
-def _difference(old: Record, new: Record) -> Difference:
-    a, b = correctness(old), correctness(new)
-    return int((a & ~b).sum()), int((b & ~a).sum()), len(a)
+def _unpaired(old: Record, new: Record) -> tuple[Judgement, str]:
+    """The judgement of two good rows that don't both say how each example went."""
+    if old.get("outputs") and old.get("outputs") == new.get("outputs"):
+        return "unchanged", "the same outputs"
+    return "not-comparable", "neither answers nor losses per example to test"
 
 
 def _settle(
-    verdicts: Mapping[Cell | str, Verdict], differences: Mapping[Cell | str, Difference], alpha: float, margin: float
+    verdicts: Mapping[Cell | str, Verdict], differences: Mapping[Cell | str, Paired], alpha: float, margin: float
 ) -> list[Verdict]:
     """The verdicts, with the judgement of the tests for every cell that has a difference."""
-    ps = {cell: mcnemar_exact(lost, won) for cell, (lost, won, _) in differences.items() if lost + won}
+    ps = {cell: difference.p for cell, difference in differences.items() if difference.p is not None}
     adjusted = dict(zip(ps, holm(list(ps.values())), strict=True))
     settled = []
     for cell, verdict in verdicts.items():
-        if cell in differences:
-            lost, won, n = differences[cell]
+        if difference := differences.get(cell):
             p = adjusted.get(cell, 1.0)
-            reason = f"{lost} of {n} examples lost, {won} won" if lost + won else "the same examples right"
-            verdict = replace(verdict, judgement=_tested(lost, won, n, p <= alpha, margin), p=p, reason=reason)
+            judgement = _tested(difference, p <= alpha, margin)
+            verdict = replace(verdict, judgement=judgement, p=p, reason=difference.reason)
         settled.append(verdict)
     return settled
 
 
-def _tested(lost: int, won: int, n: int, significant: bool, margin: float) -> Judgement:
-    low, high = matched_interval(lost, won, n)
+def _tested(difference: Paired, significant: bool, margin: float) -> Judgement:
     if significant:
-        return "regressed" if lost > won else "improved"
-    return "unchanged" if not lost + won or (-margin <= low and high <= margin) else "inconclusive"
+        return "improved" if difference.gain > 0 else "regressed"
+    return "unchanged" if difference.within(margin) else "inconclusive"
 
 
 def _score(record: Record | None) -> float:

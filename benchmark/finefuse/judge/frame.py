@@ -73,11 +73,26 @@ def correctness(record: Record) -> NDArray[np.bool_]:
     Raises:
         StoreError: if the field is damaged.
     """
-    n = record["n_test"]
-    try:
-        packed = np.frombuffer(base64.b64decode(record["correct"], validate=True), np.uint8)
-    except (binascii.Error, ValueError, TypeError) as error:
-        raise StoreError(f"the record of {record['cell']} has a damaged field `correct`: {error}.") from error
+    n, packed = record["n_test"], _unpacked(record, "correct", np.uint8)
     if len(packed) != -(-n // 8):
         raise StoreError(f"the record of {record['cell']} has {len(packed)} bytes of `correct` for {n} examples.")
     return np.unpackbits(packed, count=n).astype(bool)
+
+
+def losses(record: Record) -> NDArray[np.float64]:
+    """The loss of each test example, (n_test,), where no answer is right or wrong.
+
+    Raises:
+        StoreError: if the field is damaged.
+    """
+    n, found = record["n_test"], _unpacked(record, "losses", np.dtype("<f4"))
+    if len(found) != n:
+        raise StoreError(f"the record of {record['cell']} has {len(found)} `losses` for {n} examples.")
+    return found.astype(np.float64)
+
+
+def _unpacked(record: Record, field: str, kind: Any) -> NDArray[Any]:
+    try:
+        return np.frombuffer(base64.b64decode(record[field], validate=True), kind)
+    except (binascii.Error, ValueError, TypeError) as error:
+        raise StoreError(f"the record of {record['cell']} has a damaged field `{field}`: {error}.") from error

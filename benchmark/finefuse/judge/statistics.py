@@ -31,6 +31,17 @@ def paired_interval(a: Sequence[float], b: Sequence[float], level: float = 0.95)
     return mean_interval([d for d in differences if not math.isnan(d)], level)
 
 
+def paired_p(differences: Sequence[float]) -> float:
+    """The two-sided p-value of Student's t test that the mean of paired differences is 0."""
+    mean, half = mean_interval(differences)
+    if math.isinf(half):  # of one pair
+        return 1.0
+    if not half:
+        return 0.0 if mean else 1.0
+    freedom = len(differences) - 1
+    return 2 * float(special.stdtr(float(freedom), -abs(mean) / half * _quantile(freedom, 0.95)))
+
+
 def mcnemar_exact(b: int, c: int) -> float:
     """The two-sided p-value of McNemar's exact test: `b` and `c` are how many examples only one of two gets right.
 

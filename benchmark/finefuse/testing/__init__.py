@@ -8,12 +8,13 @@ def test_thaw():
 ```
 
 Under pytest a test that takes the argument `scheme_check` or `fusion_check` runs once per rule. The rules are tried on
-small tasks made here, tabular and image, with and without BatchNorm, in a second or two on a CPU.
+small tasks made here, tabular and image, with and without BatchNorm, in a second or two on a CPU; `tasks` names others.
 """
 
 from __future__ import annotations
 
 from finefuse.testing.fusion_rules import FUSION_CHECKS, check_fusion
+from finefuse.testing.rules import is_for
 from finefuse.testing.scheme_rules import SCHEME_CHECKS, check_scheme
 from finefuse.testing.small import (
     IMAGES,
@@ -42,6 +43,7 @@ __all__ = [
     "changed",
     "check_fusion",
     "check_scheme",
+    "is_for",
     "prepared",
     "small_data",
     "small_fusing",

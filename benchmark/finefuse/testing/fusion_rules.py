@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import torch
@@ -15,24 +15,27 @@ from finefuse.engine.train.trainer import SuiteTrainer
 from finefuse.nets import CombineOutputs, Net
 from finefuse.testing.rules import (
     Check,
-    on_all_tasks,
+    Rule,
+    on_small_tasks,
     random_state_kept,
     require,
     require_fine_outputs,
     try_rules,
     two_test_labellings,
 )
-from finefuse.testing.small import changed, outputs_of, small_fusing, small_members, small_splits, snapshot
+from finefuse.testing.small import TASKS, changed, outputs_of, small_fusing, small_members, small_splits, snapshot
 from finefuse.types import Fusion, Law, Splits, Task
 
 
-def check_fusion(fusion: Any, *, skip: Collection[str] = ()) -> None:
+def check_fusion(fusion: Any, *, skip: Collection[str] = (), tasks: Sequence[Task] = TASKS) -> None:
     """Try a fusion, a class or an instance, against every rule of `FUSION_CHECKS` that is not in `skip`.
+
+    `tasks` are what it is tried on, those that it is for: of any kind, tabular, or images of shape (1, 8, 8).
 
     Raises:
         AssertionError: that lists the rules it breaks, and how.
     """
-    try_rules(fusion, FUSION_CHECKS, skip)
+    try_rules(fusion, FUSION_RULES, skip, tasks)
 
 
 def _fused(fusion: Fusion, task: Task, nets: list[Net] | None = None) -> nn.Module:
@@ -121,25 +124,24 @@ def _promises(fusion: Fusion, law: Law) -> bool:
 
 
 def _require_same(message: str, task: Task, one: nn.Module, other: nn.Module) -> None:
-    """The same classes, or regressed values; outputs on one scale only where both are networks."""
+    """The same answers; where these are right or wrong, outputs on one scale only if both are networks."""
     first, second = (outputs_of(model, small_splits(task).test.x) for model in (one, other))
-    if task.kind == "classification" and not (isinstance(one, Net) and isinstance(other, Net)):
+    if task.classes and not (isinstance(one, Net) and isinstance(other, Net)):
         require(torch.equal(first.argmax(-1), second.argmax(-1)), message)
     else:
         require(torch.allclose(first, second, atol=1e-4, rtol=1e-4), message)
 
 
-FUSION_CHECKS: dict[str, Check] = on_all_tasks(
-    {
-        "same-seed-same-bits": _fusion_repeats,
-        "members-keep-their-bits": _fusion_frozen,
-        "budget-is-kept": _fusion_budget,
-        "global-rng-is-untouched": _fusion_rng,
-        "test-labels-change-nothing": _fusion_test_labels,
-        "output-shape": _fusion_shape,
-        "one-member-is-itself": _fusion_one_member,
-        "equal-members-are-each": _fusion_equal_members,
-        "order-does-not-matter": _fusion_order,
-        "buffers-survive": _fusion_buffers,
-    }
-)
+FUSION_RULES: dict[str, Rule] = {
+    "same-seed-same-bits": _fusion_repeats,
+    "members-keep-their-bits": _fusion_frozen,
+    "budget-is-kept": _fusion_budget,
+    "global-rng-is-untouched": _fusion_rng,
+    "test-labels-change-nothing": _fusion_test_labels,
+    "output-shape": _fusion_shape,
+    "one-member-is-itself": _fusion_one_member,
+    "equal-members-are-each": _fusion_equal_members,
+    "order-does-not-matter": _fusion_order,
+    "buffers-survive": _fusion_buffers,
+}
+FUSION_CHECKS: dict[str, Check] = on_small_tasks(FUSION_RULES)

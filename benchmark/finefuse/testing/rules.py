@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -13,12 +13,14 @@ import numpy as np
 import torch
 from torch import nn
 
+from finefuse.discovery import capabilities
 from finefuse.engine.randomness import seeded
 from finefuse.errors import NotApplicable
 from finefuse.testing.small import TASKS, outputs_of, small_splits
 from finefuse.types import Data, Splits, Task
 
 Check = Callable[[Any], None]
+Rule = Callable[[Any, Task], None]
 
 
 def require(holds: object, message: str) -> None:
@@ -27,15 +29,15 @@ def require(holds: object, message: str) -> None:
         raise AssertionError(message)
 
 
-def try_rules(strategy: Any, checks: Mapping[str, Check], skip: Collection[str]) -> None:
-    """Try every rule that is not in `skip`, and complain once about all that are broken."""
+def try_rules(strategy: Any, checks: Mapping[str, Rule], skip: Collection[str], tasks: Sequence[Task]) -> None:
+    """Try every rule that is not in `skip` on these tasks, and complain once about all that are broken."""
     unknown = set(skip) - set(checks)
     require(not unknown, f"there is no rule {', '.join(sorted(unknown))}; there are {', '.join(checks)}")
     broken = []
     for name, check in checks.items():
         try:
             if name not in skip:
-                check(strategy)
+                on_every_task(strategy, check, tasks)
         except Exception as error:
             told = str(error) if isinstance(error, AssertionError) else f"raised {type(error).__name__}: {error}"
             broken.append(f"  {name}: {told}")
@@ -43,16 +45,25 @@ def try_rules(strategy: Any, checks: Mapping[str, Check], skip: Collection[str])
     require(not broken, f"{name} breaks {len(broken)} of {len(checks) - len(skip)} rules:\n" + "\n".join(broken))
 
 
-def on_every_task(strategy: Any, rule: Callable[[Any, Task], None]) -> None:
-    """Try a rule on every small task that the strategy is for; there must be one."""
+def is_for(strategy: Any, task: Task) -> bool:
+    """Whether a strategy, in its `kinds`, says that it is for tasks of this kind."""
+    kinds = capabilities.kinds(strategy)
+    return not kinds or task.kind in kinds
+
+
+def on_every_task(strategy: Any, rule: Rule, tasks: Sequence[Task]) -> None:
+    """Try a rule on every task that the strategy is for; there must be one."""
     strategy = strategy() if isinstance(strategy, type) else strategy
     refusals = []
-    for task in TASKS:
+    for task in tasks:
+        if not is_for(strategy, task):
+            refusals.append(f"not for {task.kind}")
+            continue
         try:
             rule(strategy, task)
         except NotApplicable as reason:
             refusals.append(str(reason))
-    require(len(refusals) < len(TASKS), f"not applicable to any of {len(TASKS)} small tasks: {'; '.join(refusals)}")
+    require(len(refusals) < len(tasks), f"not applicable to any of {len(tasks)} small tasks: {'; '.join(refusals)}")
 
 
 def require_fine_outputs(model: nn.Module, task: Task) -> None:
@@ -89,6 +100,6 @@ def two_test_labellings(task: Task) -> Iterator[Splits]:
         yield replace(small_splits(task), test=Data(test.x, test.y.roll(shift, 0)))
 
 
-def on_all_tasks(rules: Mapping[str, Callable[[Any, Task], None]]) -> dict[str, Check]:
-    """Rules for one task as checks of a strategy."""
-    return {name: partial(on_every_task, rule=rule) for name, rule in rules.items()}
+def on_small_tasks(rules: Mapping[str, Rule]) -> dict[str, Check]:
+    """Rules for one task as checks of a strategy, on the kit's own tasks."""
+    return {name: partial(on_every_task, rule=rule, tasks=TASKS) for name, rule in rules.items()}

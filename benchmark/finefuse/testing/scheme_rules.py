@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -14,24 +14,27 @@ from finefuse.engine.train.trainer import SuiteTrainer
 from finefuse.nets import Net
 from finefuse.testing.rules import (
     Check,
-    on_all_tasks,
+    Rule,
+    on_small_tasks,
     random_state_kept,
     require,
     require_fine_outputs,
     try_rules,
     two_test_labellings,
 )
-from finefuse.testing.small import changed, outputs_of, prepare_for, prepared, small_net, small_splits, snapshot
+from finefuse.testing.small import TASKS, changed, outputs_of, prepare_for, prepared, small_net, small_splits, snapshot
 from finefuse.types import Budget, Data, Scheme, Splits, Task
 
 
-def check_scheme(scheme: Any, *, skip: Collection[str] = ()) -> None:
+def check_scheme(scheme: Any, *, skip: Collection[str] = (), tasks: Sequence[Task] = TASKS) -> None:
     """Try a scheme, a class or an instance, against every rule of `SCHEME_CHECKS` that is not in `skip`.
+
+    `tasks` are what it is tried on, those that it is for: of any kind, tabular, or images of shape (1, 8, 8).
 
     Raises:
         AssertionError: that lists the rules it breaks, and how.
     """
-    try_rules(scheme, SCHEME_CHECKS, skip)
+    try_rules(scheme, SCHEME_RULES, skip, tasks)
 
 
 class _Witness(SuiteTrainer):
@@ -105,13 +108,12 @@ def _scheme_shape(scheme: Scheme, task: Task) -> None:
     require(torch.equal(outputs_of(again, x), outputs_of(on.model, x)), "the weights read back give other outputs")
 
 
-SCHEME_CHECKS: dict[str, Check] = on_all_tasks(
-    {
-        "same-seed-same-bits": _scheme_repeats,
-        "frozen-keeps-its-bits": _scheme_frozen,
-        "budget-is-kept": _scheme_budget,
-        "global-rng-is-untouched": _scheme_rng,
-        "test-labels-change-nothing": _scheme_test_labels,
-        "output-shape": _scheme_shape,
-    }
-)
+SCHEME_RULES: dict[str, Rule] = {
+    "same-seed-same-bits": _scheme_repeats,
+    "frozen-keeps-its-bits": _scheme_frozen,
+    "budget-is-kept": _scheme_budget,
+    "global-rng-is-untouched": _scheme_rng,
+    "test-labels-change-nothing": _scheme_test_labels,
+    "output-shape": _scheme_shape,
+}
+SCHEME_CHECKS: dict[str, Check] = on_small_tasks(SCHEME_RULES)

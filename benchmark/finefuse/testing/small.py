@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import replace
 from functools import cache
 
 import torch
@@ -14,24 +13,19 @@ from finefuse.discovery import capabilities
 from finefuse.discovery.registry import Registry
 from finefuse.engine.randomness import seeded
 from finefuse.engine.train.trainer import SuiteTrainer
-from finefuse.nets import Net, evaluation, quality
+from finefuse.nets import Net, evaluation
+from finefuse.tasks import Classification, Regression
 from finefuse.types import Budget, Data, Fusing, Member, Recipe, Ref, Scheme, Splits, Task, Tuning
 
-POINTS = Task("classification", 3, "tabular", (4,))
-IMAGES = Task("classification", 3, "image", (1, 8, 8))
-LINE = Task("regression", 1, "tabular", (4,))
-TASKS = (POINTS, IMAGES, LINE)
+POINTS = Classification(3, "tabular", (4,))
+IMAGES = Classification(3, "image", (1, 8, 8))
+LINE = Regression(1, "tabular", (4,))
+TASKS: tuple[Task, ...] = (POINTS, IMAGES, LINE)
 
 
 def small_data(task: Task = POINTS, n: int = 60, seed: int = 0) -> Data:
-    """Inputs that lie around a centre of their class, or targets that are linear in the inputs."""
-    rng = torch.Generator().manual_seed(seed)
-    x = torch.randn(n, *task.input_shape, generator=rng)
-    if task.kind == "regression":
-        return Data(x, x.flatten(1) @ torch.linspace(-1, 1, x[0].numel())[:, None] + 0.5)
-    y = torch.arange(n) % task.outputs
-    centres = torch.randn(task.outputs, *task.input_shape, generator=torch.Generator().manual_seed(99))
-    return Data(x + 1.5 * centres[y], y)
+    """The task's own examples: of classes, inputs around a centre each; of values, targets linear in the inputs."""
+    return task.example(n, seed)
 
 
 def small_splits(task: Task = POINTS) -> Splits:
@@ -83,7 +77,7 @@ def small_tuning(task: Task = POINTS, epochs: int = 4, seed: int = 7) -> Tuning:
         splits.val,
         torch.Generator().manual_seed(seed),
         lambda spec: Registry().build("scheme", Ref.read(spec)),
-        small_data(replace(task, outputs=5), 100, 4) if task.kind == "classification" else None,
+        small_data(task.resized(5), 100, 4) if task.classes else None,
     )
 
 
@@ -126,7 +120,7 @@ def small_fusing(
         if "val" not in needs:
             return Member(name, float("nan"), torch.empty(0), lambda: net)
         outputs = outputs_of(net, val.x)
-        return Member(name, quality(task, outputs, val), outputs, lambda: net)
+        return Member(name, task.quality(outputs, val), outputs, lambda: net)
 
     return Fusing(
         task,

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from finefuse.recipe import Recipe
+from finefuse.types.data import Data, Modality, Splits, Task
 from finefuse.types.entries import Entry, PluginKind, Ref, Space, Spec
-from finefuse.types.inputs import Vocabulary
+from finefuse.types.inputs import Description, Vocabulary
 from finefuse.types.learning import (
     Backbone,
     Batch,
     Budget,
-    Data,
     Dataset,
     Fusing,
     Fusion,
@@ -23,14 +23,14 @@ from finefuse.types.learning import (
     OptimizerChoice,
     Penalty,
     Scheme,
-    Splits,
-    Task,
     Trainer,
     Tuning,
 )
 from finefuse.types.optional import (
+    Adapts,
     Alone,
     Composed,
+    Described,
     Excepted,
     ForKinds,
     KeepsHead,
@@ -63,6 +63,7 @@ from finefuse.types.running import (
 )
 
 __all__ = [
+    "Adapts",
     "Alone",
     "Backbone",
     "Batch",
@@ -73,6 +74,8 @@ __all__ = [
     "Crew",
     "Data",
     "Dataset",
+    "Described",
+    "Description",
     "Entry",
     "Excepted",
     "Executor",
@@ -89,6 +92,7 @@ __all__ = [
     "Loss",
     "Member",
     "Metric",
+    "Modality",
     "Need",
     "NeedsPretraining",
     "NormPolicy",

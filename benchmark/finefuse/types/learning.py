@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_checkable
 
+from finefuse.types.data import Data, Splits, Task
 from finefuse.types.entries import Ref, Spec
 
 if TYPE_CHECKING:
@@ -22,49 +23,6 @@ Law = Literal["one member", "equal members", "order"]
 Need = Literal["val", "train", "base", "trainer", "test inputs"]
 OptimizerChoice = Literal["sgd", "adam", "adamw"] | Callable[[list[dict[str, Any]]], "torch.optim.Optimizer"]
 """An optimizer by name, with what a group doesn't say from the network's recipe, or a function of the groups."""
-
-
-@dataclass(frozen=True)
-class Task:
-    """What is to be predicted: `outputs` is the number of classes, or of regressed values."""
-
-    kind: Literal["classification", "regression"]
-    outputs: int
-    modality: Literal["image", "text", "tabular"]
-    input_shape: tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class Data:
-    """Inputs `x` (N, *input_shape) and targets `y`: class numbers (N,), int64; in regression (N, outputs), float32.
-
-    Targets are on the device of the job. Inputs may be too many for it, and lie in a file or in the host's memory:
-    `inputs` brings some of them there, as `Trainer.features` and `Trainer.outputs` do by themselves.
-    """
-
-    x: Tensor
-    y: Tensor
-
-    def __len__(self) -> int:
-        return len(self.y)
-
-    def inputs(self, rows: Tensor | slice) -> Tensor:
-        """Inputs at some positions (n, *input_shape), on the device of the targets."""
-        return self.x[rows if isinstance(rows, slice) else rows.to(self.x.device)].to(self.y.device)
-
-    def to(self, device: str) -> Data:
-        """The same examples on another device."""
-        return Data(self.x.to(device), self.y.to(device))
-
-
-@dataclass(frozen=True)
-class Splits:
-    """Disjoint examples of one task, disjoint as well from what the backbone was pretrained on."""
-
-    task: Task
-    train: Data
-    val: Data
-    test: Data
 
 
 class Dataset(Protocol):
@@ -171,8 +129,8 @@ class Trainer(Protocol):
         `groups` are optimizer groups: dicts with `params` and, where they differ from the network's recipe, `lr`,
         `weight_decay`, `momentum`. `steps` is None for all that is left of the budget; an optimizer that evaluates the
         gradient twice in a step pays for two. `penalty(model, batch)` is added to the loss. `loss(outputs, batch)`
-        replaces cross-entropy (squared error in regression). The `Batch` has the inputs that the network was given, so
-        that a teacher sees what the student sees.
+        replaces the task's loss. The `Batch` has the inputs that the network was given, so that a teacher sees what the
+        student sees.
         `after_step(optimizer)` is called after every step. `norm` says what BatchNorm does in the stages that are
         trained: "train" normalises by the batch and updates the running statistics, "affine" keeps the statistics and
         trains scale and shift, "eval" keeps both. Leading stages without trained parameters are evaluated

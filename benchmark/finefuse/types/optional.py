@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_checkable
 
+from finefuse.types.data import Task
 from finefuse.types.entries import Space, Spec
-from finefuse.types.inputs import Vocabulary
-from finefuse.types.learning import Law, Task
+from finefuse.types.inputs import Description, Vocabulary
+from finefuse.types.learning import Law
 
 if TYPE_CHECKING:
     from finefuse.network import Net
@@ -93,6 +94,13 @@ class PretrainedHead(Protocol):
 
 
 @runtime_checkable
+class Adapts(Protocol):
+    """A backbone whose networks bring inputs of any shape and number type to what they were built for, themselves."""
+
+    adapts: ClassVar[bool]
+
+
+@runtime_checkable
 class KeepsHead(Protocol):
     """A backbone whose head may stay where the target has as many outputs."""
 
@@ -148,3 +156,11 @@ class Refuses(Protocol):
         Raises:
             FinefuseError: if the network is one that it can't take for any task.
         """
+
+
+@runtime_checkable
+class Described(Protocol):
+    """A data set that says how others make its inputs, for the card of an exported model."""
+
+    def describe(self, seed: int) -> Description:
+        """With the numbers of the splits of this seed."""

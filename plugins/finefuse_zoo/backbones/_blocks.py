@@ -5,6 +5,36 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+COUNTS, CENTRE, SPREAD = 16, 5.0, 6.0
+"""Bytes become as bright as the counts of `letters` and `digits`, from 0 to 16, and centred and scaled as those are."""
+
+
+def as_small_pictures(x: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """Pictures of any size and channels (N, C, H, W) as float pictures (N, *shape); those that are so stay untouched.
+
+    Bytes are taken to be black at 0 and white at 255, floats to be centred and scaled already. Other numbers of
+    channels become their mean, repeated; another size becomes this one both ways, bilinear with antialiasing.
+    """
+    if x.dtype == torch.uint8:
+        x = (x.to(torch.float32) * (COUNTS / 255) - CENTRE) / SPREAD
+    if x.shape[1] != shape[0]:
+        x = x.mean(1, keepdim=True).expand(-1, shape[0], -1, -1)
+    if x.shape[2:] != shape[1:]:
+        x = nn.functional.interpolate(x, size=shape[1:], mode="bilinear", align_corners=False, antialias=True)
+    return x
+
+
+class FirstStage(nn.Sequential):
+    """Modules for pictures of one shape, which take those of any."""
+
+    def __init__(self, shape: tuple[int, ...], *modules: nn.Module) -> None:
+        super().__init__(*modules)
+        self.shape = shape
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Of any pictures."""
+        return super().forward(as_small_pictures(x, self.shape))  # type: ignore[no-any-return, no-untyped-call]
+
 
 class Residual(nn.Module):
     """`x + body(x)`."""
@@ -39,6 +69,7 @@ class Patches(nn.Module):
 
     def __init__(self, channels: int, side: int, dim: int) -> None:
         super().__init__()
+        self.shape = (channels, side, side)
         self.embed = nn.Conv2d(channels, dim, kernel_size=4, stride=2, padding=1)
         self.positions = nn.Parameter(torch.empty((side // 2) ** 2, dim))
         self.reset_parameters()
@@ -48,7 +79,8 @@ class Patches(nn.Module):
         nn.init.normal_(self.positions, std=0.5)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, channels, side, side) to (N, side^2 / 4, dim)."""
+        """Pictures, brought to (N, channels, side, side), to (N, side^2 / 4, dim)."""
+        x = as_small_pictures(x, self.shape)
         return self.embed(x).flatten(2).transpose(1, 2) + self.positions  # type: ignore[no-any-return]
 
 

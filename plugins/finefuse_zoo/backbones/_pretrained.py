@@ -37,6 +37,7 @@ class Pretrained:
     side: Annotated[int, Ge(1)] | None = None
     normalise: Normalise = "own"
     keep_head: bool = False
+    weights_key: str | None = None
     source: ClassVar[Ref | None] = None
 
     def __post_init__(self) -> None:
@@ -44,6 +45,8 @@ class Pretrained:
             raise ValueError(f"weights = {self.weights!r} looks like a file: say file = {self.weights!r} instead")
         if self.file is not None and self.weights != "default":
             raise ValueError(f"weights come from the file or are {self.weights!r}, not both: leave one out")
+        if self.weights_key is not None and self.file is None:
+            raise ValueError("weights_key says which weights of a file are taken: give it a `file`, or leave it out")
         if self.keep_head and self.head_outputs is None:
             raise ValueError("keep_head needs weights that come with a head that fits the network, and there are none")
 
@@ -64,6 +67,11 @@ class Pretrained:
             FinefuseError: if there is no such file.
         """
         return _weights.digest_of(self.file) if self.file is not None else self.label() if self.named else ""
+
+    def remarks(self) -> list[str]:
+        """Which weights are taken, where the file holds several."""
+        said = _weights.remark(self.file, self.weights_key) if self.file is not None else ""
+        return [said] if said else []
 
     def budget(self) -> Budget:
         """Nothing is pretrained here."""

@@ -3,42 +3,40 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import pickle
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from finefuse import FinefuseError
+from finefuse_zoo.backbones._state_dicts import some, state_dict, without_prefix
+from finefuse_zoo.backbones._weight_files import content_of, shards_of
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-NESTED = ("state_dict", "model")
-"""Keys under which a checkpoint may hold its state dict."""
-PREFIXES = ("module.", "_orig_mod.")
-"""What `DataParallel` and `torch.compile` put before every name."""
 OLD_NAMES = (
     (re.compile(r"(denselayer\d+\.(?:norm|conv))\.([12])\."), r"\1\2."),
     (re.compile(r"(encoder_layer_\d+\.mlp)\.linear_1\."), r"\1.0."),
     (re.compile(r"(encoder_layer_\d+\.mlp)\.linear_2\."), r"\1.3."),
 )
 """Names in older files that torchvision itself still offers, and what they are called now."""
-SHOWN = 3
 
 
 def digest_of(file: Path) -> str:
-    """Digest of a file's content; a file that has not changed is read once per process.
+    """Digest of a file's content, of its parts too if it is an index; what has not changed is read once per process.
 
     Raises:
         FinefuseError: if there is no such file.
     """
-    if not file.is_file():
-        raise FinefuseError(f"the weights file {file} does not exist")
-    stat = file.stat()
-    return _digest(file, stat.st_size, stat.st_mtime_ns)
+    digests = []
+    for one in (file, *_parts(file)):
+        stat = one.stat()
+        digests.append(_digest(one, stat.st_size, stat.st_mtime_ns))
+    return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
 
 
 @lru_cache(maxsize=64)
@@ -47,37 +45,47 @@ def _digest(file: Path, size: int, mtime: int) -> str:  # noqa: ARG001 - they sa
         return hashlib.file_digest(content, "sha256").hexdigest()
 
 
-def read(file: Path) -> dict[str, Tensor]:
+def _parts(file: Path) -> list[Path]:
+    if not file.is_file():
+        raise FinefuseError(f"the weights file {file} does not exist")
+    return shards_of(file)
+
+
+def read(file: Path, model: nn.Module | None = None, key: str | None = None) -> dict[str, Tensor]:
     """The tensors in a file, by name, on the CPU: safetensors, or what `torch.save` wrote; code in it is never run.
 
-    A state dict may be nested under `state_dict` or `model`, and its names may begin with `module.`.
+    The file may be an index of several. A state dict may be nested, under `key` if there are several, and its names may
+    begin alike. With a `model` names are as it has them, and a file that says it is far larger is not read.
 
     Raises:
         FinefuseError: if the file does not exist, can't be read, or holds something else.
     """
-    if not file.is_file():
-        raise FinefuseError(f"the weights file {file} does not exist")
+    own = None if model is None else model.state_dict()
+    state, _ = _state(file, None if own is None else sum(t.nbytes for t in own.values()), key)
+    return without_prefix(state, own or ())
+
+
+def remark(file: Path, key: str | None) -> str:
+    """Which weights are taken, where a file holds several; else ""."""
+    return _state(file, None, key)[1]
+
+
+def _state(file: Path, own: int | None, key: str | None) -> tuple[dict[str, Tensor], str]:
+    parts = _parts(file)
     try:
-        return plain(_opened(file), str(file))
+        content = [content_of(part, own) for part in parts or [file]]
     except pickle.UnpicklingError as error:
         what = f"the weights file {file} is damaged or holds more than tensors, and nothing else is unpickled"
         raise FinefuseError(f"{what}; save the state_dict alone") from error
-    except (OSError, EOFError, RuntimeError, ValueError, json.JSONDecodeError) as error:
+    except FinefuseError:
+        raise
+    except Exception as error:  # whatever a damaged file makes torch and safetensors stumble over
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise FinefuseError(f"the weights file {file} can't be read: {reason}") from error
-
-
-def _opened(file: Path) -> Any:
-    import torch
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    if file.suffix != ".safetensors":
-        return torch.load(file, map_location="cpu", weights_only=True)
-    try:
-        return load_file(file, device="cpu")
-    except SafetensorError as error:
-        raise ValueError(str(error)) from error
+    if not parts:
+        return state_dict(content[0], str(file), key)
+    shards = [state_dict(one, str(part))[0] for one, part in zip(content, parts, strict=True)]
+    return {name: tensor for shard in shards for name, tensor in shard.items()}, ""
 
 
 def plain(content: Any, who: str) -> dict[str, Tensor]:
@@ -86,22 +94,7 @@ def plain(content: Any, who: str) -> dict[str, Tensor]:
     Raises:
         FinefuseError: if there is none, or it holds something else than tensors.
     """
-    import torch
-
-    while isinstance(content, Mapping):
-        inner = next((content[key] for key in NESTED if isinstance(content.get(key), Mapping)), None)
-        if inner is None:
-            break
-        content = inner
-    if not isinstance(content, Mapping) or not content:
-        raise FinefuseError(f"{who} holds no state dict, but a {type(content).__name__}")
-    other = [str(name) for name, value in content.items() if not isinstance(value, torch.Tensor)]
-    if other:
-        raise FinefuseError(f"{who} holds no state dict: {_some(other)} {'are' if other[1:] else 'is'} no tensor")
-    state: dict[str, Tensor] = dict(content)
-    while prefix := next((p for p in PREFIXES if all(name.startswith(p) for name in state)), ""):
-        state = {name.removeprefix(prefix): tensor for name, tensor in state.items()}
-    return state
+    return without_prefix(state_dict(content, who)[0])
 
 
 def fit(model: nn.Module, state: Mapping[str, Tensor], who: str, leave: tuple[str, ...] = ()) -> None:
@@ -110,7 +103,8 @@ def fit(model: nn.Module, state: Mapping[str, Tensor], who: str, leave: tuple[st
     BatchNorm's counters of batches may be missing, as they are in files older than them.
 
     Raises:
-        FinefuseError: with the first names of all that are missing, not known, or of another shape.
+        FinefuseError: with the first names of all that are missing, not known, or of another shape; with the name of a
+            tensor of whole numbers for other ones, with values that are not finite, or with variances below 0.
     """
     import torch
 
@@ -125,12 +119,32 @@ def fit(model: nn.Module, state: Mapping[str, Tensor], who: str, leave: tuple[st
     missing = [name for name in own if name not in given and not name.endswith("num_batches_tracked")]
     extra = [name for name in given if name not in own]
     found = (("missing", missing), ("not known", extra), ("of another shape", wrong))
-    problems = [f"{len(names)} {what} ({_some(names)})" for what, names in found if names]
+    problems = [f"{len(names)} {what} ({some(names)})" for what, names in found if names]
     if problems:
-        raise FinefuseError(f"{who} doesn't fit: of its tensors {', '.join(problems)}")
+        raise FinefuseError(f"{who} doesn't fit: of its tensors {', '.join(problems)}{_hint(missing, extra)}")
+    for name, tensor in given.items():
+        if fault := _fault(name, tensor, own[name]):
+            raise FinefuseError(f"{who} can't be used: {name} {fault}")
     with torch.no_grad():
         for name, tensor in given.items():
             own[name].copy_(tensor)
+
+
+def _fault(name: str, tensor: Tensor, own: Tensor) -> str:
+    """What is wrong with the values of a tensor, as the end of a sentence."""
+    if own.is_floating_point() and not tensor.is_floating_point():
+        return f"holds {tensor.dtype} and not floats"
+    if not own.is_floating_point():
+        return ""
+    values = tensor.float() if tensor.element_size() == 1 else tensor  # torch asks nothing of floats of 8 bits
+    if not values.isfinite().all():
+        return "has values that are not finite"
+    return "has variances below 0" if name.endswith("running_var") and (values < 0).any() else ""
+
+
+def _hint(missing: Sequence[str], extra: Sequence[str]) -> str:
+    near = get_close_matches(missing[0], extra, n=1) if missing else []
+    return f"; is its {near[0]} the network's {missing[0]}?" if near else ""
 
 
 def _renamed(name: str, own: Mapping[str, Any]) -> str:
@@ -141,9 +155,3 @@ def _renamed(name: str, own: Mapping[str, Any]) -> str:
 
 def _shape(tensor: Tensor) -> str:
     return "x".join(map(str, tensor.shape)) or "a number"
-
-
-def _some(names: Iterable[str]) -> str:
-    """The first few of them."""
-    names = list(names)
-    return ", ".join(names[:SHOWN]) + (", ..." if len(names) > SHOWN else "")

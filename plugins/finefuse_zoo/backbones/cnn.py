@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from annotated_types import Ge
 
@@ -19,11 +19,13 @@ class CnnS:
     """Residual network of three stages with BatchNorm (He et al. 2016, arXiv 1512.03385), pretrained on `letters`.
 
     Stages: a stem and three residual blocks, all of `width` channels at full resolution, the last one ending in a mean
-    over the image. Takes images (N, C, H, W) of any size.
+    over the image. Takes images (N, C, H, W) of any size, bytes too: the first stage brings them to the shape that it
+    was pretrained on.
     """
 
     width: Annotated[int, Ge(1)] = 16
     source = Ref("letters")
+    adapts: ClassVar[bool] = True
 
     def fingerprint(self) -> str:
         """No weights are read."""
@@ -42,14 +44,14 @@ class CnnS:
         from torch import nn
 
         from finefuse.nets import Net
-        from finefuse_zoo.backbones._blocks import conv_norm, residual_stage
+        from finefuse_zoo.backbones._blocks import FirstStage, conv_norm, residual_stage
 
         if len(task.input_shape) != 3:
             shape = task.input_shape
             raise NotApplicable(f"cnn-s takes images (channels, height, width), not inputs of shape {shape}")
         w = self.width
         stages = [
-            nn.Sequential(conv_norm(task.input_shape[0], w), nn.ReLU()),
+            FirstStage(task.input_shape, conv_norm(task.input_shape[0], w), nn.ReLU()),
             residual_stage(w),
             residual_stage(w),
             nn.Sequential(residual_stage(w), nn.AdaptiveAvgPool2d(1), nn.Flatten()),

@@ -23,9 +23,9 @@ class Timm(Pretrained):
     `weights` is a tag of timm's such as "a1_in1k", "default" for the model's first, or "none" for random ones; or
     `file` is a file of them. Their head has `classes` outputs (0: leave it out). Images are resized to `side`, if it is
     given, and bytes normalised as the model's own weights expect ("own"), by ImageNet's figures, or x/127.5 - 1
-    ("half"). `keep_head` keeps the head of the weights for a target with as many classes. ConvNeXt, EfficientNet,
-    MobileNetV3, RegNet, ResNet, Swin, VGG and ViT are cut into stages; any other network is one stage. Recipe: AdamW at
-    1e-4 for networks with LayerNorm, else SGD at 0.01.
+    ("half"). `weights_key` names what is taken of a file that holds several. `keep_head` keeps the head of the weights
+    for a target with as many classes. ConvNeXt, EfficientNet, MobileNetV3, RegNet, ResNet, Swin, VGG and ViT are cut
+    into stages; any other network is one stage. Recipe: AdamW at 1e-4 for networks with LayerNorm, else SGD at 0.01.
     """
 
     def label(self) -> str:
@@ -87,7 +87,7 @@ class Timm(Pretrained):
         """Weights from the file, renamed and resized as timm's own module for the family does."""
         assert self.file is not None
         path = next(name for name, module in model.named_modules() if module is head)
-        state = _weights.read(self.file)
+        state = _weights.read(self.file, model, self.weights_key)
         adapt = getattr(sys.modules[type(model).__module__], "checkpoint_filter_fn", None)
         if adapt is not None:
             state = dict(adapt(state, model))

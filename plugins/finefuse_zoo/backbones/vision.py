@@ -29,9 +29,10 @@ class Torchvision(Pretrained):
     `weights` is a name of torchvision's, "default" for the newest, or "none" for random ones; or `file` is a file of
     them, with a head of `classes` outputs (0: leave it out). Images are resized to `side`, if it is given, and bytes
     normalised by ImageNet's figures, x/127.5 - 1 ("half"), or as torchvision's weights for the model expect ("own").
-    `keep_head` keeps the head of the weights for a target with as many classes. Dropout and stochastic depth are
-    torchvision's. SqueezeNet's last layer is a convolution before a ReLU, which no linear head can be: it gets a fresh
-    one on its pooled features. Recipe: AdamW at 1e-4 for networks with LayerNorm, else SGD at 0.01.
+    `weights_key` names what is taken of a file that holds several. `keep_head` keeps the head of the weights for a
+    target with as many classes. Dropout and stochastic depth are torchvision's. SqueezeNet's last layer is a
+    convolution before a ReLU, which no linear head can be: it gets a fresh one on its pooled features. Recipe: AdamW at
+    1e-4 for networks with LayerNorm, else SGD at 0.01.
     """
 
     def __post_init__(self) -> None:
@@ -98,7 +99,7 @@ class Torchvision(Pretrained):
 
     def _load(self, model: nn.Module, head: str, leave: tuple[str, ...]) -> None:
         who = f"{self.file}, as weights of {self.model}," if self.file else f"{self.weights} of {self.model}"
-        state = _weights.read(self.file) if self.file else self._download()
+        state = _weights.read(self.file, model, self.weights_key) if self.file else self._download()
         rows = state[f"{head}.weight"].shape[0] if f"{head}.weight" in state else self.classes
         if not leave and rows != self.head_outputs:
             raise FinefuseError(f"{who} has a head of {rows} outputs: say classes = {rows}, or 0 to leave it out")

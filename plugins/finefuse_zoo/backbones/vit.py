@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from annotated_types import Ge
 
@@ -21,13 +21,15 @@ class VitT:
     """Vision transformer (Dosovitskiy et al. 2021, arXiv 2010.11929) with LayerNorm in front, pretrained on `letters`.
 
     Overlapping patches at a stride of 2, learned positions, `depth` blocks of 4 heads with `head_width` channels each,
-    and the mean over the tokens. Stages: the embedding, every block, and the final norm with the mean. Takes square
-    images of an even side.
+    and the mean over the tokens. Stages: the embedding, every block, and the final norm with the mean. Takes images
+    of any size, bytes too: the first stage brings them to the shape that it was pretrained on. It is built for square
+    ones of an even side.
     """
 
     head_width: Annotated[int, Ge(1)] = 12
     depth: Annotated[int, Ge(1)] = 2
     source = Ref("letters")
+    adapts: ClassVar[bool] = True
 
     def fingerprint(self) -> str:
         """No weights are read."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from annotated_types import Ge, Gt, Len
 
 from finefuse import FinefuseError, Splits, Task
-from finefuse.types import Vocabulary
+from finefuse.types import Description, Vocabulary
 from finefuse_zoo._hugging_face import vocabulary
 from finefuse_zoo.datasets._columns import choose, remark_on_overlap, remarks_on_columns, remarks_on_labels
+from finefuse_zoo.datasets._encodings import of_numbers, of_pieces, of_words
 from finefuse_zoo.datasets._fields import Count, Share, one_of
 from finefuse_zoo.datasets._files import digest_of_text, digests
 from finefuse_zoo.datasets._table import Format, Table, may_be_utf8, read_table
+from finefuse_zoo.datasets._targets import READERS, Targets
 from finefuse_zoo.datasets._tokens import PADDING, digest_of_tokenizer, hashed, load_tokenizer, split_hub, tokenised
 
 if TYPE_CHECKING:
@@ -112,14 +114,12 @@ class CsvTable:
     @property
     def task(self) -> Task:
         """As many outputs as the training file has labels; in regression one."""
-        table = self._table(self.train)
-        outputs = 1
-        if self.kind == "classification":
-            outputs = len(table.classes(self.target))
+        table, targets = self._table(self.train), self._targets
+        names = targets.names
         if self.text is None:
-            return Task(self.kind, outputs, "tabular", (len(self._columns(table)),))
+            return targets.task(len(names), "tabular", (len(self._columns(table)),))
         table.column(self.text)
-        return Task(self.kind, outputs, "text", (self.max_tokens,))
+        return targets.task(len(names), "text", (self.max_tokens,))
 
     def token_numbers(self) -> Vocabulary | None:
         """What the tokeniser's files say of it, or the hashing; None for numbers."""
@@ -131,15 +131,15 @@ class CsvTable:
 
     def remarks(self) -> list[str]:
         """Which columns are used and which aren't, and what else is not as it may seem."""
-        table, classes = self._table(self.train), self.kind == "classification"
+        table, continuous = self._table(self.train), self._targets.continuous
         if self.text is None:
-            told = remarks_on_columns(table, self.target, self.features, regression=not classes)
+            told = remarks_on_columns(table, self.target, self.features, regression=continuous)
         else:
             others = [name for name in table.columns if name not in (self.text, self.target)]
             told = [f"leaves out {len(others)} columns beside {self.text!r} and {self.target!r}"] if others else []
             empty = sum(not cell.strip() for cell in table.column(self.text))
             told += [f"{empty} texts in {self.text!r} are empty"] if empty else []
-        if classes:
+        if not continuous:
             told += remarks_on_labels(table, self.target)
         if self.test is not None:
             inputs = self._columns(table) if self.text is None else [self.text]
@@ -147,6 +147,17 @@ class CsvTable:
         if may_be_utf8(self.train, self.encoding):
             told.append(f"{self.train.name} is read as {self.encoding}, and could be utf-8")
         return told
+
+    def describe(self, seed: int) -> Description:
+        """How a row or a text becomes the inputs of the splits of this seed, and names or units of the outputs."""
+        outputs = {"target": self.target, **self._targets.described()}
+        if self.text is None:
+            mean, factor = self._scaling(seed)
+            return of_numbers(self._columns(self._table(self.train)), mean.tolist(), factor.tolist(), outputs)
+        if not self._wordpieces:
+            return of_words(self.text, self.max_tokens, self.vocabulary, outputs)
+        where = self.tokenizer, self.tokenizer_hub
+        return of_pieces(self.text, self.max_tokens, where, load_tokenizer(*where).pad_token_id, outputs)
 
     def fingerprint(self) -> str:
         """Digest of the files' content, and of the tokeniser's."""
@@ -162,24 +173,31 @@ class CsvTable:
         import torch
 
         from finefuse import Data
-        from finefuse_zoo.datasets._cut import Cut
 
         train = self._table(self.train)
         test = None if self.test is None else self._table(self.test)
-        y, regression = self._targets(train), self.kind == "regression"
-        found = "the table has {count} rows" if regression else "class {name!r} has {count} rows"
-        cut = Cut(self.val, self.shots, self.fraction, None if test else self.test_share, found)
-        names = [""] if regression else train.classes(self.target)
-        strata = np.zeros(len(train), np.int64) if regression else y
-        rows = cut.rows(strata, names, seed)
+        y = self._targets.read(train)
+        rows = self._cut(seed)
         parts = [(self._inputs(train, chosen), y[chosen]) for chosen in (rows if test is None else rows[:2])]
         if test is not None:
-            parts.append((self._inputs(test, np.arange(len(test))), self._targets(test)))
+            parts.append((self._inputs(test, np.arange(len(test))), self._targets.read(test)))
         if self.text is None:
-            known = replace(cut, shots=None, fraction=None).rows(strata, names, seed)[0]
-            mean, factor = _scaling(self._inputs(train, known))
-            parts = [(_standardised(x, mean, factor), targets) for x, targets in parts]
-        return Splits(self.task, *(Data(torch.from_numpy(x), torch.from_numpy(targets)) for x, targets in parts))
+            mean, factor = self._scaling(seed)
+            parts = [(_standardised(x, mean, factor), y) for x, y in parts]
+        return Splits(self.task, *(Data(torch.from_numpy(x), torch.from_numpy(y)) for x, y in parts))
+
+    def _cut(self, seed: int, *, whole: bool = False) -> tuple[NDArray[np.intp], ...]:
+        """Row numbers for train, val and test; for training all that are neither val nor test, if `whole`."""
+        from finefuse_zoo.datasets._cut import Cut
+
+        targets = self._targets
+        shots, fraction = (None, None) if whole else (self.shots, self.fraction)
+        cut = Cut(self.val, shots, fraction, self.test_share if self.test is None else None, targets.found)
+        return cut.rows(targets.strata(targets.read(self._table(self.train))), targets.names, seed)
+
+    def _scaling(self, seed: int) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Means and factors of the columns, over the rows that are neither val nor test."""
+        return _scaling(self._inputs(self._table(self.train), self._cut(seed, whole=True)[0]))
 
     @property
     def _wordpieces(self) -> bool:
@@ -223,19 +241,10 @@ class CsvTable:
             numbers = hashed(texts, self.max_tokens, self.vocabulary)
         return np.array(numbers, np.int64).reshape(len(texts), self.max_tokens)
 
-    def _targets(self, table: Table) -> NDArray[Any]:
-        """Class numbers (N,), or values (N, 1) in units of `spread`."""
-        import numpy as np
-
-        known = self._table(self.train)
-        if self.kind == "classification":
-            return np.array(table.class_numbers(self.target, known.classes(self.target)), np.int64)
-        values = np.array(known.numbers(self.target))
-        centre = float(values.mean()) if self.centre is None else self.centre
-        spread = float(values.std()) if self.spread is None else self.spread
-        if self.spread is None and spread <= 1e-12 * abs(centre):
-            raise FinefuseError(f"{known.path}: all values of {self.target!r} are the same")
-        return ((np.array(table.numbers(self.target)) - centre) / spread).astype(np.float32)[:, None]
+    @property
+    def _targets(self) -> Targets:
+        """How the column to predict is read."""
+        return READERS[self.kind](self._table(self.train), self.target, self.centre, self.spread)
 
 
 def _scaling(known: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:

@@ -7,12 +7,12 @@ from typing import Annotated
 
 from annotated_types import Ge, Le
 
-from finefuse import Splits, Task
+from finefuse import Regression, Splits
 from finefuse_zoo.datasets._shipped import digest_of
 
 CENTRE, SPREAD = 152.0, 77.0
 """About the mean and the standard deviation of the target over all patients; the same for every split."""
-TASK = Task("regression", outputs=1, modality="tabular", input_shape=(10,))
+TASK = Regression(outputs=1, modality="tabular", input_shape=(10,))
 
 
 @dataclass(frozen=True)

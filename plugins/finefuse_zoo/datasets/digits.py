@@ -7,7 +7,7 @@ from typing import Annotated
 
 from annotated_types import Ge, Le
 
-from finefuse import Splits, Task
+from finefuse import Classification, Splits
 from finefuse_zoo.datasets._shipped import digest_of
 
 
@@ -22,7 +22,7 @@ class Digits:
 
     shots: Annotated[int, Ge(1), Le(100)] = 10
     val: Annotated[int, Ge(1), Le(50)] = 20
-    task = Task("classification", outputs=10, modality="image", input_shape=(1, 8, 8))
+    task = Classification(outputs=10, modality="image", input_shape=(1, 8, 8))
 
     def fingerprint(self) -> str:
         """Digest of the parameters and of scikit-learn's own data file."""

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from annotated_types import Ge, Gt
 
-from finefuse import FinefuseError, Splits, Task
+from finefuse import Classification, FinefuseError, Splits, Task
+from finefuse.types import Description
 from finefuse_zoo.datasets._fields import Count, Share, one_of
 from finefuse_zoo.datasets._files import digest_of_text
 from finefuse_zoo.datasets._look import Look, place_of, remarks_of, some
@@ -55,7 +56,11 @@ class Folder:
     def task(self) -> Task:
         """As many outputs as there are class directories."""
         classes = tree_at(self.train).classes()
-        return Task("classification", len(classes), "image", (self.channels, self.size, self.size))
+        return Classification(len(classes), "image", (self.channels, self.size, self.size))
+
+    def describe(self, _seed: int) -> Description:
+        """Names of the classes."""
+        return Description(outputs={"classes": tree_at(self.train).classes()})
 
     def fingerprint(self) -> str:
         """Digest of the images' names and contents, and the version of Pillow, which decodes them."""

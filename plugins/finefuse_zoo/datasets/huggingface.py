@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from annotated_types import Ge
 
-from finefuse import FinefuseError, Splits, Task
+from finefuse import Classification, FinefuseError, Splits, Task
 from finefuse_zoo.datasets._fields import Count, Share, one_of
 from finefuse_zoo.datasets._files import digest_of_text, digests, files_in
 
@@ -58,7 +58,7 @@ class HuggingFace:
     @property
     def task(self) -> Task:
         """As the parameters say."""
-        return Task("classification", self.classes, "image", (self.channels, self.size, self.size))
+        return Classification(self.classes, "image", (self.channels, self.size, self.size))
 
     def fingerprint(self) -> str:
         """The files' content, or name and revision; and the version of Pillow, which decodes the images."""

@@ -8,7 +8,7 @@ from typing import Annotated
 
 from annotated_types import Ge
 
-from finefuse import Splits, Task
+from finefuse import Classification, Splits
 
 CHARACTERS = "abcdefghijkmnpqrstuvwxyzABCDEFGHJKLMNPQRSTUVWXYZ#%&+?"
 """No digits, and none of o, O, l and I, which look like digits."""
@@ -25,7 +25,7 @@ class Letters:
     """
 
     per_class: Annotated[int, Ge(20)] = 200
-    task = Task("classification", outputs=len(CHARACTERS), modality="image", input_shape=(1, 8, 8))
+    task = Classification(outputs=len(CHARACTERS), modality="image", input_shape=(1, 8, 8))
 
     def fingerprint(self) -> str:
         """The parameters, and the version of Pillow, which brings the font and draws it."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from annotated_types import Ge
 
-from finefuse import FinefuseError, Splits, Task
+from finefuse import Classification, FinefuseError, Splits, Task
 from finefuse_zoo.datasets._fields import Count, Share, one_of
 from finefuse_zoo.datasets._files import cache_folder, digest_of_text, digests, files_in, only_one
 from finefuse_zoo.datasets._official import OFFICIAL, Official
@@ -73,7 +73,7 @@ class Torchvision:
         """Known from the articles."""
         channels, *sides = self._official.shape or (3, 0, 0)
         sides = [self.size, self.size] if self.size else sides
-        return Task("classification", self._official.classes, "image", (channels, *sides))
+        return Classification(self._official.classes, "image", (channels, *sides))
 
     def fingerprint(self) -> str:
         """The official checksums; of files that are there and are others, their content. And the version of Pillow."""

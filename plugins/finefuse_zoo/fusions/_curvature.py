@@ -40,25 +40,6 @@ def called_with(net: nn.Module, params: Mapping[str, Tensor], x: Tensor) -> Tens
     return outputs
 
 
-def scores(task: Task, outputs: Tensor, rng: torch.Generator | None) -> tuple[Tensor, Tensor]:
-    """Directions (N, K, outputs) in output space, and their probabilities (N, K), that make up the Fisher information.
-
-    F = sum_k q_k (J^T v_k)^2, J the Jacobian of the outputs. For classes v_k = onehot(k) - p and q = p, the gradient of
-    log p_k by the logits; for values, taken to have normal errors of variance 1, unit vectors. With `rng` one draw
-    stands for all: a class from p, or a normal vector.
-    """
-    n, k = outputs.shape
-    if task.kind == "classification":
-        p, eye = outputs.softmax(-1), torch.eye(k, dtype=outputs.dtype, device=outputs.device)
-        if rng is None:
-            return eye - p[:, None, :], p
-        drawn = torch.multinomial(p.cpu(), 1, generator=rng).to(outputs.device)
-        return eye[drawn] - p[:, None, :], torch.ones_like(p[:, :1])
-    if rng is None:
-        return torch.eye(k).to(outputs).expand(n, k, k), torch.ones_like(outputs)
-    return torch.randn(n, 1, k, generator=rng).to(outputs), torch.ones_like(outputs[:, :1])
-
-
 def fisher(net: nn.Module, task: Task, x: Tensor, rng: torch.Generator | None = None) -> dict[str, Tensor]:
     """The diagonal of the Fisher information, mean over examples x, by name of parameter; in evaluation mode.
 
@@ -73,7 +54,7 @@ def fisher(net: nn.Module, task: Task, x: Tensor, rng: torch.Generator | None = 
     plain = torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH)  # the others can't be batched
     with nets.evaluation(net), plain:
         for part in torch.split(x, max(1, HELD // max(1, count))):
-            v, q = scores(task, net(part), rng)
+            v, q = task.directions(net(part), rng)
             for name, square in squares(net, params, part, v, q):
                 total[name] += square
     return {name: f / len(x) for name, f in total.items()}

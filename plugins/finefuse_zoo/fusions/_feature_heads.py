@@ -8,7 +8,6 @@ import torch
 from torch import Tensor, nn
 
 from finefuse.types import Task
-from finefuse_zoo._losses import usual_loss
 
 
 class OnConcatenated(nn.Module):
@@ -84,8 +83,8 @@ def train_full_batch(
     model: nn.Module, inputs: Tensor | list[Tensor], y: Tensor, task: Task, steps: int, lr: float
 ) -> None:
     """So many steps of Adam on all examples at once; the loss is the task's usual one."""
-    optimizer, loss = torch.optim.Adam(model.parameters(), lr=lr), usual_loss(task)
+    optimizer = torch.optim.Adam(model.parameters(), lr=lr)
     for _ in range(steps):
         optimizer.zero_grad()
-        loss(model(inputs), y).backward()  # type: ignore[no-untyped-call]
+        task.loss(model(inputs), y).backward()  # type: ignore[no-untyped-call]
         optimizer.step()

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from finefuse.types import Task
+
 
 class Gate(nn.Module):
     """sum_m softmax(g(phi))_m p_m, phi being the members' features side by side, standardised, and g a perceptron.
@@ -17,12 +19,12 @@ class Gate(nn.Module):
     """
 
     def __init__(
-        self, heads: Iterable[nn.Module], features: Sequence[Tensor], hidden: int, classes: bool, rng: torch.Generator
+        self, heads: Iterable[nn.Module], features: Sequence[Tensor], hidden: int, task: Task, rng: torch.Generator
     ) -> None:
         super().__init__()
         phi = torch.cat(list(features), -1)
         self.heads = nn.ModuleList(heads)
-        self.classes = classes
+        self.task = task
         spread = phi.std(0, correction=0)
         self.register_buffer("mean", phi.mean(0))
         self.register_buffer("scale", torch.where(spread > 1e-6, spread, 1.0))
@@ -40,7 +42,7 @@ class Gate(nn.Module):
     def mix(self, log_shares: Tensor, outputs: Tensor) -> Tensor:
         """Shares (N, members) and the members' outputs (members, N, outputs) to (N, outputs)."""
         share = log_shares.T[..., None]
-        if self.classes:
+        if self.task.classes:
             return (share + outputs.log_softmax(-1)).logsumexp(0)
         return (share.exp() * outputs).sum(0)
 
@@ -51,7 +53,6 @@ class Gate(nn.Module):
 
     def learn(self, features: Sequence[Tensor], y: Tensor, steps: int, lr: float, decay: float) -> None:
         """Adam on all examples at once; the members' heads stay as they are."""
-        loss = functional.cross_entropy if self.classes else functional.mse_loss
         with torch.no_grad():
             outputs = torch.stack([head(f) for head, f in zip(self.heads, features, strict=True)])
         learned = [self.first, self.first_bias, self.last, self.last_bias]
@@ -59,5 +60,5 @@ class Gate(nn.Module):
         with torch.enable_grad():
             for _ in range(steps):
                 optimizer.zero_grad()
-                loss(self.mix(self.log_shares(features), outputs), y).backward()  # type: ignore[no-untyped-call]
+                self.task.loss(self.mix(self.log_shares(features), outputs), y).backward()  # type: ignore[no-untyped-call]
                 optimizer.step()

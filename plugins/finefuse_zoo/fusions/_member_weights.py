@@ -30,10 +30,10 @@ def member_weights(of: Fusing, by: By, temperature: float, given: Sequence[float
         score = torch.tensor([member.score for member in of.members], dtype=torch.float64)
         if by == "softmax":
             w = (score / temperature).softmax(0)
-        elif of.task.kind != "classification":
-            raise NotApplicable(f"by = {by!r} needs accuracies; use by = 'softmax' for regression")
+        elif not of.task.classes:
+            raise NotApplicable(f"by = {by!r} needs accuracies, and {of.task.kind} has none; use by = 'softmax'")
         else:
-            w = score if by == "accuracy" else (score - 1 / of.task.outputs).clamp_min(0)
+            w = score if by == "accuracy" else (score - 1 / of.task.classes).clamp_min(0)
     if not w.sum() > 0:
         raise NotApplicable("no member has a positive weight")
     weights: list[float] = (w / w.sum()).tolist()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 import torch
 from annotated_types import Ge, Gt
 
-from finefuse import NotApplicable, nets
+from finefuse import nets
 from finefuse.types import Fusing, Law, Level, Need
 from finefuse_zoo.fusions._curvature import called_with, own_names
 
@@ -35,13 +35,12 @@ class AdaMerging:
     recalibrate: bool = True
     level: ClassVar[Level] = "weight"
     needs: ClassVar[tuple[Need, ...]] = ("base", "trainer", "test inputs")
+    kinds: ClassVar[tuple[str, ...]] = ("classification",)
     except_for: ClassVar[tuple[Law, ...]] = ("one member", "equal members")
 
     def fuse(self, of: Fusing) -> nn.Module:
         """One network."""
         assert of.test_inputs is not None
-        if of.task.kind != "classification":
-            raise NotApplicable("it minimises the entropy of class probabilities, and this is regression")
         nets.states_of(of.members)
         base, own = nets.base_state(of), own_names(of.members[0].net)
         names = list(dict.fromkeys(own.values()))

@@ -9,7 +9,6 @@ import torch
 
 from finefuse import nets
 from finefuse.types import Fusing, Law, Level, Need
-from finefuse_zoo.fusions._ensembles import need_classes
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -27,11 +26,11 @@ class CalibratedMean:
 
     level: ClassVar[Level] = "output"
     needs: ClassVar[tuple[Need, ...]] = ("val",)
+    kinds: ClassVar[tuple[str, ...]] = ("classification",)
     except_for: ClassVar[tuple[Law, ...]] = ("one member", "equal members")
 
     def fuse(self, of: Fusing) -> nn.Module:
         """An ensemble that averages probabilities at each member's temperature."""
-        need_classes(of, "temperatures are for probabilities, and this is regression")
         assert of.val is not None
         sharpness = sharpest(torch.stack([member.val_outputs for member in of.members]), of.val.y)[:, None, None]
 

@@ -49,6 +49,5 @@ class ConcatFeatures:
             steps = of.trainer.budget if self.steps is None else self.steps
             head = feature_heads.fitted_mlp(features, of.train.y, of.task, self.width, steps, self.lr, of.rng)
         else:
-            classes = of.task.outputs if of.task.kind == "classification" else 0
-            head = feature_heads.linear(*fit_linear(features, of.train.y, classes, self.C))
+            head = feature_heads.linear(*fit_linear(features, of.train.y, of.task.classes, self.C))
         return nets.CombineFeatures(members, feature_heads.OnConcatenated(head))

@@ -11,7 +11,7 @@ from annotated_types import Ge, Gt, Le
 
 from finefuse import NotApplicable
 from finefuse.types import Batch, Fusing, Law, Level, Need, NormPolicy
-from finefuse_zoo._losses import teacher, usual_loss
+from finefuse_zoo._teachers import teacher
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -41,27 +41,18 @@ class Distill:
         assert of.trainer is not None
         if of.base is None:
             raise NotApplicable("the members have no common start for a student")
-        student, trainer, usual = copy.deepcopy(of.base), of.trainer, usual_loss(of.task)
-        classes = of.task.kind == "classification"
+        student, trainer, task = copy.deepcopy(of.base), of.trainer, of.task
 
         def mean_of_members(x: Tensor) -> Tensor:
             outputs = torch.stack([trainer.outputs(member.net, x).double() for member in of.members])
-            return ((outputs / self.T).softmax(-1) if classes else outputs).mean(0).float()
+            return task.taught(outputs, self.T).float()
 
         before = teacher(trainer, of.train, mean_of_members)
 
         def loss(outputs: Tensor, batch: Batch) -> Tensor:
-            told = before(batch)
-            taught = distillation(outputs, told, self.T) if classes else usual(outputs, told)
-            return self.alpha * usual(outputs, batch.y) + (1 - self.alpha) * taught
+            taught = task.teaching_loss(outputs, before(batch), self.T)
+            return self.alpha * task.loss(outputs, batch.y) + (1 - self.alpha) * taught
 
         groups = [{"params": student.parameters(), "lr": self.lr or student.recipe.lr}]
         trainer.fit(student, groups, loss=loss, norm=self.norm)
         return student.eval()
-
-
-def distillation(outputs: Tensor, teacher: Tensor, T: float) -> Tensor:
-    """T^2 KL(teacher || softmax(outputs / T)), mean over examples, of logits and probabilities, both (N, classes)."""
-    logp = (outputs / T).log_softmax(-1)
-    divergence: Tensor = (torch.special.xlogy(teacher, teacher) - teacher * logp).sum(-1).mean()
-    return T**2 * divergence

@@ -40,8 +40,6 @@ class Gate:
         assert of.trainer is not None
         members = [member.net for member in of.members]
         features = [of.trainer.features(net, of.val.x) for net in members]
-        gate = gating.Gate(
-            [net.head for net in members], features, self.hidden, of.task.kind == "classification", of.rng
-        )
+        gate = gating.Gate([net.head for net in members], features, self.hidden, of.task, of.rng)
         gate.learn(features, of.val.y, self.steps, self.lr, self.weight_decay)
         return nets.CombineFeatures(members, gate)

@@ -35,7 +35,7 @@ class GreedyEnsemble:
         """An ensemble of the members in the bag, that averages with weights."""
         assert of.val is not None
         outputs = torch.stack([member.val_outputs for member in of.members])
-        bag = Classes(outputs, of.val.y) if of.task.kind == "classification" else Values(outputs, of.val.y)
+        bag = Classes(outputs, of.val.y) if of.task.classes else Values(outputs, of.val.y)
         chosen = choose(bag, self.picks)
         counts = torch.tensor([chosen.count(m) for m in range(len(of.members))], dtype=torch.float64)
         return weighted_mean(of, counts / len(chosen))

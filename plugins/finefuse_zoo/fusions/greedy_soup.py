@@ -36,7 +36,7 @@ class GreedySoup:
         for member in ranked[1:]:
             trial = [*chosen, member]
             net = nets.averaged(trial, [1 / len(trial)] * len(trial), of.train.x if self.recalibrate else None)
-            score = nets.quality(of.task, of.trainer.outputs(net, of.val.x), of.val)
+            score = of.task.quality(of.trainer.outputs(net, of.val.x), of.val)
             if score > best:
                 chosen, best, soup = trial, score, net
         return soup

@@ -10,7 +10,6 @@ from annotated_types import Ge
 
 from finefuse import nets
 from finefuse.types import Fusing, Level, Need
-from finefuse_zoo.fusions._ensembles import need_classes
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -34,10 +33,10 @@ class Knora:
     k: Annotated[int, Ge(1)] = 7
     level: ClassVar[Level] = "output"
     needs: ClassVar[tuple[Need, ...]] = ("val",)
+    kinds: ClassVar[tuple[str, ...]] = ("classification",)
 
     def fuse(self, of: Fusing) -> nn.Module:
         """An ensemble whose members vote where they are competent."""
-        need_classes(of, "votes are for classes")
         assert of.val is not None
         outputs = torch.stack([member.val_outputs for member in of.members])
         known, right = profiles(outputs), (outputs.argmax(-1) == of.val.y).T  # (N, members)

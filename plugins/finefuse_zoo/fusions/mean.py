@@ -24,6 +24,6 @@ class Mean:
 
     def fuse(self, of: Fusing) -> nn.Module:
         """An ensemble that averages values."""
-        if of.task.kind != "regression":
+        if of.task.classes:
             raise NotApplicable("classes have two means; use 'mean-probs' or 'mean-logits'")
         return nets.CombineOutputs(of.members, lambda outputs: outputs.mean(0))

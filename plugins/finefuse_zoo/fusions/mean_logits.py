@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, ClassVar
 
 from finefuse import nets
 from finefuse.types import Fusing, Level, Need
-from finefuse_zoo.fusions._ensembles import need_classes
 
 if TYPE_CHECKING:
     from torch import nn
@@ -22,8 +21,8 @@ class MeanLogits:
 
     level: ClassVar[Level] = "output"
     needs: ClassVar[tuple[Need, ...]] = ()
+    kinds: ClassVar[tuple[str, ...]] = ("classification",)
 
     def fuse(self, of: Fusing) -> nn.Module:
         """An ensemble that averages logits."""
-        need_classes(of, "regressed values are no logits; use 'mean'")
         return nets.CombineOutputs(of.members, lambda outputs: outputs.mean(0))

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from finefuse import NotApplicable, nets
+from finefuse import nets
 from finefuse.types import Fusing, Level, Need
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import nn
 
 
 @dataclass(frozen=True)
@@ -21,13 +21,8 @@ class MeanProbs:
 
     level: ClassVar[Level] = "output"
     needs: ClassVar[tuple[Need, ...]] = ()
+    kinds: ClassVar[tuple[str, ...]] = ("classification",)
 
     def fuse(self, of: Fusing) -> nn.Module:
         """An ensemble that averages probabilities."""
-        if of.task.kind != "classification":
-            raise NotApplicable("regressed values are no probabilities; use 'mean'")
-
-        def combine(outputs: Tensor) -> Tensor:
-            return nets.log_probs(outputs.softmax(-1).mean(0))
-
-        return nets.CombineOutputs(of.members, combine)
+        return nets.CombineOutputs(of.members, of.task.averaged)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 import torch
 
 from finefuse.types import Fusing, Law, Level, Need
-from finefuse_zoo.fusions._ensembles import by_rule, need_classes
+from finefuse_zoo.fusions._ensembles import by_rule
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -26,11 +26,11 @@ class Product:
 
     level: ClassVar[Level] = "output"
     needs: ClassVar[tuple[Need, ...]] = ()
+    kinds: ClassVar[tuple[str, ...]] = ("classification",)
     except_for: ClassVar[tuple[Law, ...]] = ("equal members",)
 
     def fuse(self, of: Fusing) -> nn.Module:
         """An ensemble that multiplies probabilities."""
-        need_classes(of, "the product is of probabilities, and this is regression")
         return by_rule(of, lambda p: p.sum(0))
 
 
@@ -74,7 +74,6 @@ class Median:
         def middle(values: Tensor) -> Tensor:
             ordered = values.sort(0).values
             low, high = ordered[(len(ordered) - 1) // 2], ordered[len(ordered) // 2]
-            logarithms = of.task.kind == "classification"
-            return torch.logaddexp(low, high) - log(2) if logarithms else (low + high) / 2
+            return torch.logaddexp(low, high) - log(2) if of.task.classes else (low + high) / 2
 
         return by_rule(of, middle)

@@ -14,7 +14,7 @@ from finefuse_zoo.fusions._rates import cosine, with_rates
 
 if TYPE_CHECKING:
     import torch
-    from torch import Tensor, nn
+    from torch import nn
 
     from finefuse.nets import Net
 
@@ -53,9 +53,4 @@ class Snapshot:
 
         groups = [{"params": net.parameters()}]
         of.trainer.fit(net, groups, optimizer=with_rates(net.recipe, rates.__getitem__), after_step=keep)
-        classes = of.task.kind == "classification"
-
-        def combine(outputs: Tensor) -> Tensor:
-            return nets.log_probs(outputs.softmax(-1).mean(0)) if classes else outputs.mean(0)
-
-        return nets.CombineOutputs(snapshots, combine)
+        return nets.CombineOutputs(snapshots, of.task.averaged)

@@ -31,12 +31,13 @@ class Stacking:
     alphas: Annotated[tuple[Annotated[float, Gt(0)], ...], MinLen(1)] = (0.1, 1.0, 10.0)
     level: ClassVar[Level] = "output"
     needs: ClassVar[tuple[Need, ...]] = ("val",)
+    kinds: ClassVar[tuple[str, ...]] = ("classification", "regression")
     except_for: ClassVar[tuple[Law, ...]] = ("one member", "equal members")
 
     def fuse(self, of: Fusing) -> nn.Module:
         """An ensemble with a linear model on top."""
         assert of.val is not None
-        classes = of.task.outputs if of.task.kind == "classification" else 0
+        classes = of.task.classes
 
         def inputs(outputs: Tensor) -> Tensor:
             return torch.cat(list(outputs.softmax(-1) if classes else outputs), dim=-1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from finefuse import NotApplicable, nets
+from finefuse import nets
 from finefuse.types import Fusing, Level, Need
 
 if TYPE_CHECKING:
@@ -22,11 +22,10 @@ class Vote:
 
     level: ClassVar[Level] = "output"
     needs: ClassVar[tuple[Need, ...]] = ()
+    kinds: ClassVar[tuple[str, ...]] = ("classification",)
 
     def fuse(self, of: Fusing) -> nn.Module:
         """An ensemble that counts votes."""
-        if of.task.kind != "classification":
-            raise NotApplicable("votes are for classes")
 
         def combine(outputs: Tensor) -> Tensor:
             return nets.log_probs(nets.one_hot_votes(outputs).mean(0))

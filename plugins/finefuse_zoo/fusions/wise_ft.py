@@ -41,7 +41,7 @@ class WiseFt:
     def _quality(self, of: Fusing, a: float) -> float:
         assert of.val is not None
         assert of.trainer is not None
-        return nets.quality(of.task, of.trainer.outputs(self._between(of, a), of.val.x), of.val)
+        return of.task.quality(of.trainer.outputs(self._between(of, a), of.val.x), of.val)
 
     def _between(self, of: Fusing, a: float) -> nets.Net:
         share = a / len(of.members)

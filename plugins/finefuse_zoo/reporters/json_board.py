@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from finefuse.files import write_whole
 from finefuse.types import Board
 
 SCHEMA = 1
@@ -23,7 +24,7 @@ class Json:
         content = {"schema": SCHEMA, "suite": board.suite, "better": dict(board.better), "lines": lines}
         path = folder / "leaderboard.json"
         text = json.dumps(content | {"notes": list(board.notes)}, indent=1, allow_nan=False)
-        path.write_text(text + "\n", encoding="utf-8")
+        write_whole(path, text + "\n")
         return [path]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from finefuse.files import write_whole
 from finefuse.types import Board
 
 
@@ -15,5 +16,5 @@ class Markdown:
     def write(self, board: Board, folder: Path) -> list[Path]:
         """Write the one file."""
         path = folder / "leaderboard.md"
-        path.write_text(board.to_markdown() + "\n", encoding="utf-8")
+        write_whole(path, board.to_markdown() + "\n")
         return [path]

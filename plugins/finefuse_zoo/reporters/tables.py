@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from finefuse.files import write_whole
 from finefuse.types import Board
 
 
@@ -17,5 +18,5 @@ class Csv:
         paths = [folder / "scores.csv", folder / "costs.csv"]
         for path, table in zip(paths, (board.scores(), board.costs()), strict=True):
             text = table.to_csv(index=False, lineterminator="\n", na_rep="nan")
-            path.write_text(text, encoding="utf-8", errors="backslashreplace", newline="\n")
+            write_whole(path, text, errors="backslashreplace")
         return paths

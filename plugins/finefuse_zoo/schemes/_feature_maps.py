@@ -9,7 +9,6 @@ import torch
 
 from finefuse import nets
 from finefuse.types import Batch, Loss, Tuning
-from finefuse_zoo._losses import usual_loss
 from finefuse_zoo.channels import channel_axis
 from finefuse_zoo.linear import fit_linear
 from finefuse_zoo.schemes._stage_outputs import stage_outputs
@@ -47,7 +46,7 @@ def near_loss(on: Tuning, maps: Sequence[Tensor], strength: float, attention: Se
 
     Stages without parameters are left out: the trainer may have evaluated them ahead.
     """
-    usual, axes = usual_loss(on.task), channel_axes(on)
+    usual, axes = on.task.loss, channel_axes(on)
     kept = [i for i, stage in enumerate(on.model.stages) if any(True for _ in stage.parameters())]
     weights = [1.0 if attention is None else attention[i] for i in kept]
 
@@ -66,9 +65,8 @@ def channel_attention(on: Tuning, examples: int) -> list[Tensor]:
     L is the loss of the pretrained network with a linear probe on top; a channel is taken out by setting it to 0. The
     softmax doesn't see L itself.
     """
-    stages, usual, axes = on.pretrained.stages, usual_loss(on.task), channel_axes(on)
-    classes = on.task.outputs if on.task.kind == "classification" else 0
-    weight, bias = fit_linear(on.trainer.features(on.pretrained, on.train.x), on.train.y, classes, 1.0)
+    stages, usual, axes = on.pretrained.stages, on.task.loss, channel_axes(on)
+    weight, bias = fit_linear(on.trainer.features(on.pretrained, on.train.x), on.train.y, on.task.classes, 1.0)
     x, y = on.train.inputs(slice(examples)), on.train.y[:examples]
 
     def without(channel: Tensor, x: Tensor, i: int) -> Tensor:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 from typing import TYPE_CHECKING
 
-from finefuse import NotApplicable
 from finefuse.types import Tuning
 
 if TYPE_CHECKING:
@@ -13,11 +12,5 @@ if TYPE_CHECKING:
 
 
 def source_head(on: Tuning) -> nn.Linear:
-    """A copy of the pretrained head to train along, whose outputs give the probabilities of source classes.
-
-    Raises:
-        NotApplicable: in regression, where the source has no classes either.
-    """
-    if on.task.kind != "classification":
-        raise NotApplicable("it compares the probabilities of source classes, and this is regression")
+    """A copy of the pretrained head to train along, whose outputs give the probabilities of source classes."""
     return copy.deepcopy(on.pretrained.head)

@@ -9,7 +9,6 @@ import torch
 from annotated_types import Ge, Gt
 
 from finefuse.types import Batch, NormPolicy, Space, Tuning
-from finefuse_zoo._losses import usual_loss
 from finefuse_zoo.schemes._stage_outputs import stage_outputs
 
 if TYPE_CHECKING:
@@ -35,11 +34,10 @@ class Bss:
 
     def tune(self, on: Tuning) -> None:
         """One call of the trainer, with the smallest singular values added to its loss."""
-        usual = usual_loss(on.task)
 
         def loss(outputs: Tensor, batch: Batch) -> Tensor:
             spectrum: Tensor = torch.linalg.svdvals(maps[-1].float())  # in descending order
-            return usual(outputs, batch.y) + self.eta * spectrum[-self.k :].square().sum()
+            return on.task.loss(outputs, batch.y) + self.eta * spectrum[-self.k :].square().sum()
 
         with stage_outputs(on.model) as maps:
             groups = [{"params": on.model.parameters(), "lr": self.lr or on.model.recipe.lr}]

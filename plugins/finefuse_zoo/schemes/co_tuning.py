@@ -38,6 +38,7 @@ class CoTuning:
         "lr": {"low": 1e-4, "high": 0.3, "log": True},
         "strength": {"low": 0.1, "high": 10.0, "log": True},
     }
+    kinds: ClassVar[tuple[str, ...]] = ("classification",)
 
     def tune(self, on: Tuning) -> None:
         """One call of the trainer, with the source head's cross-entropy added to its loss."""

@@ -30,6 +30,7 @@ class Delta:
         "lr": {"low": 1e-4, "high": 0.3, "log": True},
         "strength": {"low": 1e-5, "high": 1.0, "log": True},
     }
+    kinds: ClassVar[tuple[str, ...]] = ("classification", "regression")
 
     def tune(self, on: Tuning) -> None:
         """The attention, then one call of the trainer with the distance added to its loss."""

@@ -23,12 +23,12 @@ class LinearProbe:
 
     C: Annotated[float, Gt(0)] = 1.0
     space: ClassVar[Space] = {"C": {"low": 1e-3, "high": 1e3, "log": True}}
+    kinds: ClassVar[tuple[str, ...]] = ("classification", "regression")
 
     def tune(self, on: Tuning) -> None:
         """Replace the head's weights by the optimum."""
         features = on.trainer.features(on.model, on.train.x)
-        classes = on.task.outputs if on.task.kind == "classification" else 0
-        weight, bias = fit_linear(features, on.train.y, classes, self.C)
+        weight, bias = fit_linear(features, on.train.y, on.task.classes, self.C)
         with torch.no_grad():
             on.model.head.weight.copy_(weight)
             on.model.head.bias.copy_(bias)

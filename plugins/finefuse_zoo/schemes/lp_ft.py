@@ -23,6 +23,7 @@ class LpFt:
     lr: Annotated[float, Gt(0)] | None = None
     norm: NormPolicy = "train"
     space: ClassVar[Space] = {"lr": {"low": 1e-4, "high": 0.3, "log": True}}
+    kinds: ClassVar[tuple[str, ...]] = ("classification", "regression")
 
     def tune(self, on: Tuning) -> None:
         """`linear-probe`, then `full` for half of the budget."""

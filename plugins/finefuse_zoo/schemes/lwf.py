@@ -9,7 +9,7 @@ import torch
 from annotated_types import Ge, Gt
 
 from finefuse.types import Batch, NormPolicy, Space, Tuning
-from finefuse_zoo._losses import teacher
+from finefuse_zoo._teachers import teacher
 from finefuse_zoo.schemes._second_head import source_head
 from finefuse_zoo.schemes._stage_outputs import stage_outputs
 
@@ -35,6 +35,7 @@ class Lwf:
         "lr": {"low": 1e-4, "high": 0.3, "log": True},
         "strength": {"low": 0.1, "high": 10.0, "log": True},
     }
+    kinds: ClassVar[tuple[str, ...]] = ("classification",)
 
     def tune(self, on: Tuning) -> None:
         """One call of the trainer, with the divergence added to its loss."""

@@ -24,7 +24,7 @@ class LogMe:
     def tune(self, on: Tuning) -> None:
         """The figure, and the head."""
         y, outputs = on.train.y, on.task.outputs
-        targets = torch.nn.functional.one_hot(y, outputs) if on.task.kind == "classification" else y
+        targets = torch.nn.functional.one_hot(y, outputs) if on.task.classes else y
         on.figures["logme"], weights = log_evidence(on.trainer.features(on.model, on.train.x), targets)
         with torch.no_grad():
             on.model.head.weight.copy_(weights)
@@ -40,6 +40,7 @@ class Leep:
     """
 
     needs: ClassVar[tuple[str, ...]] = ("source head",)
+    kinds: ClassVar[tuple[str, ...]] = ("classification",)
 
     def tune(self, on: Tuning) -> None:
         """The head, and the figure."""
@@ -55,6 +56,8 @@ class HScore:
     `zero-step`; nothing is trained. Classification only. A record has it as `figure.h-score`. With fewer examples than
     features it is the number of classes less one, whatever the backbone.
     """
+
+    kinds: ClassVar[tuple[str, ...]] = ("classification",)
 
     def tune(self, on: Tuning) -> None:
         """The head, and the figure."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 
@@ -18,10 +19,10 @@ class ZeroStep:
     linear: W_c = mu_c, b_c = -1/2 ||mu_c||^2. doi 10.1109/TPAMI.2013.83. It takes no steps from the budget. A baseline.
     """
 
+    kinds: ClassVar[tuple[str, ...]] = ("classification",)
+
     def tune(self, on: Tuning) -> None:
         """Write the class means into the head."""
-        if on.task.kind != "classification":
-            raise NotApplicable("class means are for classes")
         features = on.trainer.features(on.model, on.train.x).double()
         member = torch.nn.functional.one_hot(on.train.y, on.task.outputs).to(features)
         counts = member.sum(0)

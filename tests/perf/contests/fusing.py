@@ -14,14 +14,14 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from torch import Tensor
 
 from contests import Contest
-from finefuse import nets
-from finefuse.types import Data, Fusing, Fusion, Member, Task
+from finefuse import Classification, nets
+from finefuse.types import Data, Fusing, Fusion, Member
 from finefuse_zoo.fusions.mean_probs import MeanProbs
 from finefuse_zoo.fusions.stacking import Stacking
 from finefuse_zoo.fusions.vote import Vote
 
 MEMBERS, EXAMPLES, CLASSES = 24, 10_000, 10
-TASK = Task("classification", CLASSES, "image", (1, 8, 8))
+TASK = Classification(CLASSES, "image", (1, 8, 8))
 State = dict[str, Tensor]
 
 

@@ -12,7 +12,8 @@ from finefuse_zoo.reporters.markdown_board import Markdown
 
 def to_markdown(folder: Path) -> list[Path]:
     """Read the records of a folder and write its leaderboard."""
-    return list(Markdown().write(make_leaderboard(*read_results(folder)), folder))
+    found = read_results(folder)
+    return list(Markdown().write(make_leaderboard(found.suite, found.rows, found.missing), folder))
 
 
 if __name__ == "__main__":

@@ -13,11 +13,12 @@ import torch
 from torch import Tensor, nn
 
 from contests import Contest, loops
+from finefuse import Classification
 from finefuse.engine.randomness import seeded
 from finefuse.engine.train.trainer import SuiteTrainer
 from finefuse.nets import Net
 from finefuse.testing import small_tuning
-from finefuse.types import Budget, Data, Recipe, Splits, Task, Tuning
+from finefuse.types import Budget, Data, Recipe, Splits, Tuning
 from finefuse_zoo.backbones.cnn import CnnS
 from finefuse_zoo.backbones.vit import VitT
 from finefuse_zoo.datasets.digits import Digits
@@ -43,7 +44,7 @@ def photos() -> Splits:
     """128 noise images of 64x64 in ten classes: what they show makes no difference to the time."""
     rng = torch.Generator().manual_seed(0)
     data = Data(torch.randn(128, 3, 64, 64, generator=rng), torch.arange(128) % 10)
-    return Splits(Task("classification", 10, "image", (3, 64, 64)), data, data, data)
+    return Splits(Classification(10, "image", (3, 64, 64)), data, data, data)
 
 
 @cache

@@ -15,7 +15,7 @@ import pytest
 import torch
 from PIL import Image
 
-from finefuse import FinefuseError, Ref, Task
+from finefuse import Classification, FinefuseError, Ref
 from finefuse.declare.suite import load_suite
 from finefuse.discovery.registry import Registry
 from finefuse.errors import ParameterError
@@ -28,7 +28,7 @@ from helpers.folders import CLASSES, counts, ids, parts
 
 def test_images_keep_their_pixels_and_classes(train, test):
     splits = Folder(train, test, size=8).splits(0)
-    assert splits.task == Task("classification", 3, "image", (3, 8, 8))
+    assert splits.task == Classification(3, "image", (3, 8, 8))
     for part in parts(splits):
         assert part.x.dtype == torch.uint8
         assert part.y.dtype == torch.int64

@@ -9,6 +9,7 @@ from typing import Literal
 from finefuse.declare.keys import explain
 from finefuse.declare.plan import Plan
 from finefuse.engine.store.artifacts import Artifacts
+from finefuse.errors import StoreError
 from finefuse.types import Cell, Job, Record
 
 DONE = ("ok", "skipped")
@@ -26,6 +27,8 @@ class Outlook:
     """Jobs that get a row."""
     remade: tuple[Job, ...]
     """Jobs that have their row and run again, because a waiting one needs an artifact that is gone from the store."""
+    doubted: tuple[str, ...] = ()
+    """A sentence for each row in the store that can't be believed, and is not taken over."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,7 @@ def look(plan: Plan, records: Sequence[Record], artifacts: Artifacts, *, retry: 
     able: list[Job] = []
     made: set[Cell] = set()
     coming: set[str] = set()
+    doubted: list[str] = []
     own = {(Cell.of(record), record["key"]): record for record in records}
     donors = {record["key"]: record for record in records if record["status"] == "ok"}
     for job in plan.jobs:
@@ -59,7 +63,7 @@ def look(plan: Plan, records: Sequence[Record], artifacts: Artifacts, *, retry: 
         record = own.get((job.place, job.key))
         if record and _stays(record, retry=retry, possible=possible):
             rows[job.place] = record
-        elif donor := donors.get(job.key) or _stored(artifacts, job.key):
+        elif donor := donors.get(job.key) or _stored(artifacts, job.key, doubted):
             adopted.append((job, record := donor))
         else:
             waiting.append(job)
@@ -70,7 +74,38 @@ def look(plan: Plan, records: Sequence[Record], artifacts: Artifacts, *, retry: 
         if (possible and record is None) or job.place in made or artifacts.has(job.artifact):
             coming.add(job.artifact)
     makers = [job for job in plan.jobs if job.place in made]
-    return Outlook(rows, tuple(adopted), tuple(waiting), _remade(makers, able, artifacts))
+    return Outlook(rows, tuple(adopted), tuple(waiting), _remade(makers, able, artifacts), tuple(doubted))
+
+
+def look_closely(
+    plan: Plan, records: Sequence[Record], artifacts: Artifacts, *, retry: bool = False
+) -> tuple[Outlook, list[str]]:
+    """The same, once every artifact that will be used was read and found to be what was kept.
+
+    One that is damaged is removed, so that it is made again. The notes say so.
+
+    Raises:
+        StoreError: if the store can't be written to.
+    """
+    notes: list[str] = []
+    trusted: set[str] = set()
+    while True:
+        outlook = look(plan, records, artifacts, retry=retry)
+        jobs = (*outlook.waiting, *outlook.remade)
+        used = {artifact: None for job in jobs for artifact in (*job.inputs, job.timed, job.artifact) if artifact}
+        damaged = [a for a in used if a not in trusted and artifacts.has(a) and not artifacts.intact(a)]
+        if not damaged:
+            return outlook, [*notes, *_told(outlook.doubted)]
+        trusted.update(used.keys() - damaged)
+        makers = {job.artifact: job.cell for job in reversed(plan.jobs) if job.kind != "time"}
+        for artifact in damaged:
+            artifacts.discard(artifact)
+            notes.append(f"{makers.get(artifact, artifact)}: what it made is damaged in the store and is made again.")
+
+
+def _told(doubted: Sequence[str]) -> list[str]:
+    more = f" (Other such rows: {len(doubted) - 1}.)" if len(doubted) > 1 else ""
+    return [f"{doubted[0]} It is not taken over, and its job runs.{more}"] if doubted else []
 
 
 def state_of(plan: Plan, records: Sequence[Record], artifacts: Artifacts) -> list[Standing]:
@@ -102,8 +137,12 @@ def _stays(record: Record, *, retry: bool, possible: bool) -> bool:
     return not possible if record["status"] == "blocked" else not retry
 
 
-def _stored(artifacts: Artifacts, key: str) -> Record | None:
-    record = artifacts.row(key)
+def _stored(artifacts: Artifacts, key: str, doubted: list[str]) -> Record | None:
+    try:
+        record = artifacts.row(key)
+    except StoreError as error:
+        doubted.append(str(error))
+        return None
     return record if record and record["status"] == "ok" else None
 
 

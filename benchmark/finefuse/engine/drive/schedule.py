@@ -13,13 +13,14 @@ from typing import Any, Protocol
 from finefuse.declare.plan import Plan
 from finefuse.discovery import capabilities
 from finefuse.discovery.registry import Registry
-from finefuse.engine.drive.outlook import Outlook, look
+from finefuse.engine.drive.outlook import Outlook, look_closely
 from finefuse.engine.drive.shares import memory_limit, places
 from finefuse.engine.order import Order, identity, row, status_of
 from finefuse.engine.store.artifacts import Artifacts
 from finefuse.engine.work.attempt import attempt, failure
 from finefuse.errors import MemoryExceeded, StoreError, WorkerDied
-from finefuse.records import Records
+from finefuse.files import write_whole
+from finefuse.records import Records, passed_over
 from finefuse.types import Cell, Crew, Executor, Job, Record, Status
 
 BECAME = {
@@ -88,13 +89,15 @@ def run_plan(
     """
     records, artifacts = Records(out), Artifacts(store.absolute())  # a plugin may change a worker's directory
     with records.lock():
-        rows = records.read()
+        rows, refused = records.read()
         records.write_plan(plan.suite.name, [(job.place, job.key) for job in plan.jobs])
         artifacts.sweep()
-        outlook = look(plan, rows, artifacts, retry=retry)
+        outlook, notes = look_closely(plan, rows, artifacts, retry=retry)
         free = places(device, workers if capabilities.parallel(executor) else 1)
         drive = _Drive(plan, registry, executor, records, artifacts, watcher, call, free, outlook)
         try:
+            for note in (*passed_over(refused), *notes):
+                drive.tell("note", note)
             drive.run()
         finally:
             if drive.started:
@@ -248,9 +251,9 @@ class _Drive:
         full = self.records.folder / path
         try:
             full.parent.mkdir(exist_ok=True)
-            full.write_text(text)
         except OSError as error:
             raise StoreError(f"{full}: can't be written: {error.strerror}.") from error
+        write_whole(full, text, errors="backslashreplace")
         return str(path)
 
     def order(self, job: Job, device: str) -> Order:

@@ -10,6 +10,8 @@ import numpy as np
 from torch import Tensor
 
 from finefuse.discovery import capabilities
+from finefuse.errors import PluginError
+from finefuse.rows import CLOSE, told
 from finefuse.types import Data, Metric, Record, Splits
 
 
@@ -20,30 +22,54 @@ def scores(
 
     `more` are further test sets by name, with their outputs as `also.<name>`. `last`, `best` and `peek` are the last
     weights, those best on val and those best on test, where these were kept. `correct` holds one bit per test example,
-    packed, so that two runs can be compared in pairs from their rows alone.
+    packed, so that two runs can be compared in pairs from their rows alone, and `shares` names the metrics that count
+    these; where no answer is right or wrong it is `losses`, a number for each.
     """
     wanted = {name: metric for name, metric in metrics.items() if splits.task.kind in capabilities.metric_kinds(metric)}
     fields: Record = {"metrics": list(wanted)}
     for name, metric in wanted.items():
-        fields[f"test.{name}"] = metric.score(outputs["test"], splits.test.y)
-        fields[f"val.{name}"] = metric.score(outputs["val"], splits.val.y)
+        fields[f"test.{name}"] = score_of(name, metric, outputs["test"], splits.test.y)
+        fields[f"val.{name}"] = score_of(name, metric, outputs["val"], splits.val.y)
         fields[f"better.{name}"] = "higher" if capabilities.higher_is_better(metric) else "lower"
         for moment in ("last", "best", "peek"):
             if f"{moment}.test" in outputs:
-                fields[f"{moment}.test.{name}"] = metric.score(outputs[f"{moment}.test"], splits.test.y)
+                scored = score_of(name, metric, outputs[f"{moment}.test"], splits.test.y)
+                fields[f"{moment}.test.{name}"] = scored
         for other, data in more.items():
-            fields[f"also.{other}.{name}"] = metric.score(outputs[f"also.{other}"], data.y)
-    if splits.task.kind == "classification":
-        fields["correct"] = pack(outputs["test"].argmax(-1) == splits.test.y)
+            fields[f"also.{other}.{name}"] = score_of(name, metric, outputs[f"also.{other}"], data.y)
+    right = splits.task.right(outputs["test"], splits.test.y)
+    if right is not None:
+        share = float(right.double().mean())
+        fields["correct"] = pack(right)
+        fields["shares"] = [name for name in wanted if abs(fields[f"test.{name}"] - share) <= CLOSE]
+    else:
+        fields["losses"] = pack_numbers(splits.task.losses(outputs["test"], splits.test.y))
     fields["n_test"] = len(splits.test)
     fields["examples"] = tensor_digest(splits.test.x, splits.test.y)
     fields["outputs"] = tensor_digest(outputs["test"])
     return fields
 
 
+def score_of(name: str, metric: Metric, outputs: Tensor, y: Tensor) -> float:
+    """The score that a metric gives.
+
+    Raises:
+        PluginError: if that is no number.
+    """
+    score: object = metric.score(outputs, y)
+    if isinstance(score, bool) or not isinstance(score, (int, float)):
+        raise PluginError(f"the metric {name} gave {told(score)} as a score; a number was expected")
+    return score
+
+
 def pack(bits: Tensor) -> str:
     """Booleans (N,) as base64 of packed bits, the first in the highest bit."""
     return base64.b64encode(np.packbits(bits.cpu().numpy()).tobytes()).decode()
+
+
+def pack_numbers(numbers: Tensor) -> str:
+    """Numbers (N,) as base64 of float32, little-endian."""
+    return base64.b64encode(numbers.detach().cpu().numpy().astype("<f4").tobytes()).decode()
 
 
 def tensor_digest(*tensors: Tensor) -> str:

@@ -1,7 +1,11 @@
-"""Artifacts: weights and outputs by content address, in a folder that all suites share. Nothing is ever unpickled."""
+"""Artifacts: weights and outputs by content address, in a folder that all suites share.
+
+Nothing is ever unpickled, and nothing is believed: what is kept has its digests, which are checked when it is read.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -16,11 +20,14 @@ from platformdirs import user_cache_path
 from safetensors import SafetensorError
 
 from finefuse.errors import StoreError
+from finefuse.rows import wrong_with
 from finefuse.types import Record
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+DIGESTS = "digests.json"
+"""The digest of each file of an artifact; what a former version kept has none, and counts as not there."""
 ABANDONED = 24 * 3600.0
 """Seconds after which a draft that nobody finished is taken for a killed writer's."""
 
@@ -42,8 +49,29 @@ class Artifacts:
         self.root = Path(root)
 
     def has(self, address: str) -> bool:
-        """Whether the artifact is there; it then is complete."""
-        return (self._folder(address) / "meta.json").is_file()
+        """Whether the artifact is there; it was complete when it was kept."""
+        return (self._folder(address) / DIGESTS).is_file()
+
+    def intact(self, address: str) -> bool:
+        """Whether all of an artifact that is there is still what was kept; reads every byte of it."""
+        folder = self._folder(address)
+        try:
+            names = _digests(folder)
+            for name in names:
+                _checked(folder / name)
+        except StoreError:
+            return False
+        return True
+
+    def discard(self, address: str) -> None:
+        """Remove an artifact, at once.
+
+        Raises:
+            StoreError: if the folder can't be written to.
+        """
+        with self._writing(), self._draft() as draft:
+            draft.parent.mkdir(parents=True, exist_ok=True)
+            self._folder(address).rename(draft)
 
     def save(
         self,
@@ -67,15 +95,17 @@ class Artifacts:
                     _write_tensors(draft / f"{name}.safetensors", tensors)
             (draft / "origin.json").write_text(json.dumps(origin or {}))
             (draft / "meta.json").write_text(json.dumps(meta))
+            digests = {path.name: _digest(path) for path in sorted(draft.iterdir())}
+            (draft / DIGESTS).write_text(json.dumps(digests))
             folder.parent.mkdir(parents=True, exist_ok=True)
             if not self.has(address):
-                _rename(draft, folder)
+                self._give_name(draft, address)
 
     def meta(self, address: str) -> Record:
         """What was said about the artifact when it was kept.
 
         Raises:
-            StoreError: if it isn't there or can't be read; so do `origin`, `weights` and `outputs`.
+            StoreError: if it isn't there, can't be read or is damaged; so do `origin`, `weights` and `outputs`.
         """
         return _read_json(self._folder(address) / "meta.json")
 
@@ -96,14 +126,29 @@ class Artifacts:
         path = self._row(key)
         with self._writing(), self._draft() as draft:
             draft.parent.mkdir(parents=True, exist_ok=True)
-            draft.write_text(json.dumps(record))
+            draft.write_text(json.dumps({"key": key, "digest": _digest_of(record), "row": record}))
             path.parent.mkdir(parents=True, exist_ok=True)
             draft.replace(path)
 
     def row(self, key: str) -> Record | None:
-        """The row kept under this key, if there is one."""
+        """The row kept under this key, if there is one.
+
+        Raises:
+            StoreError: if it can't be believed: it is damaged, of another key, or contradicts itself.
+        """
         path = self._row(key)
-        return _read_json(path) if path.exists() else None
+        if not path.exists():
+            return None
+        with _reading(path):
+            kept = json.loads(path.read_bytes())
+        row = kept.get("row") if isinstance(kept, dict) else None
+        if not isinstance(row, dict) or kept.get("digest") != _digest_of(row):
+            raise StoreError(f"{path}: is not what was kept.")
+        if not key == kept.get("key") == row.get("key"):
+            raise StoreError(f"{path}: is the row of another key.")
+        if wrong := wrong_with(row):
+            raise StoreError(f"{path}: {wrong}.")
+        return row
 
     def sweep(self) -> None:
         """Remove what killed writers left unfinished."""
@@ -111,6 +156,18 @@ class Artifacts:
             with suppress(OSError):  # it may be somebody else's, or just be finished
                 if draft.stat().st_mtime < time.time() - ABANDONED:
                     _remove(draft)
+
+    def _give_name(self, draft: Path, address: str) -> None:
+        folder = self._folder(address)
+        try:
+            draft.rename(folder)
+        except OSError:
+            if (folder / DIGESTS).is_file():  # another writer was first
+                return
+            if not folder.exists():
+                raise
+            self.discard(address)  # a former version kept it, without digests
+            draft.rename(folder)
 
     @property
     def _drafts(self) -> Path:
@@ -146,19 +203,50 @@ def _reading(path: Path) -> Iterator[None]:
         yield
     except FileNotFoundError as error:
         raise StoreError(f"{path}: not in the store.") from error
-    except (OSError, ValueError, SafetensorError) as error:
-        raise StoreError(f"{path}: can't be read: {error}; delete {path.parent} and run again.") from error
+    except (OSError, ValueError, RecursionError, SafetensorError) as error:
+        raise StoreError(f"{path}: can't be read: {error}.") from error
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _digest_of(row: Record) -> str:
+    return hashlib.sha256(json.dumps(row).encode()).hexdigest()
+
+
+def _digests(folder: Path) -> dict[str, str]:
+    """What the files of an artifact were when they were kept."""
+    path = folder / DIGESTS
+    with _reading(path):
+        digests = json.loads(path.read_bytes())
+    if not isinstance(digests, dict) or not {"meta.json", "origin.json"} <= digests.keys():
+        raise StoreError(f"{path}: is damaged.")
+    return digests
+
+
+def _checked(path: Path) -> Path:
+    """A file of an artifact, if it is still what was kept."""
+    kept = _digests(path.parent).get(path.name)
+    with _reading(path):
+        if kept is None and not path.exists():
+            raise FileNotFoundError(path)
+        found = _digest(path)
+    if found != kept:
+        raise StoreError(f"{path}: is damaged: it is not what was kept.")
+    return path
 
 
 def _read_json(path: Path) -> Record:
-    with _reading(path):
-        return dict(json.loads(path.read_text()))
+    with _reading(_checked(path)):
+        return dict(json.loads(path.read_bytes()))
 
 
 def _read_tensors(path: Path) -> dict[str, Tensor]:
     from safetensors.torch import load_file
 
-    with _reading(path):
+    with _reading(_checked(path)):
         return load_file(path)
 
 
@@ -169,14 +257,6 @@ def _write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
 
     apart = {k: v.detach().cpu().clone(memory_format=torch.contiguous_format) for k, v in tensors.items()}
     save_file(apart, path)
-
-
-def _rename(draft: Path, folder: Path) -> None:
-    try:
-        draft.rename(folder)
-    except OSError:
-        if not (folder / "meta.json").is_file():  # else another writer was first
-            raise
 
 
 def _remove(draft: Path) -> None:

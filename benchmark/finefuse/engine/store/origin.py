@@ -18,7 +18,7 @@ def origin_of(order: Order) -> Record:
 
 def job_of(origin: Record) -> Job:
     """The job that made an artifact, from its origin."""
-    job: dict[str, Any] = _renamed(origin)
+    job: dict[str, Any] = dict(origin)
     for name in ("backbone", "dataset", "strategy"):
         job[name] = Ref(**job[name]) if job[name] else None
     for name in ("metrics", "also_test"):
@@ -26,16 +26,6 @@ def job_of(origin: Record) -> Job:
     job["fused"] = tuple((name, artifact) for name, artifact in job["fused"])
     job["trials"], job["needs"] = tuple(job["trials"]), tuple(job["needs"])
     return Job(**job)
-
-
-def _renamed(origin: Record) -> Record:
-    """A job as its fields are called now; `members` was once the name of all inputs."""
-    if "members" not in origin:
-        return dict(origin)
-    kept = {name: value for name, value in origin.items() if name != "members"}
-    searched = origin["kind"] in ("tune", "trial")
-    trials = [artifact for _, artifact in origin["members"]] if searched else []
-    return kept | {"trials": trials, "fused": [] if searched else origin["members"]}
 
 
 def settings_of(origin: Record) -> Settings:

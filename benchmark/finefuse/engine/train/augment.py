@@ -27,8 +27,9 @@ def augmentation(names: Sequence[str], task: Task) -> Change | None:
         return None
     if task.modality != "image":
         raise NotApplicable(f"{', '.join(names)} change images, and these are {task.modality} inputs")
-    if task.kind != "classification" and MIXING.intersection(names):
-        raise NotApplicable(f"{', '.join(MIXING.intersection(names))} mix classes, and these are values")
+    if not task.mixes and MIXING.intersection(names):
+        mixing = ", ".join(sorted(MIXING.intersection(names)))
+        raise NotApplicable(f"{mixing} mix targets, and those of {task.kind} can't be mixed")
     changes = [_MAKERS[name](task) for name in names]
 
     def change(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:

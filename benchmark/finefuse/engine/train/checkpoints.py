@@ -12,7 +12,6 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from finefuse.nets import quality
 from finefuse.types import Splits
 
 
@@ -49,7 +48,7 @@ class Curve:
     def note(self, step: int, val: Tensor, test: Tensor) -> None:
         """Take outputs into account; of equally good ones the earliest is kept."""
         task, splits = self.splits.task, self.splits
-        now = Look(step, val, test, quality(task, val, splits.val), quality(task, test, splits.test))
+        now = Look(step, val, test, task.quality(val, splits.val), task.quality(test, splits.test))
         if self.best is None or now.on_val > self.best.on_val:
             self.best = now
             if self.keep:

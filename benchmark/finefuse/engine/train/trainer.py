@@ -120,7 +120,7 @@ class SuiteTrainer:
         recipe = model.recipe if isinstance(model, Net) else Recipe()
         tuned = [p for group in wanted for p in group["params"]]
         self._trained.update({id(p): p for p in tuned})
-        criterion = loss or self._criterion()
+        criterion = loss or self._usual_loss
         with _only_these_train(model, tuned, norm), self._own_randomness():
             inputs, rest = self._frozen_prefix(model, {id(p) for p in tuned})
             if self._compile != "off":
@@ -130,7 +130,7 @@ class SuiteTrainer:
             schedule = torch.optim.lr_scheduler.LambdaLR(optimizer_, self._rate(steps))
             for positions in self._next_batches(steps, rows):
                 x, batch = inputs(positions)
-                if loss and self._task.kind == "classification" and batch.y.is_floating_point():
+                if loss and self._task.mixes and batch.y.is_floating_point():
                     raise NotApplicable("the suite mixes labels, and this method has a loss of its own that can't")
 
                 def value_of(part: slice, x: Tensor = x, batch: Batch = batch) -> Tensor:
@@ -223,10 +223,8 @@ class SuiteTrainer:
             total = total + value.detach() if self.pieces > 1 else value
         return total  # type: ignore[no-any-return]
 
-    def _criterion(self) -> Loss:
-        if self._task.kind == "classification":
-            return lambda outputs, batch: nn.functional.cross_entropy(outputs, batch.y)
-        return lambda outputs, batch: nn.functional.mse_loss(outputs, batch.y)
+    def _usual_loss(self, outputs: Tensor, batch: Batch) -> Tensor:
+        return self._task.loss(outputs, batch.y)
 
     def _rate(self, steps: int) -> Callable[[int], float]:
         if self._schedule == "constant":

@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 from finefuse.engine.order import Order, row, status_of
-from finefuse.errors import StoreError
+from finefuse.errors import PluginError, StoreError
+from finefuse.rows import wrong_with
 from finefuse.types import Record, Status
 
 BARS = ("TQDM_DISABLE", "HF_HUB_DISABLE_PROGRESS_BARS", "HF_DATASETS_DISABLE_PROGRESS_BARS")
@@ -27,7 +28,8 @@ def attempt(order: Order, carry_out: Callable[[Order], Record] | None = None) ->
     """
     try:
         record = carry_out(order) if carry_out else _really(order)
-        json.dumps(record)
+        if wrong := wrong_with(json.loads(json.dumps(record))):
+            raise PluginError(f"the row that came of it {wrong}")
         return record
     except (StoreError, KeyboardInterrupt):
         raise

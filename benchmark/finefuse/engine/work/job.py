@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -28,11 +29,13 @@ from finefuse.engine.store.origin import origin_of
 from finefuse.engine.train.lent import lent
 from finefuse.engine.train.trainer import SuiteTrainer
 from finefuse.engine.work.deployed import deployed
+from finefuse.engine.work.loading import loaded, refuse_changed
 from finefuse.engine.work.switches import set_up
 from finefuse.engine.work.untouched import Surroundings
-from finefuse.engine.work.workbench import Workbench, loaded, refuse_changed
+from finefuse.engine.work.workbench import Workbench
 from finefuse.errors import BudgetError, NotApplicable, PluginError
-from finefuse.nets import CHUNK, CombineOutputs, Net, quality
+from finefuse.nets import CHUNK, CombineOutputs, Net
+from finefuse.rows import told
 from finefuse.types import Member, Record, Ref, Scheme, Splits, Tuning
 
 AGREEMENT = 1e-4
@@ -178,7 +181,16 @@ def _tune(bench: Workbench, ref: Ref, extra: Record) -> None:
     made = run_scheme(scheme, on, trainer)
     untouched.check()
     _within_budget(bench, trainer)
-    _save(bench, made, bench.splits, extra | {f"figure.{name}": value for name, value in on.figures.items()})
+    _save(bench, made, bench.splits, extra | _figures(on))
+
+
+def _figures(on: Tuning) -> Record:
+    """What a scheme reports of itself."""
+    for name, value in on.figures.items():
+        number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if not isinstance(name, str) or not number or math.isinf(value):
+            raise PluginError(f"the figure {told(name)} is {told(value)}; a finite number or NaN was expected")
+    return {f"figure.{name}": value for name, value in on.figures.items()}
 
 
 def _within_budget(bench: Workbench, trainer: SuiteTrainer) -> None:
@@ -210,6 +222,8 @@ def fuse(bench: Workbench) -> Record:
         with Stopwatch(bench.order.device) as watch:
             fused = fusion.fuse(of)
         untouched.check()
+        if not isinstance(fused, nn.Module):
+            raise PluginError(f"a fusion gives a module, and this one gave {told(fused)}")
         if fusion.level == "weight" and not isinstance(fused, Net):
             raise PluginError(f"a weight-level fusion gives a Net, and this one gave a {type(fused).__name__}")
         metas = [bench.store.meta(artifact) for _, artifact in job.fused]
@@ -272,9 +286,7 @@ def _save(bench: Workbench, made: Made, splits: Splits, extra: Mapping[str, obje
     outputs |= _along_the_way(bench, made, outputs)
     more = {f"also.{name}": data.x for name, data in bench.more_tests.items()}
     outputs |= {part: made.trainer.outputs(made.model, x) for part, x in more.items() if part not in outputs}
-    expected = (len(splits.test), splits.task.outputs)
-    if outputs["test"].shape != expected:
-        raise PluginError(f"outputs have the shape {tuple(outputs['test'].shape)}, {expected} was expected")
+    _refuse_bad(bench, splits, outputs)
     meta = {
         "seconds": made.watch.seconds - made.trainer.aside,
         "cpu_seconds": made.watch.cpu_seconds - made.trainer.aside_cpu,
@@ -283,7 +295,7 @@ def _save(bench: Workbench, made: Made, splits: Splits, extra: Mapping[str, obje
         "gradients": bench.effort.gradients,
         "pieces": made.trainer.pieces,
         "trainable": made.trainable,
-        "quality": quality(splits.task, outputs["val"], splits.val),
+        "quality": splits.task.quality(outputs["val"], splits.val),
         "parameters": parameter_count(made.model),
         "flops": flops_per_example(made.model, splits.test.x),
         "contended": made.watch.contended,
@@ -292,6 +304,21 @@ def _save(bench: Workbench, made: Made, splits: Splits, extra: Mapping[str, obje
     }
     weights = _to_store(made.model) if isinstance(made.model, Net) else None
     bench.store.save(bench.order.job.artifact, meta, origin=origin_of(bench.order), weights=weights, outputs=outputs)
+
+
+def _refuse_bad(bench: Workbench, splits: Splits, outputs: Mapping[str, Tensor]) -> None:
+    """Outputs of another shape than the task's, or that are not finite, are no result, whatever the metrics say.
+
+    Raises:
+        PluginError: if their shape is wrong.
+        FloatingPointError: if they are not finite.
+    """
+    examples = {"val": splits.val, "test": splits.test}
+    examples |= {f"also.{name}": data for name, data in bench.more_tests.items()}
+    for part, data in examples.items():
+        if wrong := splits.task.bad_outputs(outputs[part], len(data)):
+            shaped = outputs[part].shape == (len(data), splits.task.outputs)
+            raise (FloatingPointError if shaped else PluginError)(f"on {part}, {wrong}")
 
 
 def _outputs(bench: Workbench, made: Made, splits: Splits) -> dict[str, Tensor]:

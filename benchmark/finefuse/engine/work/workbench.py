@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache
+from functools import cached_property
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -12,28 +12,26 @@ import torch
 from torch import nn
 
 from finefuse.declare.facts import Facts
-from finefuse.declare.keys import address, derive_seed, environment
+from finefuse.declare.keys import derive_seed
 from finefuse.discovery import capabilities
-from finefuse.discovery.registry import Door, Registry
+from finefuse.discovery.registry import Registry
 from finefuse.engine.measure.effort import Effort
-from finefuse.engine.measure.repeats import repeated
 from finefuse.engine.order import Order
 from finefuse.engine.randomness import seeded
 from finefuse.engine.store.artifacts import Artifacts
 from finefuse.engine.store.origin import job_of
-from finefuse.engine.store.splits import kept_splits
 from finefuse.engine.train.augment import Change, augmentation
 from finefuse.engine.train.checkpoints import Curve
 from finefuse.engine.train.lent import lent
 from finefuse.engine.train.trainer import SuiteTrainer
+from finefuse.engine.work.loading import Loaded, loaded, registry_of
 from finefuse.engine.work.untouched import Surroundings, Untouched
-from finefuse.errors import FinefuseError, NotApplicable
-from finefuse.nets import Net, quality
+from finefuse.errors import NotApplicable
+from finefuse.nets import Net
 from finefuse.types import (
     Backbone,
     Budget,
     Data,
-    Dataset,
     Fusing,
     Member,
     Metric,
@@ -48,68 +46,6 @@ from finefuse.types import (
     Task,
     Tuning,
 )
-
-SHARE = 0.2
-"""Inputs that take more of a GPU's memory than this are moved there batch by batch."""
-
-
-@lru_cache(maxsize=8)
-def registry_of(doors: tuple[Door, ...]) -> Registry:
-    """One registry per process and set of doors."""
-    return Registry(doors)
-
-
-@dataclass(frozen=True)
-class Loaded:
-    """Splits on the device; how many test examples are among the others as well; what the data set says of itself."""
-
-    splits: Splits
-    repeated: int
-    remarks: tuple[str, ...]
-
-
-@lru_cache(maxsize=4)
-def loaded(doors: tuple[Door, ...], dataset: Ref, seed: int, device: str, store: str, content: str = "") -> Loaded:
-    """A data set for one seed, mapped from the store; kept, because a job may ask for the same ones again.
-
-    Raises:
-        FinefuseError: if its fingerprint is no longer `content`.
-    """
-    facts = Facts(registry_of(doors))
-    plugin: Dataset = facts.instance("dataset", dataset)
-    drawn = derive_seed(seed, dataset=dataset.name, purpose="split")
-
-    def make() -> tuple[Splits, Record]:
-        splits = plugin.splits(drawn)
-        return splits, {"repeated": repeated(splits), "remarks": capabilities.remarks(plugin)}
-
-    parts = environment("cpu") | facts.parts("dataset", dataset) | {"split seed": str(drawn)}
-    splits, told = kept_splits(Path(store), address(parts), plugin.task, make)
-    refuse_changed(f"data set {dataset}", plugin, content)
-    placed = (_placed(part, device) for part in (splits.train, splits.val, splits.test))
-    return Loaded(Splits(splits.task, *placed), told["repeated"], tuple(told["remarks"]))
-
-
-def splits_of(doors: tuple[Door, ...], dataset: Ref, seed: int, device: str, store: str, content: str = "") -> Splits:
-    """The splits alone."""
-    return loaded(doors, dataset, seed, device, store, content).splits
-
-
-def refuse_changed(who: str, plugin: Dataset | Backbone, content: str) -> None:
-    """Nothing, if what a plugin has read is what it was when the suite was planned; "" for not known.
-
-    Raises:
-        FinefuseError: else, because the results would be kept under the address of what is gone.
-    """
-    if content and plugin.fingerprint() != content:
-        raise FinefuseError(f"the {who} has changed since the suite was planned; run again, and it is planned anew")
-
-
-def _placed(part: Data, device: str) -> Data:
-    """The examples on the device; inputs that would take much of a GPU's memory stay where they are."""
-    if device == "cpu" or part.x.nbytes > SHARE * torch.cuda.get_device_properties(device).total_memory:
-        return Data(part.x, part.y.to(device))
-    return part.to(device)
 
 
 @dataclass(frozen=True)
@@ -242,7 +178,7 @@ class Workbench:
         if self.source is not None:
             return self.source.task
         outputs = capabilities.head_outputs(self.backbone)
-        return replace(self.splits.task, outputs=outputs) if outputs else self.splits.task
+        return self.splits.task.resized(outputs) if outputs else self.splits.task
 
     @property
     def provided(self) -> set[str]:
@@ -254,7 +190,8 @@ class Workbench:
     def pretrained(self) -> Net:
         """The backbone as it was pretrained, with its source head."""
         task, target = self.source_task, self.splits.task
-        if (task.modality, task.input_shape) != (target.modality, target.input_shape):
+        alike = task.input_shape == target.input_shape or capabilities.adapts(self.backbone)
+        if task.modality != target.modality or not alike:
             raise NotApplicable(
                 f"{self.order.job.backbone} was pretrained on {task.modality} inputs of shape {task.input_shape}, "
                 f"{self.order.job.dataset} has {target.modality} inputs of shape {target.input_shape}"
@@ -295,6 +232,8 @@ class Workbench:
     def tuned(self, artifact: str) -> Net:
         """A tuned or fused network from the store."""
         maker = self.maker(artifact)
+        while not maker.order.job.base and maker.order.job.fused:  # across backbones it is one of the first member's
+            maker = maker.maker(maker.order.job.fused[0][1])
         net = maker.fresh(maker.source_task)
         maker.give_head(net)
         maker.place(net)
@@ -356,7 +295,7 @@ class Workbench:
             outputs, score = torch.empty(0), float("nan")
             if "val" in needs:
                 outputs = self.store.outputs(artifact)["val"].to(self.order.device)
-                score = quality(splits.task, outputs, splits.val)
+                score = splits.task.quality(outputs, splits.val)
             return Member(name, score, outputs, lambda: self.tuned(artifact))
 
         return Fusing(

@@ -92,10 +92,13 @@ class Leaderboard:
                 yield present.bullets([f"Optimizer steps, and gradients if not as many: {', '.join(steps)}"], markup)
 
 
-def make_leaderboard(suite: str, records: Iterable[Record], missing: Sequence[Cell | str] = ()) -> Leaderboard:
+def make_leaderboard(
+    suite: str, records: Iterable[Record], missing: Sequence[Cell | str] = (), refused: Sequence[str] = ()
+) -> Leaderboard:
     """The leaderboard of current records, one per cell, and the planned cells that have none.
 
-    A cell of which only the text is known is counted and named, and has no line.
+    A cell of which only the text is known is counted and named, and has no line. `refused` are sentences about lines
+    that can't be believed, and that no cell needs.
 
     Raises:
         StoreError: if a record can't be what a run wrote.
@@ -128,7 +131,8 @@ def make_leaderboard(suite: str, records: Iterable[Record], missing: Sequence[Ce
     extras = sorted(name for name in names if name.startswith(("also.", "figure.")))
     columns = [*known, *metrics, *extras, *_latency(names)]
     frame = table({name: [line.get(name, math.nan) for line in lines] for name in columns})
-    notes = (_coverage(records, missing), *_absent(missing), *data_notes(records), *_reading(frame, records))
+    said = (*_absent(missing), *_refused(refused), *data_notes(records))
+    notes = (_coverage(records, missing), *said, *_reading(frame, records))
     bounds = make_pools([*records, *absent])
     pools = table({name: [line.get(name, math.nan) for line in bounds] for line in bounds for name in line})
     return Leaderboard(suite, frame.astype({"rank": "Int64"}), notes, better, pools)
@@ -155,6 +159,12 @@ def _absent(missing: Sequence[Cell | str], most: int = 5) -> Iterator[str]:
     if missing:
         more = f" and {len(missing) - most} more" if len(missing) > most else ""
         yield f"Planned cells without a row: {', '.join(map(str, missing[:most]))}{more}."
+
+
+def _refused(refused: Sequence[str], most: int = 5) -> Iterator[str]:
+    if refused:
+        more = f"; and {len(refused) - most} more" if len(refused) > most else ""
+        yield f"Lines of the records that can't be believed and were passed over: {'; '.join(refused[:most])}{more}."
 
 
 def _reading(lines: pd.DataFrame, records: Sequence[Record]) -> Iterator[str]:

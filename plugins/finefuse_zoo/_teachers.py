@@ -1,22 +1,14 @@
-"""The usual loss of a task, and what a teacher says of a batch."""
+"""What a teacher says of a batch."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-import torch
-
-from finefuse.types import Batch, Data, Task, Trainer
+from finefuse.types import Batch, Data, Trainer
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-
-def usual_loss(task: Task) -> Callable[[Tensor, Tensor], Tensor]:
-    """Cross-entropy of outputs and targets; in regression the mean squared error."""
-    functional = torch.nn.functional
-    return functional.cross_entropy if task.kind == "classification" else functional.mse_loss
 
 
 def teacher(trainer: Trainer, train: Data, answers: Callable[[Tensor], Tensor]) -> Callable[[Batch], Tensor]:

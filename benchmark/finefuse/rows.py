@@ -1,0 +1,177 @@
+"""What a row may hold: every row that is read is checked once, whoever wrote it. `docs/records.md` lists the fields."""
+
+from __future__ import annotations
+
+import math
+import re
+from binascii import Error, a2b_base64
+from collections.abc import Callable
+from typing import Any, NamedTuple, get_args
+
+from finefuse.types import JobKind, Record, Status
+
+SCHEMA = 1
+"""The version of a row's fields; a row of another is refused."""
+LARGEST = 1e100
+"""No number may be farther from 0, unless it is infinite: squares and sums of all rows must still be numbers."""
+CLOSE = 1e-6
+"""How far a score may lie from the share of right examples: metrics may compute in float32."""
+KINDS, STATUSES = get_args(JobKind), get_args(Status)
+NEEDED = ("cell", "key", "kind", "dataset", "backbone", "label", "pool", "seed", "member", "status")
+SCORED = ("tune", "fuse", "pool")
+"""Kinds of job whose rows say how good something is, if they are ok."""
+
+
+def wrong_with(row: object) -> str:
+    """What is wrong with a row, as the end of a sentence about it; "" for one that can be believed.
+
+    Fields that nobody knows are let through, and so are rows of former versions, which lack some.
+    """
+    if not isinstance(row, dict):
+        return "is not a JSON object"
+    if lacking := [name for name in NEEDED if name not in row]:
+        return f"is not a row of finefuse: it has no {' and no '.join(lacking)}"
+    for name, value in row.items():
+        types, check, expected = _RULES[name]
+        if type(value) not in types or (check and not check(value)):
+            return f"has {told(value)} as `{name}`, where {expected} was expected"
+    if row["status"] == "ok":
+        return _wrong_scores(row) or _wrong_share(row) or _wrong_losses(row)
+    return ""
+
+
+def _wrong_scores(row: Record) -> str:
+    """Whether a row that is ok has the scores it should have."""
+    if row["kind"] not in SCORED:
+        return ""
+    if not row.get("metrics"):
+        return "is ok and has no `metrics`"
+    first = "single.test" if row["kind"] == "pool" else "test"
+    lacking = [n for metric in row["metrics"] for n in (f"{first}.{metric}", f"better.{metric}") if n not in row]
+    return f"is ok and has no `{lacking[0]}`" if lacking else ""
+
+
+def _wrong_share(row: Record) -> str:
+    """Whether the bits of `correct` contradict the scores that are the share of them."""
+    if row.get("correct") is None:
+        return ""
+    n = row.get("n_test")
+    if not n:
+        return "has bits in `correct` and no `n_test`"
+    packed = _unpacked(row["correct"])
+    if packed is None:
+        return "has a `correct` that is not base64"
+    bits = int.from_bytes(packed, "big")
+    if len(packed) != -(-n // 8) or bits & ((1 << -n % 8) - 1):
+        return f"has {len(packed)} bytes in `correct`, which are not the bits of {n} examples"
+    share = bits.bit_count() / n
+    for metric in row.get("shares") or ():
+        score = row.get(f"test.{metric}")
+        if score is None or not abs(score - share) <= CLOSE:
+            return f"has {score} as `test.{metric}`, and its own bits say {share:.6g}"
+    return ""
+
+
+def _wrong_losses(row: Record) -> str:
+    """Whether `losses` are a number for each example."""
+    if row.get("losses") is None:
+        return ""
+    packed, n = _unpacked(row["losses"]), row.get("n_test")
+    if packed is None or not n or len(packed) != 4 * n:
+        return f"has `losses` that are not the base64 of {n} numbers"
+    return ""
+
+
+def _unpacked(text: str) -> bytes | None:
+    try:
+        return a2b_base64(text, strict_mode=True)
+    except (Error, ValueError):
+        return None
+
+
+class Rule(NamedTuple):
+    """What a field may hold: values of these types, and of these those that pass the check, if there is one."""
+
+    types: frozenset[type]
+    check: Callable[[Any], bool] | None
+    expected: str
+
+
+def _from_zero(value: float | None) -> bool:
+    return value is None or 0 <= value <= LARGEST
+
+
+def _whole(value: int) -> bool:
+    return abs(value) <= LARGEST
+
+
+def _score(value: float | None) -> bool:
+    """NaN and infinity are what a network that diverged scores."""
+    return value is None or not LARGEST < abs(value) < math.inf
+
+
+def _texts(value: list[object] | None) -> bool:
+    return not value or {str}.issuperset(map(type, value))
+
+
+def _parts(value: dict[str, object]) -> bool:
+    return {str}.issuperset(map(type, value.values()))
+
+
+NONE = type(None)
+TEXT = Rule(frozenset({str}), None, "a text")
+TEXT_OR_NULL = Rule(frozenset({str, NONE}), None, "a text or null")
+COUNT = Rule(frozenset({int}), _from_zero, "a whole number from 0")
+COUNT_OR_NULL = Rule(frozenset({int, NONE}), _from_zero, "a whole number from 0, or null")
+AMOUNT = Rule(frozenset({int, float, NONE}), _from_zero, "a number from 0, or null")
+SCORE = Rule(frozenset({int, float, NONE}), _score, "a number or null")
+FLAG = Rule(frozenset({bool, NONE}), None, "true, false or null")
+TEXTS = Rule(frozenset({list, NONE}), _texts, "a list of texts")
+OBJECT = Rule(frozenset({dict, NONE}), None, "an object or null")
+MISNAMED = Rule(frozenset(), None, "a name such as latency.64.p50")
+ANYTHING = Rule(frozenset({str, int, float, bool, list, dict, NONE}), None, "")
+
+_NAMED: dict[str, Rule] = {
+    "kind": Rule(frozenset({str}), KINDS.__contains__, f"one of {', '.join(KINDS)}"),
+    "status": Rule(frozenset({str}), STATUSES.__contains__, f"one of {', '.join(STATUSES)}"),
+    "schema": Rule(frozenset({int}), (SCHEMA).__eq__, f"schema {SCHEMA}"),
+    "seed": Rule(frozenset({int}), _whole, "a whole number"),
+    "parts": Rule(frozenset({dict}), _parts, "an object of texts"),
+    **dict.fromkeys(("cell", "key", "dataset", "backbone", "label", "pool", "dataset_use", "backbone_use"), TEXT),
+    **dict.fromkeys(("suite", "artifact", "use", "level", "reason"), TEXT),
+    **dict.fromkeys(("error", "traceback", "machine", "device", "precision", "compile", "finished"), TEXT_OR_NULL),
+    **dict.fromkeys(("correct", "losses", "examples", "outputs"), TEXT_OR_NULL),
+    **dict.fromkeys(("metrics", "needs", "at_edge", "shares", "remarks"), TEXTS),
+    **dict.fromkeys(("member", "round", "trial", "members", "repeated"), COUNT),
+    **dict.fromkeys(("n_test", "steps", "pieces", "trainable", "parameters", "trials", "best"), COUNT_OR_NULL),
+    **dict.fromkeys(("threads", "peak_memory"), COUNT_OR_NULL),
+    **dict.fromkeys(("seconds", "cpu_seconds", "seconds_members", "seconds_before", "flops"), AMOUNT),
+    **dict.fromkeys(("quality", "disagreement", "q", "correlation"), SCORE),
+    **dict.fromkeys(("contended", "channels_last", "tf32"), FLAG),
+    **dict.fromkeys(("params", "tried", "chosen", "prepared_by"), OBJECT),
+}
+_STARTING: dict[str, Rule] = {
+    "better": Rule(frozenset({str}), ("higher", "lower").__contains__, "higher or lower"),
+    "latency": AMOUNT,
+    **dict.fromkeys(("test", "val", "also", "last", "best", "peek", "default"), SCORE),
+    **dict.fromkeys(("single", "mean", "oracle", "figure"), SCORE),
+}
+
+
+class _Rules(dict[str, Rule]):
+    """The rule for every name of a field, worked out once."""
+
+    def __missing__(self, name: str) -> Rule:
+        prefix, dot, _ = name.partition(".")
+        known = prefix != "latency" or re.fullmatch(r"latency\.\d{1,9}\.p\d\d", name, re.ASCII)
+        self[name] = (_STARTING if dot else _NAMED).get(prefix, ANYTHING) if known else MISNAMED
+        return self[name]
+
+
+_RULES = _Rules()
+
+
+def told(value: object, most: int = 40) -> str:
+    """A value as a sentence can hold it."""
+    text = ascii(value)
+    return text if len(text) <= most else f"{text[:most]}..."

@@ -1,0 +1,153 @@
+"""What a row may hold: all that contradicts itself, or is not what its field says, is refused in one sentence."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from finefuse import rows
+from finefuse.records import Records
+from finefuse.rows import wrong_with
+from helpers.rows_on_disk import filled
+
+DOCS = Path(__file__).parents[2] / "docs"
+BASELINES = Path(__file__).parents[2] / "baselines"
+
+
+@pytest.fixture
+def row(build: ModuleType) -> dict[str, Any]:
+    """90 of 100 right."""
+    return build.row(shares=["accuracy"])
+
+
+def test_rows_that_runs_wrote_are_good() -> None:
+    for file in BASELINES.glob("*/records.jsonl"):
+        rows, refused = Records(file.parent).read()
+        assert refused == []
+        assert any(row.get("shares") == ["accuracy"] for row in rows)
+
+
+@pytest.mark.parametrize("kind", ["pretrain", "trial", "tune", "fuse", "pool", "time"])
+@pytest.mark.parametrize("status", ["failed", "timeout", "oom", "skipped", "blocked"])
+def test_rows_that_are_not_ok_need_no_scores(build: ModuleType, kind: Any, status: str) -> None:
+    assert wrong_with(build.row(kind, status=status)) == ""
+
+
+@pytest.mark.parametrize("name", ["cell", "key", "kind", "dataset", "backbone", "label", "pool", "seed", "status"])
+def test_a_row_that_lacks_what_every_row_has(row: dict[str, Any], name: str) -> None:
+    del row[name]
+    assert wrong_with(row) == f"is not a row of finefuse: it has no {name}"
+
+
+@pytest.mark.parametrize(
+    ("fields", "wrong"),
+    [
+        (
+            {"status": "OK"},
+            "has 'OK' as `status`, where one of ok, failed, timeout, oom, skipped, blocked was expected",
+        ),
+        ({"status": None}, "has None as `status`"),
+        ({"kind": ["tune"]}, "has ['tune'] as `kind`, where one of pretrain, "),
+        ({"schema": 2}, "has 2 as `schema`, where schema 1 was expected"),
+        ({"cell": 3}, "has 3 as `cell`, where a text was expected"),
+        ({"label": ["full"]}, "has ['full'] as `label`, where a text was expected"),
+        ({"reason": {"a": 1}}, "has {'a': 1} as `reason`, where a text was expected"),
+        ({"machine": 1}, "has 1 as `machine`, where a text or null was expected"),
+        ({"seed": 0.5}, "has 0.5 as `seed`, where a whole number was expected"),
+        ({"seed": True}, "has True as `seed`"),
+        ({"member": -1}, "has -1 as `member`, where a whole number from 0 was expected"),
+        ({"round": None}, "has None as `round`"),
+        ({"metrics": "accuracy"}, "has 'accuracy' as `metrics`, where a list of texts was expected"),
+        ({"metrics": ["accuracy", 1]}, "has ['accuracy', 1] as `metrics`"),
+        ({"metrics": []}, "is ok and has no `metrics`"),
+        ({"metrics": None}, "is ok and has no `metrics`"),
+        ({"metrics": ["f1"]}, "is ok and has no `test.f1`"),
+        ({"better.nll": None}, "has None as `better.nll`, where higher or lower was expected"),
+        ({"better.nll": "up"}, "has 'up' as `better.nll`"),
+        ({"test.nll": "0.3"}, "has '0.3' as `test.nll`, where a number or null was expected"),
+        ({"test.nll": 1e308}, "has 1e+308 as `test.nll`"),
+        ({"test.nll": True}, "has True as `test.nll`"),
+        ({"test.nll": [1]}, "has [1] as `test.nll`"),
+        ({"figure.rank": "high"}, "has 'high' as `figure.rank`"),
+        ({"seconds": -1.0}, "has -1.0 as `seconds`, where a number from 0, or null was expected"),
+        ({"seconds": math.inf}, "has inf as `seconds`"),
+        ({"seconds": math.nan}, "has nan as `seconds`"),
+        ({"peak_memory": 10**400}, "has 1000000000000000000000000000000000000000... as `peak_memory`"),
+        ({"contended": 1}, "has 1 as `contended`, where true, false or null was expected"),
+        ({"params": []}, "has [] as `params`, where an object or null was expected"),
+        ({"parts": {"seed": 1}}, "has {'seed': 1} as `parts`, where an object of texts was expected"),
+        ({"latency.one.p50": 0.1}, "has 0.1 as `latency.one.p50`, where a name such as latency.64.p50 was expected"),
+        ({"latency.1.p50": "fast"}, "has 'fast' as `latency.1.p50`"),
+        ({"test.accuracy": 1.5}, "has 1.5 as `test.accuracy`, and its own bits say 0.9"),
+        ({"test.accuracy": -3}, "has -3 as `test.accuracy`, and its own bits say 0.9"),
+        ({"test.accuracy": 0.901}, "has 0.901 as `test.accuracy`, and its own bits say 0.9"),
+        ({"test.accuracy": math.nan}, "has nan as `test.accuracy`, and its own bits say 0.9"),
+        ({"n_test": 101}, "has 0.9 as `test.accuracy`, and its own bits say 0.891089"),
+        ({"n_test": 89}, "has 13 bytes in `correct`, which are not the bits of 89 examples"),
+        ({"n_test": 10}, "has 13 bytes in `correct`, which are not the bits of 10 examples"),
+        ({"n_test": 0}, "has bits in `correct` and no `n_test`"),
+        ({"correct": "AA"}, "has a `correct` that is not base64"),
+        ({"correct": "é"}, "has a `correct` that is not base64"),
+        ({"losses": "AAAA"}, "has `losses` that are not the base64 of 100 numbers"),
+        ({"losses": "*"}, "has `losses` that are not the base64 of 100 numbers"),
+        ({"shares": ["f1"]}, "has None as `test.f1`, and its own bits say 0.9"),
+    ],
+    ids=str,
+)
+def test_what_is_refused(row: dict[str, Any], fields: dict[str, Any], wrong: str) -> None:
+    assert wrong_with(row) == ""
+    assert wrong_with(row | fields).startswith(wrong)
+
+
+def test_every_field_that_is_documented_is_checked() -> None:
+    section = (DOCS / "records.md").read_text(encoding="utf-8").split("\n## A record\n")[1].split("\n## ")[0]
+    firsts = [line.split("|")[1] for line in section.splitlines() if line.startswith("| `")]
+    names = [name for first in firsts for name in re.findall(r"`(.+?)`", first)]
+    assert len(names) > 50
+    anything = {name for name in names if rows._RULES[name.replace("<batch>", "1")] is rows.ANYTHING}
+    assert anything == set()
+
+
+def test_a_network_that_diverged_has_a_row(build: ModuleType) -> None:
+    assert (
+        wrong_with(build.row(**{"test.nll": math.nan, "val.nll": math.inf, "figure.rank": None, "flops": None})) == ""
+    )
+
+
+def test_any_value_in_any_field_is_good_or_a_sentence(row: dict[str, Any]) -> None:
+    odd: list[Any] = [
+        None,
+        True,
+        -1,
+        0,
+        10**30,
+        0.5,
+        -1e308,
+        math.nan,
+        math.inf,
+        "",
+        "x",
+        [],
+        [[]],
+        ["x"],
+        {},
+        {"a": {}},
+    ]
+    for name in (*row, "also.x.y", "mean.test.nll", "anything"):
+        for value in odd:
+            assert isinstance(wrong_with(row | {name: value}), str)
+
+
+def test_the_sentence_names_file_line_and_cell(tmp_path: Path, row: dict[str, Any]) -> None:
+    records = filled(tmp_path, 1)
+    with records.file.open("a") as file:
+        file.write(json.dumps(row | {"test.accuracy": 0.999}) + "\n")
+    assert records.read()[1] == [
+        f"{records.file}:2: tune/digits/cnn-s/full//s0/m0/r0 has 0.999 as `test.accuracy`, and its own bits say 0.9"
+    ]
