@@ -65,6 +65,18 @@ def test_what_was_left_changed_is_named_and_put_back(job, what, which):
     assert before.put_back() == []
 
 
+def test_an_optimizer_that_is_made_for_the_first_time_is_no_change():
+    """Torch wraps the method `step` of its class then."""
+    before = Surroundings()
+
+    class First(torch.optim.SGD):
+        pass
+
+    for kind in (First, torch.optim.Adagrad, torch.optim.LBFGS, torch.optim.Rprop):
+        kind([torch.ones(1, requires_grad=True)]).step(lambda: torch.ones(1))
+    assert before.put_back() == []
+
+
 def test_what_harms_nobody_is_no_fault(job, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")

@@ -30,7 +30,7 @@ MODULES = (
     "torchmetrics.functional.regression", "builtins", "hashlib", "json", "math", "time",
 )  # fmt: skip
 """Of others, what scores, outputs and costs are computed by."""
-PACKAGES = ("finefuse.", "torch.nn.modules.", "torch.optim.")
+PACKAGES = ("finefuse.", "torch.nn.modules.")
 HOOKS = ("_global_forward_pre_hooks", "_global_forward_hooks", "_global_backward_hooks", "_global_backward_pre_hooks")
 """Dicts of torch's that hold what is called with every module."""
 
