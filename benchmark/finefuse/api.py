@@ -9,17 +9,20 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from finefuse.declare.choice import Choice, RunChoice, all_chosen, chosen
+from finefuse.declare.facts import Facts
 from finefuse.declare.plan import Plan, make_plan
 from finefuse.declare.suite import Suite, load_suite
 from finefuse.deploy.wanted import card_of, check_target, find_row
 from finefuse.device import default_workers, resolve_device
 from finefuse.discovery.registry import Door, Registry
-from finefuse.engine.drive.schedule import Watcher, run_plan
+from finefuse.engine.drive.observers import Observers
+from finefuse.engine.drive.schedule import run_plan
 from finefuse.engine.store.artifacts import default_store
 from finefuse.errors import FinefuseError
 from finefuse.progress import BAD, make_progress
 from finefuse.records import read_results
-from finefuse.types import Executor, Record, Ref
+from finefuse.types import Executor, Observer, Record, Ref
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -111,30 +114,36 @@ def run(
     *,
     workers: int | None = None,
     device: str = "auto",
-    executor: str | None = None,
+    executor: Choice | None = None,
+    reporters: Choice | Sequence[Choice] | None = None,
     out: str | Path | None = None,
     only: str | Sequence[str] = (),
     plugins: Door | Sequence[Door] = (),
     store: str | Path | None = None,
     retry: bool = False,
     quiet: bool = False,
-    watcher: Watcher | None = None,
+    observers: Choice | Sequence[Choice] | None = None,
+    watcher: Observer | None = None,
 ) -> Run:
     """Carry out what is left to do of a suite and write its reports.
 
     Args:
         suite: name of a suite, path to a TOML file, or its content as a dictionary.
-        workers: jobs at a time; None for one per core, or one per GPU; 0 for this very process.
+        workers: jobs at a time; None for what the suite says, else one per core, or one per GPU; 0 for this very
+            process.
         device: `auto`, `cpu`, `cuda` or `cuda:n`.
-        executor: None for the default in other processes, or in this one where a plugin is an object, which they can't
-            import.
+        executor: what carries out the jobs: `"name"`, `"name(key=value)"`, a table with `use`, or a `Ref`. None for
+            what the suite says, else the default in other processes, or in this one where a plugin is an object, which
+            they can't import.
+        reporters: which reports are written, in the same way; `()` for none, None for what the suite says, else all.
         out: folder of the results; None for `results/<suite>`.
         only: shell-style patterns on the labels of schemes and fusions; what those need is kept.
         plugins: files, modules or objects to use besides what is installed.
         store: folder of the artifacts; None for `$FINEFUSE_STORE` or the user's cache folder.
         retry: carry out again what failed.
         quiet: show no progress.
-        watcher: is told of the progress instead.
+        observers: who is told how the run goes, chosen like reporters; None for what the suite says.
+        watcher: an observer in place of the progress display.
 
     Raises:
         FinefuseError: before any compute, if suite, plugins or folders are wrong; what a job raises becomes its row.
@@ -142,39 +151,51 @@ def run(
     registry = Registry(_doors(plugins))
     device = resolve_device(device)
     todo = _planned(suite, registry, device, only)
-    folder = Path(out or Path("results") / todo.suite.name)
-    with _watching(watcher, registry, quiet=quiet) as told:
+    folder, choice = Path(out or Path("results") / todo.suite.name), todo.suite.run
+    carrier = _executor(registry, choice, executor, workers)
+    refs = _reporters(registry, reporters, choice.reporters)
+    if workers is None:
+        workers = choice.workers
+    told_too = _observers(registry, choice.observers if observers is None else all_chosen("observer", observers))
+    with _watching(watcher, registry, told_too, quiet=quiet) as told:
         for said in todo.remarks:
             told.note(said)
         run_plan(
             todo,
             registry,
-            executor=_executor(registry, executor, workers),
+            executor=carrier,
             workers=workers or default_workers(device, todo.suite.settings.threads),
             device=device,
             out=folder,
             store=Path(store or default_store()),
-            watcher=told,
+            observers=told,
             retry=retry,
         )
-    return _results(folder, registry)
+    return _results(folder, registry, refs)
 
 
-def report(folder: str | Path, *, reporter: str | None = None, plugins: Door | Sequence[Door] = ()) -> Run:
+def report(
+    folder: str | Path,
+    *,
+    reporters: Choice | Sequence[Choice] | None = None,
+    plugins: Door | Sequence[Door] = (),
+    reporter: str | None = None,
+) -> Run:
     """Write the reports of a results folder anew from its records.
 
     Args:
         folder: a results folder, as `run` leaves it.
-        reporter: just this one; None for all.
+        reporters: which reports are written: `"name"`, `"name(key=value)"`, a table with `use`, or a `Ref`, or several
+            of them; None for all.
         plugins: files, modules or objects to use besides what is installed.
+        reporter: the former name of `reporters`, for one.
 
     Raises:
         FinefuseError: if the folder holds no records that can be read, or no such reporter is installed.
     """
     registry = Registry(_doors(plugins))
-    if reporter is not None:
-        registry.find("reporter", reporter)
-    return _results(Path(folder), registry, reporter)
+    refs = _reporters(registry, reporter if reporters is None else reporters)
+    return _results(Path(folder), registry, refs)
 
 
 def compare(base: str | Path, new: str | Path, *, alpha: float = 0.05, margin: float = 0.01) -> Comparison:
@@ -256,49 +277,76 @@ def _broken(registry: Registry) -> list[str]:
 
 
 @contextmanager
-def _watching(watcher: Watcher | None, registry: Registry, *, quiet: bool) -> Iterator[Watcher]:
+def _watching(
+    watcher: Observer | None, registry: Registry, more: Mapping[str, Observer], *, quiet: bool
+) -> Iterator[Observers]:
     """Who is told of the run, and first of all of plugins that are broken but not needed."""
-    with nullcontext(watcher) if watcher else make_progress(quiet=quiet) as told:
+    with nullcontext(watcher) if watcher else make_progress(quiet=quiet) as display:
+        told = Observers({"progress": display, **more})
         for sentence in _broken(registry):
             told.note(sentence)
         yield told
+
+
+def _observers(registry: Registry, refs: Sequence[Ref]) -> Mapping[str, Observer]:
+    """Those who are told besides the display, made and asked before any compute."""
+    facts = Facts(registry)
+    for ref in refs:
+        facts.check("observer", ref)
+    return {str(ref): facts.instance("observer", ref) for ref in refs}
 
 
 def _doors(plugins: Door | Sequence[Door]) -> tuple[Door, ...]:
     return tuple(plugins) if isinstance(plugins, (list, tuple)) else (plugins,)
 
 
-def _executor(registry: Registry, name: str | None, workers: int | None) -> Executor:
+def _executor(registry: Registry, suite: RunChoice, given: Choice | None, workers: int | None) -> Executor:
+    """What is given counts more than what the suite says, and that more than the default."""
     if workers is not None and workers < 0:
         raise FinefuseError(f"workers must be 0 or more, not {workers}")
-    elsewhere = workers != 0 and all(isinstance(door, str) for door in registry.doors)
-    executor: Executor = registry.build(
-        "executor", Ref(name or registry.default("executor", "processes" if elsewhere else "in-process"))
-    )
+    ref = suite.executor if workers != 0 else None
+    if given is not None:
+        ref = chosen("executor", given)
+    if ref is None:
+        elsewhere = (suite.workers if workers is None else workers) != 0
+        importable = all(isinstance(door, str) for door in registry.doors)
+        ref = Ref(registry.default("executor", "processes" if elsewhere and importable else "in-process"))
+    executor: Executor = registry.build("executor", ref)
     return executor
 
 
-def _results(folder: Path, registry: Registry, reporter: str | None = None) -> Run:
+def _reporters(
+    registry: Registry, given: Choice | Sequence[Choice] | None, suite: tuple[Ref, ...] | None = None
+) -> tuple[Ref, ...] | None:
+    """Which reports are wanted, None for all; a wanted one that can't be made is an error before any compute."""
+    refs = suite if given is None else all_chosen("reporter", given)
+    for ref in refs or ():
+        registry.build("reporter", ref)
+    return refs
+
+
+def _results(folder: Path, registry: Registry, refs: tuple[Ref, ...] | None) -> Run:
     from finefuse.judge.board.leaderboard import make_leaderboard
 
     found = read_results(folder)
     board = make_leaderboard(found.suite, found.rows, found.missing, found.refused)
-    names = [reporter] if reporter else dict.fromkeys(found.entry.name for found in registry.entries("reporter"))
-    written, complaints = write_reports(board, folder, registry, names)
+    if refs is None:
+        refs = tuple(dict.fromkeys(Ref(one.entry.name) for one in registry.entries("reporter")))
+    written, complaints = write_reports(board, folder, registry, refs)
     return Run(folder, found.rows, board, written, complaints)
 
 
 def write_reports(
-    board: Leaderboard, folder: Path, registry: Registry, names: Iterable[str]
+    board: Leaderboard, folder: Path, registry: Registry, refs: Iterable[Ref]
 ) -> tuple[tuple[Path, ...], tuple[str, ...]]:
     """Let each reporter write, and say which files came of it and, in a sentence each, which reporters failed."""
     written: list[Path] = []
     complaints: list[str] = []
-    for name in names:
+    for ref in refs:
         try:
-            written += registry.build("reporter", Ref(name)).write(board, folder)
+            written += registry.build("reporter", ref).write(board, folder)
         except FinefuseError as error:
             complaints.append(str(error))
         except Exception as error:  # a plugin's: it must not cost the others' reports
-            complaints.append(f"the reporter {name!r} failed with {type(error).__name__}: {error}")
+            complaints.append(f"the reporter {str(ref)!r} failed with {type(error).__name__}: {error}")
     return tuple(written), tuple(complaints)

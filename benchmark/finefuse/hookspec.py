@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pluggy
 
-from finefuse.types import Backbone, Dataset, Entry, Executor, Fusion, Job, Metric, Record, Reporter, Scheme
+from finefuse.types import Backbone, Dataset, Entry, Executor, Fusion, Job, Metric, Observer, Record, Reporter, Scheme
 
 hookspec = pluggy.HookspecMarker("finefuse")
 hookimpl = pluggy.HookimplMarker("finefuse")
@@ -25,7 +25,7 @@ def finefuse_datasets() -> Iterable[Entry[Dataset]]:
     A class has a `task`, known without loading anything, `fingerprint()` and `splits(seed)`.
 
     `fingerprint` stands for the content in every key, so it must change when the content does, and it is called without
-    torch and before any data is loaded: a digest of files (`finefuse.declare.keys.file_digest` remembers them), or a
+    torch and before any data is loaded: a digest of files (`finefuse.files.file_digest` remembers them), or a
     version where the data are generated. `splits` gives the same three disjoint parts for the same seed. `test.y`
     reaches nobody but the scoring.
 
@@ -257,6 +257,50 @@ def finefuse_reporters() -> Iterable[Entry[Reporter]]:
     @hookimpl
     def finefuse_reporters():
         yield Entry("html", Html, "one plain HTML table")
+    ```
+    """
+    raise NotImplementedError
+
+
+@hookspec
+def finefuse_observers() -> Iterable[Entry[Observer]]:
+    """Those who are told how a run goes, if the command line or the suite names them.
+
+    `--observer 'diary(file="run.txt")'`, or `observers = [{ use = "diary", file = "run.txt" }]` in the table `[run]`. A
+    class has one or more of the methods of the example. They are called in the driver's process, one after the other,
+    and get copies of the records. An observer that raises is told nothing more, and a note says so; what it prints goes
+    to stderr. The rows are the same with it and without.
+
+    ```python
+    @dataclass(frozen=True)
+    class Diary:
+        \"\"\"A line in a file when the run begins and ends, and for each job.\"\"\"
+
+        file: Path = Path("diary.txt")
+
+        def run_begins(self, plan: Agenda, waiting: int, done: int) -> None:
+            self.write(f"{plan.name}: {waiting} of {len(plan.jobs)} jobs to run")
+
+        def job_begins(self, job: Job) -> None:
+            self.write(f"{job.cell} begins")
+
+        def job_ends(self, job: Job, record: Record) -> None:
+            self.write(f"{job.cell}: {record['status']}")
+
+        def run_ends(self, records: Sequence[Record]) -> None:
+            self.write(f"{len(records)} rows")
+
+        def note(self, text: str) -> None:
+            self.write(text)
+
+        def write(self, line: str) -> None:
+            with self.file.open("a", encoding="utf-8") as file:
+                print(line, file=file)
+
+
+    @hookimpl
+    def finefuse_observers():
+        yield Entry("diary", Diary, "a line in a file for each job")
     ```
     """
     raise NotImplementedError

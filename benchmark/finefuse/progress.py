@@ -5,16 +5,14 @@ from __future__ import annotations
 import sys
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from statistics import fmean
 from typing import TYPE_CHECKING, Protocol, Self, TextIO
 
-from finefuse.types import Job, Record
+from finefuse.types import Agenda, Job, Record
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
-
-    from finefuse.declare.plan import Plan
 
 BAD = frozenset({"failed", "timeout", "oom", "blocked"})
 """Statuses that make a run end with exit code 1."""
@@ -32,9 +30,9 @@ class Tally:
         self._spent: dict[str, list[float]] = defaultdict(list)
         self._clock = clock
 
-    def planned(self, plan: Plan, done: int) -> None:
+    def planned(self, plan: Agenda, done: int) -> None:
         """A run begins, `done` of its rows are there."""
-        self.suite, self.total, self.done = plan.suite.name, len(plan.jobs), done
+        self.suite, self.total, self.done = plan.name, len(plan.jobs), done
         share = 1 - done / max(1, self.total)
         for kind, count in Counter(job.kind for job in plan.jobs).items():
             self._left[kind] = round(count * share)
@@ -84,7 +82,7 @@ class Display(Protocol):
 
 
 class Progress:
-    """The `Watcher` of a run: keeps the tally and passes on to a display, if there is one.
+    """The observer that a person sees: keeps the tally and passes on to a display, if there is one.
 
     A context manager that leaves the terminal as it was. What a display raises ends the display, not the run; `trouble`
     then holds the reason.
@@ -95,19 +93,23 @@ class Progress:
         self.trouble = ""
         self._display = display
 
-    def planned(self, plan: Plan, waiting: int, done: int) -> None:
+    def run_begins(self, plan: Agenda, waiting: int, done: int) -> None:
         """A run begins."""
         self.tally.planned(plan, done)
         self._show(lambda display: display.planned(self.tally, waiting))
 
-    def started(self, job: Job) -> None:
+    def job_begins(self, job: Job) -> None:
         """A job begins."""
         self.tally.started(job)
 
-    def finished(self, job: Job, record: Record) -> None:
+    def job_ends(self, job: Job, record: Record) -> None:
         """A job has its row."""
         self.tally.finished(job, record)
         self._show(lambda display: display.finished(job, record))
+
+    def run_ends(self, _: Sequence[Record]) -> None:
+        """Nothing more will come."""
+        self._show(lambda display: display.close())
 
     def note(self, text: str) -> None:
         """Something that is worth a line, such as the complaint of an observer."""

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from finefuse import FinefuseError
+from finefuse.files import digest_of_text
 from finefuse.types import Vocabulary
-from finefuse_zoo.datasets._files import digest_of_text
 
 
 def file_of(path: Path | None, hub: str | None, name: str) -> Path | None:

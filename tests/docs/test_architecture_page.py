@@ -31,3 +31,18 @@ def test_the_layers_are_those_that_are_held() -> None:
     contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
     layers = [contract["layers"] for contract in contracts if contract["type"] == "layers"]
     assert told == [[{name.split(".")[-1].strip() for name in layer.split("|")} for layer in each] for each in layers]
+
+
+def test_what_plugins_may_import_is_all_that_the_contract_does_not_forbid() -> None:
+    page = (ROOT / "docs" / "plugin.md").read_text(encoding="utf-8")
+    table = page.split("## What a plugin may import")[1].split("\n## ")[0]
+    public = set(re.findall(r"^\| `(finefuse[.\w]*)`", table, flags=re.MULTILINE))
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    (forbidden,) = (set(one["forbidden_modules"]) for one in contracts if one.get("source_modules") == ["finefuse_zoo"])
+    rooms = {path.stem for path in CORE.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()}
+    modules = {f"finefuse.{name}" for name in rooms if not name.startswith("__")}
+    assert {name for name in forbidden if name.count(".") == 1} == modules - public
+    assert public <= modules | {"finefuse"}
+    for room in ("types", "matching"):
+        inside = {f"finefuse.{room}.{path.stem}" for path in (CORE / room).glob("*.py")}
+        assert inside - forbidden == {f"finefuse.{room}.__init__"}

@@ -17,6 +17,7 @@ import pytest
 import finefuse
 from finefuse import Entry, FinefuseError, api, hookimpl
 from finefuse.errors import PluginError, StoreError, SuiteError
+from finefuse.progress import Progress
 from finefuse.types import Job, Record
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
@@ -45,7 +46,7 @@ def handed(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         return []
 
     monkeypatch.setattr(api, "run_plan", run_plan)
-    monkeypatch.setattr(api, "_results", lambda folder, registry: seen.update(reported=folder))
+    monkeypatch.setattr(api, "_results", lambda folder, registry, refs: seen.update(reported=folder, reports=refs))
     return seen
 
 
@@ -73,7 +74,7 @@ def test_the_defaults(handed: dict[str, Any], tmp_path: Path, monkeypatch: pytes
 
 
 def test_the_options(handed: dict[str, Any]) -> None:
-    watcher: Any = object()
+    watcher = Progress()
     finefuse.run(
         "toy",
         plugins=[TOYS],
@@ -88,7 +89,8 @@ def test_the_options(handed: dict[str, Any]) -> None:
     assert type(handed["executor"]).__name__ == "Serial"
     assert (handed["workers"], handed["out"], handed["store"]) == (3, Path("o"), Path("s"))
     assert handed["retry"] is True
-    assert handed["watcher"] is watcher
+    assert list(handed["observers"]._calls) == ["progress"]
+    assert handed["observers"]._calls["progress"]["note"] == watcher.note
 
 
 def test_workers_default_to_the_threads_of_the_suite(handed: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -170,7 +170,10 @@ def test_python_minus_m_finefuse_is_the_command_line(tmp_path: Path) -> None:
 def test_run_hands_on_all_its_options(cli: Cli, asked: dict[str, Any]) -> None:
     several = ["--only", "a*", "--only", "b", "--plugin", "x.py", "--plugin", "y"]
     places = ["--out", "there", "--store", "here"]
-    outcome = cli("run", "toy", "--workers", 2, "--device", "cpu", "--executor", "serial", *places, *several, "--retry")
+    told = ["--reporter", "csv", "--reporter", "json(indent=2)", "--observer", "diary"]
+    outcome = cli(
+        "run", "toy", "--workers", 2, "--device", "cpu", "--executor", "serial", *places, *several, *told, "--retry"
+    )
     assert outcome.code == 0
     watcher = asked.pop("watcher")
     assert isinstance(watcher, Progress)
@@ -179,6 +182,8 @@ def test_run_hands_on_all_its_options(cli: Cli, asked: dict[str, Any]) -> None:
         "workers": 2,
         "device": "cpu",
         "executor": "serial",
+        "reporters": ["csv", "json(indent=2)"],
+        "observers": ["diary"],
         "out": Path("there"),
         "only": ["a*", "b"],
         "plugins": ["x.py", "y"],
@@ -195,6 +200,8 @@ def test_run_leaves_what_is_not_said_to_the_api(cli: Cli, asked: dict[str, Any])
         "workers": None,
         "device": "auto",
         "executor": None,
+        "reporters": None,
+        "observers": None,
         "out": None,
         "only": (),
         "plugins": (),

@@ -12,11 +12,10 @@ from torch import nn
 from finefuse import Classification, nets
 from finefuse.discovery.registry import Registry
 from finefuse.errors import NotApplicable
+from finefuse.matching import aligned, follow, match, permuted
 from finefuse.nets import Net
 from finefuse.types import Ref
 from finefuse_zoo.fusions._layer_statistics import layers_to_mend, moments
-from finefuse_zoo.fusions._matching import aligned, match, permuted
-from finefuse_zoo.fusions._permutations import follow
 from finefuse_zoo.fusions.git_rebasin import GitRebasin
 from finefuse_zoo.fusions.repair import Repair
 from finefuse_zoo.fusions.soup import Soup

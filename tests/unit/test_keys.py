@@ -14,7 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from finefuse.declare import keys
-from finefuse.declare.keys import address, canonical, derive_seed, digest, environment, explain, file_digest, processor
+from finefuse.declare.keys import address, canonical, derive_seed, digest, environment, explain, processor
+from finefuse.errors import FinefuseError
+from finefuse.files import file_digest
 from finefuse.types import Ref
 
 json_values = st.recursive(
@@ -109,7 +111,8 @@ def test_explain_stays_short():
 @pytest.fixture
 def memory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    return tmp_path / "cache" / "finefuse" / "digests.json"
+    monkeypatch.delenv("FINEFUSE_CACHE", raising=False)
+    return tmp_path / "cache" / "finefuse" / "data" / "digests"
 
 
 def old_file(file: Path, content: bytes, age: float = 100.0) -> Path:
@@ -123,8 +126,7 @@ def test_a_files_digest_is_remembered(memory: Path, tmp_path: Path, monkeypatch:
     file = old_file(tmp_path / "weights.bin", b"abc")
     expected = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
     assert file_digest(file) == expected
-    assert json.loads(memory.read_text())[str(file)][-1] == expected
-    assert list(memory.parent.iterdir()) == [memory]
+    assert [json.loads(one.read_text())[file.name][-1] for one in memory.iterdir()] == [expected]
     monkeypatch.setattr("hashlib.file_digest", None)  # it is not read again
     assert file_digest(file) == expected
 
@@ -135,7 +137,7 @@ def test_a_changed_file_is_read_again(memory: Path, tmp_path: Path):
     digests = {file_digest(file), file_digest(other), file_digest(old_file(file, b"abd", age=50.0))}
     digests.add(file_digest(old_file(file, b"abcd", age=50.0)))
     assert len(digests) == 4
-    assert len(json.loads(memory.read_text())) == 2
+    assert len(list(memory.iterdir())) == 2
 
 
 def test_a_file_of_this_moment_is_not_trusted_to_stay(memory: Path, tmp_path: Path):
@@ -146,16 +148,17 @@ def test_a_file_of_this_moment_is_not_trusted_to_stay(memory: Path, tmp_path: Pa
     file.write_bytes(b"xyz")
     os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))  # the clock of the disk is too coarse to tell
     assert file_digest(file) != first
-    assert not memory.exists()
+    assert [one.read_text() for one in memory.iterdir()] == ["{}"]
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"x": 1}', '{"x": [1]}', "\x00\xff"])
 def test_a_torn_memory_is_read_as_none(memory: Path, tmp_path: Path, content: str):
-    memory.parent.mkdir(parents=True)
-    memory.write_text(content, encoding="latin-1")
     file = old_file(tmp_path / "weights.bin", b"abc")
+    file_digest(file)
+    (kept,) = memory.iterdir()
+    kept.write_text(content, encoding="latin-1")
     assert file_digest(file).startswith("ba7816bf")
-    assert list(json.loads(memory.read_text())) == [str(file)]
+    assert list(json.loads(kept.read_text())) == [file.name]
 
 
 def test_a_disk_that_takes_nothing_costs_only_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -164,8 +167,8 @@ def test_a_disk_that_takes_nothing_costs_only_time(tmp_path: Path, monkeypatch: 
     assert file_digest(old_file(tmp_path / "weights.bin", b"abc")).startswith("ba7816bf")
 
 
-def test_a_missing_file_is_the_callers_to_explain(memory: Path, tmp_path: Path):
-    with pytest.raises(FileNotFoundError):
+def test_a_missing_file_is_a_sentence(memory: Path, tmp_path: Path):
+    with pytest.raises(FinefuseError, match=r"weights\.bin can't be read: No such file or directory$"):
         file_digest(tmp_path / "weights.bin")
 
 

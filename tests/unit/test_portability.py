@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from platformdirs import user_cache_path
 
-from finefuse.declare.keys import file_digest
+from finefuse.files import file_digest
 
 TOYS = Path(__file__).parents[1] / "fixtures" / "toys.py"
 WITHOUT_UNIX = """
@@ -81,9 +81,10 @@ def test_the_way_that_it_names_works(way: list[str], tmp_path: Path) -> None:
 
 def test_caches_lie_where_the_system_has_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.delenv("FINEFUSE_CACHE", raising=False)
     file = tmp_path / "file"
     file.write_text("x")
     os.utime(file, (0, 0))
     file_digest(file)
     assert user_cache_path("finefuse", appauthor=False) == tmp_path / "cache" / "finefuse"
-    assert (tmp_path / "cache" / "finefuse" / "digests.json").is_file()
+    assert len(list((tmp_path / "cache" / "finefuse" / "data" / "digests").iterdir())) == 1

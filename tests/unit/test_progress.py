@@ -28,7 +28,7 @@ class FakeSuite:
 
 
 class FakePlan:
-    suite = FakeSuite()
+    name = "demo"
 
     def __init__(self, *jobs: Job) -> None:
         self.jobs = jobs
@@ -53,10 +53,10 @@ class Broken(Terminal):
 
 def follow(progress: Progress, *records: Record) -> None:
     jobs = [job(number) for number in range(len(records))]
-    progress.planned(FakePlan(*jobs), waiting=len(jobs), done=0)  # type: ignore[arg-type]
+    progress.run_begins(FakePlan(*jobs), waiting=len(jobs), done=0)  # type: ignore[arg-type]
     for one, record in zip(jobs, records, strict=True):
-        progress.started(one)
-        progress.finished(one, record)
+        progress.job_begins(one)
+        progress.job_ends(one, record)
 
 
 # ---------------------------------------------------------------------------------------------------- the tally
@@ -71,7 +71,7 @@ def test_the_tally_counts_what_is_done_and_what_went_wrong() -> None:
 
 def test_rows_from_an_earlier_run_count_as_done() -> None:
     progress = Progress()
-    progress.planned(FakePlan(job(0), job(1), job(2)), waiting=1, done=2)  # type: ignore[arg-type]
+    progress.run_begins(FakePlan(job(0), job(1), job(2)), waiting=1, done=2)  # type: ignore[arg-type]
     assert (progress.tally.total, progress.tally.done) == (3, 2)
 
 
@@ -284,7 +284,7 @@ def test_the_bar_shows_counts_what_runs_and_the_time_left() -> None:
 def test_no_bar_where_nothing_is_to_be_done() -> None:
     stream = Terminal()
     with make_progress(stream=stream) as progress:
-        progress.planned(FakePlan(job(0)), waiting=0, done=1)  # type: ignore[arg-type]
+        progress.run_begins(FakePlan(job(0)), waiting=0, done=1)  # type: ignore[arg-type]
     assert "demo: 1 job, 1 kept, 0 to run" in stream.getvalue()
     assert "\x1b[?25l" not in stream.getvalue()
 

@@ -276,7 +276,7 @@ def test_the_watcher_is_told(fake: ModuleType, tmp_path: Path) -> None:
     assert [job.label for job, _ in registry.told] == ["a", "b"]
 
 
-@pytest.mark.parametrize("broken", ["planned", "started", "finished", "note"])
+@pytest.mark.parametrize("broken", ["run_begins", "job_begins", "job_ends", "note"])
 def test_a_watcher_that_fails_ends_its_service_only(
     fake: ModuleType, tmp_path: Path, caplog: pytest.LogCaptureFixture, broken: str
 ) -> None:

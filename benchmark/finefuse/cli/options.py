@@ -26,7 +26,28 @@ Store = Annotated[
     typer.Option(metavar="DIR", help="Folder of the artifacts.  [default: $FINEFUSE_STORE or a user cache]"),
 ]
 
+Executor = Annotated[
+    str | None, typer.Option(metavar="NAME", help="What carries out the jobs, as 'name' or 'name(key=value)'.")
+]
+Reporters = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--reporter",
+        metavar="NAME",
+        help="Just these reports, as 'name' or 'name(key=value)', or none; repeatable.",
+    ),
+]
+
+Observers = Annotated[
+    list[str] | None,
+    typer.Option("--observer", metavar="NAME", help="Who is told how it goes, as 'name(key=value)'; repeatable."),
+]
+
 KINDS: tuple[PluginKind, ...] = get_args(PluginKind)
+
+
+NONE = "none"
+"""The word for no reports at all."""
 
 
 def parse_kind(text: str, also: tuple[str, ...] = ()) -> str:
@@ -41,3 +62,16 @@ def parse_kind(text: str, also: tuple[str, ...] = ()) -> str:
             return kind
     hint = did_you_mean(text.removesuffix("s"), kinds) or f"; expected one of {', '.join(kinds)}"
     raise FinefuseError(f"there is no kind of plugin {text!r}{hint}")
+
+
+def reporters(texts: list[str] | None) -> list[str] | None:
+    """What `--reporter` says: None for what the suite says, and [] for `none`.
+
+    Raises:
+        FinefuseError: if `none` stands beside others.
+    """
+    if texts and NONE in texts:
+        if len(texts) > 1:
+            raise FinefuseError(f"--reporter {NONE} means no reports, and others are asked for as well")
+        return []
+    return texts or None

@@ -8,20 +8,18 @@ from typing import Annotated
 
 import typer
 
-from finefuse.cli.options import Plugins
+from finefuse.cli.options import Plugins, Reporters, reporters
 
 
 def report(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A results folder, such as results/quick.")],
-    reporter: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Just this one (see `list reporters`).  [default: all]")
-    ] = None,
+    reporter: Reporters = None,
     plugin: Plugins = None,
 ) -> None:
     """Write the reports of a results folder anew from its records."""
     from finefuse import api
 
-    result = api.report(folder, reporter=reporter, plugins=plugin or ())
+    result = api.report(folder, reporters=reporters(reporter), plugins=plugin or ())
     for path in result.written:
         print(path)
     for complaint in result.complaints:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from finefuse.cli.options import Device, Only, Out, Plugins, Store, SuiteName
+from finefuse.cli.options import Device, Executor, Observers, Only, Out, Plugins, Reporters, Store, SuiteName, reporters
 
 if TYPE_CHECKING:
     from finefuse.api import Run
@@ -25,7 +25,9 @@ def run(
         typer.Option(metavar="N", help="Jobs at a time; 0 for this very process.  [default: one per core or GPU]"),
     ] = None,
     device: Device = "auto",
-    executor: Annotated[str | None, typer.Option(metavar="NAME", help="What carries out the jobs.")] = None,
+    executor: Executor = None,
+    reporter: Reporters = None,
+    observer: Observers = None,
     out: Out = None,
     only: Only = None,
     plugin: Plugins = None,
@@ -48,6 +50,8 @@ def run(
                 workers=workers,
                 device=device,
                 executor=executor,
+                reporters=reporters(reporter),
+                observers=observer or None,
                 out=out,
                 only=only or (),
                 plugins=plugin or (),

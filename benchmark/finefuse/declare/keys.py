@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import platform
 import re
-import time
 from collections.abc import Mapping
-from contextlib import suppress
 from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from platformdirs import user_cache_path
-
 from finefuse.discovery.imports import source_digests
+from finefuse.files import file_digest
 
 __all__ = [
     "RESULTS_VERSION",
@@ -36,8 +32,6 @@ RESULTS_VERSION = 3
 """Raised by hand with any change of the core that may move a result."""
 
 _DIGEST = re.compile(r"[0-9a-f]{16,64}")
-_RECENT = 2.0
-"""Seconds for which a file may be written again without its time of change telling so."""
 
 
 def canonical(value: Any) -> str:
@@ -88,22 +82,6 @@ def explain(old: Mapping[str, str], new: Mapping[str, str]) -> str:
     return "; ".join(changes[:5]) + more if changes else "nothing changed"
 
 
-def file_digest(path: Path) -> str:
-    """The sha256 of a file's content, remembered by path, size and time of change in the user's cache folder."""
-    path = path.resolve()
-    status = path.stat()
-    stamp = [status.st_size, status.st_mtime_ns]
-    store = _memory_file()
-    known = _recall(store)
-    if str(path) in known and known[str(path)][:-1] == stamp:
-        return str(known[str(path)][-1])
-    with path.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
-    if time.time() - status.st_mtime > _RECENT:
-        _remember(store, {**known, str(path): [*stamp, found]})
-    return found
-
-
 def _change(name: str, old: str, new: str) -> str:
     if _DIGEST.fullmatch(old) or _DIGEST.fullmatch(new):
         return f"{name} changed"
@@ -117,24 +95,3 @@ def _sha256(text: str) -> str:
 @cache
 def _version(distribution: str) -> str:
     return metadata.version(distribution)
-
-
-def _memory_file() -> Path:
-    return user_cache_path("finefuse", appauthor=False) / "digests.json"
-
-
-def _recall(store: Path) -> dict[str, list[Any]]:
-    try:
-        known = json.loads(store.read_bytes())
-    except (OSError, ValueError):  # none yet, or torn: the files are read again
-        return {}
-    whole = isinstance(known, dict) and all(isinstance(row, list) and len(row) == 3 for row in known.values())
-    return known if whole else {}
-
-
-def _remember(store: Path, known: Mapping[str, list[Any]]) -> None:
-    mine = store.with_name(f"{store.name}.{os.getpid()}")
-    with suppress(OSError):  # a full or read-only disk: the file will be read again next time
-        store.parent.mkdir(parents=True, exist_ok=True)
-        mine.write_text(json.dumps(known), encoding="utf-8")
-        mine.replace(store)

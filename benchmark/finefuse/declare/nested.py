@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from finefuse.declare.keys import file_digest
+from finefuse.files import file_digest
 from finefuse.types import PluginKind, Ref, Spec
 
 if TYPE_CHECKING:

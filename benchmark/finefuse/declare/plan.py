@@ -34,6 +34,11 @@ class Plan:
     remarks: tuple[str, ...] = ()
     """What the data sets say of themselves: a sentence each about files that are left out, or read in part."""
 
+    @property
+    def name(self) -> str:
+        """The suite's name."""
+        return self.suite.name
+
 
 def make_plan(suite: Suite, registry: Registry, *, device: str = "cpu", only: Sequence[str] = ()) -> Plan:
     """Plan a suite, without torch and without loading data.

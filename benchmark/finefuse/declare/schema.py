@@ -43,19 +43,11 @@ class LimitsShape(_Table):
     memory: float | None = Field(default=Limits.memory, gt=0, description="GiB that one job may take.")
 
 
-class ItemShape(_Table):
+class UseShape(_Table):
     """A plugin by name, or a table with its name and parameters."""
 
     model_config = ConfigDict(extra="allow")
     use: str = Field(description="Name of the plugin; other keys are its parameters.")
-    as_: Label | None = Field(default=None, alias="as", description="What to call it in tables.")
-    grid: dict[str, Annotated[list[Any], Field(min_length=1)]] | None = Field(
-        default=None, min_length=1, description="Lists of values for parameters: one line for each combination."
-    )
-
-    rounds: Positive | None = Field(
-        default=None, description="Fine-tune, fuse, and fine-tune again from the fused network; fusions only."
-    )
 
     @model_validator(mode="before")
     @classmethod
@@ -66,6 +58,34 @@ class ItemShape(_Table):
     def params(self) -> dict[str, Any]:
         """The parameters that are given outright."""
         return dict(self.model_extra or {})
+
+
+class ItemShape(UseShape):
+    """A plugin by name, or a table with its name and parameters."""
+
+    as_: Label | None = Field(default=None, alias="as", description="What to call it in tables.")
+    grid: dict[str, Annotated[list[Any], Field(min_length=1)]] | None = Field(
+        default=None, min_length=1, description="Lists of values for parameters: one line for each combination."
+    )
+
+    rounds: Positive | None = Field(
+        default=None, description="Fine-tune, fuse, and fine-tune again from the fused network; fusions only."
+    )
+
+
+_USE = {"type": "object", "properties": {"use": {"type": "string"}}, "required": ["use"]}
+Use = Annotated[UseShape, WithJsonSchema({"anyOf": [{"type": "string"}, _USE]})]
+
+
+class RunShape(_Table):
+    """Who carries the suite out, watches and reports it; what the command line says counts more."""
+
+    executor: Use | None = Field(default=None, description="What carries out the jobs.")
+    workers: Annotated[int, Field(ge=0)] | None = Field(
+        default=None, description="Jobs at a time; 0 for the process itself. Another number gives the same bits."
+    )
+    reporters: list[Use] | None = Field(default=None, description="Which reports are written; without it, all.")
+    observers: list[Use] = Field(default=[], description="Who is told how the run goes.")
 
 
 class SearchShape(_Table):
@@ -141,6 +161,7 @@ class SuiteShape(_Table):
         default=Settings.checkpoints, description="Looks at val and test on the way of a fine-tuning; 0 for none."
     )
     limits: LimitsShape = Field(default_factory=LimitsShape)
+    run: RunShape = Field(default_factory=RunShape)
     latency: list[Positive] = Field(default=[1, 64], description="Batch sizes to time; [] for none.")
 
 
@@ -148,6 +169,7 @@ _TABLES: dict[str, type[BaseModel]] = {
     "budget": BudgetShape,
     "limits": LimitsShape,
     "pools": PoolShape,
+    "run": RunShape,
     "search": SearchShape,
 }
 
@@ -180,7 +202,7 @@ def _explain(wrong: ErrorDetails, source: Source) -> SuiteError:
     if kind == "string_pattern_mismatch":
         return source.error(path, f"must be {_PATTERNS[wrong['ctx']['pattern']]}, not {show(value)}")
     if kind in ("model_type", "dict_type", "model_attributes_type"):
-        item = isinstance(path[-1], int)
+        item = isinstance(path[-1], int) or (path[0] == "run" and len(path) > 1)
         return source.error(path, f"must be a {'name or a table' if item else 'table'}, not {show(value)}")
     message = re.sub("^(Input|String) should", "must", wrong["msg"]).replace("a valid integer", "a whole number")
     message = message.replace("a valid", "a")

@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import product
 from math import prod
 from pathlib import Path
 from typing import Any
 
+from finefuse.declare.choice import RunChoice
 from finefuse.declare.facts import Facts
 from finefuse.declare.nested import anchored
 from finefuse.declare.pools import across, flatten
-from finefuse.declare.schema import ItemShape, SearchShape, SuiteShape, json_schema, read_shape
+from finefuse.declare.schema import (
+    ItemShape,
+    RunShape,
+    SearchShape,
+    SuiteShape,
+    UseShape,
+    json_schema,
+    read_shape,
+)
 from finefuse.declare.suite_text import Source, open_suite, show
 from finefuse.declare.toml_lines import KeyPath
 from finefuse.discovery.registry import Registry
@@ -68,6 +77,7 @@ class Suite:
     pools: tuple[Pool, ...]
     latency: tuple[int, ...]
     also_test: tuple[Ref, ...] = ()
+    run: RunChoice = field(default_factory=RunChoice)
 
 
 def load_suite(source: str | Path | Mapping[str, Any], registry: Registry) -> Suite:
@@ -115,6 +125,7 @@ def load_suite(source: str | Path | Mapping[str, Any], registry: Registry) -> Su
         fusions=fusions,
         pools=tuple(pools),
         latency=tuple(shape.latency),
+        run=reader.run(shape.run),
         **plain,
     )
 
@@ -145,6 +156,25 @@ class _Reader:
         if not comparable:
             self.source.refuse_twins((path, str(replace(line.ref, label=""))) for path, line in found)
         return tuple(line for _, line in found)
+
+    def run(self, shape: RunShape) -> RunChoice:
+        """Who carries it out, watches and reports it."""
+        executor, reporters = shape.executor, shape.reporters
+        return RunChoice(
+            executor=None if executor is None else self._used(("run", "executor"), "executor", executor),
+            workers=shape.workers,
+            reporters=None if reporters is None else self._all_used("reporter", reporters),
+            observers=self._all_used("observer", shape.observers),
+        )
+
+    def _all_used(self, kind: PluginKind, items: Sequence[UseShape]) -> tuple[Ref, ...]:
+        paths = [("run", f"{kind}s", i) for i in range(len(items))]
+        refs = tuple(self._used(path, kind, item) for path, item in zip(paths, items, strict=True))
+        self.source.refuse_twins((path, str(ref)) for path, ref in zip(paths, refs, strict=True))
+        return refs
+
+    def _used(self, path: KeyPath, kind: PluginKind, item: UseShape) -> Ref:
+        return self._resolve(path, kind, item.use, item.params, {})
 
     def _check_rounds(self, path: KeyPath, kind: PluginKind, lines: Sequence[Strategy]) -> None:
         if kind != "fusion":

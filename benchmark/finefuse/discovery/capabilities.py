@@ -17,6 +17,9 @@ from finefuse.types.optional import Prepares, Searcher, SourceNeed
 _TEXTS, _FLAG = "a tuple of texts", "True or False"
 
 
+_TOLD = ("run_begins", "job_begins", "job_ends", "run_ends", "note")
+
+
 class DeclarationError(PluginError):
     """A plugin says something of itself that it can't. `said` is the sentence without its subject."""
 
@@ -166,17 +169,27 @@ def parallel(executor: Any) -> bool:
     return bool(ask(executor, "parallel", bool, _FLAG))
 
 
+def observer_calls(observer: Any) -> dict[str, Callable[..., Any]]:
+    """What an observer wants to be told, by the names of its methods."""
+    found = {name: call for name in _TOLD if (call := method(observer, name))}
+    if not found:
+        raise DeclarationError(observer, f"has none of the methods of an observer: {', '.join(_TOLD)}")
+    return found
+
+
 def version(plugin: Any) -> str:
     """The version that a module or an object tells; "" if it doesn't."""
     return ask(plugin, "__version__", str, "a text") if _has(plugin, "__version__") else ""
 
 
 _QUESTIONS: Mapping[PluginKind, tuple[Callable[[Any], object], ...]] = {
-    "backbone": (head_outputs, keeps_head, adapts),
+    "dataset": (lambda dataset: method(dataset, "token_numbers"),),
+    "backbone": (head_outputs, keeps_head, adapts, lambda backbone: method(backbone, "refuses")),
     "scheme": (prepares, searcher, source_needs, kinds, nested, lambda scheme: space(type(scheme))),
     "fusion": (level, fusion_needs, kinds, alone, except_for),
     "metric": (metric_kinds, higher_is_better),
     "executor": (parallel,),
+    "observer": (observer_calls,),
 }
 
 

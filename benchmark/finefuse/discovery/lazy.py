@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
 
-HEAVY = ("torch", "torchvision", "torchmetrics", "sklearn", "finefuse.nets", "finefuse.network")
+HEAVY = ("torch", "torchvision", "torchmetrics", "sklearn", "finefuse.nets", "finefuse.matching", "finefuse.network")
 
 
 class _Later(ModuleType):

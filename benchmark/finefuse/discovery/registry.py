@@ -37,6 +37,7 @@ _METHODS: dict[PluginKind, tuple[str, ...]] = {
     "metric": ("score",),
     "executor": ("start", "submit", "stop"),
     "reporter": ("write",),
+    "observer": (),
 }
 _ADDRESS = re.compile(r"\w+(\.\w+)*:\w+(\.\w+)*")
 
@@ -275,7 +276,7 @@ class Registry:
 
 
 def _article(kind: PluginKind) -> str:
-    return f"an {kind}" if kind == "executor" else f"a {kind}"
+    return f"an {kind}" if kind[0] in "aeiou" else f"a {kind}"
 
 
 def _fault(kind: PluginKind, entry: object) -> str:

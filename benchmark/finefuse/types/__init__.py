@@ -47,6 +47,7 @@ from finefuse.types.optional import (
     Versioned,
 )
 from finefuse.types.running import (
+    Agenda,
     Board,
     Cell,
     Crew,
@@ -55,6 +56,7 @@ from finefuse.types.running import (
     JobKind,
     Judgement,
     Limits,
+    Observer,
     Record,
     Reporter,
     Settings,
@@ -64,6 +66,7 @@ from finefuse.types.running import (
 
 __all__ = [
     "Adapts",
+    "Agenda",
     "Alone",
     "Backbone",
     "Batch",
@@ -96,6 +99,7 @@ __all__ = [
     "Need",
     "NeedsPretraining",
     "NormPolicy",
+    "Observer",
     "OptimizerChoice",
     "Penalty",
     "PluginKind",

@@ -17,7 +17,7 @@ Space = dict[str, dict[str, Any]]
 """Parameters and the ranges in which a search looks for them: low and high, and log; or choices."""
 ROLES: dict[str, tuple[str, ...]] = {"executor": ("processes", "in-process"), "scheme": ("search",)}
 """What an entry of a kind may be the default for; a metric is it for kinds of task."""
-PluginKind = Literal["dataset", "backbone", "scheme", "fusion", "metric", "executor", "reporter"]
+PluginKind = Literal["dataset", "backbone", "scheme", "fusion", "metric", "executor", "reporter", "observer"]
 
 
 @dataclass(frozen=True)

@@ -219,6 +219,40 @@ class Reporter(Protocol):
         """Write into `folder` and name the files."""
 
 
+class Agenda(Protocol):
+    """What an observer is told of a plan."""
+
+    @property
+    def name(self) -> str:
+        """The suite's name."""
+
+    @property
+    def jobs(self) -> Sequence[Job]:
+        """Every job, in the order of their needs."""
+
+
+class Observer(Protocol):
+    """A frozen dataclass that is told how a run goes, in the driver's process; it needs one of these methods.
+
+    What it raises ends its service and not the run, and what it prints goes to stderr.
+    """
+
+    def run_begins(self, plan: Agenda, waiting: int, done: int) -> None:
+        """`waiting` jobs of the plan are to get a row, `done` have one."""
+
+    def job_begins(self, job: Job) -> None:
+        """A worker was given the job."""
+
+    def job_ends(self, job: Job, record: Record) -> None:
+        """The job has its row; one that is blocked or skipped never began."""
+
+    def run_ends(self, records: Sequence[Record]) -> None:
+        """No more jobs are carried out. Rows are missing if the run was stopped."""
+
+    def note(self, text: str) -> None:
+        """One sentence worth reading, such as the complaint of another observer."""
+
+
 @dataclass(frozen=True)
 class Verdict:
     """One line of a comparison: a cell, the judgement, both scores, the p-value after Holm, and the reason."""

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from annotated_types import Ge
 
 from finefuse import FinefuseError, NotApplicable, Ref, Task
+from finefuse.files import digest_of_text, digests, files_in
 from finefuse.types import Budget, Recipe, Tuning, Vocabulary
 from finefuse_zoo._hugging_face import json_of, vocabulary
 from finefuse_zoo.backbones.text import refusal
-from finefuse_zoo.datasets._files import digest_of_text, digests, files_in
 from finefuse_zoo.datasets._tokens import loaded, split_hub
 
 if TYPE_CHECKING:

@@ -23,7 +23,7 @@ import numpy as np
 import torch
 
 from finefuse import FinefuseError
-from finefuse_zoo.datasets._files import cache_folder, only_one, processors
+from finefuse.files import cache_folder, only_one, processors
 from finefuse_zoo.datasets._look import AS_USUAL, SAID, Look, place_of, remarks_of
 from finefuse_zoo.datasets._pictures import Item, Taken, attempt
 

@@ -9,7 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
 
-from finefuse_zoo.datasets._files import cache_folder, digest_of_text
+from finefuse.files import cache_folder, digest_of_text
 
 FORMAT = "2"
 """Raised by hand when the same pictures would become other bits."""

@@ -14,7 +14,7 @@ from typing import Any
 from zlib import crc32
 
 from finefuse import FinefuseError
-from finefuse_zoo.datasets._files import digest_of_text, digests, files_in
+from finefuse.files import digest_of_text, digests, files_in
 
 PADDING, NOTHING, FIRST = 0, 1, 2
 """The number behind the end of a text, that of a text without a token, and the first that stands for a token."""

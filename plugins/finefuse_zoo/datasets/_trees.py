@@ -15,7 +15,7 @@ from lzma import LZMAError
 from pathlib import Path
 
 from finefuse import FinefuseError
-from finefuse_zoo.datasets._files import cache_folder, digest_of_text, digests, write_whole
+from finefuse.files import cache_folder, digest_of_text, digests, write_whole
 from finefuse_zoo.datasets._walk import (
     BESIDE,
     HEAD,
@@ -103,6 +103,7 @@ class ArchiveTree(Tree):
             members = json.loads(memory.read_bytes())
         else:
             members = self._members()
+            memory.parent.mkdir(parents=True, exist_ok=True)
             write_whole(memory, json.dumps(members))
         found = Listing([], [], [])
         for what, member in members:

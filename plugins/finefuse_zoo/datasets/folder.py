@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from annotated_types import Ge, Gt
 
 from finefuse import Classification, FinefuseError, Splits, Task
+from finefuse.files import digest_of_text
 from finefuse.types import Description
 from finefuse_zoo.datasets._fields import Count, Share, one_of
-from finefuse_zoo.datasets._files import digest_of_text
 from finefuse_zoo.datasets._look import Look, place_of, remarks_of, some
 from finefuse_zoo.datasets._trees import Tree, tree_at
 from finefuse_zoo.datasets._walk import class_of

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from annotated_types import Ge
 
 from finefuse import Classification, FinefuseError, Splits, Task
+from finefuse.files import digest_of_text, digests, files_in
 from finefuse_zoo.datasets._fields import Count, Share, one_of
-from finefuse_zoo.datasets._files import digest_of_text, digests, files_in
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from annotated_types import Ge
 
 from finefuse import Classification, FinefuseError, Splits, Task
+from finefuse.files import cache_folder, digest_of_text, digests, files_in, only_one
 from finefuse_zoo.datasets._fields import Count, Share, one_of
-from finefuse_zoo.datasets._files import cache_folder, digest_of_text, digests, files_in, only_one
 from finefuse_zoo.datasets._official import OFFICIAL, Official
 
 if TYPE_CHECKING:

@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from finefuse import nets
+from finefuse import matching, nets
 from finefuse.types import Fusing, Law, Level, Need
-from finefuse_zoo.fusions._matching import aligned
 from finefuse_zoo.fusions._task_vectors import train_inputs
 
 if TYPE_CHECKING:
@@ -33,5 +32,5 @@ class GitRebasin:
 
     def fuse(self, of: Fusing) -> nn.Module:
         """One network."""
-        members = aligned(of)
+        members = matching.aligned(of)
         return nets.averaged(members, [1 / len(members)] * len(members), train_inputs(of, self.recalibrate))

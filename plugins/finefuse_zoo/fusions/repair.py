@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, ClassVar
 
 import torch
 
-from finefuse import nets
+from finefuse import matching, nets
 from finefuse.types import Fusing, Law, Level, Need
 from finefuse_zoo.fusions._layer_statistics import layers_to_mend, mend, moments
-from finefuse_zoo.fusions._matching import aligned
 
 if TYPE_CHECKING:
     from torch import nn
@@ -35,7 +34,7 @@ class Repair:
     def fuse(self, of: Fusing) -> nn.Module:
         """One network."""
         assert of.train is not None
-        x, members = of.train.x, aligned(of) if self.align else of.members
+        x, members = of.train.x, matching.aligned(of) if self.align else of.members
         net = nets.averaged(members, [1 / len(members)] * len(members), None)
         names = layers_to_mend(net, of.train.inputs(slice(2)))
         if any(_same(net, member.net) for member in members) or not names:

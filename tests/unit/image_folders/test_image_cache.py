@@ -9,8 +9,8 @@ import psutil
 import pytest
 import torch
 
-from finefuse import FinefuseError
-from finefuse_zoo.datasets import _cache, _files
+from finefuse import FinefuseError, files
+from finefuse_zoo.datasets import _cache
 from finefuse_zoo.datasets.folder import Folder
 from helpers.folders import ids, parts
 
@@ -37,7 +37,7 @@ def test_what_was_read_once_is_not_read_again_by_the_fingerprint(train, monkeypa
         os.utime(file, (1e9, 1e9))
     folder = Folder(train, size=8)
     first = folder.fingerprint()
-    monkeypatch.setattr(_files, "_digest", None)
+    monkeypatch.setattr(files, "_digest", None)
     assert folder.fingerprint() == first
     os.utime(train / "ant" / "000.png", (1e9, 1e9 + 1))
     with pytest.raises(TypeError):

@@ -15,11 +15,11 @@ import pytest
 import torch
 from PIL import Image
 
-from finefuse import Classification, FinefuseError, Ref
+from finefuse import Classification, FinefuseError, Ref, files
 from finefuse.declare.suite import load_suite
 from finefuse.discovery.registry import Registry
 from finefuse.errors import ParameterError
-from finefuse_zoo.datasets import _files, _trees
+from finefuse_zoo.datasets import _trees
 from finefuse_zoo.datasets.folder import Folder
 from helpers.folders import CLASSES, counts, ids, parts
 
@@ -190,7 +190,7 @@ def test_an_archive_that_was_listed_once_is_not_opened_again_by_a_plan(make, tra
     folder = Folder(file / "data/train", size=8)
     first = folder.task, folder.fingerprint()
     monkeypatch.setattr(_trees.tarfile, "open", None)
-    monkeypatch.setattr(_files, "_digest", None)
+    monkeypatch.setattr(files, "_digest", None)
     assert (folder.task, folder.fingerprint()) == first
 
 

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import logging
 import traceback
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
 
 from finefuse.declare.plan import Plan
 from finefuse.discovery import capabilities
 from finefuse.discovery.registry import Registry
+from finefuse.engine.drive.observers import Observers
 from finefuse.engine.drive.outlook import Outlook, look_closely
 from finefuse.engine.drive.shares import memory_limit, places
 from finefuse.engine.order import Order, identity, row, status_of
@@ -41,22 +40,6 @@ PRELOAD = (
 """What jobs import besides plugins, of the core and of the libraries it is installed with."""
 
 
-class Watcher(Protocol):
-    """Is told how a run goes; what it raises ends its service, not the run."""
-
-    def planned(self, plan: Plan, waiting: int, done: int) -> None:
-        """The run begins: `waiting` jobs are to get a row, `done` have one."""
-
-    def started(self, job: Job) -> None:
-        """A worker was given the job."""
-
-    def finished(self, job: Job, record: Record) -> None:
-        """The job has its row; one that is blocked or skipped was never started."""
-
-    def note(self, text: str) -> None:
-        """One sentence worth reading."""
-
-
 def run_plan(
     plan: Plan,
     registry: Registry,
@@ -66,7 +49,7 @@ def run_plan(
     device: str,
     out: Path,
     store: Path,
-    watcher: Watcher,
+    observers: Observers,
     retry: bool = False,
     call: Callable[[Order], Record] = attempt,
 ) -> list[Record]:
@@ -80,7 +63,7 @@ def run_plan(
         device: "cpu", "cuda" (all of them in turn) or "cuda:n".
         out: folder of the rows, which nobody else may write to at the same time.
         store: folder of the artifacts.
-        watcher: is told of the progress.
+        observers: are told of the progress.
         retry: carry out again what failed, ran out of time or out of memory.
         call: what a worker does with an order; it returns a row or raises.
 
@@ -94,14 +77,15 @@ def run_plan(
         artifacts.sweep()
         outlook, notes = look_closely(plan, rows, artifacts, retry=retry)
         free = places(device, workers if capabilities.parallel(executor) else 1)
-        drive = _Drive(plan, registry, executor, records, artifacts, watcher, call, free, outlook)
+        drive = _Drive(plan, registry, executor, records, artifacts, observers, call, free, outlook)
         try:
             for note in (*passed_over(refused), *notes):
-                drive.tell("note", note)
+                observers.note(note)
             drive.run()
         finally:
             if drive.started:
                 executor.stop()
+            observers.run_ends(list(drive.rows.values()))
         return [drive.rows[job.place] for job in plan.jobs]
 
 
@@ -114,7 +98,7 @@ class _Drive:
     executor: Executor
     records: Records
     artifacts: Artifacts
-    watcher: Watcher | None
+    observers: Observers
     call: Callable[[Order], Record]
     free: list[str]
     outlook: Outlook
@@ -133,7 +117,7 @@ class _Drive:
     def run(self) -> None:
         """Until every job of the plan has its row."""
         waiting = len(self.outlook.waiting)
-        self.tell("planned", self.plan, waiting, len(self.plan.jobs) - waiting)
+        self.observers.run_begins(self.plan, waiting, len(self.plan.jobs) - waiting)
         for job in self.plan.jobs:
             if job.place in self.outlook.rows:
                 self.settle(job, self.outlook.rows[job.place])
@@ -172,7 +156,7 @@ class _Drive:
                 self.executor.start(Crew(self.workers, threads, memory_limit(limits, self.workers), PRELOAD))
             self.free.remove(device)
             if job.place not in self.quiet:
-                self.tell("started", job)
+                self.observers.job_begins(job)
             self.running[self.submit(order)] = job, device
 
     def submit(self, order: Order) -> Future[Record]:
@@ -220,10 +204,10 @@ class _Drive:
             record["traceback"] = self.write_traceback(job, record["traceback"])
         if job.place not in self.quiet:
             self.settle(job, record, new=True)
-            self.tell("finished", job, record)
+            self.observers.job_ends(job, record)
         elif record["status"] != "ok":
             self.remember(job, record)
-            self.tell("note", f"{job.cell} could not be made again: {record['reason']}")
+            self.observers.note(f"{job.cell} could not be made again: {record['reason']}")
 
     def settle(self, job: Job, record: Record, *, new: bool = False) -> None:
         """This is the job's row; a new one is written to the disk before anybody hears of it."""
@@ -234,7 +218,7 @@ class _Drive:
             self.remember(job, record)
         if new:
             for complaint in self.registry.job_done(job, record):
-                self.tell("note", complaint)
+                self.observers.note(complaint)
 
     def remember(self, job: Job, record: Record) -> None:
         """What those will be told who need the job's artifact."""
@@ -269,11 +253,3 @@ class _Drive:
             doors=self.registry.doors,
             contents=self.plan.contents,
         )
-
-    def tell(self, what: str, *about: Any) -> None:
-        """Tell the watcher."""
-        try:
-            getattr(self.watcher, what, lambda *_: None)(*about)
-        except Exception:
-            logging.getLogger("finefuse").exception("The watcher failed, the run goes on without it.")
-            self.watcher = None

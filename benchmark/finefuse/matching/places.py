@@ -5,19 +5,17 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING
 
 import torch
+from torch import Tensor
 
-from finefuse import NotApplicable, nets
+from finefuse import nets
+from finefuse.errors import NotApplicable
+from finefuse.matching.units import Axis, Units, follow
 from finefuse.types import Fusing, Member
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from finefuse_zoo.fusions._permutations import Axis, Units
-
-    Places = dict[int, Tensor]
+Places = dict[int, Tensor]
+"""For each space of units the unit that belongs into each place."""
 
 
 def aligned(of: Fusing) -> list[Member]:
@@ -26,8 +24,6 @@ def aligned(of: Fusing) -> list[Member]:
     Raises:
         NotApplicable: if members differ in architecture, or units can't be followed through it.
     """
-    from finefuse_zoo.fusions._permutations import follow
-
     assert of.train is not None
     first, *others = nets.states_of(of.members)
     units = follow(of.members[0].net, of.train.inputs(slice(2)))

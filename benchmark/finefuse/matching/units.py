@@ -2,7 +2,7 @@
 
 Units are followed through one forward pass: a linear or convolutional layer makes a new space of units, element-wise
 functions and pooling keep it, adding two tensors makes their spaces one, and whatever reads a space has to be permuted
-along (Ainsworth et al. 2023, arXiv 2209.04836). Not read by the strategies until they fuse, because it needs torch.
+along (Ainsworth et al. 2023, arXiv 2209.04836).
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from typing import Any
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from finefuse import NotApplicable, nets
+from finefuse import nets
+from finefuse.errors import NotApplicable
 
 ELEMENTWISE = {
     *(

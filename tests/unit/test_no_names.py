@@ -1,0 +1,59 @@
+"""The core names no plugin: who is taken where nobody is named says so in `Entry.default_for`."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+from finefuse.discovery.registry import KINDS, Registry
+
+CORE = Path(__file__).parents[2] / "benchmark" / "finefuse"
+ELSE = {
+    ("declare/schema.py", "search"): "a key of suites",
+    ("declare/suite.py", "search"): "that key, and the role of whoever searches",
+    ("discovery/lazy.py", "torchvision"): "the module",
+    ("engine/work/job.py", "search"): "the purpose of a seed",
+    ("judge/board/bounds.py", "mean"): "the mean member of a pool, a column",
+    ("judge/board/leaderboard.py", "mean"): "pandas' mean",
+    ("judge/board/leaderboard.py", "markdown"): "pandas' format",
+    ("judge/board/present.py", "mean"): "the end of a column's name",
+    ("judge/board/present.py", "markdown"): "a format",
+    ("judge/compare.py", "markdown"): "a format",
+    ("matching/units.py", "mean"): "a function of torch",
+    ("rows.py", "mean"): "a field of the rows of pools",
+    ("testing/__init__.py", "snapshot"): "a function of the kit",
+    ("types/entries.py", "search"): "the role",
+}
+"""Texts that are a plugin's name by chance, and what they are."""
+
+
+def texts(file: Path) -> set[str]:
+    """Every text in a module that is not a docstring."""
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    said = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    constants = [node for node in ast.walk(tree) if isinstance(node, ast.Constant) and id(node) not in said]
+    return {node.value for node in constants if isinstance(node.value, str)}
+
+
+@pytest.fixture(scope="module")
+def names() -> set[str]:
+    """Of all that is built in."""
+    zoo = Registry(("finefuse_zoo.hooks",), entry_points=False)
+    return {one.entry.name for kind in KINDS for one in zoo.entries(kind)}
+
+
+def test_no_text_in_the_core_is_the_name_of_a_built_in_plugin(names: set[str]) -> None:
+    assert len(names) > 100
+    found = {(str(file.relative_to(CORE)), text) for file in CORE.rglob("*.py") for text in texts(file) & names}
+    assert found == set(ELSE)
+
+
+def test_no_message_of_the_core_sends_to_a_built_in_plugin(names: set[str]) -> None:
+    quoted = re.compile(r"'([a-z][\w-]*)'|`([a-z][\w-]*)`")
+    words = {
+        word for file in CORE.rglob("*.py") for text in texts(file) for pair in quoted.findall(text) for word in pair
+    }
+    assert words & names == set()
