@@ -59,6 +59,7 @@ def test_a_fusion_that_changes_test_inputs_is_named(job):
 
 @pytest.mark.parametrize(("what", "which"), SURROUNDINGS.items())
 def test_what_was_left_changed_is_named_and_put_back(job, what, which):
+    job()  # sets the suite's switches
     before = Surroundings()
     with pytest.raises(PluginError, match=rf"^it changed {which} and did not put that back$"):
         job({"use": "meddles", "what": what})

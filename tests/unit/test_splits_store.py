@@ -10,9 +10,10 @@ import torch
 from finefuse.engine.store import splits as store
 from finefuse.engine.store.splits import content_of, kept_splits, named_tensors
 from finefuse.errors import StoreError
-from finefuse.types import Data, Splits, Task
+from finefuse.tasks import Classification
+from finefuse.types import Data, Splits
 
-TASK = Task("classification", 3, "image", (3, 4, 4))
+TASK = Classification(outputs=3, modality="image", input_shape=(3, 4, 4))
 
 
 def some(dtype=torch.float32, task=TASK):
@@ -74,7 +75,7 @@ def test_what_is_damaged_is_made_again_and_said(tmp_path, caplog, damage):
 
 def test_what_no_file_can_hold_is_made_by_every_job(tmp_path, monkeypatch):
     sparse = Maker(Splits(TASK, *(Data(part.x.to_sparse(), part.y) for part in (some().train,) * 3)))
-    large, other = Maker(some()), Maker(some(task=Task("classification", 2, "image", (3, 4, 4))))
+    large, other = Maker(some()), Maker(some(task=Classification(outputs=2, modality="image", input_shape=(3, 4, 4))))
     for make in (sparse, other):
         assert kept_splits(tmp_path, "ab12", TASK, make)[0] is make.splits
     monkeypatch.setattr(store, "LARGEST", 100)
