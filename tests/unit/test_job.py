@@ -12,6 +12,7 @@ import torch
 
 from finefuse import Entry, NotApplicable, hookimpl
 from finefuse.engine.store.artifacts import Artifacts
+from finefuse.engine.work import job
 from finefuse.engine.work.attempt import attempt
 from finefuse.engine.work.job import carry_out
 from finefuse.errors import PluginError
@@ -52,6 +53,27 @@ def test_costs_are_the_strategys_own(workshop):
     timed = next(r for r in rows if r["kind"] == "time")
     assert 0 < timed["latency.1.p50"] <= timed["latency.1.p95"]
     assert timed["latency.4.p50"] > 0
+
+
+def test_what_was_counted_otherwise_is_counted_again_and_not_made_again(workshop, monkeypatch):
+    search = {"use": "search", "of": "full", "trials": 2, "sampler": "random"}
+    shop = workshop(schemes=["full", "linear-probe", search])
+    with monkeypatch.context() as former:
+        former.setattr(job, "COUNTING", "former")
+        former.setattr(job, "flops_per_example", lambda *_: 1)
+        before = shop.run()
+    after = shop.run()
+    counted = [row["kind"] for row in before if row.get("flops")]
+    assert {"pretrain", "trial", "tune", "fuse"} == set(counted)
+    for old, new in zip(before, after, strict=True):
+        assert old.get("flops") in (None, 1)
+        assert (new.get("flops") or 0) > (1 if old.get("flops") else -1)
+        assert (old.get("seconds"), old.get("outputs")) == (new.get("seconds"), new.get("outputs")) or old[
+            "kind"
+        ] == "time"
+        assert "counting" not in new
+    full = next(row for row in after if row["label"] == "full")
+    assert next(row for row in after if row["label"] == "vote")["flops"] == 2 * full["flops"]
 
 
 @pytest.mark.parametrize("scheme", ["needy", {"use": "chain", "of": ["watch", "needy"]}], ids=str)
@@ -254,7 +276,8 @@ def test_a_fusion_gets_what_it_declares_and_nothing_else(workshop, needs):
         return of.members[0].net
 
     fuse_with(workshop, fuse, needs=needs)
-    assert {name for name in ("val", "train", "base", "trainer") if seen[name] is not None} == set(needs)
+    given = {name for name in ("val", "train", "base", "trainer") if repr(seen[name]) != "<undeclared>"}
+    assert given == set(needs)
     assert all((score == score) == ("val" in needs) for score in seen["scores"])  # NaN without val
 
 

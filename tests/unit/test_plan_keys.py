@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from finefuse import Entry, hookimpl
-from finefuse.declare import facts
+from finefuse.declare import facts, jobs
 from finefuse.declare.keys import explain
 from finefuse.discovery.registry import Registry
 from finefuse.types import Job
@@ -75,6 +75,16 @@ def test_what_moves_an_address_and_what_does_not(
     changes: dict[str, Any], expected: Mapping[str, str], registry: Registry
 ) -> None:
     assert moved(registry, **changes) == expected
+
+
+def test_another_way_to_count_moves_rows_and_nothing_is_trained_for_it(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = addresses(registry)
+    monkeypatch.setattr(jobs, "COUNTED", {"counting of FLOPs": "another"})
+    after = addresses(registry)
+    assert [after[kind][0] for kind in ALL] == [before[kind][0] for kind in ALL]
+    assert {kind for kind in ALL if after[kind] != before[kind]} == set(ALL) - {"time"}
 
 
 def test_the_device_s_number_moves_nothing(registry: Registry) -> None:

@@ -215,6 +215,26 @@ def test_metrics_of_known_errors():
     assert R2().score(torch.ones(2, 1), y) == 0.0
 
 
+@pytest.mark.parametrize("scale", [1e-30, 1e-3, 1.0, 1e6])
+@pytest.mark.parametrize("offset", [0.0, 1000.0])
+def test_scores_scale_with_the_units_and_r2_has_none(scale, offset):
+    y = torch.tensor([[1.0], [2.0], [3.0]], dtype=torch.float64) + offset
+    z = y.flip(0)
+    assert R2().score(z * scale, y * scale) == pytest.approx(-3)
+    assert Rmse().score(z * scale, y * scale) == pytest.approx(math.sqrt(8 / 3) * scale, rel=1e-9)
+    assert Mae().score(z * scale, y * scale) == pytest.approx(4 / 3 * scale, rel=1e-9)
+
+
+def test_r2_of_targets_that_are_all_one_number_is_scikit_learns():
+    y = torch.full((5, 1), 0.1)
+    both = torch.cat([y, torch.arange(5.0)[:, None]], 1)
+    assert R2().score(y, y) == 1.0
+    assert R2().score(y + 0.1, y) == 0.0
+    assert R2().score(both.flip(0), both) == pytest.approx(r2_score(both, both.flip(0)))
+    with pytest.raises(ValueError, match="two examples or more, not 1"):
+        R2().score(y[:1], y[:1])
+
+
 @pytest.mark.parametrize(("metric", "best"), [(Rmse(), 0.0), (Mae(), 0.0), (R2(), 1.0)], ids=["rmse", "mae", "r2"])
 def test_perfect_outputs_score_best(metric, best):
     y = torch.linspace(-1, 1, 9)[:, None]

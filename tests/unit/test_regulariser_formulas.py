@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import nn
 
+from finefuse import NotApplicable
 from finefuse.types import Data, Recipe
 from finefuse_zoo.linear import fit_linear
 from finefuse_zoo.schemes import _steps
@@ -150,6 +151,32 @@ def test_every_channel_is_normalised_by_the_batch_or_by_the_running_statistics(k
     assert int(layer.num_batches_tracked) == 1
     layer.eval()
     assert torch.equal(forward(x), layer(x))
+
+
+@pytest.mark.parametrize("p", [0.0, 0.3, 0.7, 1.0])
+@pytest.mark.parametrize("shape", [(6, 4), (6, 4, 3, 3)], ids=["vectors", "images"])
+def test_stochnorm_has_exact_gradients(p, shape):
+    draw = torch.Generator().manual_seed(3)
+    x = torch.randn(shape, generator=draw, dtype=torch.float64, requires_grad=True)
+    scale, shift = (torch.randn(4, generator=draw, dtype=torch.float64, requires_grad=True) for _ in range(2))
+
+    def mixed(x, scale, shift):
+        layer = (nn.BatchNorm1d if len(shape) == 2 else nn.BatchNorm2d)(4, momentum=0.5).double()
+        layer.running_mean.copy_(torch.linspace(-2, 2, 4))
+        layer.running_var.copy_(torch.linspace(0.1, 5, 4))
+        del layer.weight, layer.bias
+        layer.weight, layer.bias = scale, shift
+        return stochastic(layer, p, torch.Generator().manual_seed(1))(x)
+
+    assert torch.autograd.gradcheck(mixed, (x, scale, shift))
+
+
+def test_stochnorm_needs_running_statistics(lab):
+    on = lab.tuning(lab.IMAGES)
+    layer = next(module for module in on.model.modules() if isinstance(module, nn.BatchNorm2d))
+    layer.track_running_stats, layer.running_mean, layer.running_var = False, None, None
+    with pytest.raises(NotApplicable, match="keeps no running statistics"):
+        StochNorm().tune(on)
 
 
 def test_stochnorm_keeps_the_names_and_classes_of_the_network(lab):

@@ -9,12 +9,13 @@ from itertools import product
 from typing import Any
 
 from finefuse.declare.facts import Facts, piece
-from finefuse.declare.keys import address, digest, environment
+from finefuse.declare.keys import COUNTING, address, digest, environment
 from finefuse.declare.suite import Pool, Strategy, Suite
 from finefuse.types import Job, JobKind, PluginKind, Ref
 
 Parts = dict[str, str]
 Members = tuple[tuple[str, str], ...]
+COUNTED = {"counting of FLOPs": COUNTING}
 
 
 class Line:
@@ -72,7 +73,7 @@ class Planner:
         own = self.facts.source(backbone)
         source, skip = own or dataset, "" if own else self.facts.unsuited(backbone, dataset)
         parts = self.surroundings | self.facts.parts("backbone", backbone) | self.facts.parts("dataset", source)
-        return Line(parts, {}).job({}, kind="pretrain", backbone=backbone, dataset=source, skip=skip)
+        return Line(parts, COUNTED).job({}, kind="pretrain", backbone=backbone, dataset=source, skip=skip)
 
     def mixtures(self, dataset: Ref, pairs: Sequence[Pair]) -> Iterator[Mixture]:
         """The pools across backbones, their members in the order in which the pool names these."""
@@ -95,7 +96,7 @@ class Group:
         self.parts |= {f"also tested on {ref}": content for ref, content in more.items()}
         kind = self.facts.task(dataset).kind
         self.metrics = tuple(ref for ref in self.suite.metrics if kind in self.facts.metric_kinds(ref))
-        self.scoring = {"metrics": ", ".join(map(str, self.metrics))}
+        self.scoring = COUNTED | {"metrics": ", ".join(map(str, self.metrics))}
         for ref in self.metrics:
             scored = self.facts.parts("metric", ref)
             self.scoring |= {name.replace(f"metric {ref.name}", f"metric {ref}"): scored[name] for name in scored}
@@ -140,7 +141,8 @@ class Pair(Group):
     """The jobs of one data set and backbone."""
 
     def __init__(self, planner: Planner, dataset: Ref, backbone: Ref, pretrain: Job) -> None:
-        parts = dict(pretrain.parts) | {"pretrained backbone": pretrain.artifact}
+        made = {name: value for name, value in pretrain.parts if name not in COUNTED}
+        parts = made | {"pretrained backbone": pretrain.artifact}
         super().__init__(planner, dataset, backbone, pretrain.artifact, parts)
         self.copies = planner.copies
         self.schemes = {line.label: (line, self.line("scheme", line)) for line in self.suite.schemes}

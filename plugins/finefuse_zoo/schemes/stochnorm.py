@@ -35,6 +35,8 @@ class StochNorm:
         layers = list(nets.norm_layers(on.model))
         if not layers:
             raise NotApplicable("the network has no BatchNorm")
+        if any(layer.running_mean is None for layer in layers):
+            raise NotApplicable("a BatchNorm layer of the network keeps no running statistics")
         with ExitStack() as given_back:
             for layer in layers:
                 given_back.callback(delattr, layer, "forward")
@@ -50,10 +52,11 @@ def stochastic(layer: nets.BatchNorm, p: float, rng: torch.Generator) -> Callabl
     def forward(x: Tensor) -> Tensor:
         if not layer.training:
             return plain(x)
-        by_running = torch.nn.functional.batch_norm(
-            x, layer.running_mean, layer.running_var, layer.weight, layer.bias, eps=layer.eps
-        )
-        by_batch = plain(x)
+        assert layer.running_mean is not None
+        assert layer.running_var is not None
+        mean, var = layer.running_mean.clone(), layer.running_var.clone()
+        by_batch = plain(x)  # writes the running statistics, which the backward pass of the other half still needs
+        by_running = torch.nn.functional.batch_norm(x, mean, var, layer.weight, layer.bias, eps=layer.eps)
         drawn = torch.rand(layer.num_features, generator=rng).to(x.device) < p
         return torch.where(drawn.view(1, -1, *[1] * (x.ndim - 2)), by_batch, by_running)
 

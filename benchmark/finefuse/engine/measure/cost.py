@@ -1,4 +1,4 @@
-"""What things cost: timers that wait for the device, latency, FLOPs, and the machine all this was measured on."""
+"""What things cost: timers that wait for the device, latency, and the machine all this was measured on."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from typing import ClassVar
 import psutil
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from finefuse.declare.keys import digest, processor
 from finefuse.engine.measure.load import Load, processors
@@ -179,13 +178,6 @@ def measure_latency(model: nn.Module, x: Tensor, precision: str) -> Latency:
 def batch_of(x: Tensor, size: int) -> Tensor:
     """A batch of `size` examples, repeating them where there are fewer."""
     return x[torch.arange(size, device=x.device) % len(x)]
-
-
-def flops_per_example(model: nn.Module, x: Tensor) -> int:
-    """Floating-point operations of one forward pass of one example: products and sums of matmuls and convolutions."""
-    with evaluation(model), FlopCounterMode(display=False) as counter:
-        model(x[:1])
-    return int(counter.get_total_flops())
 
 
 def parameter_count(model: nn.Module) -> int:

@@ -10,18 +10,19 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from finefuse.declare.keys import COUNTING
 from finefuse.discovery import capabilities
 from finefuse.engine.measure.bounds import bounds
 from finefuse.engine.measure.cost import (
     Stopwatch,
     batch_of,
     begin_job,
-    flops_per_example,
     machine_id,
     measure_latency,
     parameter_count,
     warm_up,
 )
+from finefuse.engine.measure.flops import flops_per_example
 from finefuse.engine.measure.scores import scores
 from finefuse.engine.order import Order, row
 from finefuse.engine.randomness import seeded
@@ -298,6 +299,7 @@ def _save(bench: Workbench, made: Made, splits: Splits, extra: Mapping[str, obje
         "quality": splits.task.quality(outputs["val"], splits.val),
         "parameters": parameter_count(made.model),
         "flops": flops_per_example(made.model, splits.test.x),
+        "counting": COUNTING,
         "contended": made.watch.contended,
         "machine": machine_id(),
         **(extra or {}),
@@ -359,9 +361,12 @@ def _combined(bench: Workbench, ensemble: CombineOutputs, trainer: SuiteTrainer,
 
 
 def _scored(bench: Workbench, splits: Splits) -> Record:
-    """What the job cost and how good the outputs are, from the store."""
+    """What the job cost and how good the outputs are, from the store; what was counted otherwise is counted again."""
     artifact = bench.order.job.artifact
-    return {**bench.store.meta(artifact), **_scores(bench, splits, artifact), **bench.told}
+    meta = bench.store.meta(artifact)
+    if meta.pop("counting", None) != COUNTING and "flops" in meta:
+        meta["flops"] = flops_per_example(deployed(bench), splits.test.x)
+    return {**meta, **_scores(bench, splits, artifact), **bench.told}
 
 
 def _scores(bench: Workbench, splits: Splits, artifact: str) -> Record:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib import import_module
@@ -46,6 +47,7 @@ from finefuse.types import (
     Task,
     Tuning,
 )
+from finefuse.types.undeclared import undeclared
 
 
 @dataclass(frozen=True)
@@ -291,23 +293,20 @@ class Workbench:
         """All that a fusion gets to see: the members, and what it declares that it needs."""
         splits, needs = self.splits, capabilities.fusion_needs(self.strategy("fusion"))
 
+        given: dict[str, Any] = {"val": splits.val, "train": splits.train, "test_inputs": splits.test.x}
+        given = {name: one for name, one in given.items() if name.replace("_", " ") in needs}
+
         def member(name: str, artifact: str) -> Member:
-            outputs, score = torch.empty(0), float("nan")
+            outputs, score = undeclared("val_outputs", "val", of="member"), float("nan")
             if "val" in needs:
                 outputs = self.store.outputs(artifact)["val"].to(self.order.device)
                 score = splits.task.quality(outputs, splits.val)
-            return Member(name, score, outputs, lambda: self.tuned(artifact))
+            return Member(name, score, outputs, lambda: self.tuned(artifact), splits.task, **given)
 
-        return Fusing(
-            task=splits.task,
-            members=[member(name, artifact) for name, artifact in self.order.job.fused],
-            rng=self.rng("fusion", **self.run_axes),
-            val=splits.val if "val" in needs else None,
-            train=splits.train if "train" in needs else None,
-            base=self.start() if "base" in needs else None,
-            trainer=lent(self.fusion_trainer) if "trainer" in needs else None,
-            test_inputs=splits.test.x if "test inputs" in needs else None,
-        )
+        makers: dict[str, Callable[[], Any]] = {"base": self.start, "trainer": lambda: lent(self.fusion_trainer)}
+        made = {name: make() for name, make in makers.items() if name in needs}
+        members = [member(name, artifact) for name, artifact in self.order.job.fused]
+        return Fusing(splits.task, members, self.rng("fusion", **self.run_axes), **given, **made)
 
     @cached_property
     def fusion_trainer(self) -> SuiteTrainer:
