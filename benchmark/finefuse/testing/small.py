@@ -79,7 +79,7 @@ def small_tuning(task: Task = POINTS, epochs: int = 4, seed: int = 7) -> Tuning:
         splits.val,
         torch.Generator().manual_seed(seed),
         lambda spec: Registry().build("scheme", Ref.read(spec)),
-        small_data(task.resized(5), 100, 4) if task.classes else None,
+        *((small_data(task.resized(5), 100, 4), task.resized(5)) if task.classes else ()),
     )
 
 

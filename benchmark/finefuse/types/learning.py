@@ -154,7 +154,8 @@ class Tuning:
     """All that a scheme may use.
 
     `model` is the network to tune in place: pretrained stages, fresh head. `pretrained` is the untouched original with
-    its source head. `source` is the pretraining data where the scheme declares `needs = ("source",)`, else None.
+    its source head. `source` is the pretraining data, and `source_task` its task, where the scheme declares
+    `needs = ("source",)`, else None.
     `rng` is the scheme's own source of randomness; torch's global one is not to be used. `figures` are numbers the
     scheme wants kept in its row, such as a ranking score. `scheme` builds another scheme, for those that are made of
     others.
@@ -169,6 +170,7 @@ class Tuning:
     rng: torch.Generator
     scheme: Callable[[Spec], Scheme]
     source: Data | None = None
+    source_task: Task | None = None
     figures: dict[str, float] = field(default_factory=dict)
 
 

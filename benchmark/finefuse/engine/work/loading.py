@@ -14,7 +14,7 @@ from finefuse.discovery import capabilities
 from finefuse.discovery.registry import Door, Registry
 from finefuse.engine.measure.repeats import repeated
 from finefuse.engine.store.splits import kept_splits
-from finefuse.errors import FinefuseError
+from finefuse.errors import FinefuseError, PluginError
 from finefuse.types import Backbone, Data, Dataset, Record, Ref, Splits
 
 SHARE = 0.2
@@ -42,6 +42,7 @@ def loaded(doors: tuple[Door, ...], dataset: Ref, seed: int, device: str, store:
 
     Raises:
         FinefuseError: if its fingerprint is no longer `content`.
+        PluginError: if its targets can't be those of its task.
     """
     facts = Facts(registry_of(doors))
     plugin: Dataset = facts.instance("dataset", dataset)
@@ -49,6 +50,9 @@ def loaded(doors: tuple[Door, ...], dataset: Ref, seed: int, device: str, store:
 
     def make() -> tuple[Splits, Record]:
         splits = plugin.splits(drawn)
+        for name, part in (("train", splits.train), ("val", splits.val), ("test", splits.test)):
+            if wrong := splits.task.bad_targets(part.y):
+                raise PluginError(f"the data set {dataset} is wrong on {name}: {wrong}")
         return splits, {"repeated": repeated(splits), "remarks": capabilities.remarks(plugin)}
 
     parts = environment("cpu") | facts.parts("dataset", dataset) | {"split seed": str(drawn)}

@@ -286,6 +286,7 @@ class Workbench:
             rng=rng,
             scheme=self.scheme_of,
             source=self.source.train if self.source and "source" in needs else None,
+            source_task=self.source.task if self.source and "source" in needs else None,
         )
         return on, trainer
 
