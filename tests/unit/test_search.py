@@ -117,7 +117,7 @@ def run(registry, tmp_path):
     def carry(store="store", **suite):
         parsed = load_suite({**SUITE, **suite}, registry)
         orders = [
-            Order(job, "t", parsed.settings, parsed.latency, "cpu", str(tmp_path / store), registry.doors, False)
+            Order(job, "t", parsed.settings, parsed.latency, "cpu", str(tmp_path / store), registry.doors)
             for job in make_plan(parsed, registry).jobs
         ]
         return [carry_out(order) for order in orders]

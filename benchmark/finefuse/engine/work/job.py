@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -26,11 +27,14 @@ from finefuse.engine.measure.scores import score_fields
 from finefuse.engine.order import Order, row
 from finefuse.engine.randomness import seeded
 from finefuse.engine.store.origin import origin_of
+from finefuse.engine.train.lent import lent
 from finefuse.engine.train.trainer import SuiteTrainer
 from finefuse.engine.work.deployed import deployed
+from finefuse.engine.work.loading import loaded, refuse_changed
 from finefuse.engine.work.switches import set_up
-from finefuse.engine.work.workbench import Workbench, refuse_changed
-from finefuse.errors import NotApplicable, PluginError
+from finefuse.engine.work.untouched import Surroundings
+from finefuse.engine.work.workbench import Workbench
+from finefuse.errors import BudgetError, NotApplicable, PluginError
 from finefuse.nets import CHUNK, CombineOutputs, Net
 from finefuse.rows import told
 from finefuse.types import Member, Record, Ref, Scheme, Splits, Tuning
@@ -38,6 +42,9 @@ from finefuse.types import Member, Record, Ref, Scheme, Splits, Tuning
 AGREEMENT = 1e-4
 """How far an ensemble's outputs may lie from those combined of its members' stored outputs."""
 WORST = float("-inf")
+BILLED = ("seconds", "cpu_seconds", "steps", "gradients")
+"""What the trials of a search cost together."""
+log = logging.getLogger("finefuse")
 
 
 def carry_out(order: Order) -> Record:
@@ -50,14 +57,28 @@ def carry_out(order: Order) -> Record:
     warm_up(order.device)
     begin_job(order.device)
     bench = Workbench(order)
-    try:
-        with seeded(bench.seed("strategy", **bench.run_axes)):
-            fields = _STEPS[order.job.kind](bench)
-    except NotApplicable as reason:
-        return row(order, "skipped", reason=str(reason), machine=machine_id())
+    with bench.effort.counting():
+        _open_the_doors(bench)
+        try:
+            with seeded(bench.seed("strategy", **bench.run_axes)):
+                fields = _STEPS[order.job.kind](bench)
+        except NotApplicable as reason:
+            return row(order, "skipped", reason=str(reason), machine=machine_id())
+        finally:
+            bench.surroundings.put_back()
+            loaded.cache_clear()  # what a plugin may have written to
     finished = row(order, "ok", **fields)
     bench.store.save_row(order.job.key, finished)
     return finished
+
+
+def _open_the_doors(bench: Workbench) -> None:
+    """Import all plugins; what one of them changes by that is put back, because it would change everybody's row."""
+    before = Surroundings()
+    bench.registry  # noqa: B018
+    if changed := before.put_back():
+        log.warning("a plugin that was imported changed %s; this is put back", ", ".join(changed))
+    bench.surroundings  # noqa: B018
 
 
 @dataclass(frozen=True)
@@ -87,9 +108,12 @@ def pretrain(bench: Workbench) -> Record:
         net = bench.fresh(splits.task)
         bench.place(net)
         trainer = bench.trainer(splits.task, splits.train, bench.backbone.budget(), bench.seed("pretraining"))
-        on = Tuning(splits.task, net, net, trainer, splits.train, splits.val, bench.rng("pretraining"), bench.scheme_of)
+        data, rng, untouched = (splits.train, splits.val), bench.rng("pretraining"), bench.untouched(source=splits)
+        on = Tuning(splits.task, net, net, lent(trainer), *data, rng, bench.scheme_of)
         with Stopwatch(bench.order.device) as watch:
             bench.backbone.tune(on)
+        untouched.check()
+        _within_budget(bench, trainer)
         _save(bench, Made(net, trainer, watch, trainer.trainable), splits)
     return _scored(bench, splits)
 
@@ -132,7 +156,7 @@ def choose(bench: Workbench) -> Record:
         raise FloatingPointError(f"all {len(metas)} trials diverged")
     chosen = job.trials[best]
     if not store.has(job.artifact):
-        bill = {name: sum(meta.get(name, 0) for meta in metas) for name in ("seconds", "cpu_seconds", "steps")}
+        bill = {name: sum(meta.get(name, 0) for meta in metas) for name in BILLED}
         edges = search.at_edge(metas[best]["tried"], bench.space(search))
         found = {"trials": len(metas), "chosen": metas[best]["tried"], "at_edge": edges}
         meta = metas[best] | bill | found | {"contended": any(meta.get("contended") for meta in metas)}
@@ -145,7 +169,8 @@ def choose(bench: Workbench) -> Record:
 
 def _tune(bench: Workbench, ref: Ref, extra: Record) -> None:
     """Tune by a scheme, and store what comes of it."""
-    scheme, on = bench.build("scheme", ref), bench.tuning(ref)
+    scheme, (on, trainer) = bench.build("scheme", ref), bench.tuning(ref)
+    untouched = bench.untouched(task=bench.splits, source=bench.source if on.source is not None else None)
     if start := bench.order.job.start:
         before = bench.store.meta(start)
         if "prepared_by" in before and capabilities.prepares(scheme):
@@ -154,7 +179,9 @@ def _tune(bench: Workbench, ref: Ref, extra: Record) -> None:
         extra |= {name: before[name] for name in ("prepared_by",) if name in before}
     if bench.prepare(scheme, on.model):
         extra = extra | {"prepared_by": {"use": ref.name, "params": ref.kwargs}}
-    made = run_scheme(scheme, on)
+    made = run_scheme(scheme, on, trainer)
+    untouched.check()
+    _within_budget(bench, trainer)
     _save(bench, made, bench.splits, extra | _figures(on))
 
 
@@ -167,15 +194,24 @@ def _figures(on: Tuning) -> Record:
     return {f"figure.{name}": value for name, value in on.figures.items()}
 
 
-def run_scheme(scheme: Scheme, on: Tuning) -> Made:
+def _within_budget(bench: Workbench, trainer: SuiteTrainer) -> None:
+    """What is trained has its budget, whether the trainer's loop takes the steps or another."""
+    own = bench.effort.own_steps
+    if own + trainer.spent > trainer.budget:
+        raise BudgetError(
+            f"took {own} optimizer steps of its own beside {trainer.spent} of the trainer's, "
+            f"and its budget is {trainer.budget} for both"
+        )
+
+
+def run_scheme(scheme: Scheme, on: Tuning, trainer: SuiteTrainer) -> Made:
     """Tune and time; the bill is the scheme's own, without loading, saving or evaluation."""
-    assert isinstance(on.trainer, SuiteTrainer)
     before = [p.detach().clone() for p in on.model.parameters()]
     with Stopwatch(str(on.train.y.device)) as watch:
         scheme.tune(on)
     after = list(on.model.parameters())
     changed = sum(p.numel() for p, old in zip(after, before, strict=False) if not torch.equal(p, old))
-    return Made(on.model, on.trainer, watch, on.trainer.trainable or changed)
+    return Made(on.model, trainer, watch, trainer.trainable or changed)
 
 
 def fuse(bench: Workbench) -> Record:
@@ -183,15 +219,17 @@ def fuse(bench: Workbench) -> Record:
     job = bench.order.job
     if not bench.store.has(job.artifact):
         fusion, of = bench.strategy("fusion"), bench.fusing()
+        untouched = bench.untouched(task=bench.splits)
         with Stopwatch(bench.order.device) as watch:
             fused = fusion.fuse(of)
+        untouched.check()
         if not isinstance(fused, nn.Module):
             raise PluginError(f"a fusion gives a module, and this one gave {told(fused)}")
         if fusion.level == "weight" and not isinstance(fused, Net):
             raise PluginError(f"a weight-level fusion gives a Net, and this one gave a {type(fused).__name__}")
         metas = [bench.store.meta(artifact) for _, artifact in job.fused]
         alone = capabilities.alone(fusion)
-        trainer = of.trainer if isinstance(of.trainer, SuiteTrainer) else bench.fusion_trainer()
+        trainer = bench.fusion_trainer
         trained = trainer.trainable + (0 if alone else sum(int(meta["trainable"]) for meta in metas))
         _save(
             bench, Made(fused, trainer, watch, trained), bench.splits, _bill(metas, alone) | _added(bench, fused, metas)
@@ -222,8 +260,10 @@ def pool(bench: Workbench) -> Record:
 
 def time(bench: Workbench) -> Record:
     """Measure the latency of what would be deployed."""
+    untouched = bench.untouched(task=bench.splits)
     model, x = deployed(bench), bench.splits.test.x
-    fields: Record = {"machine": machine_id(), "contended": bench.order.contended}
+    untouched.check()
+    fields: Record = {"machine": machine_id(), "contended": False}
     for size in bench.order.latency:
         latency = measure_latency(model, batch_of(x, size), bench.order.settings.precision)
         fields[f"latency.{size}.p50"], fields[f"latency.{size}.p95"] = latency.p50, latency.p95
@@ -252,14 +292,15 @@ def _save(bench: Workbench, made: Made, splits: Splits, extra: Mapping[str, obje
         "seconds": made.watch.seconds - made.trainer.aside,
         "cpu_seconds": made.watch.cpu_seconds - made.trainer.aside_cpu,
         "peak_memory": made.watch.peak_memory,
-        "steps": made.trainer.spent,
+        "steps": made.trainer.spent + bench.effort.own_steps,
+        "gradients": bench.effort.gradients,
         "pieces": made.trainer.pieces,
         "trainable": made.trainable,
         "quality": splits.task.quality(outputs["val"], splits.val),
         "parameters": parameter_count(made.model),
         "flops": flops_per_example(made.model, splits.test.x),
         "counting": COUNTING,
-        "contended": bench.order.contended,
+        "contended": made.watch.contended,
         "machine": machine_id(),
         **(extra or {}),
     }
