@@ -170,7 +170,7 @@ def test_shards_with_an_index(ending, state, tmp_path):
 @pytest.mark.parametrize("name", ["../one.bin", "/etc/passwd", ""])
 def test_an_index_names_files_beside_it_alone(name, tmp_path):
     told = refused(json.dumps({"weight_map": {"a": name}}).encode(), tmp_path / "index.json")
-    assert told.endswith("is an index of files that don't lie beside it")
+    assert told.endswith("is an index of files that aren't beside it")
 
 
 @pytest.mark.parametrize(

@@ -70,7 +70,7 @@ def bench_of(row: Record, store: Path, device: str, doors: tuple[Door, ...]) -> 
             settings = settings_of(origin["settings"])
             return Workbench(Order(job, row["suite"], settings, (), device, str(store), doors))
     raise FinefuseError(
-        f"{row['cell']}: what it made is gone from the store {store}; run the suite {row['suite']!r} again with a "
+        f"{row['cell']}: its artifact is no longer in the store {store}; run the suite {row['suite']!r} again with a "
         "new --store and --out, or name the --store that it was run with."
     )
 

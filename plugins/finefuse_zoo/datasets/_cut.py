@@ -32,7 +32,7 @@ class Cut:
     """How an error says what there is."""
 
     def rows(self, y: NDArray[np.int64], classes: Sequence[str], seed: int) -> tuple[Rows, Rows, Rows]:
-        """Sorted row numbers for train, val and test; rows with y = -1 are nobody's.
+        """Sorted row numbers for train, val and test; rows with y = -1 are left out.
 
         Raises:
             FinefuseError: if a class has too few images.

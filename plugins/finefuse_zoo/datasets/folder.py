@@ -1,4 +1,4 @@
-"""Anybody's images, one directory for every class."""
+"""Images in folders, one directory for every class."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ class Folder:
         from finefuse_zoo.datasets._pictures import items_of
 
         if unknown := set(tree.classes()) - set(classes):
-            raise FinefuseError(f"{tree.where}: {', '.join(sorted(unknown))} are no classes of {self.train}")
+            raise FinefuseError(f"{tree.where}: {', '.join(sorted(unknown))} are not classes of {self.train}")
         if not tree.listing.images:
             raise FinefuseError(f"{tree.where}: there is no image in any of its directories")
         labels = {name: label for label, name in enumerate(classes)}

@@ -37,7 +37,7 @@ Name = Literal[
     "FGVCAircraft",
 ]
 TEST_SHARE = 0.2
-"""Of every class, where nobody has said officially what is for the test."""
+"""Share of every class for the test, where there is no official test set."""
 
 
 @dataclass(frozen=True)
