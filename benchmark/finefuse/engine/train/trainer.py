@@ -10,6 +10,7 @@ import inspect
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from numbers import Integral
 from typing import Any
 
 import torch
@@ -154,6 +155,8 @@ class SuiteTrainer:
         left = self.budget - self.spent
         if steps is None:
             steps = left
+        if not isinstance(steps, Integral) or steps < 0:
+            raise ValueError(f"steps must be a whole number from 0, not {steps!r}")
         if steps > left:
             raise BudgetError(f"asked for {steps} steps, but {left} of {self.budget} are left")
         self.spent += steps

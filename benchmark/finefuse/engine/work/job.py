@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 
 import torch
 from torch import Tensor, nn
@@ -28,12 +28,13 @@ from finefuse.engine.randomness import seeded
 from finefuse.engine.store.origin import origin_of
 from finefuse.engine.train.trainer import SuiteTrainer
 from finefuse.engine.work.deployed import deployed
+from finefuse.engine.work.diverged import has_diverged
 from finefuse.engine.work.switches import set_up
 from finefuse.engine.work.workbench import Workbench, refuse_changed
-from finefuse.errors import NotApplicable, PluginError
+from finefuse.errors import NotApplicable, PluginError, one_line
 from finefuse.nets import CHUNK, CombineOutputs, Net
 from finefuse.rows import told
-from finefuse.types import Member, Record, Ref, Scheme, Splits, Tuning
+from finefuse.types import Member, Record, Ref, Scheme, Searcher, Splits, Tuning
 
 AGREEMENT = 1e-4
 """How far an ensemble's outputs may lie from those combined of its members' stored outputs."""
@@ -114,10 +115,11 @@ def trial(bench: Workbench) -> Record:
         told = [(meta["tried"], WORST if meta["quality"] is None else meta["quality"]) for meta in metas]
         params = search.suggest(job.trial, told, bench.space(search), bench.seed("search", member=job.member))
         scheme = Ref.read(search.of)
+        bill: Record = {}
         try:
-            _tune(bench, Ref.of(scheme.name, **{**scheme.kwargs, **params}), {"tried": params})
+            _tune(bench, Ref.of(scheme.name, **{**scheme.kwargs, **params}), {"tried": params}, bill)
         except FloatingPointError as diverged:
-            meta = {"tried": params, "quality": None, "reason": str(diverged), "machine": machine_id(), "seconds": 0.0}
+            meta = {"tried": params, "quality": None, "reason": str(diverged), "machine": machine_id(), **bill}
             bench.store.save(job.artifact, meta, origin=origin_of(bench.order))
     meta = bench.store.meta(job.artifact)
     return meta if meta["quality"] is None else _scored(bench, bench.splits)
@@ -129,11 +131,11 @@ def choose(bench: Workbench) -> Record:
     metas = [store.meta(artifact) for artifact in job.trials]
     best = max(range(len(metas)), key=lambda i: WORST if metas[i]["quality"] is None else metas[i]["quality"])
     if metas[best]["quality"] is None:
-        raise FloatingPointError(f"all {len(metas)} trials diverged")
+        raise FloatingPointError(f"all {len(metas)} trials diverged; the first: {metas[0]['reason']}")
     chosen = job.trials[best]
     if not store.has(job.artifact):
         bill = {name: sum(meta.get(name, 0) for meta in metas) for name in ("seconds", "cpu_seconds", "steps")}
-        edges = search.at_edge(metas[best]["tried"], bench.space(search))
+        edges = search.at_edge(_default(bench, search) | metas[best]["tried"], bench.space(search))
         found = {"trials": len(metas), "chosen": metas[best]["tried"], "at_edge": edges}
         meta = metas[best] | bill | found | {"contended": any(meta.get("contended") for meta in metas)}
         kept = {"weights": store.weights(chosen), "outputs": store.outputs(chosen)}
@@ -143,8 +145,15 @@ def choose(bench: Workbench) -> Record:
     return _scored(bench, bench.splits) | before
 
 
-def _tune(bench: Workbench, ref: Ref, extra: Record) -> None:
-    """Tune by a scheme, and store what comes of it."""
+def _default(bench: Workbench, search: Searcher) -> Record:
+    """The parameters of what is searched for as it is written; what it leaves open is the network's recipe."""
+    scheme, recipe = bench.build("scheme", Ref.read(search.of)), bench.start().recipe
+    written = {field.name: getattr(scheme, field.name) for field in fields(scheme)}
+    return {name: asdict(recipe).get(name) if value is None else value for name, value in written.items()}
+
+
+def _tune(bench: Workbench, ref: Ref, extra: Record, bill: Record | None = None) -> None:
+    """Tune by a scheme, and store what comes of it; `bill` gets what it cost, even if nothing does."""
     scheme, on = bench.build("scheme", ref), bench.tuning(ref)
     if start := bench.order.job.start:
         before = bench.store.meta(start)
@@ -154,7 +163,7 @@ def _tune(bench: Workbench, ref: Ref, extra: Record) -> None:
         extra |= {name: before[name] for name in ("prepared_by",) if name in before}
     if bench.prepare(scheme, on.model):
         extra = extra | {"prepared_by": {"use": ref.name, "params": ref.kwargs}}
-    made = run_scheme(scheme, on)
+    made = run_scheme(scheme, on, bill)
     _save(bench, made, bench.splits, extra | _figures(on))
 
 
@@ -167,12 +176,21 @@ def _figures(on: Tuning) -> Record:
     return {f"figure.{name}": value for name, value in on.figures.items()}
 
 
-def run_scheme(scheme: Scheme, on: Tuning) -> Made:
+def run_scheme(scheme: Scheme, on: Tuning, bill: Record | None = None) -> Made:
     """Tune and time; the bill is the scheme's own, without loading, saving or evaluation."""
     assert isinstance(on.trainer, SuiteTrainer)
     before = [p.detach().clone() for p in on.model.parameters()]
-    with Stopwatch(str(on.train.y.device)) as watch:
-        scheme.tune(on)
+    watch = Stopwatch(str(on.train.y.device))
+    try:
+        with watch:
+            scheme.tune(on)
+    except Exception as error:
+        if has_diverged(error, on.model):
+            raise FloatingPointError(f"training diverged: {one_line(error)}") from error
+        raise
+    finally:
+        if bill is not None:
+            bill.update(_cost(watch, on.trainer))
     after = list(on.model.parameters())
     changed = sum(p.numel() for p, old in zip(after, before, strict=False) if not torch.equal(p, old))
     return Made(on.model, on.trainer, watch, on.trainer.trainable or changed)
@@ -249,11 +267,7 @@ def _save(bench: Workbench, made: Made, splits: Splits, extra: Mapping[str, obje
     outputs |= {part: made.trainer.outputs(made.model, x) for part, x in more.items() if part not in outputs}
     _refuse_bad(bench, splits, outputs)
     meta = {
-        "seconds": made.watch.seconds - made.trainer.aside,
-        "cpu_seconds": made.watch.cpu_seconds - made.trainer.aside_cpu,
-        "peak_memory": made.watch.peak_memory,
-        "steps": made.trainer.spent,
-        "pieces": made.trainer.pieces,
+        **_cost(made.watch, made.trainer),
         "trainable": made.trainable,
         "quality": splits.task.quality(outputs["val"], splits.val),
         "parameters": parameter_count(made.model),
@@ -265,6 +279,16 @@ def _save(bench: Workbench, made: Made, splits: Splits, extra: Mapping[str, obje
     }
     weights = _to_store(made.model) if isinstance(made.model, Net) else None
     bench.store.save(bench.order.job.artifact, meta, origin=origin_of(bench.order), weights=weights, outputs=outputs)
+
+
+def _cost(watch: Stopwatch, trainer: SuiteTrainer) -> Record:
+    return {
+        "seconds": watch.seconds - trainer.aside,
+        "cpu_seconds": watch.cpu_seconds - trainer.aside_cpu,
+        "peak_memory": watch.peak_memory,
+        "steps": trainer.spent,
+        "pieces": trainer.pieces,
+    }
 
 
 def _refuse_bad(bench: Workbench, splits: Splits, outputs: Mapping[str, Tensor]) -> None:
