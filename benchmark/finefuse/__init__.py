@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import sys
+
+# `python -m finefuse` is given the current folder, where a `signal.py` may stand that isn't Python's
+if sys.argv[:1] == ["-m"] and "finefuse" in sys.orig_argv and not sys.flags.safe_path:
+    del sys.path[0]
+
 import importlib
 from typing import TYPE_CHECKING
 

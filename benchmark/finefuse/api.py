@@ -262,14 +262,8 @@ def export(
 
 
 def _planned(suite: SuiteSource, registry: Registry, device: str, only: str | Sequence[str]) -> Plan:
-    """The plan; an error about it is followed by notes about broken plugins, which may be its cause."""
     patterns = (only,) if isinstance(only, str) else tuple(only)
-    try:
-        return make_plan(load_suite(suite, registry), registry, device=device, only=patterns)
-    except FinefuseError as error:
-        for sentence in _broken(registry):
-            error.add_note(sentence)
-        raise
+    return make_plan(load_suite(suite, registry), registry, device=device, only=patterns)
 
 
 def _broken(registry: Registry) -> list[str]:

@@ -20,7 +20,10 @@ def one_line(error: BaseException) -> str:
         text = " ".join(str(error).split())
     except Exception as worse:
         text = f"(its message can't be had: {type(worse).__name__})"
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+    name = type(error).__name__
+    if text.startswith(f"{name}:"):  # an executor's, which could not send the error itself
+        return text
+    return f"{name}: {text}" if text else name
 
 
 class FinefuseError(Exception):

@@ -22,6 +22,7 @@ __all__ = [
     "BatchNorm",
     "CombineFeatures",
     "CombineOutputs",
+    "ManyHeads",
     "Net",
     "Rule",
     "State",
@@ -29,13 +30,16 @@ __all__ = [
     "averaged",
     "base_state",
     "evaluation",
+    "for_member",
     "in_chunks",
     "log_probs",
     "make_optimizer",
     "merged",
     "norm_layers",
     "one_hot_votes",
+    "own_names",
     "recalibrate",
+    "share_a_task",
     "states_of",
     "statistics_kept",
     "weighted_sum",
@@ -155,13 +159,25 @@ def statistics_kept(model: nn.Module) -> Iterator[None]:
             layer.track_running_stats = True
 
 
+def own_names(net: nn.Module) -> dict[str, str]:
+    """The name of every parameter, and the first name of the same parameter: another one where weights are tied."""
+    first = {id(p): name for name, p in net.named_parameters()}
+    return {name: first[id(p)] for name, p in net.named_parameters(remove_duplicate=False)}
+
+
+def share_a_task(members: Sequence[Member]) -> bool:
+    """Whether all members were tuned for one and the same task: two tasks of equal shape are not one."""
+    return all(member.task is members[0].task for member in members)
+
+
 def states_of(members: Sequence[Member]) -> list[State]:
-    """The members' state dicts, if they can be merged.
+    """The members' state dicts, if they can be merged; of their bodies alone where they don't share a task.
 
     Raises:
         NotApplicable: if their networks differ in the names or shapes of their tensors.
     """
-    states: list[State] = [member.net.state_dict() for member in members]
+    whole = share_a_task(members)
+    states = [_mergeable(member.net, whole=whole) for member in members]
     shapes = _shapes(states[0])
     for member, state in zip(members, states, strict=True):
         if _shapes(state) != shapes:
@@ -170,17 +186,21 @@ def states_of(members: Sequence[Member]) -> list[State]:
 
 
 def base_state(of: Fusing) -> State:
-    """The state dict of what the members started from, if they still have its tensors.
+    """The state dict of what the members started from, if they still have its tensors; its body as in `states_of`.
 
     Raises:
-        NotApplicable: if there is no such network, or the names or shapes of tensors differ.
+        NotApplicable: if the names or shapes of tensors differ.
     """
-    if of.base is None:
-        raise NotApplicable("the members have no common start")
-    state: State = of.base.state_dict()
-    if _shapes(state) != _shapes(of.members[0].net.state_dict()):
+    whole = share_a_task(of.members)
+    state = _mergeable(of.base, whole=whole)
+    if _shapes(state) != _shapes(_mergeable(of.members[0].net, whole=whole)):
         raise NotApplicable(f"member {of.members[0].name} has other tensors than the network it started from")
     return state
+
+
+def _mergeable(net: Net, *, whole: bool) -> State:
+    state: State = net.state_dict()
+    return state if whole else {name: tensor for name, tensor in state.items() if name.startswith("stages.")}
 
 
 def _shapes(state: State) -> dict[str, torch.Size]:
@@ -223,9 +243,10 @@ def weighted_sum(tensors: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
 def merged(members: Sequence[Member], rule: Rule, x: Tensor | None, weights: Sequence[float] | None = None) -> Net:
     """One network whose every parameter is `rule(name, tensors)` of the members' parameters of that name.
 
-    A rule must not change what it is given; it may compute in float64. Running statistics are averaged with `weights`
-    (None: equal ones) and, where the network is none of the members, renewed from inputs `x`, unless that is None. The
-    members' largest counter is kept.
+    A rule must not change what it is given; it may compute in float64. It is asked once for weights that all members
+    tie, which stay tied. Running statistics are averaged with `weights` (None: equal ones) and, where the network is
+    none of the members, renewed from inputs `x`, unless that is None. The members' largest counter is kept. Members
+    that don't share a task keep their heads: what is merged is the body, and a `ManyHeads` comes back.
 
     Raises:
         NotApplicable: if the members differ in architecture.
@@ -233,16 +254,56 @@ def merged(members: Sequence[Member], rule: Rule, x: Tensor | None, weights: Seq
     states = states_of(members)
     weights = [1 / len(members)] * len(members) if weights is None else weights
     net = _shell(members[0].net)
-    ruled = {name for name, _ in net.named_parameters(remove_duplicate=False)}
+    ruled, first = own_names(net), _tied(members)
     made: dict[str, Tensor] = {}
     for name in states[0]:
+        if name in first:
+            made[name] = made[first[name]]
+            continue
         tensors = [state[name] for state in states]
         new = rule(name, tensors).to(tensors[0].dtype) if name in ruled else weighted_sum(tensors, weights)
-        made[name] = new.clone() if any(new.data_ptr() == tensor.data_ptr() for tensor in tensors) else new
-    net.load_state_dict(made, assign=True)
+        new = new.clone() if any(new.data_ptr() == tensor.data_ptr() for tensor in tensors) else new
+        made[name] = nn.Parameter(new) if name in first.values() else new  # one object, so that a tie is one
+    net.load_state_dict(made, strict=share_a_task(members), assign=True)
+    if not share_a_task(members):
+        net = ManyHeads(net, {member.name: copy.deepcopy(member.net.head) for member in members})
     if x is not None and not any(_same_parameters(net, member.net) for member in members):
         recalibrate(net, x)
     return net.eval()
+
+
+def _tied(members: Sequence[Member]) -> dict[str, str]:
+    """Names of parameters that every member has under another name first, with that name."""
+    own, *others = [own_names(member.net) for member in members]
+    return {name: one for name, one in own.items() if name != one and all(o.get(name) == one for o in others)}
+
+
+class ManyHeads(Net):
+    """One body and a head for each of several members: what merging members of different tasks gives.
+
+    By itself it has features and no outputs; `for_member(net, member)` is the network for a member's task.
+    """
+
+    def __init__(self, body: Net, heads: Mapping[str, nn.Linear]) -> None:
+        first, *others = heads.values()
+        super().__init__(list(body.stages), first, body.recipe)
+        self.names, self.others = tuple(heads), nn.ModuleList(others)
+
+    @property
+    def heads(self) -> dict[str, nn.Linear]:
+        """The heads by name of the member."""
+        return dict(zip(self.names, [self.head, *self.others], strict=True))
+
+    def forward(self, x: Tensor) -> Tensor:  # noqa: ARG002
+        """Refuse: outputs of which task?"""
+        raise PluginError(f"one body has heads for {', '.join(self.names)}; take one with nets.for_member(net, member)")
+
+
+def for_member(net: Net, member: Member) -> Net:
+    """The network for a member's task: the network itself, or its body with the member's head; weights are shared."""
+    if not isinstance(net, ManyHeads):
+        return net
+    return Net(list(net.stages), net.heads[member.name], net.recipe).train(net.training)
 
 
 def _shell(net: Net) -> Net:
@@ -258,7 +319,9 @@ def averaged(members: Sequence[Member], weights: Sequence[float], x: Tensor | No
     return merged(members, lambda _, tensors: weighted_sum(tensors, weights), x, weights)
 
 
-def _same_parameters(one: nn.Module, other: nn.Module) -> bool:
+def _same_parameters(one: Net, other: Net) -> bool:
+    if isinstance(one, ManyHeads):  # all of its heads are a member's
+        return all(torch.equal(p, q) for p, q in zip(one.stages.parameters(), other.stages.parameters(), strict=True))
     return all(torch.equal(p, q) for p, q in zip(one.parameters(), other.parameters(), strict=True))
 
 
@@ -280,8 +343,9 @@ def recalibrate(model: nn.Module, x: Tensor, batch_size: int = 256) -> None:
         layer.reset_running_stats()
         layer.momentum = None  # a plain mean over the batches
         layer.train()
+    see = model.features if isinstance(model, ManyHeads) else model
     for batch in torch.tensor_split(x, max(1, len(x) // batch_size)):  # of nearly one size: none is of one example
-        model(batch.to(device))
+        see(batch.to(device))
     for layer, momentum, training in before:
         layer.momentum = momentum
         layer.train(training)

@@ -9,6 +9,8 @@ from collections.abc import Callable, Sequence
 from statistics import fmean
 from typing import TYPE_CHECKING, Protocol, Self, TextIO
 
+from finefuse.records import why
+from finefuse.text import single_line
 from finefuse.types import Agenda, Job, Record
 
 if TYPE_CHECKING:
@@ -145,8 +147,8 @@ def describe(record: Record) -> str:
     if status == "ok":
         seconds = record.get("seconds")
         return status if seconds is None else f"ok in {duration(seconds)}"
-    reason = " ".join(str(record.get("reason") or record.get("error") or "").split())
-    return f"{status}: {reason}" if reason else status
+    cause = " ".join(why(record).split())
+    return f"{status}: {cause}" if cause else status
 
 
 def duration(seconds: float) -> str:
@@ -180,7 +182,7 @@ class Lines:
 
     def note(self, text: str) -> None:
         """A line of text."""
-        print(text, file=self._stream, flush=True)
+        print(single_line(text), file=self._stream, flush=True)
 
     def close(self) -> None:
         """Nothing to put back."""
@@ -211,7 +213,7 @@ class Bar:
 
     def note(self, text: str) -> None:
         """A line above the bar."""
-        self._console.print(text, markup=False, highlight=False)
+        self._console.print(single_line(text), markup=False, highlight=False)
 
     def close(self) -> None:
         """Take the bar away."""
@@ -231,8 +233,8 @@ class Bar:
             Text(f"{tally.bad} failed", style="red" if tally.bad else "dim"),
             "" if left is None else f"about {duration(left)} left",
         )
-        running = list(tally.running.values())[:8]
-        return Group(head, *(Text(f"  {job.cell}", style="dim", no_wrap=True, overflow="ellipsis") for job in running))
+        cells = [single_line(job.cell) for job in list(tally.running.values())[:8]]
+        return Group(head, *(Text(f"  {cell}", style="dim", no_wrap=True, overflow="ellipsis") for cell in cells))
 
 
 def opening(tally: Tally, waiting: int) -> str:

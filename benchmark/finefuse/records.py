@@ -184,6 +184,12 @@ def _first(refused: list[str]) -> str:
     return f"{refused[0]} (other such lines: {len(refused) - 1})" if len(refused) > 1 else refused[0]
 
 
+def why(row: Record) -> str:
+    """Why a row is not ok: its reason, with the type of the error before it, once; "" if nothing is known."""
+    error, reason = str(row.get("error") or ""), str(row.get("reason") or "")
+    return reason if reason.startswith(error) else ": ".join(filter(None, (error, reason)))
+
+
 @contextmanager
 def _sentence(path: Path, done: str) -> Iterator[None]:
     """Turn what the system complains of into one sentence that names the file."""

@@ -151,7 +151,9 @@ def test_commands_of_a_page_work_in_their_order(
 
 
 def test_the_page_on_plugins_names_every_rule_of_the_kit() -> None:
-    rules = re.findall(r"^\| `([a-z-]+)` \|", TEXTS["docs/plugin.md"].split("## Test it")[1], flags=re.MULTILINE)
+    rules = re.findall(
+        r"^\| `([a-z-]+)` \|", TEXTS["docs/plugin.md"].split("## Test it")[1].split("\n## ")[0], flags=re.MULTILINE
+    )
     assert sorted(rules) == sorted({*testing.SCHEME_CHECKS, *testing.FUSION_CHECKS})
 
 

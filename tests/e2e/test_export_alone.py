@@ -58,16 +58,17 @@ else:
 
 from safetensors.torch import load_file, save_file
 
-x = load_file("x.safetensors")["x"]
+inputs = load_file("x.safetensors")["x"]
 written = {}
 for name in sys.argv[1:]:
     card = open(f"{name}.pt2.md").read()
     exec(card.split("```python\\n")[1].split("```")[0])
-    written[name] = outputs.detach().contiguous()
-    written[f"{name} one by one"] = model(x[:1]).detach().contiguous()
+    assert len(outputs) == len(x) == 1  # the example of the card
+    written[name] = model(inputs).detach().contiguous()
+    written[f"{name} one by one"] = model(inputs[:1]).detach().contiguous()
 save_file(written, "y.safetensors")
 """
-"""Does what the model cards say."""
+"""Does what the model cards say, and then the same with the test inputs."""
 
 
 @pytest.fixture(scope="module")

@@ -342,7 +342,7 @@ def test_where_no_layer_is_left_the_scheme_does_not_apply(lab, scheme):
         scheme(targets=re.compile("[12]")).tune(on)
     assert str(caught.value) == (
         "peft's LORA is right for none of the layers stages.1, stages.2.0: "
-        "it fails at groups, dilation, or a padding that isn't zeros"
+        "it fails at groups, dilation, a padding that isn't zeros, or weights that layers share"
     )
     with pytest.raises(NotApplicable, match=r"no layer's name has 'nowhere' in it; there are stages\.0, stages\.1"):
         scheme(targets=re.compile("nowhere")).tune(on)

@@ -43,10 +43,11 @@ def holder(state):
 
 
 def fused(fusion, base, members, seed=0):
-    pool = [Member(f"m{i}", 0.5, torch.empty(0), lambda m=m: holder(m)) for i, m in enumerate(members)]
+    pool = [Member(f"m{i}", 0.5, torch.empty(0), lambda m=m: holder(m), TASK) for i, m in enumerate(members)]
     train = Data(torch.empty(0, 4), torch.empty(0, dtype=torch.long))
     rng = torch.Generator().manual_seed(seed)
-    net = fusion.fuse(Fusing(TASK, pool, rng, train=train, base=holder(base) if base else None))
+    given = {"base": holder(base)} if base else {}
+    net = fusion.fuse(Fusing(TASK, pool, rng, train=train, **given))
     return {name: p.detach() for name, p in net.named_parameters()}
 
 

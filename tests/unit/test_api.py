@@ -210,12 +210,22 @@ def test_a_broken_plugin_that_is_not_needed_is_told_and_stops_nothing(
     assert "ZeroDivisionError" in first
 
 
-def test_an_error_that_a_broken_plugin_may_have_caused_comes_with_a_note(tmp_path: Path) -> None:
+@pytest.mark.parametrize("suite", ["mine", {**TOY, "schemes": ["mine"]}])
+def test_an_unknown_name_may_be_that_of_a_broken_plugin(suite: Any, tmp_path: Path) -> None:
     (tmp_path / "broken.py").write_text("1 / 0\n")
-    with pytest.raises(SuiteError, match="no suite") as caught:
-        run("mine", plugins="./broken.py")
-    (note,) = caught.value.__notes__
-    assert note.startswith(f"plugin {tmp_path / 'broken.py'} is broken: ")
+    with pytest.raises(SuiteError) as caught:
+        run(suite, plugins=[TOYS, "./broken.py"])
+    told = f" (or a broken plugin may have it, {tmp_path / 'broken.py'}: see `finefuse plugins`)"
+    assert str(caught.value).endswith(told)
+    assert "ZeroDivisionError" not in str(caught.value)
+
+
+def test_an_error_that_no_broken_plugin_can_have_caused_says_nothing_of_it(tmp_path: Path) -> None:
+    (tmp_path / "broken.py").write_text("1 / 0\n")
+    with pytest.raises(SuiteError) as caught:
+        run({**TOY, "sedes": [0]}, plugins=[TOYS, "./broken.py"])
+    assert "broken" not in str(caught.value)
+    assert not hasattr(caught.value, "__notes__")
 
 
 def test_a_second_run_has_nothing_to_do_and_gives_the_same_board() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import logging
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -37,7 +38,19 @@ def test_an_attempt_turns_what_is_raised_into_a_row(fake: ModuleType, tmp_path: 
     assert outcome(ArrayMemoryError("3 GiB"))[0] == "oom"
     assert outcome(RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: 9 bytes"))[0] == "oom"
     assert outcome(NotApplicable("one member only")) == ("skipped", "NotApplicable", "NotApplicable: one member only")
+    assert outcome(RuntimeError("RuntimeError: boom")) == ("failed", "RuntimeError", "RuntimeError: boom")
     assert outcome(SystemExit(3)) == ("failed", "SystemExit", "SystemExit: 3")
+
+
+def test_what_a_job_logs_can_not_control_a_terminal(
+    fake: ModuleType, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def carry_out(_: object) -> dict:
+        logging.getLogger("finefuse").warning("left out: %s", "\x1b[31m\u202e.png")
+        return {}
+
+    attempt(fake.order(fake.job("a"), tmp_path), carry_out)
+    assert caplog.messages == [r"left out: \x1b[31m\u202e.png"]
 
 
 def test_a_job_out_of_memory_says_how_much_it_had(

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from finefuse import nets
-from finefuse.errors import NotApplicable
+from finefuse.errors import NotApplicable, PluginError
 from finefuse_zoo.fusions import _curvature as curvature
 from finefuse_zoo.fusions.adamerging import AdaMerging
 from finefuse_zoo.fusions.fisher import Fisher, weighted
@@ -270,6 +270,6 @@ def test_lambdas_follow_plain_gradients_on_what_it_is_given(lab):
 
 def test_it_needs_a_base_and_classes(lab, trained):
     of = lab.fusing(trained, lab.IMAGES, needs=("trainer", "test inputs"))
-    with pytest.raises(NotApplicable, match="no common start"):
+    with pytest.raises(PluginError, match=r"reads `of\.base` and its `needs` don't name 'base'"):
         AdaMerging().fuse(of)
     assert AdaMerging.kinds == ("classification",)

@@ -12,7 +12,7 @@ from torch import nn
 
 from finefuse import nets
 from finefuse.engine.train.batches import batch_order
-from finefuse.errors import NotApplicable
+from finefuse.errors import NotApplicable, PluginError
 from finefuse.types import Recipe
 from finefuse_zoo.fusions._rates import cosine, with_rates
 from finefuse_zoo.fusions._shards import deal
@@ -60,9 +60,10 @@ def plain_run(net, data, rates, order=None, loss=None):
 
 
 @pytest.mark.parametrize("fusion", ALL, ids=str)
-def test_without_a_start_there_is_nothing_to_train(lab, fusion):
-    with pytest.raises(NotApplicable, match=r"no (network|common) (to )?start"):
-        fusion.fuse(fusing(lab, base=None))
+def test_a_start_that_was_not_asked_for_is_not_there(lab, fusion):
+    of = lab.fusing([lab.network(lab.POINTS, seed) for seed in range(3)], needs=("train", "trainer"))
+    with pytest.raises(PluginError, match=r"reads `of\.base` and its `needs` don't name 'base'"):
+        fusion.fuse(of)
 
 
 @pytest.mark.parametrize("fusion", ALL, ids=str)

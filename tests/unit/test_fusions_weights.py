@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from finefuse import nets
-from finefuse.errors import NotApplicable
+from finefuse.errors import NotApplicable, PluginError
 from finefuse_zoo.fusions import _task_vectors as task_vectors
 from finefuse_zoo.fusions._singular import polar, singular
 from finefuse_zoo.fusions.dare import Dare
@@ -93,9 +93,10 @@ def test_weights_that_say_nothing_are_refused(of, weights, why):
 
 
 @pytest.mark.parametrize("cls", ON_BASE)
-def test_without_a_common_start_nothing_is_added_to_it(of, cls):
-    with pytest.raises(NotApplicable, match="no common start"):
-        cls().fuse(replace(of, base=None))
+def test_a_start_that_was_not_asked_for_is_not_there(lab, of, cls):
+    given = lab.fusing([member.net for member in of.members], lab.IMAGES, needs=("val", "train", "trainer"))
+    with pytest.raises(PluginError, match=r"^the fusion reads `of\.base` and its `needs` don't name 'base'$"):
+        cls().fuse(given)
 
 
 @pytest.mark.parametrize("cls", [*ON_BASE, Slerp, Karcher, WeightedSoup])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 
 import pytest
 import torch
@@ -110,7 +111,7 @@ def test_networks_of_other_shape_are_not_applicable(lab):
     one, other = lab.member(lab.mlp(), name="a"), lab.member(lab.mlp(outputs=3, inputs=4), name="b")
     wide = copy.deepcopy(other.net)
     wide.replace_head(4)
-    odd = Member("wide", 0.0, torch.zeros(0), lambda: wide)
+    odd = replace(other, name="wide", load=lambda: wide)
     assert len(nets.states_of([one, other])) == 2
     with pytest.raises(NotApplicable, match="members a and wide differ in architecture"):
         nets.states_of([one, odd])

@@ -126,7 +126,7 @@ def test_unknown_names_get_a_hint():
         ({"lr": "1e-3"}, "scheme 'thaw': lr must be a number, not '1e-3'", "lr"),
         ({"lr": True}, "scheme 'thaw': lr must be a number, not True", "lr"),
         ({"lr": None}, "scheme 'thaw': lr must be a number, not None", "lr"),
-        ({"lr": float("nan")}, "scheme 'thaw': lr must be greater than 0, not nan", "lr"),
+        ({"lr": float("nan")}, "scheme 'thaw': lr must be a finite number, not nan", "lr"),
     ],
 )
 def test_wrong_parameters_are_one_sentence(params: dict[str, object], message: str, key: str):

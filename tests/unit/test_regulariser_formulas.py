@@ -45,7 +45,7 @@ def test_source_replay_regresses_where_the_source_does(lab):
     on = lab.tuning(lab.LINE)
     source = Data(on.train.x, torch.zeros(len(on.train), 5))
     before = lab.state(on.model)
-    SourceReplay(strength=10.0, lr=0.01).tune(replace(on, source=source))
+    SourceReplay(strength=10.0, lr=0.01).tune(replace(on, source=source, source_task=lab.LINE.resized(5)))
     assert {name for name, _ in on.model.named_parameters()} <= lab.changed(before, on.model)
 
 

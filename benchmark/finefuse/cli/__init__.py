@@ -17,6 +17,7 @@ from finefuse.cli.list import list_
 from finefuse.cli.new import new
 from finefuse.cli.plan import plan
 from finefuse.cli.plugins import plugins
+from finefuse.cli.printing import complain, keeps_stdout, say
 from finefuse.cli.report import report
 from finefuse.cli.run import run
 from finefuse.cli.schema import schema
@@ -34,12 +35,12 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 for verb in (run, plan, check, list_, show, report, export, plugins, schema, compare, new):
-    app.command(verb.__name__.strip("_"))(verb)
+    app.command(verb.__name__.strip("_"))(keeps_stdout(verb))
 
 
 def _version(wanted: bool) -> None:
     if wanted:
-        print(f"finefuse {__version__}")
+        say(f"finefuse {__version__}")
         raise typer.Exit
 
 
@@ -59,8 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     try:
         app(arguments, prog_name="finefuse")
     except FinefuseError as error:
-        for line in (f"error: {error}", *getattr(error, "__notes__", ())):
-            print(line, file=sys.stderr)
+        complain(f"error: {error}")
     except SystemExit as ended:
         code = ended.code
     except OSError as error:
@@ -78,5 +78,5 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 
 def _say_lost(error: OSError) -> int:
-    print(f"error: the output can't be written: {error.strerror or error}.", file=sys.stderr)
+    complain(f"error: the output can't be written: {error.strerror or error}.")
     return 2

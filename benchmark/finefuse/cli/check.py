@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from finefuse.cli.options import Plugins, SuiteName
+from finefuse.cli.printing import say
 
 if TYPE_CHECKING:
     from finefuse.declare.plan import Plan
@@ -17,7 +18,7 @@ def check(suite: SuiteName, plugin: Plugins = None) -> None:
     """Say whether a suite can be run, without running it."""
     from finefuse import api
 
-    print(sentence(api.plan(suite, device="cpu", plugins=plugin or ())))
+    say(sentence(api.plan(suite, device="cpu", plugins=plugin or ())))
 
 
 def sentence(plan: Plan) -> str:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from finefuse.cli.printing import complain, say
 from finefuse.errors import FinefuseError
 
 
@@ -30,7 +30,7 @@ def compare(
     try:
         comparison = api.compare(base, new, alpha=alpha, margin=margin)
     except FinefuseError as error:
-        print(f"error: {error}", file=sys.stderr)
+        complain(f"error: {error}")
         raise typer.Exit(1) from None
-    print(comparison.to_markdown())
+    say(comparison.to_markdown())
     raise typer.Exit(0 if comparison.passed else 1)

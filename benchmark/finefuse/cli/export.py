@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from finefuse.cli.options import Plugins, Store
+from finefuse.cli.printing import complain, say
 
 
 def export(
@@ -51,6 +51,5 @@ def export(
         store=store,
     )
     if made.note:
-        print(made.note, file=sys.stderr)
-    print(made.file)
-    print(made.card)
+        complain(made.note)
+    say(made.file, made.card)

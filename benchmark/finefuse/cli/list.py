@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from finefuse.cli.options import KINDS, Plugins, parse_kind
+from finefuse.cli.printing import say
 
 if TYPE_CHECKING:
     from finefuse.discovery.registry import Provided, Registry
@@ -27,9 +28,9 @@ def list_(
     kinds = [parse_kind(kind, ("suite",))] if kind else [*KINDS, "suite"]
     registry = Registry(tuple(plugin or ()))
     tables = {name: rows(registry, name) for name in kinds}
-    print("\n\n".join(text for name, table in tables.items() if (text := render(name, table))))
+    say("\n\n".join(text for name, table in tables.items() if (text := render(name, table))))
     for line in warnings(registry, tables):
-        print(f"\n{line}")
+        say(f"\n{line}")
 
 
 def rows(registry: Registry, kind: str) -> list[Row]:

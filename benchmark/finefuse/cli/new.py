@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from finefuse.cli.printing import say
 from finefuse.errors import FinefuseError
 
 
@@ -31,9 +32,9 @@ def new(
     texts = render(kind.value, name)
     write(folder, texts)
     for file in texts:
-        print(folder / file)
-    print(f"\nnext:\n  pip install -e {folder}\n  pytest {folder}\n  finefuse show {name}")
-    print(f'then put "{name}" among the {kind.value}s of a suite: `finefuse show quick` prints one to start from')
+        say(folder / file)
+    say(f"\nnext:\n  pip install -e {folder}\n  pytest {folder}\n  finefuse show {name}")
+    say(f'then put "{name}" among the {kind.value}s of a suite: `finefuse show quick` prints one to start from')
 
 
 def render(kind: str, name: str) -> dict[str, str]:

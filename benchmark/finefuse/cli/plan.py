@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from finefuse.cli.options import Device, Only, Out, Plugins, Store, SuiteName
+from finefuse.cli.printing import complain, say
 
 if TYPE_CHECKING:
     from finefuse.engine.drive.outlook import Standing
@@ -40,13 +40,13 @@ def plan(
     todo = api.plan(suite, device=device, only=only or (), plugins=plugin or ())
     records, refused = Records(out or Path("results") / todo.suite.name).read()
     for note in passed_over(refused):
-        print(note, file=sys.stderr)
+        complain(note)
     standings = state_of(todo, records, Artifacts(store or default_store()))
     costs = estimate([standing.job for standing in standings if standing.state in LEFT], records)
-    print(f"{todo.suite.name}: {totals(standings, costs)}\n")
+    say(f"{todo.suite.name}: {totals(standings, costs)}\n")
     if todo.remarks:
-        print("\n".join(todo.remarks), end="\n\n")
-    print(table(standings, costs, why=why))
+        say(*todo.remarks, "")
+    say(table(standings, costs, why=why))
 
 
 def estimate(jobs: Sequence[Job], records: Sequence[Record]) -> dict[Cell, float]:

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from finefuse.cli.options import Plugins
+from finefuse.cli.printing import say
 
 
 def plugins(
@@ -20,9 +21,9 @@ def plugins(
 
     found = Registry(tuple(plugin or ())).plugins()
     rows = [(p.name, p.version or "-", p.door, p.status, ", ".join(p.hooks) or "-") for p in found]
-    print(tabulate(rows, ("name", "version", "door", "status", "hooks"), "plain", disable_numparse=True))
+    say(tabulate(rows, ("name", "version", "door", "status", "hooks"), "plain", disable_numparse=True))
     for info in found:
         if info.status == "broken":
-            print(f"\n{info.name} is broken: {info.reason}")
+            say(f"\n{info.name} is broken: {info.reason}")
             if traceback:
-                print(info.traceback.rstrip())
+                say(info.traceback.rstrip())

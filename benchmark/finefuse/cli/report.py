@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from finefuse.cli.options import Plugins, Reporters, reporters
+from finefuse.cli.printing import complain, say
 
 
 def report(
@@ -21,7 +21,7 @@ def report(
 
     result = api.report(folder, reporters=reporters(reporter), plugins=plugin or ())
     for path in result.written:
-        print(path)
+        say(path)
     for complaint in result.complaints:
-        print(f"error: {complaint}", file=sys.stderr)
+        complain(f"error: {complaint}")
     raise typer.Exit(1 if result.complaints else 0)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from finefuse.cli.options import Device, Executor, Observers, Only, Out, Plugins, Reporters, Store, SuiteName, reporters
+from finefuse.cli.printing import complain, say
 
 if TYPE_CHECKING:
     from finefuse.api import Run
@@ -64,11 +64,11 @@ def run(
         else:
             interrupted = False
     if interrupted:
-        print(farewell(progress.tally), file=sys.stderr)
+        complain(farewell(progress.tally))
         raise typer.Exit(130)
-    print(result.board.to_markdown())
+    say(result.board.to_markdown())
     for line in [*summary(result), *result.complaints, *([progress.trouble] if progress.trouble else [])]:
-        print(line, file=sys.stderr)
+        complain(line)
     raise typer.Exit(0 if result.ok else 1)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from finefuse.cli.options import Plugins
+from finefuse.cli.printing import say
 
 
 def schema(plugin: Plugins = None) -> None:
@@ -12,4 +13,4 @@ def schema(plugin: Plugins = None) -> None:
     from finefuse.declare.suite import suite_schema
     from finefuse.discovery.registry import Registry
 
-    print(json.dumps(suite_schema(Registry(tuple(plugin or ()))), indent=2))
+    say(json.dumps(suite_schema(Registry(tuple(plugin or ()))), indent=2))

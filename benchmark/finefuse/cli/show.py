@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from finefuse.cli.options import KINDS, Plugins, parse_kind
+from finefuse.cli.printing import say
 from finefuse.errors import PluginError, did_you_mean
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ def show(
         pages.append(f"# {suites[name]}\n{suites[name].read_text(encoding='utf-8').rstrip()}")
     if not pages:
         raise unknown(registry, name, chosen, suites)
-    print("\n\n".join(pages))
+    say("\n\n".join(pages))
 
 
 def kinds_of(registry: Registry, name: str) -> list[PluginKind]:
@@ -73,4 +74,4 @@ def unknown(registry: Registry, name: str, kind: str | None, suites: Iterable[st
     """The error for a name that nobody provides, with the nearest one that somebody does."""
     names = [found.entry.name for known in KINDS if kind in (None, known) for found in registry.entries(known)]
     hint = did_you_mean(name, [*names, *suites]) or "; `finefuse list` shows what there is"
-    return PluginError(f"there is no {kind or 'plugin or suite'} {name!r}{hint}")
+    return PluginError(f"there is no {kind or 'plugin or suite'} {name!r}{hint}{registry.suspicion()}")

@@ -86,7 +86,7 @@ def load_suite(source: str | Path | Mapping[str, Any], registry: Registry) -> Su
     Raises:
         SuiteError: one sentence with file, line and key, and a suggestion, about the first thing that is wrong.
     """
-    opened = open_suite(source, registry.suites())
+    opened = open_suite(source, registry.suites(), registry.suspicion())
     shape = read_shape(opened)
     reader = _Reader(opened, Facts(registry))
     for key in ("seeds", "latency"):

@@ -78,8 +78,8 @@ class Source:
             seen[text] = path
 
 
-def open_suite(source: str | Path | Mapping[str, Any], known: Mapping[str, Path]) -> Source:
-    """Read a suite: a mapping, the name of a known suite, or the path of a file.
+def open_suite(source: str | Path | Mapping[str, Any], known: Mapping[str, Path], hint: str = "") -> Source:
+    """Read a suite: a mapping, the name of a known suite, or the path of a file; `hint` ends what is said of no file.
 
     Raises:
         SuiteError: with file and line, if it can't be found or read, or isn't TOML.
@@ -92,7 +92,7 @@ def open_suite(source: str | Path | Mapping[str, Any], known: Mapping[str, Path]
     except (OSError, ValueError) as error:
         if isinstance(error, FileNotFoundError):
             raise SuiteError(
-                f"no suite and no file is called {show(str(source))}{suggest(str(source), known)}"
+                f"no suite and no file is called {show(str(source))}{suggest(str(source), known)}{hint}"
             ) from None
         raise SuiteError(f"can't be read: {error}", file=show(str(file))) from error
     if stat.S_ISDIR(status.st_mode):

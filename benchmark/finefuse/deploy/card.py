@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from finefuse.deploy.usage import Usage, block, loading
+from finefuse.text import printable
 from finefuse.types import Record, Task
 
 
@@ -57,7 +58,7 @@ def card(row: Record, file: Path, facts: Facts) -> str:
         *loading(file, facts.usage),
         "",
     ]
-    return "\n".join(lines)
+    return printable("\n".join(lines))
 
 
 def _kind(row: Record) -> str:

@@ -234,6 +234,12 @@ class Registry:
         """Every plugin that was found, sound or broken."""
         return [plugin.info() for plugin in self._plugins]
 
+    def suspicion(self) -> str:
+        """The end of a sentence about an unknown name: that a broken plugin may have it; "" if none is broken."""
+        broken = [info.name for info in self.plugins() if info.status == "broken"]
+        names = f"{', '.join(broken[:3])}{', ...' if len(broken) > 3 else ''}"
+        return f" (or a broken plugin may have it, {names}: see `finefuse plugins`)" if broken else ""
+
     def job_done(self, job: Job, record: Record) -> list[str]:
         """Tell every observer of a finished job; what they raise comes back as one sentence each."""
         complaints = []
@@ -269,10 +275,7 @@ class Registry:
         others = [other for other in KINDS if any(one.entry.name == name for one in self._provided[other])]
         hint = f"; {name!r} is {_article(others[0])}" if others else did_you_mean(name, names)
         hint = hint or (f"; there is {', '.join(names)}" if names else "; no plugin provides one")
-        broken = [f"{info.name} ({info.reason})" for info in self.plugins() if info.status == "broken"]
-        if broken:
-            hint += f"{' It' if hint.endswith('?') else '; it'} may come from a broken plugin: {'; '.join(broken)}"
-        return f"there is no {kind} {name!r}{hint}"
+        return f"there is no {kind} {name!r}{hint}{self.suspicion()}"
 
 
 def _article(kind: PluginKind) -> str:

@@ -16,6 +16,7 @@ from finefuse.judge.frame import correctness, number
 from finefuse.judge.paired import Paired, paired
 from finefuse.judge.statistics import holm
 from finefuse.records import read_results
+from finefuse.text import plain
 from finefuse.types import Cell, Judgement, Record, Verdict
 
 SEVERITY: tuple[Judgement, ...] = (
@@ -59,7 +60,8 @@ class Comparison:
     def to_markdown(self) -> str:
         """The outcome, the counts, and a table of all cells but the unchanged."""
         counts = ", ".join(f"{n} {judgement}" for judgement, n in self.counts.items()) or "no cells"
-        parts = [f"# {'passed' if self.passed else 'FAILED'}: {self.new} against {self.base}", f"{counts}."]
+        folders = f"{plain(self.new)} against {plain(self.base)}"
+        parts = [f"# {'passed' if self.passed else 'FAILED'}: {folders}", f"{counts}."]
         if not COMPARED & self.counts.keys():
             parts.append("No cell could be compared, so nothing was checked.")
         changed = [verdict for verdict in self.verdicts if verdict.judgement != "unchanged"]

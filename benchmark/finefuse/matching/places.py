@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 
 import torch
@@ -24,15 +25,14 @@ def aligned(of: Fusing) -> list[Member]:
     Raises:
         NotApplicable: if members differ in architecture, or units can't be followed through it.
     """
-    assert of.train is not None
     first, *others = nets.states_of(of.members)
     units = follow(of.members[0].net, of.train.inputs(slice(2)))
     made = [of.members[0]]
     for member, state in zip(of.members[1:], others, strict=True):
         net = copy.deepcopy(member.net)
-        net.load_state_dict(permuted(units, state, match(units, first, state, of.rng)))
+        net.load_state_dict(permuted(units, net.state_dict(), match(units, first, state, of.rng)))
         _require_same_function(member.net, net, of.train.inputs(slice(2)))
-        made.append(Member(member.name, member.score, member.val_outputs, partial(_itself, net)))
+        made.append(replace(member, load=partial(_itself, net)))
     return made
 
 
@@ -92,7 +92,10 @@ class _Pair:
 
     def __init__(self, spaces: Mapping[int, Sequence[Axis]], to: nets.State, state: nets.State) -> None:
         learned = ("running_mean", "running_var")
-        self.spaces = {s: [a for a in axes if not a.name.endswith(learned)] for s, axes in spaces.items()}
+        self.spaces = {
+            s: [a for a in axes if a.name in to and not a.name.endswith(learned)]  # heads of different tasks aren't
+            for s, axes in spaces.items()
+        }
         self.by_name = _by_name(self.spaces)
         self.to, self.state = to, state
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Collection, Iterable, Mapping
 from functools import cache
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +17,7 @@ from finefuse.engine.train.trainer import SuiteTrainer
 from finefuse.nets import Net, evaluation
 from finefuse.tasks import Classification, Regression
 from finefuse.types import Budget, Data, Fusing, Member, Recipe, Ref, Scheme, Splits, Task, Tuning
+from finefuse.types.undeclared import undeclared
 
 POINTS = Classification(3, "tabular", (4,))
 IMAGES = Classification(3, "image", (1, 8, 8))
@@ -77,7 +79,7 @@ def small_tuning(task: Task = POINTS, epochs: int = 4, seed: int = 7) -> Tuning:
         splits.val,
         torch.Generator().manual_seed(seed),
         lambda spec: Registry().build("scheme", Ref.read(spec)),
-        small_data(task.resized(5), 100, 4) if task.classes else None,
+        *((small_data(task.resized(5), 100, 4), task.resized(5)) if task.classes else ()),
     )
 
 
@@ -114,24 +116,21 @@ def small_fusing(
     needs: Collection[str] = ("val", "train", "base", "trainer", "test inputs"),
 ) -> Fusing:
     """What a fusion gets to see that declares these needs."""
-    train, val = small_splits(task).train, small_splits(task).val
+    splits = small_splits(task)
+    given: dict[str, Any] = {"val": splits.val, "train": splits.train, "test_inputs": splits.test.x}
+    given = {name: one for name, one in given.items() if name.replace("_", " ") in needs}
 
     def member(name: str, net: Net) -> Member:
-        if "val" not in needs:
-            return Member(name, float("nan"), torch.empty(0), lambda: net)
-        outputs = outputs_of(net, val.x)
-        return Member(name, task.quality(outputs, val), outputs, lambda: net)
+        outputs, score = undeclared("val_outputs", "val", of="member"), float("nan")
+        if "val" in needs:
+            outputs = outputs_of(net, splits.val.x)
+            score = task.quality(outputs, splits.val)
+        return Member(name, score, outputs, lambda: net, task, **given)
 
-    return Fusing(
-        task,
-        [member(f"m{i}", net) for i, net in enumerate(nets)],
-        torch.Generator().manual_seed(0),
-        val if "val" in needs else None,
-        train if "train" in needs else None,
-        small_net(task) if "base" in needs else None,
-        small_trainer(task, train) if "trainer" in needs else None,
-        small_splits(task).test.x if "test inputs" in needs else None,
-    )
+    made: dict[str, Any] = {"base": small_net(task)} if "base" in needs else {}
+    made |= {"trainer": small_trainer(task, splits.train)} if "trainer" in needs else {}
+    members = [member(f"m{i}", net) for i, net in enumerate(nets)]
+    return Fusing(task, members, torch.Generator().manual_seed(0), **given, **made)
 
 
 def outputs_of(model: nn.Module, x: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_chec
 
 from finefuse.types.data import Data, Splits, Task
 from finefuse.types.entries import Ref, Spec
+from finefuse.types.undeclared import Undeclared, undeclared
 
 if TYPE_CHECKING:
     import torch
@@ -154,7 +155,8 @@ class Tuning:
     """All that a scheme may use.
 
     `model` is the network to tune in place: pretrained stages, fresh head. `pretrained` is the untouched original with
-    its source head. `source` is the pretraining data where the scheme declares `needs = ("source",)`, else None.
+    its source head. `source` is the pretraining data, and `source_task` its task, where the scheme declares
+    `needs = ("source",)`, else None.
     `rng` is the scheme's own source of randomness; torch's global one is not to be used. `figures` are numbers the
     scheme wants kept in its row, such as a ranking score. `scheme` builds another scheme, for those that are made of
     others.
@@ -169,6 +171,7 @@ class Tuning:
     rng: torch.Generator
     scheme: Callable[[Spec], Scheme]
     source: Data | None = None
+    source_task: Task | None = None
     figures: dict[str, float] = field(default_factory=dict)
 
 
@@ -187,18 +190,32 @@ class Scheme(Protocol):
         """
 
 
+_VAL, _TRAIN, _BASE, _TRAINER = map(undeclared, ("val", "train", "base", "trainer"))
+_TEST = undeclared("test_inputs", "test inputs")
+_MEMBER_VAL, _MEMBER_TRAIN = (undeclared(what, of="member") for what in ("val", "train"))
+_MEMBER_TEST = undeclared("test_inputs", "test inputs", of="member")
+_NO_TASK: Any = Undeclared("this member was made without a `task`")
+
+
 @dataclass(frozen=True)
 class Member:
-    """A tuned model in a fusion.
+    """A tuned model in a fusion, with what it was tuned on.
 
-    `val_outputs` (N, outputs) are its outputs on `of.val`, `score` its accuracy there (minus its squared error in
-    regression), so that higher is better. `load` reads the network from the store; use `net`, which does so once.
+    `score` is its quality on its `val` (accuracy, or minus the squared error in regression, so that higher is better),
+    `val_outputs` (N, outputs) are its outputs there. `load` reads the network from the store; use `net`, which does so
+    once. `task` is what it was tuned for; `val`, `train` and `test_inputs` are that task's, where the fusion declares
+    that it needs them, and to use them elsewhere raises a `PluginError`. In a pool on one data set all members have the
+    very same objects. Without "val" `score` is NaN.
     """
 
     name: str
     score: float
     val_outputs: Tensor
     load: Callable[[], Net] = field(repr=False)
+    task: Task = _NO_TASK
+    val: Data = _MEMBER_VAL
+    train: Data = _MEMBER_TRAIN
+    test_inputs: Tensor = _MEMBER_TEST
 
     @cached_property
     def net(self) -> Net:
@@ -210,20 +227,20 @@ class Member:
 class Fusing:
     """All that a fusion may use: the members, and of the rest just what the method declares that it `needs`.
 
-    `val` comes with every method that needs "val" and else is None, as are `train`, `base`, `trainer`, `test_inputs`.
-    `base` is the network all members started from: the pretrained one with their common head, or the fused one of the
-    round before; across backbones it is the first member's. `test_inputs` have no labels; a method that learns from
-    them is transductive. Without "val" the members' `score` and `val_outputs` are NaN and empty.
+    `val` comes with every method that needs "val", as do `train`, `base`, `trainer`, `test_inputs`; to use what was not
+    declared raises a `PluginError`. `base` is the network all members started from: the pretrained one with their
+    common head, or the fused one of the round before; across backbones it is the first member's. `test_inputs` have no
+    labels; a method that learns from them is transductive.
     """
 
     task: Task
     members: Sequence[Member]
     rng: torch.Generator
-    val: Data | None = None
-    train: Data | None = None
-    base: Net | None = None
-    trainer: Trainer | None = None
-    test_inputs: Tensor | None = None
+    val: Data = _VAL
+    train: Data = _TRAIN
+    base: Net = _BASE
+    trainer: Trainer = _TRAINER
+    test_inputs: Tensor = _TEST
 
 
 @runtime_checkable

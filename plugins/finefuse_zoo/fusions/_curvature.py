@@ -21,15 +21,9 @@ LARGE = 2**20
 """Parameters of a network whose examples keep a processor busy one by one; batched gradients would only be slower."""
 
 
-def own_names(net: nn.Module) -> dict[str, str]:
-    """The name of every parameter, and the first name of the same parameter: another one where weights are tied."""
-    first = {id(p): name for name, p in net.named_parameters()}
-    return {name: first[id(p)] for name, p in net.named_parameters(remove_duplicate=False)}
-
-
 def called_with(net: nn.Module, params: Mapping[str, Tensor], x: Tensor) -> Tensor:
     """The network's outputs with other parameters, by their first names; weights that are tied stay so."""
-    first = own_names(net)
+    first = nets.own_names(net)
     slots = [
         f"{name}.{own}" if name else own
         for name, module in net.named_modules()
@@ -91,7 +85,7 @@ def _one_by_one(net: nn.Module, params: Mapping[str, Tensor], x: Tensor, v: Tens
 
 def layers(net: nn.Module) -> Iterator[tuple[str, nn.Linear | nn.Conv2d]]:
     """Layers whose weight is a matrix on inputs: Linear, and Conv2d without groups, by the weight's own name."""
-    own = own_names(net)
+    own = nets.own_names(net)
     for name, layer in net.named_modules():
         if isinstance(layer, torch.nn.Linear) or (isinstance(layer, torch.nn.Conv2d) and layer.groups == 1):
             yield own[f"{name}.weight"], layer

@@ -7,6 +7,7 @@ and memory stays at the members and the network that is made.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -28,21 +29,48 @@ SAMPLE = 2**12
 
 def train_inputs(of: Fusing, recalibrate: bool) -> Tensor | None:
     """What statistics are renewed from, or None where that is not wanted."""
-    assert of.train is not None
-    return of.train.x if recalibrate else None
+    if not recalibrate:
+        return None
+    if nets.share_a_task(of.members):
+        return of.train.x
+    return torch.cat([member.train.x for member in one_of_each_task(of.members)])
+
+
+def one_of_each_task(members: Sequence[Member]) -> list[Member]:
+    """The first member of each task."""
+    firsts: dict[int, Member] = {}
+    for member in members:
+        firsts.setdefault(id(member.task), member)
+    return list(firsts.values())
+
+
+def drawn_inputs(of: Fusing, samples: int) -> list[Tensor]:
+    """For each member so many of its training inputs, drawn at random; the same for members with the same data."""
+    drawn: dict[int, Tensor] = {}
+    for train in (member.train for member in of.members):
+        if id(train) not in drawn:
+            drawn[id(train)] = train.inputs(torch.randperm(len(train), generator=of.rng)[:samples])
+    return [drawn[id(member.train)] for member in of.members]
+
+
+def mean_quality(of: Fusing, net: nets.Net) -> float:
+    """How good a network is on val, in the mean over the members' tasks."""
+    tasks = one_of_each_task(of.members)
+    outputs = [of.trainer.outputs(nets.for_member(net, member), member.val.x) for member in tasks]
+    found = [member.task.quality(one, member.val) for member, one in zip(tasks, outputs, strict=True)]
+    return sum(found) / len(found)
 
 
 def with_base(of: Fusing) -> list[Member]:
     """The base as a member of its own, and behind it the members.
 
     Raises:
-        NotApplicable: if there is no base, or it or the members differ in their tensors.
+        NotApplicable: if it or the members differ in their tensors.
     """
     nets.states_of(of.members)
     nets.base_state(of)
     base = of.base
-    assert base is not None
-    return [Member("base", float("nan"), of.members[0].val_outputs, lambda: base), *of.members]
+    return [replace(of.members[0], name="base", score=float("nan"), load=lambda: base), *of.members]
 
 
 def from_base(of: Fusing, rule: Rule, x: Tensor | None, share: float = 1.0) -> nets.Net:
@@ -52,7 +80,7 @@ def from_base(of: Fusing, rule: Rule, x: Tensor | None, share: float = 1.0) -> n
     network is neither the base nor a member they are renewed from `x`, unless that is None.
 
     Raises:
-        NotApplicable: if there is no base, or networks differ in architecture.
+        NotApplicable: if networks differ in architecture.
     """
     count = len(of.members)
     weights = [1 - share, *[share / count] * count]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
@@ -11,7 +13,8 @@ from annotated_types import Ge, Gt
 
 from finefuse import nets
 from finefuse.types import Fusing, Law, Level, Need
-from finefuse_zoo.fusions._curvature import called_with, own_names
+from finefuse_zoo.fusions._curvature import called_with
+from finefuse_zoo.fusions._task_vectors import one_of_each_task
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -40,10 +43,9 @@ class AdaMerging:
 
     def fuse(self, of: Fusing) -> nn.Module:
         """One network."""
-        assert of.test_inputs is not None
-        nets.states_of(of.members)
-        base, own = nets.base_state(of), own_names(of.members[0].net)
-        names = list(dict.fromkeys(own.values()))
+        base, own = nets.base_state(of), nets.own_names(of.members[0].net)
+        merged = nets.states_of(of.members)[0]
+        names = [name for name in dict.fromkeys(own.values()) if name in merged]
         lambdas = dict(zip(names, self._learned(of, names), strict=True))
 
         def rule(name: str, tensors: list[Tensor]) -> Tensor:
@@ -51,26 +53,39 @@ class AdaMerging:
             change: Tensor = torch.tensordot(lambdas[own[name]].double(), torch.stack(tensors).double() - start, 1)
             return start + change
 
-        return nets.merged(of.members, rule, of.test_inputs if self.recalibrate else None)
+        tasks = one_of_each_task(of.members)
+        x = of.test_inputs if len(tasks) == 1 else torch.cat([member.test_inputs for member in tasks])
+        return nets.merged(of.members, rule, x if self.recalibrate else None)
 
     def _learned(self, of: Fusing, names: list[str]) -> Tensor:
         """One lambda per tensor and member, (names, members)."""
-        assert of.trainer is not None
-        assert of.test_inputs is not None
-        x, base, states = of.test_inputs, nets.base_state(of), nets.states_of(of.members)
+        base, states, tasks = nets.base_state(of), nets.states_of(of.members), one_of_each_task(of.members)
         device = of.members[0].net.head.weight.device
         changes = [torch.stack([state[name] - base[name] for state in states]) for name in names]
         lambdas = torch.full((len(names), len(states)), self.start, device=device, requires_grad=True)
-        adam, net = torch.optim.Adam([lambdas], lr=self.lr), copy.deepcopy(of.members[0].net).eval()
-        for layer in nets.norm_layers(net):
-            layer.train()
-        with nets.statistics_kept(net):
+        adam, copies = torch.optim.Adam([lambdas], lr=self.lr), [copy.deepcopy(member.net).eval() for member in tasks]
+        with ExitStack() as kept:
+            for net in copies:
+                for layer in nets.norm_layers(net):
+                    layer.train()
+                kept.enter_context(nets.statistics_kept(net))
             for _ in range(of.trainer.budget if self.steps is None else self.steps):
-                rows = torch.randperm(len(x), generator=of.rng)[: of.trainer.batch_size].to(x.device)
                 moves = [torch.tensordot(w, change, 1) for w, change in zip(lambdas, changes, strict=True)]
                 params = {name: base[name] + move for name, move in zip(names, moves, strict=True)}
-                logp = called_with(net, params, x[rows].to(device)).log_softmax(-1)
+                entropies = [
+                    self._entropy(of, net, params, member.test_inputs, device)
+                    for net, member in zip(copies, tasks, strict=True)
+                ]
                 adam.zero_grad()
-                (-(logp.exp() * logp).sum(-1).mean()).backward()  # type: ignore[no-untyped-call]
+                torch.stack(entropies).sum().backward()  # type: ignore[no-untyped-call]
                 adam.step()
         return lambdas.detach()
+
+    def _entropy(
+        self, of: Fusing, net: nets.Net, params: Mapping[str, Tensor], x: Tensor, device: torch.device
+    ) -> Tensor:
+        """Of the answers to one batch of a task's inputs, in the mean; what is not merged is the network's own."""
+        rows = torch.randperm(len(x), generator=of.rng)[: of.trainer.batch_size].to(x.device)
+        own = {name: p.detach() for name, p in net.named_parameters()}
+        logp = called_with(net, {**own, **params}, x[rows].to(device)).log_softmax(-1)
+        return -(logp.exp() * logp).sum(-1).mean()

@@ -31,7 +31,6 @@ class CalibratedMean:
 
     def fuse(self, of: Fusing) -> nn.Module:
         """An ensemble that averages probabilities at each member's temperature."""
-        assert of.val is not None
         sharpness = sharpest(torch.stack([member.val_outputs for member in of.members]), of.val.y)[:, None, None]
 
         def combine(outputs: Tensor) -> Tensor:

@@ -40,8 +40,6 @@ class ConcatFeatures:
         """The members' stages with one head; their own heads are dropped."""
         from finefuse_zoo.fusions import _feature_heads as feature_heads
 
-        assert of.train is not None
-        assert of.trainer is not None
         members = [member.net for member in of.members]
         features = torch.cat([of.trainer.features(net, of.train.x) for net in members], -1)
         head: nn.Module

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 import torch
 from annotated_types import Ge, Gt, Le
 
-from finefuse import NotApplicable
 from finefuse.types import Batch, Fusing, Law, Level, Need, NormPolicy
 from finefuse_zoo._teachers import teacher
 
@@ -37,10 +36,6 @@ class Distill:
 
     def fuse(self, of: Fusing) -> nn.Module:
         """One network."""
-        assert of.train is not None
-        assert of.trainer is not None
-        if of.base is None:
-            raise NotApplicable("the members have no common start for a student")
         student, trainer, task = copy.deepcopy(of.base), of.trainer, of.task
 
         def mean_of_members(x: Tensor) -> Tensor:

@@ -40,10 +40,6 @@ class FedAvg:
 
     def fuse(self, of: Fusing) -> nn.Module:
         """One network."""
-        assert of.train is not None
-        assert of.trainer is not None
-        if of.base is None:
-            raise NotApplicable("there is no network to start from")
         net, clients, budget = copy.deepcopy(of.base), len(of.members), of.trainer.budget
         steps = budget // (self.exchanges * clients)
         if not steps:

@@ -10,7 +10,8 @@ from annotated_types import Ge, Gt
 
 from finefuse import nets
 from finefuse.types import Fusing, Level, Need
-from finefuse_zoo.fusions._curvature import fisher, own_names
+from finefuse_zoo.fusions._curvature import fisher
+from finefuse_zoo.fusions._task_vectors import drawn_inputs, train_inputs
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -21,11 +22,11 @@ class Fisher:
     """theta = sum_m F_m theta_m / sum_m F_m, F_m its diagonal Fisher information (Matena & Raffel 2022, 2111.09832).
 
     F_m = E_x E_(y ~ p_m(y|x)) (d log p_m(y|x) / d theta)^2 over `samples` training inputs drawn at random, the same for
-    all members, example by example in evaluation mode; what lies below `floor` is raised to it. The expectation over y
-    is a sum over all classes, or with `labels = "sampled"` one draw, for tasks of many classes. Values in regression
-    count as normal with variance 1. `recalibrate` renews BatchNorm's statistics from the training inputs. It is exact:
-    the gradients of single examples are squared, where the usual code squares that of a batch. Checked against a loop
-    over examples and classes, and against the combination in fusion_bench.
+    all members of one task, example by example in evaluation mode; what lies below `floor` is raised to it. The
+    expectation over y is a sum over all classes, or with `labels = "sampled"` one draw, for tasks of many classes.
+    Values in regression count as normal with variance 1. `recalibrate` renews BatchNorm's statistics from the training
+    inputs. It is exact: the gradients of single examples are squared, where the usual code squares that of a batch.
+    Checked against a loop over examples and classes, and against the combination in fusion_bench.
     """
 
     samples: Annotated[int, Ge(1)] = 256
@@ -37,17 +38,16 @@ class Fisher:
 
     def fuse(self, of: Fusing) -> nn.Module:
         """One network."""
-        assert of.train is not None
         nets.states_of(of.members)
-        x = of.train.inputs(torch.randperm(len(of.train), generator=of.rng)[: self.samples])
+        pairs = list(zip(of.members, drawn_inputs(of, self.samples), strict=True))
         rng = of.rng if self.labels == "sampled" else None
-        weights = [fisher(member.net, of.task, x, rng) for member in of.members]
-        own = own_names(of.members[0].net)
+        weights = [fisher(member.net, member.task, x, rng) for member, x in pairs]
+        own = nets.own_names(of.members[0].net)
 
         def rule(name: str, tensors: list[Tensor]) -> Tensor:
             return weighted(tensors, [f[own[name]].clamp_min(self.floor) for f in weights])
 
-        return nets.merged(of.members, rule, of.train.x if self.recalibrate else None)
+        return nets.merged(of.members, rule, train_inputs(of, self.recalibrate))
 
 
 def weighted(tensors: list[Tensor], weights: list[Tensor]) -> Tensor:

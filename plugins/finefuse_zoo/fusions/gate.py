@@ -36,8 +36,6 @@ class Gate:
         """The members with a gate on top."""
         from finefuse_zoo.fusions import _gating as gating
 
-        assert of.val is not None
-        assert of.trainer is not None
         members = [member.net for member in of.members]
         features = [of.trainer.features(net, of.val.x) for net in members]
         gate = gating.Gate([net.head for net in members], features, self.hidden, of.task, of.rng)

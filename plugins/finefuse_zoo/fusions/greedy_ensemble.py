@@ -33,7 +33,6 @@ class GreedyEnsemble:
 
     def fuse(self, of: Fusing) -> nn.Module:
         """An ensemble of the members in the bag, that averages with weights."""
-        assert of.val is not None
         outputs = torch.stack([member.val_outputs for member in of.members])
         bag = Classes(outputs, of.val.y) if of.task.classes else Values(outputs, of.val.y)
         chosen = choose(bag, self.picks)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from finefuse import nets
 from finefuse.types import Fusing, Law, Level, Need
+from finefuse_zoo.fusions._task_vectors import mean_quality, train_inputs
 
 if TYPE_CHECKING:
     from torch import nn
@@ -27,16 +28,13 @@ class GreedySoup:
 
     def fuse(self, of: Fusing) -> nn.Module:
         """One network."""
-        assert of.val is not None
-        assert of.train is not None
-        assert of.trainer is not None
         ranked = sorted(of.members, key=lambda member: -member.score)
         nets.states_of(ranked)
         chosen, best, soup = ranked[:1], ranked[0].score, ranked[0].net
         for member in ranked[1:]:
             trial = [*chosen, member]
-            net = nets.averaged(trial, [1 / len(trial)] * len(trial), of.train.x if self.recalibrate else None)
-            score = of.task.quality(of.trainer.outputs(net, of.val.x), of.val)
+            net = nets.averaged(trial, [1 / len(trial)] * len(trial), train_inputs(of, self.recalibrate))
+            score = mean_quality(of, net)
             if score > best:
                 chosen, best, soup = trial, score, net
         return soup

@@ -37,7 +37,6 @@ class Knora:
 
     def fuse(self, of: Fusing) -> nn.Module:
         """An ensemble whose members vote where they are competent."""
-        assert of.val is not None
         outputs = torch.stack([member.val_outputs for member in of.members])
         known, right = profiles(outputs), (outputs.argmax(-1) == of.val.y).T  # (N, members)
         k = min(self.k, len(known))

@@ -36,8 +36,6 @@ class MeanFeatures:
         """The members' stages with one head; their own heads are dropped."""
         from finefuse_zoo.fusions import _feature_heads as feature_heads
 
-        assert of.train is not None
-        assert of.trainer is not None
         members = [member.net for member in of.members]
         weights = self.weights or (1 / len(members),) * len(members)
         if len(weights) != len(members):

@@ -10,7 +10,8 @@ from annotated_types import Ge, Le
 
 from finefuse import nets
 from finefuse.types import Fusing, Level, Need
-from finefuse_zoo.fusions._curvature import Regression, damped, grams, own_names
+from finefuse_zoo.fusions._curvature import Regression, damped, grams
+from finefuse_zoo.fusions._task_vectors import drawn_inputs, train_inputs
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -37,17 +38,16 @@ class RegMean:
 
     def fuse(self, of: Fusing) -> nn.Module:
         """One network."""
-        assert of.train is not None
         states = nets.states_of(of.members)
-        x = of.train.inputs(torch.randperm(len(of.train), generator=of.rng)[: self.samples])
+        inputs = drawn_inputs(of, self.samples)
         layers: dict[str, Regression] = {}
-        for member, state in zip(of.members, states, strict=True):
+        for member, state, x in zip(of.members, states, inputs, strict=True):
             seen = grams(member.net, x)
-            for name in list(seen):
+            for name in [name for name in seen if name in state]:
                 if name not in layers:
                     layers[name] = Regression(torch.stack([_matrix(each[name]) for each in states]).mean(0))
                 layers[name].add(_matrix(state[name]), damped(seen.pop(name), self.a))
-        own = own_names(of.members[0].net)
+        own = nets.own_names(of.members[0].net)
 
         def rule(name: str, tensors: list[Tensor]) -> Tensor:
             layer = layers.get(own[name])
@@ -55,7 +55,7 @@ class RegMean:
                 return torch.stack(tensors).double().mean(0)
             return layer.solved().T.contiguous().view_as(tensors[0])
 
-        return nets.merged(of.members, rule, of.train.x if self.recalibrate else None)
+        return nets.merged(of.members, rule, train_inputs(of, self.recalibrate))
 
 
 def _matrix(weight: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import torch
 
-from finefuse import matching, nets
+from finefuse import NotApplicable, matching, nets
 from finefuse.types import Fusing, Law, Level, Need
 from finefuse_zoo.fusions._layer_statistics import layers_to_mend, mend, moments
 
@@ -33,7 +33,8 @@ class Repair:
 
     def fuse(self, of: Fusing) -> nn.Module:
         """One network."""
-        assert of.train is not None
+        if not nets.share_a_task(of.members):
+            raise NotApplicable("layers are mended on the inputs of one task, and the members have several")
         x, members = of.train.x, matching.aligned(of) if self.align else of.members
         net = nets.averaged(members, [1 / len(members)] * len(members), None)
         names = layers_to_mend(net, of.train.inputs(slice(2)))

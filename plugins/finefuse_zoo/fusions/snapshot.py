@@ -36,9 +36,6 @@ class Snapshot:
 
     def fuse(self, of: Fusing) -> nn.Module:
         """An ensemble of snapshots."""
-        assert of.trainer is not None
-        if of.base is None:
-            raise NotApplicable("there is no network to start from")
         net, budget, cycles = copy.deepcopy(of.base), of.trainer.budget, len(of.members)
         if budget < cycles:
             raise NotApplicable(f"a budget of {budget} steps has no room for {cycles} cycles")

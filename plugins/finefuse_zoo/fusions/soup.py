@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from finefuse import nets
 from finefuse.types import Fusing, Level, Need
+from finefuse_zoo.fusions._task_vectors import train_inputs
 
 if TYPE_CHECKING:
     from torch import nn
@@ -25,6 +26,5 @@ class Soup:
 
     def fuse(self, of: Fusing) -> nn.Module:
         """One network."""
-        assert of.train is not None
         weights = [1 / len(of.members)] * len(of.members)
-        return nets.averaged(of.members, weights, of.train.x if self.recalibrate else None)
+        return nets.averaged(of.members, weights, train_inputs(of, self.recalibrate))

@@ -40,7 +40,6 @@ class Splice:
 
     def fuse(self, of: Fusing) -> nn.Module:
         """One network."""
-        assert of.train is not None
         one, two = of.members[0].net, of.members[min(1, len(of.members) - 1)].net
         after_one, after_two = self._cut(one), self._cut(two)
         between = adapter(one, after_one, two, after_two, of.train)

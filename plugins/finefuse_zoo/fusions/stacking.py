@@ -36,7 +36,6 @@ class Stacking:
 
     def fuse(self, of: Fusing) -> nn.Module:
         """An ensemble with a linear model on top."""
-        assert of.val is not None
         classes = of.task.classes
 
         def inputs(outputs: Tensor) -> Tensor:

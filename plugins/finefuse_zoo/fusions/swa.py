@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 import torch
 from annotated_types import Ge, Gt, Lt
 
-from finefuse import NotApplicable, nets
+from finefuse import nets
 from finefuse.types import Fusing, Level, Need
 from finefuse_zoo.fusions._rates import cosine, with_rates
 
@@ -36,10 +36,6 @@ class Swa:
 
     def fuse(self, of: Fusing) -> nn.Module:
         """One network."""
-        assert of.train is not None
-        assert of.trainer is not None
-        if of.base is None:
-            raise NotApplicable("there is no network to start from")
         net = copy.deepcopy(of.base)
         lr = self.lr or net.recipe.lr
         low, first = self.swa_lr or lr / 2, min(round(self.start * of.trainer.budget), of.trainer.budget - 1)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 import torch
 from annotated_types import Ge, Gt, Le
 
+from finefuse import nets
 from finefuse.types import Fusing, Law, Level, Need
 from finefuse_zoo.fusions._task_vectors import blockwise, elected, from_base, magnitude_at, train_inputs, with_base
 
@@ -56,7 +57,8 @@ class Ties:
 
     def _limits(self, of: Fusing) -> list[float]:
         """The smallest magnitude of every member that is kept anywhere in the network."""
-        start, *members = [dict(member.net.named_parameters()) for member in with_base(of)]
-        total = sum(p.numel() for p in start.values())
+        start, *members = nets.states_of(with_base(of))
+        names = [name for name, _ in of.members[0].net.named_parameters() if name in start]
+        total = sum(start[name].numel() for name in names)
         rank = max(1, total - int(self.k * total))
-        return [magnitude_at(rank, [(start[name].data, one[name].data) for name in start]) for one in members]
+        return [magnitude_at(rank, [(start[name], one[name]) for name in names]) for one in members]

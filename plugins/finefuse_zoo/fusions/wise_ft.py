@@ -9,7 +9,7 @@ from annotated_types import Ge, Le
 
 from finefuse import nets
 from finefuse.types import Fusing, Law, Level, Need
-from finefuse_zoo.fusions._task_vectors import train_inputs, with_base
+from finefuse_zoo.fusions._task_vectors import mean_quality, train_inputs, with_base
 
 if TYPE_CHECKING:
     from torch import nn
@@ -36,12 +36,7 @@ class WiseFt:
         """One network."""
         if self.a != "val":
             return self._between(of, self.a)
-        return self._between(of, max(GRID, key=lambda a: (self._quality(of, a), -abs(a - 0.5))))
-
-    def _quality(self, of: Fusing, a: float) -> float:
-        assert of.val is not None
-        assert of.trainer is not None
-        return of.task.quality(of.trainer.outputs(self._between(of, a), of.val.x), of.val)
+        return self._between(of, max(GRID, key=lambda a: (mean_quality(of, self._between(of, a)), -abs(a - 0.5))))
 
     def _between(self, of: Fusing, a: float) -> nets.Net:
         share = a / len(of.members)

@@ -1,14 +1,15 @@
 """Adapters by peft: put into the stages, trained together with the head, merged back into plain layers.
 
 What peft 0.20 and 0.21 get wrong on convolutions: LoRA and DoRA build A without the dilation and can't merge where
-there are groups; these two and LoHa merge wrongly where the padding isn't zeros. Such layers keep their weights. So do
-subclasses of Linear and Conv2d: the output projection of torch's attention is one, and adapters in it would never be
-called.
+there are groups; these two and LoHa merge wrongly where the padding isn't zeros. Where two layers share their weights
+it merges the adapters of both into both. Such layers keep their weights. So do subclasses of Linear and Conv2d: the
+output projection of torch's attention is one, and adapters in it would never be called.
 """
 
 from __future__ import annotations
 
 import copy
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from re import Pattern
@@ -16,11 +17,13 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from finefuse import NotApplicable
+from finefuse import NotApplicable, nets
 from finefuse.types import Tuning
 
 if TYPE_CHECKING:
     from torch import nn
+
+    from finefuse.nets import Net
 
 
 def zero_padded(layer: nn.Module) -> bool:
@@ -52,7 +55,7 @@ def tune_adapters(
     """
     import peft
 
-    names = _layers(on.model.stages, config.peft_type.value, targets, fits)
+    names = _layers(on.model, config.peft_type.value, targets, fits)
     on.figures["adapted_layers"] = len(names)
     config.target_modules = "|".join(name.replace(".", r"\.") for name in names)
     flags = [(p, p.requires_grad) for p in on.model.parameters()]
@@ -84,18 +87,19 @@ def _plain_state(model: nn.Module, adapted: Any) -> Iterator[None]:
         hook.remove()
 
 
-def _layers(stages: nn.Module, kind: str, targets: Pattern[str] | None, fits: Callable[[nn.Module], bool]) -> list[str]:
-    plain = (torch.nn.Linear, torch.nn.Conv2d)
-    layers = {name: layer for name, layer in stages.named_modules(prefix="stages") if type(layer) in plain}
+def _layers(net: Net, kind: str, targets: Pattern[str] | None, fits: Callable[[nn.Module], bool]) -> list[str]:
+    plain, own = (torch.nn.Linear, torch.nn.Conv2d), nets.own_names(net)
+    uses = Counter(own.values())
+    layers = {name: layer for name, layer in net.stages.named_modules(prefix="stages") if type(layer) in plain}
     if not layers:
         raise NotApplicable("the stages have no linear or 2-d convolutional layer")
     wanted = {name: layer for name, layer in layers.items() if targets is None or targets.search(name)}
     if targets is not None and not wanted:
         raise NotApplicable(f"no layer's name has {targets.pattern!r} in it; there are {', '.join(layers)}")
-    fitting = [name for name, layer in wanted.items() if fits(layer)]
+    fitting = [name for name, layer in wanted.items() if fits(layer) and uses[own[f"{name}.weight"]] == 1]
     if not fitting:
         raise NotApplicable(
             f"peft's {kind} is right for none of the layers {', '.join(wanted)}: "
-            "it fails at groups, dilation, or a padding that isn't zeros"
+            "it fails at groups, dilation, a padding that isn't zeros, or weights that layers share"
         )
     return fitting

@@ -22,7 +22,7 @@ class SourceReplay:
     """L_task + strength * L_source: every step also sees a batch of the data the backbone was pretrained on.
 
     The source head is kept, trained along at the same rate, and dropped at the end (joint training, as in Li & Hoiem
-    2016, 1606.09282). L_source is cross-entropy, or the mean squared error where the source targets are real. Source
+    2016, 1606.09282). L_source is the loss of the source's own task. Source
     batches have the size of the task's; they are normalised by their own statistics, and BatchNorm's running ones stay
     those of the task. Apart from this it is `full`. Checked: strength 0 is `full`, bit for bit; the step against the
     formula.
@@ -39,10 +39,9 @@ class SourceReplay:
 
     def tune(self, on: Tuning) -> None:
         """One call of the trainer, with the source loss as the penalty."""
-        if on.source is None:
+        if on.source is None or on.source_task is None:
             raise NotApplicable("there is no source data to replay")
-        source, y, functional = on.source, on.source.y, torch.nn.functional
-        loss = functional.mse_loss if y.is_floating_point() else functional.cross_entropy
+        source, y, loss = on.source, on.source.y, on.source_task.loss
         head = copy.deepcopy(on.pretrained.head)
 
         def penalty(model: nn.Module, _: Batch) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import sys
 import traceback
@@ -12,6 +13,7 @@ from contextlib import contextmanager, suppress
 from finefuse.engine.order import Order, row, status_of
 from finefuse.errors import PluginError, StoreError, one_line
 from finefuse.rows import wrong_with
+from finefuse.text import shown
 from finefuse.types import Record, Status
 
 BARS = ("TQDM_DISABLE", "HF_HUB_DISABLE_PROGRESS_BARS", "HF_DATASETS_DISABLE_PROGRESS_BARS")
@@ -26,6 +28,7 @@ def attempt(order: Order, carry_out: Callable[[Order], Record] | None = None) ->
     Raises:
         StoreError: if the store can't be read or written: that is no fault of the job's.
     """
+    logging.getLogger("finefuse").addFilter(shown)
     try:
         record = carry_out(order) if carry_out else _really(order)
         if wrong := wrong_with(json.loads(json.dumps(record))):

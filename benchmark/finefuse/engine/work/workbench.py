@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from importlib import import_module
@@ -23,7 +24,7 @@ from finefuse.engine.store.origin import job_of
 from finefuse.engine.train.augment import Change, augmentation
 from finefuse.engine.train.checkpoints import Curve
 from finefuse.engine.train.trainer import SuiteTrainer
-from finefuse.errors import FinefuseError, NotApplicable
+from finefuse.errors import FinefuseError, NotApplicable, PluginError
 from finefuse.nets import Net
 from finefuse.types import (
     Backbone,
@@ -44,6 +45,7 @@ from finefuse.types import (
     Task,
     Tuning,
 )
+from finefuse.types.undeclared import undeclared
 
 SHARE = 0.2
 """Inputs that take more of a GPU's memory than this are moved there batch by batch."""
@@ -73,6 +75,9 @@ def loaded(doors: tuple[Door, ...], dataset: Ref, seed: int, device: str, conten
     """
     plugin: Dataset = registry_of(doors).build("dataset", dataset)
     splits = plugin.splits(split_seed(dataset, seed))
+    for name, part in (("train", splits.train), ("val", splits.val), ("test", splits.test)):
+        if wrong := splits.task.bad_targets(part.y):
+            raise PluginError(f"the data set {dataset} is wrong on {name}: {wrong}")
     refuse_changed(f"data set {dataset}", plugin, content)
     parts = (_placed(part, device) for part in (splits.train, splits.val, splits.test))
     return Loaded(Splits(splits.task, *parts), repeated(splits), capabilities.remarks(plugin))
@@ -326,29 +331,27 @@ class Workbench:
             rng=rng,
             scheme=self.scheme_of,
             source=self.source.train if self.source and "source" in needs else None,
+            source_task=self.source.task if self.source and "source" in needs else None,
         )
 
     def fusing(self) -> Fusing:
         """All that a fusion gets to see: the members, and what it declares that it needs."""
         splits, needs = self.splits, capabilities.fusion_needs(self.strategy("fusion"))
 
+        given: dict[str, Any] = {"val": splits.val, "train": splits.train, "test_inputs": splits.test.x}
+        given = {name: one for name, one in given.items() if name.replace("_", " ") in needs}
+
         def member(name: str, artifact: str) -> Member:
-            outputs, score = torch.empty(0), float("nan")
+            outputs, score = undeclared("val_outputs", "val", of="member"), float("nan")
             if "val" in needs:
                 outputs = self.store.outputs(artifact)["val"].to(self.order.device)
                 score = splits.task.quality(outputs, splits.val)
-            return Member(name, score, outputs, lambda: self.tuned(artifact))
+            return Member(name, score, outputs, lambda: self.tuned(artifact), splits.task, **given)
 
-        return Fusing(
-            task=splits.task,
-            members=[member(name, artifact) for name, artifact in self.order.job.fused],
-            rng=self.rng("fusion", **self.run_axes),
-            val=splits.val if "val" in needs else None,
-            train=splits.train if "train" in needs else None,
-            base=self.start() if "base" in needs else None,
-            trainer=self.fusion_trainer() if "trainer" in needs else None,
-            test_inputs=splits.test.x if "test inputs" in needs else None,
-        )
+        makers: dict[str, Callable[[], Any]] = {"base": self.start, "trainer": self.fusion_trainer}
+        made = {name: make() for name, make in makers.items() if name in needs}
+        members = [member(name, artifact) for name, artifact in self.order.job.fused]
+        return Fusing(splits.task, members, self.rng("fusion", **self.run_axes), **given, **made)
 
     def fusion_trainer(self) -> SuiteTrainer:
         """A trainer on the training data with the suite's whole budget, for fusions that train."""

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from finefuse.judge.frame import number
+from finefuse.records import why
 from finefuse.types import Record
 
 GIB = 1024**3
@@ -38,5 +39,5 @@ def reasons(rows: Sequence[Record]) -> str:
 
 
 def _reason(row: Record) -> str:
-    error, reason = row.get("error"), row.get("reason")
-    return f"{row['status']}: {f'{error}: ' if error else ''}{reason}" if reason or error else str(row["status"])
+    cause = why(row)
+    return f"{row['status']}: {cause}" if cause else str(row["status"])

@@ -10,6 +10,8 @@ from typing import Literal
 
 import pandas as pd
 
+from finefuse.text import plain
+
 Markup = Literal["markdown", "html"]
 ARROWS = {"higher": "↑", "lower": "↓"}
 LEFT = ("rank", "strategy", "pool", "level", "needs", "runs", "verdict", "cell", "reason")
@@ -143,12 +145,6 @@ def bullets(items: Iterable[str], markup: Markup) -> str:
     if markup == "html":
         return f"<ul>{''.join(f'<li>{html.escape(item)}</li>' for item in items)}</ul>"
     return "\n".join(f"- {item}" for item in items)
-
-
-def plain(text: object) -> str:
-    """Text on one line that every terminal and file can take: nothing that controls, nothing that can't be encoded."""
-    line = " ".join(str(text).split())
-    return line if line.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)
 
 
 def _cell(value: object) -> str:

@@ -59,7 +59,6 @@ class Merge:
             contract.validate_ids(list(range(count)), first)
         except ValueError as error:
             raise NotApplicable(f"mergekit: {error}") from error
-        assert of.train is not None
         with torch.random.fork_rng(devices=[]):  # some draw from the global generator
             torch.manual_seed(of.rng.initial_seed())
             return nets.merged(of.members, rule, of.train.x if self.recalibrate else None)

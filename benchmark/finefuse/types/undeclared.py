@@ -1,0 +1,43 @@
+"""What stands in a fusion's hands for what it didn't say that it needs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NoReturn
+
+from finefuse.errors import PluginError
+
+
+class Undeclared:
+    """Whatever is done with it, by torch too, raises a `PluginError` with its sentence.
+
+    It can be copied along and printed, so that `dataclasses.replace` and `repr` work on what holds it.
+    """
+
+    def __init__(self, sentence: str) -> None:
+        self._sentence = sentence
+
+    def __repr__(self) -> str:
+        return "<undeclared>"
+
+    def _refuse(self, *_: Any, **__: Any) -> NoReturn:
+        raise PluginError(self._sentence)
+
+    def __getattr__(self, name: str) -> NoReturn:
+        self._refuse()
+
+    @classmethod
+    def __torch_function__(
+        cls, _: Any, __: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        """Called by torch's functions when one is among their arguments."""
+        held = [*args, *(kwargs or {}).values()]
+        held += [inner for arg in held if isinstance(arg, list | tuple) for inner in arg]
+        raise PluginError(next(arg._sentence for arg in held if isinstance(arg, cls)))
+
+    __len__ = __iter__ = __getitem__ = __call__ = __bool__ = __float__ = __matmul__ = __add__ = __sub__ = _refuse
+
+
+def undeclared(what: str, need: str = "", of: str = "of") -> Any:
+    """The default of a field that is filled where the fusion declares the need of that name."""
+    return Undeclared(f"the fusion reads `{of}.{what}` and its `needs` don't name {need or what!r}")
