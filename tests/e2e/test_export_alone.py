@@ -16,7 +16,7 @@ from torch import Tensor
 
 from finefuse import Ref
 from finefuse.engine.store.artifacts import Artifacts
-from finefuse.engine.work.workbench import splits_of
+from finefuse.engine.work.loading import splits_of
 
 SUITE = """
 name      = "export"
@@ -92,7 +92,7 @@ def exported(new_place: Callable[[], Any], tiny: str) -> Any:
     for name, row in EXPORTED.items():
         outcome = place.call("export", "out", *row, "--to", f"{name}.pt2", "--plugin", tiny)
         assert (outcome.code, outcome.out) == (0, f"{name}.pt2\n{name}.pt2.md\n"), outcome.err
-    x = splits_of((tiny,), Ref.of("points", images=True), 0, "cpu").test.x
+    x = splits_of((tiny,), Ref.of("points", images=True), 0, "cpu", str(place.store)).test.x
     save_file({"x": x}, place.folder / "x.safetensors")
     return place
 

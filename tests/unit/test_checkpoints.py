@@ -80,7 +80,7 @@ def rows(fixture_module, tmp_path):
         base = {"name": "t", "datasets": ["points"], "backbones": ["tiny"], "schemes": ["full"], "latency": []}
         parsed = load_suite({**base, "budget": {"epochs": 12}, **suite}, registry)
         jobs = make_plan(parsed, registry).jobs
-        args = (parsed.settings, (), "cpu", str(tmp_path / store), registry.doors, False)
+        args = (parsed.settings, (), "cpu", str(tmp_path / store), registry.doors)
         return [carry_out(Order(job, "t", *args)) for job in jobs], Artifacts(tmp_path / store), jobs
 
     return run

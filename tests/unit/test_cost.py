@@ -106,15 +106,6 @@ def test_latency_percentiles_are_in_order_and_the_model_keeps_its_mode():
     assert model.training
 
 
-def test_a_measurement_that_waits_for_others_is_contended():
-    class Sleepy(nn.Module):
-        def forward(self, x):
-            time.sleep(0.002)
-            return x
-
-    assert cost.measure_latency(Sleepy(), torch.zeros(1), "fp32").contended
-
-
 def test_small_data_is_repeated_to_fill_a_batch():
     assert cost.batch_of(torch.arange(3), 7).tolist() == [0, 1, 2, 0, 1, 2, 0]
 

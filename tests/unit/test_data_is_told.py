@@ -13,7 +13,7 @@ import finefuse
 from finefuse import Classification, Data, Entry, FinefuseError, Splits, Task, hookimpl
 from finefuse.discovery import capabilities
 from finefuse.engine.measure.repeats import repeated
-from finefuse.engine.work import workbench
+from finefuse.engine.work import loading
 from finefuse.judge.board.data_notes import data_notes
 
 TASK = Classification(2, "image", (1, 4, 4))
@@ -80,7 +80,7 @@ def door_of(**hooks: Any) -> ModuleType:
 @pytest.fixture
 def door() -> Any:
     STATE.update(content=0, change=0, asked=0)
-    workbench.loaded.cache_clear()
+    loading.loaded.cache_clear()
 
     @hookimpl
     def finefuse_datasets() -> Any:
@@ -178,7 +178,7 @@ def test_data_that_change_after_the_plan_fail_their_jobs_and_are_planned_anew(do
 
 def test_a_backbone_that_changes_is_refused():
     with pytest.raises(FinefuseError, match="the backbone own has changed since the suite was planned"):
-        workbench.refuse_changed("backbone own", Own(), "another")
+        loading.refuse_changed("backbone own", Own(), "another")
 
 
 def test_what_can_not_be_a_remark_is_one_sentence():

@@ -263,7 +263,7 @@ def test_climbing_gives_every_bit_back():
 
 def test_sam_does_nothing_with_a_budget_of_one_step(lab):
     on = lab.tuning(lab.POINTS)
-    on.trainer.budget = 1
+    on.trainer._budget = 1
     before = lab.state(on.model)
     Sam().tune(on)
     assert lab.changed(before, on.model) == set()

@@ -124,12 +124,6 @@ def test_jobs_wait_for_their_inputs_and_timing_is_last_and_alone(fake: ModuleTyp
         assert all(end[name] <= start[job.label] for name, _ in job.fused)
     assert max(end[job.label] for job in jobs if job.kind != "time") <= start["clock-1"]
     assert end["clock-1"] <= start["clock-2"]
-    assert {record["label"] for record in found if not record["contended"]} == {"clock-1", "clock-2"}
-
-
-def test_one_worker_contends_with_nobody(fake: ModuleType, tmp_path: Path) -> None:
-    found = fake.run(fake.plan(fake.job("a"), fake.job("b")), tmp_path, workers=1)
-    assert not any(record["contended"] for record in found)
 
 
 def test_an_artifact_that_two_cells_share_is_computed_once(fake: ModuleType, tmp_path: Path) -> None:

@@ -175,7 +175,7 @@ def run(registry, tmp_path, fixture_module):
             found = registry
         parsed = load_suite({**SUITE, **suite}, found)
         orders = [
-            Order(job, "t", parsed.settings, parsed.latency, "cpu", str(tmp_path / store), found.doors, False)
+            Order(job, "t", parsed.settings, parsed.latency, "cpu", str(tmp_path / store), found.doors)
             for job in make_plan(parsed, found).jobs
         ]
         return [carry_out(order) for order in orders]

@@ -22,8 +22,9 @@ from finefuse.engine.order import Order
 from finefuse.engine.store.artifacts import Artifacts
 from finefuse.engine.store.origin import job_of, settings_of
 from finefuse.engine.work.deployed import deployed
+from finefuse.engine.work.loading import split_seed
 from finefuse.engine.work.switches import in_force
-from finefuse.engine.work.workbench import Workbench, split_seed
+from finefuse.engine.work.workbench import Workbench
 from finefuse.errors import FinefuseError
 from finefuse.nets import CHUNK, CombineOutputs, evaluation
 from finefuse.types import Description, Member, Record
@@ -67,7 +68,7 @@ def bench_of(row: Record, store: Path, device: str, doors: tuple[Door, ...]) -> 
         needed = job.inputs if job.kind == "fuse" and (job.level != "weight" or not job.base) else ()
         if all(artifacts.has(artifact) for artifact in needed):
             settings = settings_of(origin["settings"])
-            return Workbench(Order(job, row["suite"], settings, (), device, str(store), doors, contended=False))
+            return Workbench(Order(job, row["suite"], settings, (), device, str(store), doors))
     raise FinefuseError(
         f"{row['cell']}: what it made is gone from the store {store}; run the suite {row['suite']!r} again with a "
         "new --store and --out, or name the --store that it was run with."
@@ -77,7 +78,7 @@ def bench_of(row: Record, store: Path, device: str, doors: tuple[Door, ...]) -> 
 def _unchanged(bench: Workbench, model: nn.Module, row: Record) -> str:
     """Hold the module against the stored test outputs, and say how near it is."""
     stored = bench.store.outputs(row["artifact"])["test"][:CHUNK]
-    real = bench.fusion_trainer().outputs(model, bench.splits.test.x[:CHUNK]).cpu()
+    real = bench.fusion_trainer.outputs(model, bench.splits.test.x[:CHUNK]).cpu()
     same = row["device"].split(":")[0] == bench.order.device.split(":")[0]
     within = AGREEMENT if same else ELSEWHERE
     apart = difference(real, stored) if real.shape == stored.shape else float("inf")

@@ -25,7 +25,6 @@ class Order:
     device: str
     store: str
     doors: tuple[Door, ...]
-    contended: bool
     contents: Mapping[tuple[PluginKind, Ref], str] = field(default_factory=dict)
     """The fingerprints that data sets and backbones had when the suite was planned."""
 

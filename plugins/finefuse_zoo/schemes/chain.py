@@ -6,7 +6,6 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
-from numbers import Integral
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from annotated_types import Gt, Le, Len
@@ -105,7 +104,7 @@ class _Part:
         steps = how.pop("steps", None)
         left = self.budget - self.spent
         steps = left if steps is None else steps
-        if not isinstance(steps, Integral) or steps < 0:
+        if not (steps >= 0 and steps % 1 == 0):
             raise ValueError(f"steps must be a whole number from 0, not {steps!r}")
         if steps > left:
             raise BudgetError(f"asked for {steps} steps, but {left} of {self.budget} are left")

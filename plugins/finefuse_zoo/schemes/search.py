@@ -87,7 +87,7 @@ class Range:
 
         if self.choices is not None or self.low is None or self.high is None:
             return CategoricalDistribution(self.choices or ())
-        if self.whole:
+        if isinstance(self.low, int) and isinstance(self.high, int):
             return IntDistribution(self.low, self.high, log=self.log)
         return FloatDistribution(self.low, self.high, log=self.log)
 

@@ -251,6 +251,5 @@ class _Drive:
             device=device,
             store=str(self.artifacts.root),
             doors=self.registry.doors,
-            contended=self.workers > 1 and job.kind != "time",
             contents=self.plan.contents,
         )

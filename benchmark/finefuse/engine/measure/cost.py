@@ -17,13 +17,12 @@ import torch
 from torch import Tensor, nn
 
 from finefuse.declare.keys import digest, processor
+from finefuse.engine.measure.load import Load, processors
 from finefuse.engine.precision import mixed_precision
 from finefuse.nets import evaluation
 
 WARM_UP, FEWEST, MOST, SECONDS = 5, 20, 400, 0.25
 """Calls before timing, fewest and most timed calls, and the time after which no more than the fewest are made."""
-OWN_SHARE = 0.9
-"""A measurement on the processor is contended where this process had less than this share of the time."""
 
 
 def synchronise(device: torch.device | str) -> None:
@@ -45,7 +44,7 @@ def warm_up(device: str) -> None:
 
 
 class Stopwatch:
-    """Times a block: wall and processor seconds, and the peak of memory where there is such a counter.
+    """Times a block: wall and processor seconds, whether others took part of the machine meanwhile, and peak memory.
 
     On a GPU it is the peak of what torch has allocated; on the CPU, under Linux, by how much the process grew. A block
     that another stopwatch times in the middle of it has a peak of its own, which is not part of this one's.
@@ -56,6 +55,7 @@ class Stopwatch:
     def __init__(self, device: str) -> None:
         self._device = torch.device(device)
         self.seconds = self.cpu_seconds = 0.0
+        self.contended = False
         self.peak_memory: int | None = None
         self._memory: int | None = None
 
@@ -65,15 +65,16 @@ class Stopwatch:
             self._running[-1]._note_peak()
         self._running.append(self)
         self._memory = forget_peak(self._device)
-        self._start = time.perf_counter(), time.process_time()
+        self._start = Load.now()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         synchronise(self._device)
-        self.seconds = time.perf_counter() - self._start[0]
-        self.cpu_seconds = time.process_time() - self._start[1]
+        now = Load.now()
+        self.seconds, self.cpu_seconds = now.clock - self._start.clock, now.own - self._start.own
+        self.contended = self._start.contended(now, processors())
         self._note_peak()
         self._running.remove(self)
         if self._running:
@@ -147,7 +148,7 @@ def _memory(field: str) -> int:
 
 @dataclass(frozen=True)
 class Latency:
-    """Seconds per call at one batch size; `contended` where something else took part of the processor meanwhile."""
+    """Seconds per call at one batch size; `contended` where something else took part of the machine meanwhile."""
 
     p50: float
     p95: float
@@ -161,17 +162,17 @@ def measure_latency(model: nn.Module, x: Tensor, precision: str) -> Latency:
         for _ in range(WARM_UP):
             model(x)
         synchronise(x.device)
-        wall, busy = time.perf_counter(), time.process_time()
+        before = Load.now()
         while len(taken) < FEWEST or (len(taken) < MOST and sum(taken) < SECONDS):
             start = time.perf_counter()
             model(x)
             synchronise(x.device)
             taken.append(time.perf_counter() - start)
-        wall, busy = time.perf_counter() - wall, time.process_time() - busy
+        contended = before.contended(Load.now(), processors())
     p50, p95 = (
         torch.tensor(taken, dtype=torch.float64).quantile(torch.tensor([0.5, 0.95], dtype=torch.float64)).tolist()
     )
-    return Latency(p50, p95, x.device.type == "cpu" and busy < OWN_SHARE * wall)
+    return Latency(p50, p95, contended)
 
 
 def batch_of(x: Tensor, size: int) -> Tensor:

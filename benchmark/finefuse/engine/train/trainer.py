@@ -10,13 +10,13 @@ import inspect
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from numbers import Integral
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from finefuse.engine.measure.cost import Stopwatch
+from finefuse.engine.measure.effort import Effort
 from finefuse.engine.precision import as_memory_format, mixed_precision
 from finefuse.engine.train.augment import Change
 from finefuse.engine.train.batches import batch_order
@@ -50,10 +50,11 @@ class SuiteTrainer:
         compile_mode: str = "off",
         accumulate: bool = False,
         cache_bytes: int = CACHE_BYTES,
+        effort: Effort | None = None,
     ) -> None:
-        self.budget = max(1, math.ceil(budget.epochs * len(data) / budget.batch_size))
-        self.batch_size = budget.batch_size
-        self.spent = 0
+        self._budget = max(1, math.ceil(budget.epochs * len(data) / budget.batch_size))
+        self._batch_size, self._spent = budget.batch_size, 0
+        self._effort = effort or Effort()
         self.aside = self.aside_cpu = 0.0
         """Wall and processor seconds spent on looking at the network, which are nobody's bill."""
         self.curve: Curve | None = None
@@ -68,6 +69,21 @@ class SuiteTrainer:
         self._augment, self._compile, self._accumulate = augment, compile_mode, accumulate
         self._precision, self._channels_last, self._cache_bytes = precision, channels_last, cache_bytes
         self._order = batch_order(len(data), budget.batch_size, seed)
+
+    @property
+    def budget(self) -> int:
+        """Optimizer steps that all calls of `fit` together may take."""
+        return self._budget
+
+    @property
+    def batch_size(self) -> int:
+        """Examples per step."""
+        return self._batch_size
+
+    @property
+    def spent(self) -> int:
+        """Steps paid for so far; one that evaluates the gradient twice costs two."""
+        return self._spent
 
     @property
     def augments(self) -> bool:
@@ -122,7 +138,9 @@ class SuiteTrainer:
                         value = criterion(rest(x[part]).float(), some := batch.part(part))
                         return value if penalty is None else value + penalty(model, some)
 
-                optimizer_.step(self._gradients(model, optimizer_, value_of, len(positions)))
+                closure = self._gradients(model, optimizer_, value_of, len(positions))
+                with self._effort.not_own():
+                    optimizer_.step(self._effort.own_again(closure))
                 if after_step is not None:
                     after_step(optimizer_)  # before the schedule moves on: it sees the rates of this step
                 schedule.step()
@@ -155,11 +173,11 @@ class SuiteTrainer:
         left = self.budget - self.spent
         if steps is None:
             steps = left
-        if not isinstance(steps, Integral) or steps < 0:
+        if not (steps >= 0 and steps % 1 == 0):
             raise ValueError(f"steps must be a whole number from 0, not {steps!r}")
         if steps > left:
             raise BudgetError(f"asked for {steps} steps, but {left} of {self.budget} are left")
-        self.spent += steps
+        self._spent += steps
         return steps
 
     def _stepped(self, model: nn.Module) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
@@ -26,12 +27,15 @@ from finefuse.engine.measure.scores import scores
 from finefuse.engine.order import Order, row
 from finefuse.engine.randomness import seeded
 from finefuse.engine.store.origin import origin_of
+from finefuse.engine.train.lent import lent
 from finefuse.engine.train.trainer import SuiteTrainer
 from finefuse.engine.work.deployed import deployed
-from finefuse.engine.work.diverged import has_diverged
+from finefuse.engine.work.diverged import divergence_noticed
+from finefuse.engine.work.loading import loaded, refuse_changed
 from finefuse.engine.work.switches import set_up
-from finefuse.engine.work.workbench import Workbench, refuse_changed
-from finefuse.errors import NotApplicable, PluginError, one_line
+from finefuse.engine.work.untouched import Surroundings
+from finefuse.engine.work.workbench import Workbench
+from finefuse.errors import BudgetError, NotApplicable, PluginError
 from finefuse.nets import CHUNK, CombineOutputs, Net
 from finefuse.rows import told
 from finefuse.types import Member, Record, Ref, Scheme, Searcher, Splits, Tuning
@@ -39,6 +43,9 @@ from finefuse.types import Member, Record, Ref, Scheme, Searcher, Splits, Tuning
 AGREEMENT = 1e-4
 """How far an ensemble's outputs may lie from those combined of its members' stored outputs."""
 WORST = float("-inf")
+BILLED = ("seconds", "cpu_seconds", "steps", "gradients")
+"""What the trials of a search cost together."""
+log = logging.getLogger("finefuse")
 
 
 def carry_out(order: Order) -> Record:
@@ -51,14 +58,28 @@ def carry_out(order: Order) -> Record:
     warm_up(order.device)
     begin_job(order.device)
     bench = Workbench(order)
-    try:
-        with seeded(bench.seed("strategy", **bench.run_axes)):
-            fields = _STEPS[order.job.kind](bench)
-    except NotApplicable as reason:
-        return row(order, "skipped", reason=str(reason), machine=machine_id())
+    with bench.effort.counting():
+        _open_the_doors(bench)
+        try:
+            with seeded(bench.seed("strategy", **bench.run_axes)):
+                fields = _STEPS[order.job.kind](bench)
+        except NotApplicable as reason:
+            return row(order, "skipped", reason=str(reason), machine=machine_id())
+        finally:
+            bench.surroundings.put_back()
+            loaded.cache_clear()  # what a plugin may have written to
     finished = row(order, "ok", **fields)
     bench.store.save_row(order.job.key, finished)
     return finished
+
+
+def _open_the_doors(bench: Workbench) -> None:
+    """Import all plugins; what one of them changes by that is put back, because it would change everybody's row."""
+    before = Surroundings()
+    bench.registry  # noqa: B018
+    if changed := before.put_back():
+        log.warning("a plugin that was imported changed %s; this is put back", ", ".join(changed))
+    bench.surroundings  # noqa: B018
 
 
 @dataclass(frozen=True)
@@ -88,9 +109,12 @@ def pretrain(bench: Workbench) -> Record:
         net = bench.fresh(splits.task)
         bench.place(net)
         trainer = bench.trainer(splits.task, splits.train, bench.backbone.budget(), bench.seed("pretraining"))
-        on = Tuning(splits.task, net, net, trainer, splits.train, splits.val, bench.rng("pretraining"), bench.scheme_of)
+        data, rng, untouched = (splits.train, splits.val), bench.rng("pretraining"), bench.untouched(source=splits)
+        on = Tuning(splits.task, net, net, lent(trainer), *data, rng, bench.scheme_of)
         with Stopwatch(bench.order.device) as watch:
             bench.backbone.tune(on)
+        untouched.check()
+        _within_budget(bench, trainer)
         _save(bench, Made(net, trainer, watch, trainer.trainable), splits)
     return _scored(bench, splits)
 
@@ -134,7 +158,7 @@ def choose(bench: Workbench) -> Record:
         raise FloatingPointError(f"all {len(metas)} trials diverged; the first: {metas[0]['reason']}")
     chosen = job.trials[best]
     if not store.has(job.artifact):
-        bill = {name: sum(meta.get(name, 0) for meta in metas) for name in ("seconds", "cpu_seconds", "steps")}
+        bill = {name: sum(meta.get(name, 0) for meta in metas) for name in BILLED}
         edges = search.at_edge(_default(bench, search) | metas[best]["tried"], bench.space(search))
         found = {"trials": len(metas), "chosen": metas[best]["tried"], "at_edge": edges}
         meta = metas[best] | bill | found | {"contended": any(meta.get("contended") for meta in metas)}
@@ -154,7 +178,8 @@ def _default(bench: Workbench, search: Searcher) -> Record:
 
 def _tune(bench: Workbench, ref: Ref, extra: Record, bill: Record | None = None) -> None:
     """Tune by a scheme, and store what comes of it; `bill` gets what it cost, even if nothing does."""
-    scheme, on = bench.build("scheme", ref), bench.tuning(ref)
+    scheme, (on, trainer) = bench.build("scheme", ref), bench.tuning(ref)
+    untouched = bench.untouched(task=bench.splits, source=bench.source if on.source is not None else None)
     if start := bench.order.job.start:
         before = bench.store.meta(start)
         if "prepared_by" in before and capabilities.prepares(scheme):
@@ -163,7 +188,14 @@ def _tune(bench: Workbench, ref: Ref, extra: Record, bill: Record | None = None)
         extra |= {name: before[name] for name in ("prepared_by",) if name in before}
     if bench.prepare(scheme, on.model):
         extra = extra | {"prepared_by": {"use": ref.name, "params": ref.kwargs}}
-    made = run_scheme(scheme, on, bill)
+    watch = Stopwatch(bench.order.device)
+    try:
+        made = run_scheme(scheme, on, trainer, watch)
+    finally:
+        if bill is not None:
+            bill.update(_cost(bench, watch, trainer))
+    untouched.check()
+    _within_budget(bench, trainer)
     _save(bench, made, bench.splits, extra | _figures(on))
 
 
@@ -176,24 +208,24 @@ def _figures(on: Tuning) -> Record:
     return {f"figure.{name}": value for name, value in on.figures.items()}
 
 
-def run_scheme(scheme: Scheme, on: Tuning, bill: Record | None = None) -> Made:
+def _within_budget(bench: Workbench, trainer: SuiteTrainer) -> None:
+    """What is trained has its budget, whether the trainer's loop takes the steps or another."""
+    own = bench.effort.own_steps
+    if own + trainer.spent > trainer.budget:
+        raise BudgetError(
+            f"took {own} optimizer steps of its own beside {trainer.spent} of the trainer's, "
+            f"and its budget is {trainer.budget} for both"
+        )
+
+
+def run_scheme(scheme: Scheme, on: Tuning, trainer: SuiteTrainer, watch: Stopwatch) -> Made:
     """Tune and time; the bill is the scheme's own, without loading, saving or evaluation."""
-    assert isinstance(on.trainer, SuiteTrainer)
     before = [p.detach().clone() for p in on.model.parameters()]
-    watch = Stopwatch(str(on.train.y.device))
-    try:
-        with watch:
-            scheme.tune(on)
-    except Exception as error:
-        if has_diverged(error, on.model):
-            raise FloatingPointError(f"training diverged: {one_line(error)}") from error
-        raise
-    finally:
-        if bill is not None:
-            bill.update(_cost(watch, on.trainer))
+    with divergence_noticed(on.model), watch:
+        scheme.tune(on)
     after = list(on.model.parameters())
     changed = sum(p.numel() for p, old in zip(after, before, strict=False) if not torch.equal(p, old))
-    return Made(on.model, on.trainer, watch, on.trainer.trainable or changed)
+    return Made(on.model, trainer, watch, trainer.trainable or changed)
 
 
 def fuse(bench: Workbench) -> Record:
@@ -201,15 +233,17 @@ def fuse(bench: Workbench) -> Record:
     job = bench.order.job
     if not bench.store.has(job.artifact):
         fusion, of = bench.strategy("fusion"), bench.fusing()
+        untouched = bench.untouched(task=bench.splits)
         with Stopwatch(bench.order.device) as watch:
             fused = fusion.fuse(of)
+        untouched.check()
         if not isinstance(fused, nn.Module):
             raise PluginError(f"a fusion gives a module, and this one gave {told(fused)}")
         if fusion.level == "weight" and not isinstance(fused, Net):
             raise PluginError(f"a weight-level fusion gives a Net, and this one gave a {type(fused).__name__}")
         metas = [bench.store.meta(artifact) for _, artifact in job.fused]
         alone = capabilities.alone(fusion)
-        trainer = of.trainer if isinstance(of.trainer, SuiteTrainer) else bench.fusion_trainer()
+        trainer = bench.fusion_trainer
         trained = trainer.trainable + (0 if alone else sum(int(meta["trainable"]) for meta in metas))
         _save(
             bench, Made(fused, trainer, watch, trained), bench.splits, _bill(metas, alone) | _added(bench, fused, metas)
@@ -240,8 +274,10 @@ def pool(bench: Workbench) -> Record:
 
 def time(bench: Workbench) -> Record:
     """Measure the latency of what would be deployed."""
+    untouched = bench.untouched(task=bench.splits)
     model, x = deployed(bench), bench.splits.test.x
-    fields: Record = {"machine": machine_id(), "contended": bench.order.contended}
+    untouched.check()
+    fields: Record = {"machine": machine_id(), "contended": False}
     for size in bench.order.latency:
         latency = measure_latency(model, batch_of(x, size), bench.order.settings.precision)
         fields[f"latency.{size}.p50"], fields[f"latency.{size}.p95"] = latency.p50, latency.p95
@@ -267,13 +303,13 @@ def _save(bench: Workbench, made: Made, splits: Splits, extra: Mapping[str, obje
     outputs |= {part: made.trainer.outputs(made.model, x) for part, x in more.items() if part not in outputs}
     _refuse_bad(bench, splits, outputs)
     meta = {
-        **_cost(made.watch, made.trainer),
+        **_cost(bench, made.watch, made.trainer),
         "trainable": made.trainable,
         "quality": splits.task.quality(outputs["val"], splits.val),
         "parameters": parameter_count(made.model),
         "flops": flops_per_example(made.model, splits.test.x),
         "counting": COUNTING,
-        "contended": bench.order.contended,
+        "contended": made.watch.contended,
         "machine": machine_id(),
         **(extra or {}),
     }
@@ -281,12 +317,14 @@ def _save(bench: Workbench, made: Made, splits: Splits, extra: Mapping[str, obje
     bench.store.save(bench.order.job.artifact, meta, origin=origin_of(bench.order), weights=weights, outputs=outputs)
 
 
-def _cost(watch: Stopwatch, trainer: SuiteTrainer) -> Record:
+def _cost(bench: Workbench, watch: Stopwatch, trainer: SuiteTrainer) -> Record:
+    """What was measured while a strategy was at work."""
     return {
         "seconds": watch.seconds - trainer.aside,
         "cpu_seconds": watch.cpu_seconds - trainer.aside_cpu,
         "peak_memory": watch.peak_memory,
-        "steps": trainer.spent,
+        "steps": trainer.spent + bench.effort.own_steps,
+        "gradients": bench.effort.gradients,
         "pieces": trainer.pieces,
     }
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache
+from functools import cached_property
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -15,22 +15,24 @@ from torch import nn
 from finefuse.declare.facts import Facts
 from finefuse.declare.keys import derive_seed
 from finefuse.discovery import capabilities
-from finefuse.discovery.registry import Door, Registry
-from finefuse.engine.measure.repeats import repeated
+from finefuse.discovery.registry import Registry
+from finefuse.engine.measure.effort import Effort
 from finefuse.engine.order import Order
 from finefuse.engine.randomness import seeded
 from finefuse.engine.store.artifacts import Artifacts
 from finefuse.engine.store.origin import job_of
 from finefuse.engine.train.augment import Change, augmentation
 from finefuse.engine.train.checkpoints import Curve
+from finefuse.engine.train.lent import lent
 from finefuse.engine.train.trainer import SuiteTrainer
-from finefuse.errors import FinefuseError, NotApplicable, PluginError
+from finefuse.engine.work.loading import Loaded, loaded, registry_of
+from finefuse.engine.work.untouched import Surroundings, Untouched
+from finefuse.errors import NotApplicable
 from finefuse.nets import Net
 from finefuse.types import (
     Backbone,
     Budget,
     Data,
-    Dataset,
     Fusing,
     Member,
     Metric,
@@ -46,68 +48,6 @@ from finefuse.types import (
     Tuning,
 )
 from finefuse.types.undeclared import undeclared
-
-SHARE = 0.2
-"""Inputs that take more of a GPU's memory than this are moved there batch by batch."""
-
-
-@lru_cache(maxsize=8)
-def registry_of(doors: tuple[Door, ...]) -> Registry:
-    """One registry per process and set of doors."""
-    return Registry(doors)
-
-
-@dataclass(frozen=True)
-class Loaded:
-    """Splits on the device; how many test examples are among the others as well; what the data set says of itself."""
-
-    splits: Splits
-    repeated: int
-    remarks: tuple[str, ...]
-
-
-@lru_cache(maxsize=4)
-def loaded(doors: tuple[Door, ...], dataset: Ref, seed: int, device: str, content: str = "") -> Loaded:
-    """A data set for one seed; kept, because a worker sees the same few again and again.
-
-    Raises:
-        FinefuseError: if its fingerprint is no longer `content`.
-    """
-    plugin: Dataset = registry_of(doors).build("dataset", dataset)
-    splits = plugin.splits(split_seed(dataset, seed))
-    for name, part in (("train", splits.train), ("val", splits.val), ("test", splits.test)):
-        if wrong := splits.task.bad_targets(part.y):
-            raise PluginError(f"the data set {dataset} is wrong on {name}: {wrong}")
-    refuse_changed(f"data set {dataset}", plugin, content)
-    parts = (_placed(part, device) for part in (splits.train, splits.val, splits.test))
-    return Loaded(Splits(splits.task, *parts), repeated(splits), capabilities.remarks(plugin))
-
-
-def splits_of(doors: tuple[Door, ...], dataset: Ref, seed: int, device: str, content: str = "") -> Splits:
-    """The splits alone."""
-    return loaded(doors, dataset, seed, device, content).splits
-
-
-def refuse_changed(who: str, plugin: Dataset | Backbone, content: str) -> None:
-    """Nothing, if what a plugin has read is what it was when the suite was planned; "" for not known.
-
-    Raises:
-        FinefuseError: else, because the results would be kept under the address of what is gone.
-    """
-    if content and plugin.fingerprint() != content:
-        raise FinefuseError(f"the {who} has changed since the suite was planned; run again, and it is planned anew")
-
-
-def split_seed(dataset: Ref, seed: int) -> int:
-    """The seed that a data set's splits are drawn with."""
-    return derive_seed(seed, dataset=dataset.name, purpose="split")
-
-
-def _placed(part: Data, device: str) -> Data:
-    """The examples on the device; inputs that would take much of a GPU's memory stay where they are."""
-    if device == "cpu" or part.x.nbytes > SHARE * torch.cuda.get_device_properties(device).total_memory:
-        return Data(part.x, part.y.to(device))
-    return part.to(device)
 
 
 @dataclass(frozen=True)
@@ -142,7 +82,8 @@ class Workbench:
     def loaded(self, dataset: Ref, seed: int) -> Loaded:
         """A data set for a seed, if it still is what was planned."""
         order = self.order
-        return loaded(order.doors, dataset, seed, order.device, order.contents.get(("dataset", dataset), ""))
+        content = order.contents.get(("dataset", dataset), "")
+        return loaded(order.doors, dataset, seed, order.device, order.store, content)
 
     @cached_property
     def more_tests(self) -> dict[str, Data]:
@@ -168,6 +109,20 @@ class Workbench:
     def metrics(self) -> dict[str, Metric]:
         """The job's metrics, by what the suite calls them."""
         return {str(ref): self.registry.build("metric", ref) for ref in self.order.job.metrics}
+
+    @cached_property
+    def effort(self) -> Effort:
+        """What the strategy does to learn, whoever's loop it is."""
+        return Effort()
+
+    @cached_property
+    def surroundings(self) -> Surroundings:
+        """Torch and the code that scores and times, as they are when first asked for, with the metrics at hand."""
+        return Surroundings(*(type(metric).__module__ for metric in self.metrics.values()))
+
+    def untouched(self, **given: Splits | None) -> Untouched:
+        """What can tell later whether a plugin has changed what it was given, or its surroundings."""
+        return Untouched(self.surroundings, **given)
 
     def strategy(self, kind: PluginKind) -> Any:
         """The job's scheme or fusion."""
@@ -307,8 +262,8 @@ class Workbench:
         """The ranges that the scheme declares which a search is for, less the parameters that are given."""
         return Facts(self.registry).space(Ref.read(search.of))
 
-    def tuning(self, scheme: Ref) -> Tuning:
-        """All that a scheme gets to see."""
+    def tuning(self, scheme: Ref) -> tuple[Tuning, SuiteTrainer]:
+        """All that a scheme gets to see, and the trainer that is behind it."""
         splits, job = self.splits, self.order.job
         needs = set(Facts(self.registry).needs("scheme", scheme))
         if lacking := sorted(needs - self.provided):
@@ -321,11 +276,11 @@ class Workbench:
         if settings.checkpoints:
             curve = Curve(model, splits, trainer.outputs, keep=settings.selection == "best-val")
             trainer.watch_with(curve, settings.checkpoints)
-        return Tuning(
+        on = Tuning(
             task=splits.task,
             model=model,
             pretrained=self.pretrained(),
-            trainer=trainer,
+            trainer=lent(trainer),
             train=splits.train,
             val=splits.val,
             rng=rng,
@@ -333,6 +288,7 @@ class Workbench:
             source=self.source.train if self.source and "source" in needs else None,
             source_task=self.source.task if self.source and "source" in needs else None,
         )
+        return on, trainer
 
     def fusing(self) -> Fusing:
         """All that a fusion gets to see: the members, and what it declares that it needs."""
@@ -348,11 +304,12 @@ class Workbench:
                 score = splits.task.quality(outputs, splits.val)
             return Member(name, score, outputs, lambda: self.tuned(artifact), splits.task, **given)
 
-        makers: dict[str, Callable[[], Any]] = {"base": self.start, "trainer": self.fusion_trainer}
+        makers: dict[str, Callable[[], Any]] = {"base": self.start, "trainer": lambda: lent(self.fusion_trainer)}
         made = {name: make() for name, make in makers.items() if name in needs}
         members = [member(name, artifact) for name, artifact in self.order.job.fused]
         return Fusing(splits.task, members, self.rng("fusion", **self.run_axes), **given, **made)
 
+    @cached_property
     def fusion_trainer(self) -> SuiteTrainer:
         """A trainer on the training data with the suite's whole budget, for fusions that train."""
         splits, settings = self.splits, self.order.settings
@@ -372,4 +329,5 @@ class Workbench:
             augment=change,
             compile_mode=settings.compile,
             accumulate=settings.accumulate,
+            effort=self.effort,
         )

@@ -25,7 +25,7 @@ RUNS = ["ok", "planned", "status"]
 SIZES = ["trainable", "parameters", "flops"]
 SEARCH = ["trials", "edge"]
 GAIN = ["gain", "gain.half"]
-COSTS = ["seconds", "seconds_with_members", "memory", "contended"]
+COSTS = ["seconds", "cpu_seconds", "seconds_with_members", "steps", "gradients", "memory", "contended"]
 
 
 @dataclass(frozen=True)
@@ -88,6 +88,8 @@ class Leaderboard:
                 yield present.bullets(why, markup)
             if (lines["ok"] > 0).any():
                 yield present.draw(present.cost_table(lines), markup)
+            if steps := present.efforts(lines):
+                yield present.bullets([f"Optimizer steps, and gradients if not as many: {', '.join(steps)}"], markup)
 
 
 def make_leaderboard(
@@ -198,11 +200,11 @@ def _reading(lines: pd.DataFrame, records: Sequence[Record]) -> Iterator[str]:
             f"better: {'; '.join(edges)}."
         )
     yield (
-        "Costs: seconds of training or fusing, alone and with the members'; memory: by how much that grew the process, "
-        "or the peak on the GPU; latency in ms, p50 and p95 by batch size."
+        "Costs: seconds of training or fusing, of processors (cpu s), and by the clock with the members'; memory: by "
+        "how much that grew the process, or the peak on the GPU; latency in ms, p50 and p95 by batch size."
     )
     if lines["contended"].any():
-        yield "~ marks seconds taken while other jobs ran on the same machine."
+        yield "~ marks seconds taken while other jobs ran on the same machine, or other work: as measured meanwhile."
     machines = sorted({str(record["machine"]) for record in records if record.get("machine")})
     if machines:
         warning = "; their seconds can't be compared" if len(machines) > 1 else ""

@@ -84,7 +84,8 @@ def cost_table(lines: pd.DataFrame) -> pd.DataFrame:
     mark = lines["contended"].map({True: "~", False: ""})
     table = _names(lines).drop(columns="rank")
     table["train s"] = mark + lines["seconds"].map(_digits)
-    table["+ members s"] = mark + lines["seconds_with_members"].map(_digits)
+    table["cpu s"] = lines["cpu_seconds"].map(_digits)
+    table["+ pool s"] = mark + lines["seconds_with_members"].map(_digits)
     table["memory"] = [f"{_count(value)}B" if value >= 1000 else "" for value in lines["memory"]]
     for name, column in {"trainable": "trainable", "params": "parameters", "FLOPs": "flops"}.items():
         table[name] = lines[column].map(_count)
@@ -92,6 +93,20 @@ def cost_table(lines: pd.DataFrame) -> pd.DataFrame:
         _, batch, percentile = column.split(".")
         table[f"{percentile} b{batch}"] = (lines[column] * 1000).map(_digits)
     return table.loc[:, (table != "").any()]
+
+
+def efforts(lines: pd.DataFrame) -> list[str]:
+    """How many optimizer steps each line took, and how many gradients where these are not as many: `sam 224 (448)`."""
+    told = []
+    for strategy, pool, steps, gradients in lines[["strategy", "pool", "steps", "gradients"]].itertuples(index=False):
+        if steps > 0 or gradients > 0:
+            both = (
+                _count(steps)
+                if steps == gradients or math.isnan(gradients)
+                else f"{_count(steps)} ({_count(gradients)})"
+            )
+            told.append(f"{strategy}{f' of {pool}' if pool else ''} {both}")
+    return told
 
 
 def figures(lines: pd.DataFrame) -> list[str]:

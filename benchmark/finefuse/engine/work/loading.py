@@ -1,0 +1,89 @@
+"""What a job loads: the plugins by their doors, and data sets by way of the store."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+
+from finefuse.declare.facts import Facts
+from finefuse.declare.keys import address, derive_seed, environment
+from finefuse.discovery import capabilities
+from finefuse.discovery.registry import Door, Registry
+from finefuse.engine.measure.repeats import repeated
+from finefuse.engine.store.splits import kept_splits
+from finefuse.errors import FinefuseError, PluginError
+from finefuse.types import Backbone, Data, Dataset, Record, Ref, Splits
+
+SHARE = 0.2
+"""Inputs that take more of a GPU's memory than this are moved there batch by batch."""
+
+
+@lru_cache(maxsize=8)
+def registry_of(doors: tuple[Door, ...]) -> Registry:
+    """One registry per process and set of doors."""
+    return Registry(doors)
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """Splits on the device; how many test examples are among the others as well; what the data set says of itself."""
+
+    splits: Splits
+    repeated: int
+    remarks: tuple[str, ...]
+
+
+@lru_cache(maxsize=4)
+def loaded(doors: tuple[Door, ...], dataset: Ref, seed: int, device: str, store: str, content: str = "") -> Loaded:
+    """A data set for one seed, mapped from the store; kept, because a job may ask for the same ones again.
+
+    Raises:
+        FinefuseError: if its fingerprint is no longer `content`.
+        PluginError: if its targets can't be those of its task.
+    """
+    facts = Facts(registry_of(doors))
+    plugin: Dataset = facts.instance("dataset", dataset)
+    drawn = split_seed(dataset, seed)
+
+    def make() -> tuple[Splits, Record]:
+        splits = plugin.splits(drawn)
+        for name, part in (("train", splits.train), ("val", splits.val), ("test", splits.test)):
+            if wrong := splits.task.bad_targets(part.y):
+                raise PluginError(f"the data set {dataset} is wrong on {name}: {wrong}")
+        return splits, {"repeated": repeated(splits), "remarks": capabilities.remarks(plugin)}
+
+    parts = environment("cpu") | facts.parts("dataset", dataset) | {"split seed": str(drawn)}
+    splits, told = kept_splits(Path(store), address(parts), plugin.task, make)
+    refuse_changed(f"data set {dataset}", plugin, content)
+    placed = (_placed(part, device) for part in (splits.train, splits.val, splits.test))
+    return Loaded(Splits(splits.task, *placed), told["repeated"], tuple(told["remarks"]))
+
+
+def splits_of(doors: tuple[Door, ...], dataset: Ref, seed: int, device: str, store: str, content: str = "") -> Splits:
+    """The splits alone."""
+    return loaded(doors, dataset, seed, device, store, content).splits
+
+
+def refuse_changed(who: str, plugin: Dataset | Backbone, content: str) -> None:
+    """Nothing, if what a plugin has read is what it was when the suite was planned; "" for not known.
+
+    Raises:
+        FinefuseError: else, because the results would be kept under the address of what is gone.
+    """
+    if content and plugin.fingerprint() != content:
+        raise FinefuseError(f"the {who} has changed since the suite was planned; run again, and it is planned anew")
+
+
+def split_seed(dataset: Ref, seed: int) -> int:
+    """The seed that a data set's splits are drawn with."""
+    return derive_seed(seed, dataset=dataset.name, purpose="split")
+
+
+def _placed(part: Data, device: str) -> Data:
+    """The examples on the device; inputs that would take much of a GPU's memory stay where they are."""
+    if device == "cpu" or part.x.nbytes > SHARE * torch.cuda.get_device_properties(device).total_memory:
+        return Data(part.x, part.y.to(device))
+    return part.to(device)

@@ -1,0 +1,160 @@
+"""What a plugin must leave as it was: the examples it is given, torch's switches, and the code that scores and times.
+
+In a process of its own it harms only itself by changing them, but its row would be wrong: it fails instead.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from inspect import isclass, isfunction
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import nn
+
+from finefuse.engine.store.splits import content_of, named_tensors
+from finefuse.errors import PluginError
+from finefuse.types import Splits
+
+PARTS = {"train": "training", "val": "validation", "test": "test"}
+SIDES = {"x": "inputs", "y": "targets"}
+MOST = 3
+"""Names in a sentence."""
+MODULES = (
+    "torch", "torch.autograd", "torch.linalg", "torch.nn.functional", "torch.nn.init", "torch.random", "torch.optim",
+    "torch.utils.flop_counter", "torch.cuda", "torchmetrics.functional.classification",
+    "torchmetrics.functional.regression", "builtins", "hashlib", "json", "math", "time",
+)  # fmt: skip
+"""Of others, what scores, outputs and costs are computed by."""
+PACKAGES = ("finefuse.", "torch.nn.modules.")
+HOOKS = ("_global_forward_pre_hooks", "_global_forward_hooks", "_global_backward_hooks", "_global_backward_pre_hooks")
+"""Dicts of torch's that hold what is called with every module."""
+
+
+@dataclass(frozen=True)
+class Switch:
+    """One of torch's, by what a person calls it."""
+
+    name: str
+    read: Callable[[], Any]
+    write: Callable[[Any], object]
+
+
+SWITCHES = (
+    Switch("torch's default dtype", torch.get_default_dtype, torch.set_default_dtype),
+    Switch("torch's default device", torch.get_default_device, torch.set_default_device),
+    Switch("torch's grad mode", torch.is_grad_enabled, lambda on: torch.set_grad_enabled(on)),
+    Switch("torch's number of threads", torch.get_num_threads, torch.set_num_threads),
+    Switch("torch's precision of products", torch.get_float32_matmul_precision, torch.set_float32_matmul_precision),
+    Switch(
+        "torch's deterministic algorithms",
+        lambda: (torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()),
+        lambda mode: torch.use_deterministic_algorithms(mode[0], warn_only=mode[1]),
+    ),
+    *(
+        Switch(f"torch.backends.{where}.{name}", partial(getattr, owner, name), partial(setattr, owner, name))
+        for where, owner, name in (
+            ("cudnn", torch.backends.cudnn, "deterministic"),
+            ("cudnn", torch.backends.cudnn, "benchmark"),
+            ("cudnn", torch.backends.cudnn, "allow_tf32"),
+            ("cuda.matmul", torch.backends.cuda.matmul, "allow_tf32"),
+            ("mkldnn", torch.backends.mkldnn, "enabled"),
+        )
+    ),
+)
+
+
+class Surroundings:
+    """Torch's switches and the code that scores and times, as they are now; what is new later is not looked at."""
+
+    def __init__(self, *more: str) -> None:
+        """`more` are names of modules besides the core's and those of `MODULES`, such as a metric's."""
+        self._switches = [(switch, switch.read()) for switch in SWITCHES]
+        self._known: list[tuple[str, Any, dict[str, Any]]] = []
+        for name, module in list(sys.modules.items()):
+            if name in MODULES:
+                self._note(name, module)
+            elif name in more or name.startswith(PACKAGES):
+                self._look_at(name, module)
+        self._note("torch.Tensor", torch.Tensor)
+        self._hooks = {name: dict(value) for name, value in vars(nn.modules.module).items() if name in HOOKS}
+
+    def _look_at(self, name: str, module: ModuleType) -> None:
+        """The functions and classes of a module, and the methods of the classes that are its own."""
+        self._note(name, module)
+        for attribute, value in list(vars(module).items()):
+            if isclass(value) and value.__module__ == name:
+                self._note(f"{name}.{attribute}", value)
+
+    def _note(self, name: str, owner: Any) -> None:
+        code = {key: value for key, value in vars(owner).items() if _is_code(value)}
+        self._known.append((name, owner, {key: (value, _inside(value)) for key, value in code.items()}))
+
+    def put_back(self) -> list[str]:
+        """Undo what is different by now; what it was, by names that a person can look for."""
+        found = []
+        for switch, before in self._switches:
+            if switch.read() != before:
+                found.append(switch.name)
+                switch.write(before)
+        for name, owner, code in self._known:
+            now = vars(owner)
+            for key, (value, inside) in code.items():
+                if now.get(key) is not value:
+                    found.append(f"{name}.{key}")
+                    setattr(owner, key, value)
+                elif _inside(value) is not inside:
+                    found.append(f"{name}.{key}")
+                    value.__code__ = inside
+        for name, before in self._hooks.items():
+            hooks = vars(nn.modules.module)[name]
+            if dict(hooks) != before:
+                found.append("hooks of all modules")
+                hooks.clear()
+                hooks.update(before)
+        return list(dict.fromkeys(found))
+
+
+def _is_code(value: object) -> bool:
+    return callable(value) or isinstance(value, property | classmethod | staticmethod)
+
+
+def _inside(value: object) -> object:
+    return value.__code__ if isfunction(value) else None
+
+
+class Untouched:
+    """The examples of a job as they were given to a plugin, and its surroundings."""
+
+    def __init__(self, surroundings: Surroundings, **given: Splits | None) -> None:
+        """`given` are splits by what they are for: `task`, or `source` for those of the pretraining."""
+        self._surroundings = surroundings
+        self._tensors = {
+            f"{use}.{name}": tensor
+            for use, splits in given.items()
+            if splits is not None
+            for name, tensor in named_tensors(splits).items()
+        }
+        self._contents = {name: content_of(tensor) for name, tensor in self._tensors.items()}
+
+    def check(self) -> None:
+        """Say what a plugin has changed.
+
+        Raises:
+            PluginError: with what it is.
+        """
+        if changed := self._surroundings.put_back():
+            more = f" and {len(changed) - MOST} more" if len(changed) > MOST else ""
+            raise PluginError(f"it changed {', '.join(changed[:MOST])}{more} and did not put that back")
+        for name, tensor in self._tensors.items():
+            if content_of(tensor) != self._contents[name]:
+                raise PluginError(f"it changed {_in_words(name)} that it was given in place")
+
+
+def _in_words(name: str) -> str:
+    use, part, side = name.split(".")
+    return f"the {PARTS[part]} {SIDES[side]}{' of the pretraining' if use == 'source' else ''}"
