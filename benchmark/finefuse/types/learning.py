@@ -138,6 +138,7 @@ class Trainer(Protocol):
 
         Raises:
             BudgetError: if more steps are requested than are left.
+            ValueError: if `steps` is not a whole number from 0.
             PluginError: if `loss` or `penalty` can't be called this way.
         """
 

@@ -173,6 +173,8 @@ class SuiteTrainer:
         left = self.budget - self.spent
         if steps is None:
             steps = left
+        if not (steps >= 0 and steps % 1 == 0):
+            raise ValueError(f"steps must be a whole number from 0, not {steps!r}")
         if steps > left:
             raise BudgetError(f"asked for {steps} steps, but {left} of {self.budget} are left")
         self._spent += steps
