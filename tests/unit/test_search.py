@@ -340,8 +340,8 @@ def test_another_range_is_another_key(registry):
         ({"use": "search", "of": "full", "space": {"lr": {"low": 2.0, "high": 1.0}}}, "low < high"),
         ({"use": "search", "of": "full", "space": {"lrr": {"low": 0.1, "high": 1.0}}}, "did you mean 'lr'"),
         ({"use": "search", "of": "full", "space": {"lr": {"low": -1.0, "high": 1.0}}}, "greater than 0"),
-        ({"use": "search", "of": {"use": "chain", "of": ["full"]}}, "has no space of its own to search; give one"),
-        ({"use": "search", "of": {"use": "full", "lr": 0.1}}, "has no space of its own to search; give one"),
+        ({"use": "search", "of": {"use": "chain", "of": ["full"]}}, "has no space to search; give one"),
+        ({"use": "search", "of": {"use": "full", "lr": 0.1}}, "has no space to search; give one"),
         ({"use": "chain", "of": [{"use": "search", "of": "full"}]}, "a search can't be part of another scheme"),
     ],
 )

@@ -145,7 +145,7 @@ class Search:
     def _ranges(self, space: Mapping[str, Any]) -> dict[str, Range]:
         found = self.space or {name: Range(**given) for name, given in space.items()}
         if not found:
-            raise ValueError(f"{Ref.read(self.of)} has no space of its own to search; give one")
+            raise ValueError(f"{Ref.read(self.of)} has no space to search; give one")
         return found
 
     def _grid(self, ranges: Mapping[str, Range], seed: int) -> list[dict[str, Any]]:

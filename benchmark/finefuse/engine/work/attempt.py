@@ -32,7 +32,7 @@ def attempt(order: Order, carry_out: Callable[[Order], Record] | None = None) ->
     try:
         record = carry_out(order) if carry_out else _really(order)
         if wrong := wrong_with(json.loads(json.dumps(record))):
-            raise PluginError(f"the row that came of it {wrong}")
+            raise PluginError(f"its row {wrong}")
         return record
     except (StoreError, KeyboardInterrupt):
         raise

@@ -23,7 +23,7 @@ from finefuse.engine.measure.cost import (
     warm_up,
 )
 from finefuse.engine.measure.flops import flops_per_example
-from finefuse.engine.measure.scores import scores
+from finefuse.engine.measure.scores import score_fields
 from finefuse.engine.order import Order, row
 from finefuse.engine.randomness import seeded
 from finefuse.engine.store.origin import origin_of
@@ -392,7 +392,7 @@ def _scored(bench: Workbench, splits: Splits) -> Record:
 
 def _scores(bench: Workbench, splits: Splits, artifact: str) -> Record:
     outputs = {part: tensor.to(splits.test.y.device) for part, tensor in bench.store.outputs(artifact).items()}
-    return scores(bench.metrics, splits, outputs, bench.more_tests)
+    return score_fields(bench.metrics, splits, outputs, bench.more_tests)
 
 
 def _to_store(net: nn.Module) -> dict[str, Tensor]:
