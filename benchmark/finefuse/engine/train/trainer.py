@@ -182,7 +182,7 @@ class SuiteTrainer:
         return steps
 
     def _stepped(self, model: nn.Module) -> None:
-        """Look at the network when as many steps have been paid for as a checkpoint says, by two gradients each or one."""
+        """Look at the network once as many gradients have been paid for as a checkpoint says."""
         before, self._steps = self._steps, self._steps + 1 + self._extra
         self._extra = 0
         if self.curve is not None and not self._checkpoints.isdisjoint(range(before + 1, self._steps + 1)):
