@@ -1,6 +1,6 @@
 """The one training loop.
 
-It owns the budget, the schedule, the order of the data, mixed precision and the accounting, and sees by itself which
+It owns the budget, the schedule, the order of the data, mixed precision and the accounting, and detects which
 leading stages are frozen: these are evaluated once and cached.
 """
 
