@@ -144,7 +144,7 @@ _NAMED: dict[str, Rule] = {
     **dict.fromkeys(("metrics", "needs", "at_edge", "shares", "remarks"), TEXTS),
     **dict.fromkeys(("member", "round", "trial", "members", "repeated"), COUNT),
     **dict.fromkeys(("n_test", "steps", "pieces", "trainable", "parameters", "trials", "best"), COUNT_OR_NULL),
-    **dict.fromkeys(("threads", "peak_memory"), COUNT_OR_NULL),
+    **dict.fromkeys(("threads", "peak_memory", "gradients"), COUNT_OR_NULL),
     **dict.fromkeys(("seconds", "cpu_seconds", "seconds_members", "seconds_before", "flops"), AMOUNT),
     **dict.fromkeys(("quality", "disagreement", "q", "correlation"), SCORE),
     **dict.fromkeys(("contended", "channels_last", "tf32"), FLAG),
