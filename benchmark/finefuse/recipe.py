@@ -14,3 +14,7 @@ class Recipe:
     lr: float = 0.01
     weight_decay: float = 5e-4
     momentum: float = 0.9
+    lr_after_probe: float | None = None
+    """The rate of training that starts from a head fitted on frozen features; None for `lr`."""
+    norm_after_probe: Literal["train", "affine", "eval"] = "train"
+    """What BatchNorm does there: by the batch's statistics the head sees other features than it was fitted on."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -121,3 +122,18 @@ def test_head_sgd_uses_its_own_optimizer(lab):
     HeadSgd().tune(adam)
     HeadSgd(optimizer="sgd").tune(sgd)
     assert not torch.equal(adam.model.head.weight, sgd.model.head.weight)
+
+
+def test_lp_ft_takes_the_recipe_s_rate_and_norm_after_a_probe(lab):
+    def tuned(scheme, **recipe):
+        on = lab.tuning(lab.IMAGES)
+        on.model.recipe = replace(on.model.recipe, **recipe)
+        scheme.tune(on)
+        return lab.state(on.model)
+
+    own = tuned(LpFt(), lr_after_probe=1e-4, norm_after_probe="eval")
+    given = tuned(LpFt(lr=1e-4, norm="eval"))
+    usual, plain = tuned(LpFt()), tuned(LpFt(lr=lab.cnn().recipe.lr, norm="train"))
+    assert all(torch.equal(own[name], given[name]) for name in own)
+    assert all(torch.equal(usual[name], plain[name]) for name in usual)
+    assert any(not torch.equal(own[name], usual[name]) for name in own)

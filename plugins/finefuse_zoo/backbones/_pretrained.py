@@ -108,7 +108,8 @@ class Pretrained:
         means = {"own": own, "imagenet": IMAGENET, "half": HALF}[self.normalise]
         stages[0] = nn.Sequential(Preprocess(self.side, *means), *stages[0])
         layer_norm = any(isinstance(module, nn.LayerNorm) for stage in stages for module in stage.modules())
-        recipe = Recipe("adamw", lr=1e-4, weight_decay=0.05) if layer_norm else Recipe("sgd", lr=0.01)
+        convolutional = Recipe("sgd", lr=0.01, lr_after_probe=1e-4, norm_after_probe="eval")
+        recipe = Recipe("adamw", lr=1e-4, weight_decay=0.05) if layer_norm else convolutional
         net = Net(stages, head, recipe)
         if min(height, width) < SMALL:
             self._try(net, shape)
