@@ -39,7 +39,7 @@ class Run:
     """What a run gives back; a notebook shows its leaderboard."""
 
     folder: Path
-    """Where the records and reports lie."""
+    """The folder of the records and reports."""
     rows: Sequence[Record]
     """One flat record per planned job; `docs/records.md` lists the fields."""
     board: Leaderboard
@@ -71,7 +71,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Exported:
-    """What `export` wrote: the file, its model card, the row's cell, and what was chosen where several matched."""
+    """What `export` wrote: the file, its model card, the row's cell, and a note if it chose among several rows."""
 
     file: Path
     card: Path
@@ -95,11 +95,11 @@ def check(suite: SuiteSource, *, plugins: Door | Sequence[Door] = ()) -> Suite:
 def plan(
     suite: SuiteSource, *, device: str = "auto", only: str | Sequence[str] = (), plugins: Door | Sequence[Door] = ()
 ) -> Plan:
-    """The jobs of a suite in the order of their needs, each with its key.
+    """The jobs of a suite, each after those it needs, with their keys.
 
     Args:
         suite: name of a suite, path to a TOML file, or its content as a dictionary.
-        device: `auto`, `cpu`, `cuda` or `cuda:n`: another kind of device gives other keys.
+        device: `auto`, `cpu`, `cuda` or `cuda:n`; keys depend on the kind of device.
         only: shell-style patterns on the labels of schemes and fusions; what those need is kept.
         plugins: files, modules or objects to use besides what is installed.
 
@@ -125,28 +125,28 @@ def run(
     observers: Choice | Sequence[Choice] | None = None,
     watcher: Observer | None = None,
 ) -> Run:
-    """Carry out what is left to do of a suite and write its reports.
+    """Carry out the jobs of a suite that are left to do and write its reports.
 
     Args:
         suite: name of a suite, path to a TOML file, or its content as a dictionary.
-        workers: jobs at a time; None for what the suite says, else one per core, or one per GPU; 0 for this very
+        workers: jobs at a time; None for the suite's number, else one per core, or one per GPU; 0 to run them in this
             process.
         device: `auto`, `cpu`, `cuda` or `cuda:n`.
         executor: what carries out the jobs: `"name"`, `"name(key=value)"`, a table with `use`, or a `Ref`. None for
-            what the suite says, else the default in other processes, or in this one where a plugin is an object, which
-            they can't import.
-        reporters: which reports are written, in the same way; `()` for none, None for what the suite says, else all.
+            the suite's choice, else the default with other processes, or in this process if a plugin is an object,
+            which other processes can't import.
+        reporters: which reports are written, in the same form; `()` for none, None for the suite's choice, else all.
         out: folder of the results; None for `results/<suite>`.
         only: shell-style patterns on the labels of schemes and fusions; what those need is kept.
         plugins: files, modules or objects to use besides what is installed.
         store: folder of the artifacts; None for `$FINEFUSE_STORE` or the user's cache folder.
-        retry: carry out again what failed.
+        retry: run failed jobs again.
         quiet: show no progress.
-        observers: who is told how the run goes, chosen like reporters; None for what the suite says.
+        observers: what follows the run, chosen like reporters; None for the suite's choice.
         watcher: an observer in place of the progress display.
 
     Raises:
-        FinefuseError: before any compute, if suite, plugins or folders are wrong; what a job raises becomes its row.
+        FinefuseError: before any compute, if suite, plugins or folders are wrong. Errors of a job go to its row.
     """
     registry = Registry(_doors(plugins))
     device = resolve_device(device)
@@ -184,7 +184,7 @@ def report(
     """Write the reports of a results folder anew from its records.
 
     Args:
-        folder: a results folder, as `run` leaves it.
+        folder: a results folder that `run` wrote.
         reporters: which reports are written: `"name"`, `"name(key=value)"`, a table with `use`, or a `Ref`, or several
             of them; None for all.
         plugins: files, modules or objects to use besides what is installed.
@@ -199,13 +199,13 @@ def report(
 
 
 def compare(base: str | Path, new: str | Path, *, alpha: float = 0.05, margin: float = 0.01) -> Comparison:
-    """Compare two results folders cell by cell: `passed` says whether the second may take the first's place.
+    """Compare two results folders cell by cell: `passed` says whether the second may replace the first.
 
     Args:
-        base: the results folder to hold against.
-        new: the results folder in question.
+        base: the results folder to compare with.
+        new: the results folder to judge.
         alpha: chance of a false alarm over all cells together.
-        margin: a difference in accuracy too small to matter: it tells `unchanged` from `inconclusive`.
+        margin: a difference in accuracy too small to matter; it separates `unchanged` from `inconclusive`.
 
     Raises:
         FinefuseError: if `alpha` or `margin` makes no sense, or a folder can't be read.
@@ -234,7 +234,7 @@ def export(
 
     Args:
         folder: a results folder.
-        row: a row's cell, or a label, narrowed by what follows where several rows have it.
+        row: a row's cell, or a label, narrowed by the arguments below if several rows have it.
         to: `file.pt2` (torch.export), `file.onnx`, or `file.safetensors` for the weights of one network.
         pool: the pool that is fused.
         dataset: with its parameters or without.
@@ -242,7 +242,7 @@ def export(
         seed: None for the first.
         round: of a fusion with several, from 0.
         device: where an ensemble is fused again; None for the kind of device that the row was measured on.
-        force: write over files that exist.
+        force: overwrite existing files.
         plugins: as in `run`.
         store: as in `run`.
 
@@ -274,7 +274,7 @@ def _broken(registry: Registry) -> list[str]:
 def _watching(
     watcher: Observer | None, registry: Registry, more: Mapping[str, Observer], *, quiet: bool
 ) -> Iterator[Observers]:
-    """Who is told of the run, and first of all of plugins that are broken but not needed."""
+    """The observers of the run, which are first told of plugins that are broken but not needed."""
     with nullcontext(watcher) if watcher else make_progress(quiet=quiet) as display:
         told = Observers({"progress": display, **more})
         for sentence in _broken(registry):
@@ -283,7 +283,7 @@ def _watching(
 
 
 def _observers(registry: Registry, refs: Sequence[Ref]) -> Mapping[str, Observer]:
-    """Those who are told besides the display, made and asked before any compute."""
+    """The observers besides the display, made and checked before any compute."""
     facts = Facts(registry)
     for ref in refs:
         facts.check("observer", ref)
@@ -295,7 +295,7 @@ def _doors(plugins: Door | Sequence[Door]) -> tuple[Door, ...]:
 
 
 def _executor(registry: Registry, suite: RunChoice, given: Choice | None, workers: int | None) -> Executor:
-    """What is given counts more than what the suite says, and that more than the default."""
+    """The executor that was given, else the suite's, else the default."""
     if workers is not None and workers < 0:
         raise FinefuseError(f"workers must be 0 or more, not {workers}")
     ref = suite.executor if workers != 0 else None
@@ -312,7 +312,7 @@ def _executor(registry: Registry, suite: RunChoice, given: Choice | None, worker
 def _reporters(
     registry: Registry, given: Choice | Sequence[Choice] | None, suite: tuple[Ref, ...] | None = None
 ) -> tuple[Ref, ...] | None:
-    """Which reports are wanted, None for all; a wanted one that can't be made is an error before any compute."""
+    """The chosen reports, None for all; one that can't be made is an error before any compute."""
     refs = suite if given is None else all_chosen("reporter", given)
     for ref in refs or ():
         registry.build("reporter", ref)
@@ -333,7 +333,7 @@ def _results(folder: Path, registry: Registry, refs: tuple[Ref, ...] | None) -> 
 def write_reports(
     board: Leaderboard, folder: Path, registry: Registry, refs: Iterable[Ref]
 ) -> tuple[tuple[Path, ...], tuple[str, ...]]:
-    """Let each reporter write, and say which files came of it and, in a sentence each, which reporters failed."""
+    """Let each reporter write; return the files, and one sentence for each reporter that failed."""
     written: list[Path] = []
     complaints: list[str] = []
     for ref in refs:

@@ -14,6 +14,18 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     return f"; did you mean {by_case[near[0]]!r}?" if near else ""
 
 
+def one_line(error: BaseException) -> str:
+    """`TypeName: message` without line breaks, even if the error has no words for itself."""
+    try:
+        text = " ".join(str(error).split())
+    except Exception as worse:
+        text = f"(its message can't be had: {type(worse).__name__})"
+    name = type(error).__name__
+    if text.startswith(f"{name}:"):  # an executor's, which could not send the error itself
+        return text
+    return f"{name}: {text}" if text else name
+
+
 class FinefuseError(Exception):
     """Base of all errors that are the user's to mend; the command line prints the message and exits with 2."""
 

@@ -54,9 +54,9 @@ def digest_of_text(*texts: str) -> str:
 
 @contextmanager
 def only_one(file: Path) -> Iterator[bool]:
-    """Wait until nobody else is inside for this file; False where the file system knows no locks.
+    """Wait until no other process holds the lock of this file; False if the file system has no locks.
 
-    The system gives the lock back if this process dies.
+    The system releases the lock if this process dies.
     """
     from filelock import FileLock
 

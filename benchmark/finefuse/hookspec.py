@@ -1,7 +1,7 @@
 """Every extension point. All are optional; each registration hook yields entries.
 
-A plugin is a module (or any object) with functions marked `@finefuse.hookimpl`. It enters by one of three doors: an
-entry point in the group `finefuse`, `--plugin file.py` or `--plugin module` on the command line, or an object handed to
+A plugin is a module (or any object) with functions marked `@finefuse.hookimpl`. There are three doors for it: an entry
+point in the group `finefuse`, `--plugin file.py` or `--plugin module` on the command line, or an object passed to
 `finefuse.run(..., plugins=[...])`.
 """
 
@@ -24,13 +24,13 @@ def finefuse_datasets() -> Iterable[Entry[Dataset]]:
 
     A class has a `task`, known without loading anything, `fingerprint()` and `splits(seed)`.
 
-    `fingerprint` stands for the content in every key, so it must change when the content does, and it is called without
-    torch and before any data is loaded: a digest of files (`finefuse.files.file_digest` remembers them), or a
-    version where the data are generated. `splits` gives the same three disjoint parts for the same seed. `test.y`
-    reaches nobody but the scoring.
+    `fingerprint` represents the content in every key, so it must change when the content does. It is called without
+    torch and before any data is loaded: return a digest of files (`finefuse.files.file_digest` remembers digests), or a
+    version if the data are generated. `splits` gives the same three disjoint parts for the same seed. Only the scoring
+    sees `test.y`.
 
-    It may also have `remarks()`, a sentence each about what was left out or chosen while reading, which plans, runs
-    and boards show; `token_numbers()`, a `Vocabulary` that says what the numbers of texts stand for; and
+    It may also have `remarks()`, one sentence for each thing that was left out or chosen while reading, which plans,
+    runs and boards show; `token_numbers()`, a `Vocabulary` that says what the numbers of texts mean; and
     `describe(seed)`, a `Description` of how its inputs are made and what its outputs mean, for the cards of exported
     models.
 
@@ -68,10 +68,10 @@ def finefuse_backbones() -> Iterable[Entry[Backbone]]:
     A class has a `source`, `fingerprint()`, `budget()`, `build(task)` and `tune(on)`.
 
     `build` returns a `finefuse.nets.Net`: ordered `stages`, of which the last ends in a vector per example, and a
-    linear `head`. The stages are the one source of truth for unfreezing, layer-wise rates and the caching of frozen
-    parts. Pretraining is a job of its own, once for all seeds, by the same trainer that schemes have. A `source` of
-    None means random weights. It may also have `refuses(task, tokens)`, which says without torch why it can't take a
-    task's inputs, "" if it can: such cells are skipped, and `check` says so.
+    linear `head`. Unfreezing, layer-wise rates and the caching of frozen parts all follow the stages. Pretraining is a
+    separate job, once for all seeds, by the same trainer that schemes use. A `source` of None means random weights. It
+    may also have `refuses(task, tokens)`, which says without torch why it can't take a task's inputs, or "" if it can:
+    refused cells are skipped, and `check` says so.
 
     ```python
     @dataclass(frozen=True)
@@ -110,14 +110,14 @@ def finefuse_schemes() -> Iterable[Entry[Scheme]]:
 
     A class has `tune(on)`, which tunes `on.model` in place; `finefuse.types.Tuning` lists all that it may use.
 
-    Call `on.trainer.fit(model, groups, ...)` once, or once per phase. What no group names stays bit-identical,
-    BatchNorm's statistics too, and leading stages that are not trained are evaluated once and cached. Take randomness
+    Call `on.trainer.fit(model, groups, ...)` once, or once per phase. Parameters in no group stay bit-identical, and so
+    do their BatchNorm statistics; leading stages that are not trained are evaluated once and cached. Take randomness
     from `on.rng`, never from torch's global generator. Optional: `needs = ("source",)` for the pretraining data;
     `prepare(model)`, called before `tune` and before tuned weights are read back, for a scheme that adds modules;
-    `space`, the ranges in which a search looks for its parameters, as `{"lr": {"low": 1e-4, "high": 1e-1, "log":
+    `space`, the ranges in which a search looks for its parameters, such as `{"lr": {"low": 1e-4, "high": 1e-1, "log":
     True}}`; `nested`, the names of parameters that hold other schemes, which `on.scheme(spec)` builds. Raise
-    `finefuse.NotApplicable("why")` where the scheme can't do what is asked: the row is then `skipped`, with your
-    reason. `finefuse.testing.check_scheme` tries the rules.
+    `finefuse.NotApplicable("why")` where the scheme doesn't apply: the row is then `skipped`, with your reason.
+    `finefuse.testing.check_scheme` checks the rules.
 
     ```python
     @dataclass(frozen=True)
@@ -147,11 +147,11 @@ def finefuse_fusions() -> Iterable[Entry[Fusion]]:
 
     A class has a `level`, what it `needs`, and `fuse(of)`, which returns a module that could be deployed.
 
-    On the output level that is `CombineOutputs(of.members, combine)`: `combine` maps outputs (members, N, outputs) to
-    (N, outputs). The core scores it from the members' stored outputs in milliseconds, and runs one batch through the
-    real thing to see that both agree. Outputs are logits: their softmax is the ensemble's probability. On the weight
-    level it is a `Net`, usually by `finefuse.nets.averaged`. Of `val`, `train`, `base` and `trainer`, `of` holds just
-    what the class `needs`. `finefuse.testing.check_fusion` tries the rules.
+    On the output level the module is `CombineOutputs(of.members, combine)`, where `combine` maps outputs
+    (members, N, outputs) to (N, outputs). The core scores it from the members' stored outputs in milliseconds, and runs
+    one batch through the real module to check that both agree. Outputs are logits: their softmax is the ensemble's
+    probability. On the weight level the module is a `Net`, usually from `finefuse.nets.averaged`. Of `val`, `train`,
+    `base` and `trainer`, `of` holds only what the class `needs`. `finefuse.testing.check_fusion` checks the rules.
 
     ```python
     @dataclass(frozen=True)
@@ -178,7 +178,7 @@ def finefuse_fusions() -> Iterable[Entry[Fusion]]:
 def finefuse_metrics() -> Iterable[Entry[Metric]]:
     """Metrics of outputs against targets.
 
-    A class has the `kinds` of task it is for, `higher_is_better`, and `score(outputs, y)`.
+    A class has `kinds`, the kinds of task it is for, `higher_is_better`, and `score(outputs, y)`.
 
     ```python
     @dataclass(frozen=True)
@@ -207,14 +207,14 @@ def finefuse_executors() -> Iterable[Entry[Executor]]:
     A class has `parallel`, `start(crew)`, `submit(call, order, seconds)`, which returns a future, and `stop()`.
 
     A future should raise `TimeoutError` past `seconds`, `finefuse.MemoryExceeded` past `crew.memory` bytes, and
-    `finefuse.WorkerDied` if its process ended; the job's row then says so. The built-in `local` does all that, and
-    kills what a job leaves behind; the example does not. Calls must not share a process at the same time, because they
-    seed its global generators.
+    `finefuse.WorkerDied` if its process ended; the job's row then says so. The built-in `local` does all this, and
+    kills processes that a job leaves behind; the example does not. Two calls must not run in the same process at the
+    same time, because they seed its global generators.
 
     ```python
     @dataclass(frozen=True)
     class Pool:
-        \"\"\"Processes of the standard library: no time limits, and one that dies takes the others' jobs along.\"\"\"
+        \"\"\"Processes of the standard library: no time limits, and if one dies, the jobs of the others are lost.\"\"\"
 
         parallel = True
 
@@ -241,7 +241,7 @@ def finefuse_executors() -> Iterable[Entry[Executor]]:
 def finefuse_reporters() -> Iterable[Entry[Reporter]]:
     """Formats of the leaderboard.
 
-    A class has `write(board, folder)` and returns the files it wrote; `docs/records.md` lists the board's columns.
+    A class has `write(board, folder)`, which returns the files it wrote; `docs/records.md` lists the board's columns.
 
     ```python
     @dataclass(frozen=True)
@@ -264,12 +264,12 @@ def finefuse_reporters() -> Iterable[Entry[Reporter]]:
 
 @hookspec
 def finefuse_observers() -> Iterable[Entry[Observer]]:
-    """Those who are told how a run goes, if the command line or the suite names them.
+    """Observers of a run, used if the command line or the suite names them.
 
     `--observer 'diary(file="run.txt")'`, or `observers = [{ use = "diary", file = "run.txt" }]` in the table `[run]`. A
     class has one or more of the methods of the example. They are called in the driver's process, one after the other,
-    and get copies of the records. An observer that raises is told nothing more, and a note says so; what it prints goes
-    to stderr. The rows are the same with it and without.
+    and get copies of the records. An observer that raises is not called again, and a note says so; its printed output
+    goes to stderr. Observers don't change the rows.
 
     ```python
     @dataclass(frozen=True)
@@ -308,9 +308,9 @@ def finefuse_observers() -> Iterable[Entry[Observer]]:
 
 @hookspec
 def finefuse_suites() -> Iterable[Path]:
-    """Suite files that can then be run by name.
+    """Suite files that can be run by name.
 
-    Their names are those of the files, without `.toml`.
+    A suite's name is that of its file without `.toml`.
 
     ```python
     @hookimpl
@@ -323,7 +323,7 @@ def finefuse_suites() -> Iterable[Path]:
 
 @hookspec
 def finefuse_job_done(job: Job, record: Record) -> None:
-    """Told of every finished job, in the driver process; what it raises is reported and changes nothing.
+    """Called for every finished job, in the driver's process; errors it raises are reported and change nothing.
 
     The record is a copy.
 

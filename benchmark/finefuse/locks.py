@@ -11,16 +11,16 @@ from pathlib import Path
 from finefuse.errors import StoreError
 
 LOCK, HOLDER = ".lock", ".holder"
-"""The locked file, and one that says who holds it: some systems let nobody else read a locked file."""
+"""The locked file, and one that names its holder: on some systems no other process can read a locked file."""
 
 
 @contextmanager
 def only_writer(folder: Path) -> Iterator[None]:
-    """Be the only one who writes to this folder, which must be there; the system gives the lock back if we die.
+    """Be the only process that writes to this existing folder; the system releases the lock if this process dies.
 
     Raises:
         OSError: if the folder can't be written to.
-        StoreError: if somebody else holds the lock, with the process, or the file system knows no locks.
+        StoreError: if another process holds the lock, which is named, or the file system has no locks.
     """
     from filelock import FileLock, Timeout
 

@@ -226,7 +226,7 @@ def weighted_sum(tensors: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
         return torch.stack(list(tensors)).amax(0)
     if torch.finfo(kind).bits < 32:
         return weighted_sum([tensor.float() for tensor in tensors], weights).to(kind)
-    if len(tensors) == 1 or min(weights) < 0:  # weights so far may sum to nought
+    if len(tensors) == 1 or min(weights) < 0:  # weights so far may sum to 0
         out = first * weights[0]
         for tensor, weight in zip(tensors[1:], weights[1:], strict=True):
             out.add_(tensor, alpha=weight)

@@ -141,7 +141,7 @@ def make_progress(*, quiet: bool = False, stream: TextIO | None = None) -> Progr
     return Progress(Bar(stream) if stream.isatty() else Lines(stream))
 
 
-def describe(record: Record) -> str:
+def outcome_of(record: Record) -> str:
     """What became of a job: `ok in 1.2 s`, or `failed: ValueError: ...`."""
     status = str(record["status"])
     if status == "ok":
@@ -178,7 +178,7 @@ class Lines:
     def finished(self, job: Job, record: Record) -> None:
         """`[ 7/84] tune/digits/cnn-s/full//s0/m0/r0: ok in 1.2 s`."""
         done, total = self._tally.done, self._tally.total
-        self.note(f"[{done:{len(str(total))}}/{total}] {job.cell}: {describe(record)}")
+        self.note(f"[{done:{len(str(total))}}/{total}] {job.cell}: {outcome_of(record)}")
 
     def note(self, text: str) -> None:
         """A line of text."""
@@ -209,7 +209,7 @@ class Bar:
     def finished(self, job: Job, record: Record) -> None:
         """A line for what went wrong."""
         if record["status"] in BAD:
-            self.note(f"{job.cell}: {describe(record)}")
+            self.note(f"{job.cell}: {outcome_of(record)}")
 
     def note(self, text: str) -> None:
         """A line above the bar."""

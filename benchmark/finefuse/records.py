@@ -78,10 +78,10 @@ class Records:
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Be the only one who writes to this folder; the system gives the lock back if this process dies.
+        """Be the only process that writes to this folder; the system releases the lock if this process dies.
 
         Raises:
-            StoreError: if somebody else holds it, or the folder can't be written to.
+            StoreError: if another process holds it, or the folder can't be written to.
         """
         with ExitStack() as held:
             with _sentence(self.folder / LOCK, "written"):
@@ -149,7 +149,7 @@ def read_results(folder: Path) -> Results:
     plan, (rows, refused) = records.read_plan(), records.read()
     found = _current(records, plan, rows, refused)
     if refused and (plan is None or found.missing):
-        raise StoreError(f"{_first(refused)}; `finefuse run` passes it over and does what is missing again.")
+        raise StoreError(f"{_first(refused)}; `finefuse run` ignores it and runs the missing jobs again.")
     return found
 
 

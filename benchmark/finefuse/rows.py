@@ -23,9 +23,9 @@ SCORED = ("tune", "fuse", "pool")
 
 
 def wrong_with(row: object) -> str:
-    """What is wrong with a row, as the end of a sentence about it; "" for one that can be believed.
+    """What is wrong with a row, as the end of a sentence about it; "" if nothing is.
 
-    Fields that nobody knows are let through, and so are rows of former versions, which lack some.
+    Unknown fields are accepted, and so are rows of former versions, which lack some fields.
     """
     if not isinstance(row, dict):
         return "is not a JSON object"

@@ -1,1 +1,1 @@
-"""The built-in plugins. They enter finefuse by the same door as anybody else's."""
+"""The built-in plugins. They use the same interface as any other plugin."""

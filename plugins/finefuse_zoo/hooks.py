@@ -21,8 +21,8 @@ def finefuse_datasets() -> Iterable[Entry[Any]]:
         "finefuse_zoo.datasets.diabetes:DiabetesSource",
         "the same question about other patients",
     )
-    yield Entry("folder", "finefuse_zoo.datasets.folder:Folder", "anybody's images, a directory for every class")
-    yield Entry("csv", "finefuse_zoo.datasets.csv_table:CsvTable", "anybody's texts or numbers in delimited text files")
+    yield Entry("folder", "finefuse_zoo.datasets.folder:Folder", "your own images, a directory for every class")
+    yield Entry("csv", "finefuse_zoo.datasets.csv_table:CsvTable", "texts or numbers in delimited text files")
     yield Entry(
         "torchvision",
         "finefuse_zoo.datasets.torchvision_sets:Torchvision",
@@ -84,12 +84,12 @@ SCHEMES: tuple[Entry[Any], ...] = (
         "finefuse_zoo.schemes.gradual_unfreeze:GradualUnfreeze",
         "unfreeze one stage per phase, from the head down",
     ),
-    Entry("chain", "finefuse_zoo.schemes.chain:Chain", "schemes in turn, and penalties on top of any of them"),
+    Entry("chain", "finefuse_zoo.schemes.chain:Chain", "schemes one after the other, with penalties of others"),
     Entry("lp-ft", "finefuse_zoo.schemes.lp_ft:LpFt", "linear probe first, then train everything"),
     Entry(
         "discriminative",
         "finefuse_zoo.schemes.discriminative:Discriminative",
-        "train everything, lower stages at smaller rates",
+        "train everything, lower stages at lower rates",
     ),
     Entry(
         "layer-decay",
@@ -128,8 +128,8 @@ SCHEMES: tuple[Entry[Any], ...] = (
         "finefuse_zoo.schemes.source_replay:SourceReplay",
         "train on the task and on the source data at once",
     ),
-    Entry("lwf", "finefuse_zoo.schemes.lwf:Lwf", "keep the source head's answers on the training data"),
-    Entry("co-tuning", "finefuse_zoo.schemes.co_tuning:CoTuning", "teach the source head the related classes as well"),
+    Entry("lwf", "finefuse_zoo.schemes.lwf:Lwf", "preserve the source head's answers on the training data"),
+    Entry("co-tuning", "finefuse_zoo.schemes.co_tuning:CoTuning", "also teach the source head the related classes"),
     Entry("feature-map", "finefuse_zoo.schemes.feature_map:FeatureMap", "penalty on the change of feature maps"),
     Entry("delta", "finefuse_zoo.schemes.delta:Delta", "penalty on the change of the feature maps that matter"),
     Entry("bss", "finefuse_zoo.schemes.bss:Bss", "penalty on the smallest singular values of features"),
@@ -137,11 +137,11 @@ SCHEMES: tuple[Entry[Any], ...] = (
         "stochnorm", "finefuse_zoo.schemes.stochnorm:StochNorm", "BatchNorm by batch or running statistics at random"
     ),
     Entry("auto-rgn", "finefuse_zoo.schemes.auto_rgn:AutoRgn", "rates by stage from relative gradient norms"),
-    Entry("sam", "finefuse_zoo.schemes.sam:Sam", "sharpness-aware: the gradient a little uphill"),
+    Entry("sam", "finefuse_zoo.schemes.sam:Sam", "sharpness-aware: the gradient a small step uphill"),
     Entry("ema", "finefuse_zoo.schemes.ema:Ema", "moving average of the weights of one run"),
     Entry("logme", "finefuse_zoo.schemes.rankings:LogMe", "ranks backbones: evidence of a linear model"),
-    Entry("leep", "finefuse_zoo.schemes.rankings:Leep", "ranks backbones: what the source head tells of the classes"),
-    Entry("h-score", "finefuse_zoo.schemes.rankings:HScore", "ranks backbones: how far apart the classes lie"),
+    Entry("leep", "finefuse_zoo.schemes.rankings:Leep", "ranks backbones: what the source head says about the classes"),
+    Entry("h-score", "finefuse_zoo.schemes.rankings:HScore", "ranks backbones: how far apart the classes are"),
 )
 
 
@@ -171,8 +171,8 @@ OUTPUTS: tuple[Entry[Any], ...] = (
         "add the member that helps most on val, again and again",
     ),
     Entry("stacking", "finefuse_zoo.fusions.stacking:Stacking", "logistic regression on the members' outputs"),
-    Entry("knora", "finefuse_zoo.fusions.knora:Knora", "members vote that are right on similar val examples"),
-    Entry("snapshot", "finefuse_zoo.fusions.snapshot:Snapshot", "one run in cycles, a snapshot after each"),
+    Entry("knora", "finefuse_zoo.fusions.knora:Knora", "a vote of the members that are right on similar val examples"),
+    Entry("snapshot", "finefuse_zoo.fusions.snapshot:Snapshot", "one run in cycles, with a snapshot after each"),
 )
 FEATURES: tuple[Entry[Any], ...] = (
     Entry("gate", "finefuse_zoo.fusions.gate:Gate", "weights for each input, learned on val"),
@@ -199,17 +199,17 @@ WEIGHTS: tuple[Entry[Any], ...] = (
     Entry("ties", "finefuse_zoo.fusions.ties:Ties", "add what is large and agrees in sign"),
     Entry("dare", "finefuse_zoo.fusions.dare:Dare", "drop changes at random, rescale the rest, then add"),
     Entry("model-stock", "finefuse_zoo.fusions.model_stock:ModelStock", "towards the base by the members' angle"),
-    Entry("magmax", "finefuse_zoo.fusions.magmax:MagMax", "of each number the largest change"),
+    Entry("magmax", "finefuse_zoo.fusions.magmax:MagMax", "the largest change of each number"),
     Entry("tsv-m", "finefuse_zoo.fusions.tsv_m:TsvM", "the members' first singular vectors, made orthogonal"),
     Entry("iso-c", "finefuse_zoo.fusions.iso_c:IsoC", "sum of the changes, with equal singular values"),
-    Entry("git-rebasin", "finefuse_zoo.fusions.git_rebasin:GitRebasin", "mean of weights whose units are matched"),
+    Entry("git-rebasin", "finefuse_zoo.fusions.git_rebasin:GitRebasin", "mean of the weights after matching the units"),
     Entry("repair", "finefuse_zoo.fusions.repair:Repair", "mean of the weights, with the members' statistics"),
     Entry("fisher", "finefuse_zoo.fusions.fisher:Fisher", "mean of the weights, by their Fisher information"),
     Entry("regmean", "finefuse_zoo.fusions.regmean:RegMean", "layers nearest to the members' on their inputs"),
     Entry("adamerging", "finefuse_zoo.fusions.adamerging:AdaMerging", "add up changes by rates learned on test inputs"),
     Entry("distill", "finefuse_zoo.fusions.distill:Distill", "one student taught by the members' mean"),
     Entry("swa", "finefuse_zoo.fusions.swa:Swa", "mean of the weights along the end of one run"),
-    Entry("fed-avg", "finefuse_zoo.fusions.fed_avg:FedAvg", "clients with data of their own, averaged in rounds"),
+    Entry("fed-avg", "finefuse_zoo.fusions.fed_avg:FedAvg", "clients with their own data, averaged in rounds"),
 )
 """Fusions of outputs, of features and of weights."""
 
@@ -224,7 +224,7 @@ def finefuse_metrics() -> Iterable[Entry[Any]]:
     yield Entry(
         "accuracy", "finefuse_zoo.metrics.accuracy:Accuracy", "share of right answers", default_for=("classification",)
     )
-    yield Entry("macro-f1", "finefuse_zoo.metrics.macro_f1:MacroF1", "F1 in the mean over classes")
+    yield Entry("macro-f1", "finefuse_zoo.metrics.macro_f1:MacroF1", "mean of the F1 scores of all classes")
     yield Entry("nll", "finefuse_zoo.metrics.nll:Nll", "negative log-likelihood, in nats")
     yield Entry("ece", "finefuse_zoo.metrics.ece:Ece", "expected calibration error")
     yield Entry("rmse", "finefuse_zoo.metrics.rmse:Rmse", "root mean squared error", default_for=("regression",))

@@ -28,9 +28,9 @@ EXAMPLES = {name: "\n".join(BLOCK.findall(inspect.getdoc(hook) or "")) for name,
 PRELUDE = BLOCK.findall(PAGE)[0]
 
 
-_SAID = re.split(r"^### `(\w+)`$", PAGE.split("## What a plugin may say of itself")[1], flags=re.MULTILINE)[1:]
+_SAID = re.split(r"^### `(\w+)`$", PAGE.split("## What a plugin may declare")[1], flags=re.MULTILINE)[1:]
 OPTIONAL = dict(zip(_SAID[::2], map(BLOCK.findall, _SAID[1::2]), strict=True))
-"""The examples of what a plugin may say of itself, by protocol."""
+"""The examples of what a plugin may declare, by protocol."""
 PROTOCOLS = [name for name, one in vars(optional).items() if is_protocol(one) and one.__module__ == optional.__name__]
 
 

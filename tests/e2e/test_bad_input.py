@@ -299,7 +299,7 @@ def test_a_corrupt_line_closes_the_folder_until_its_job_ran_again(
     first, second, *rest = (folder / "records.jsonl").read_bytes().splitlines(keepends=True)
     (folder / "records.jsonl").write_bytes(b"".join([first, second[:40] + b"\n", *rest]))
     before, wrong = snapshot(folder), "results/tiny/records.jsonl:2: is not a JSON object"
-    assert only_sentence(*place.call("report", "results/tiny")).startswith(f"{wrong}; `finefuse run` passes it over")
+    assert only_sentence(*place.call("report", "results/tiny")).startswith(f"{wrong}; `finefuse run` ignores it")
     assert f"{wrong}: it counts for nothing" in place.call("plan", "good.toml", "--plugin", tiny).err
     assert snapshot(folder) == before
     outcome = place.call(*run)

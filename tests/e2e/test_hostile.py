@@ -108,4 +108,4 @@ def nothing_is_tried_again_unasked(place: Any, command: tuple[object, ...]) -> N
     before = place.rows("results/siege")
     again = place.run(*command)
     assert (again.code, place.rows("results/siege")) == (1, before)
-    assert "--retry carries them out again" in again.err
+    assert "--retry runs them again" in again.err

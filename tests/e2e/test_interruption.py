@@ -18,7 +18,7 @@ import pytest
 
 ALL = 72
 RUN = ("run", "tiny.toml", "--device", "cpu", "--workers", "2", "--plugin")
-FAREWELL = re.compile(r"interrupted: (\d+) of \d+ rows are kept; the same command goes on from there")
+FAREWELL = re.compile(r"interrupted: (\d+) of \d+ rows are kept; the same command continues from there")
 
 
 @pytest.fixture(scope="session")

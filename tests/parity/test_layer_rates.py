@@ -65,7 +65,7 @@ def test_schemes_by_stage_refuse_a_network_of_one_stage(lab, name):
     scheme = Registry(("finefuse_zoo.hooks",), entry_points=False).build("scheme", Ref.of(name))
     on = lab.tuning(lab.IMAGES)
     net = Net([nn.Sequential(*on.model.stages)], on.model.head)
-    with pytest.raises(NotApplicable, match=f"{name} goes by stages, and the network is one single stage"):
+    with pytest.raises(NotApplicable, match=f"{name} works stage by stage, and the network has a single stage"):
         scheme.tune(type(on)(**{**vars(on), "model": net}))
 
 

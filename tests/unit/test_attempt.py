@@ -11,8 +11,8 @@ from types import ModuleType
 
 import pytest
 
-from finefuse.engine.work.attempt import attempt, one_line
-from finefuse.errors import NotApplicable, StoreError
+from finefuse.engine.work.attempt import attempt
+from finefuse.errors import NotApplicable, StoreError, one_line
 
 
 def test_an_attempt_turns_what_is_raised_into_a_row(fake: ModuleType, tmp_path: Path) -> None:

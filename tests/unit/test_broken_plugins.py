@@ -133,7 +133,7 @@ def test_a_class_that_can_not_be_made_is_broken():
             "importing broken_import:Scheme raised ModuleNotFoundError: No module named 'a_module_that_nobody_",
         ),
         ("nothing", "importing good:Missing raised AttributeError: module 'good' has no attribute 'Missing'"),
-        ("number", "good:__doc__ is no class"),
+        ("number", "good:__doc__ is not a class"),
     ],
 )
 def test_a_target_that_does_not_import_names_its_provider(name: str, reason: str):

@@ -12,9 +12,10 @@ from finefuse.declare.facts import Facts
 from finefuse.declare.plan import make_plan
 from finefuse.declare.suite import load_suite
 from finefuse.discovery.registry import Registry
-from finefuse.errors import FinefuseError
+from finefuse.errors import BudgetError, FinefuseError
 from finefuse.types import Tuning
-from finefuse_zoo.schemes.chain import Chain
+from finefuse_zoo.schemes.chain import Chain, steps_of
+from finefuse_zoo.schemes.ema import Ema
 from finefuse_zoo.schemes.full import Full
 from finefuse_zoo.schemes.gradual_unfreeze import GradualUnfreeze
 from finefuse_zoo.schemes.head_sgd import HeadSgd
@@ -59,7 +60,28 @@ class Builder:
         raise AssertionError("nobody asked for this")
 
 
+@dataclass(frozen=True)
+class StartOver(Shrink):
+    """A penalty, and another head."""
+
+    def tune(self, on: Tuning) -> None:
+        torch.nn.init.zeros_(on.model.head.weight)
+        super().tune(on)
+
+
+@dataclass(frozen=True)
+class Greedy:
+    """Asks for as many steps as it says."""
+
+    steps: float
+
+    def tune(self, on: Tuning) -> None:
+        on.trainer.fit(on.model, [{"params": on.model.parameters()}], steps=self.steps)
+
+
 PARTS = {
+    "ema": Ema(),
+    "start-over": StartOver(),
     "full": Full(),
     "head": HeadSgd(lr=0.05),
     "gradual": GradualUnfreeze(),
@@ -88,9 +110,9 @@ def test_a_chain_of_one_is_that_scheme_to_the_bit(lab, tune):
 
 def test_phases_share_the_budget(lab, tune):
     equal = tune(Chain(of=("head", "full")))
-    assert equal.trainer.spent == 2 * (equal.trainer.budget // 2)
+    assert equal.trainer.spent == equal.trainer.budget == 15
     mostly_full = tune(Chain(of=("head", "full"), shares=(1.0, 4.0)))
-    assert mostly_full.trainer.spent == 15 // 5 + 15 * 4 // 5
+    assert mostly_full.trainer.spent == 15
     assert lab.changed(lab.state(equal.model), mostly_full.model)
 
 
@@ -102,12 +124,38 @@ def test_a_chain_may_spend_less_than_the_budget(lab, tune):
     assert spent.trainer.spent == half
     assert lab.changed(lab.state(by_hand.model), spent.model) == set()
     parts = tune(Chain(of=("head", "full"), shares=(1.0, 2.0), spend=0.6))
-    assert parts.trainer.spent == int(15 * 0.6 / 3) + int(15 * 0.6 * 2 / 3)
+    assert parts.trainer.spent == 9
+
+
+@pytest.mark.parametrize(
+    ("budget", "spend", "shares", "steps"),
+    [
+        (1000, 1.0, (0.66, 0.34), [660, 340]),
+        (1000, 1.0, (0.1, 0.2, 0.7), [100, 200, 700]),
+        (100, 0.29, (1.0,), [29]),
+        (100, 0.57, (1.0, 1.0), [29, 28]),
+        (15, 1.0, (1.0, 1.0), [8, 7]),
+        (10, 1.0, (1.0, 1.0, 1.0), [4, 3, 3]),
+        (7, 1.0, (1e-3, 1e3), [0, 7]),
+        (15, 0.5, (1.0,), [7]),
+    ],
+)
+def test_shares_are_exact_and_no_step_is_lost(budget, spend, shares, steps):
+    assert steps_of(budget, spend, shares) == steps
+
+
+@pytest.mark.parametrize("budget", [7, 100, 333])
+def test_every_budget_is_spent_whatever_the_shares(budget):
+    for cents in range(1, 100):
+        steps = steps_of(budget, 1.0, (cents / 100, 1 - cents / 100))
+        assert sum(steps) == budget
+        assert abs(steps[0] - budget * cents / 100) < 1
+        assert steps_of(100, cents / 100, (1.0,)) == [cents]
 
 
 def test_the_second_scheme_starts_where_the_first_ended(lab, tune):
     chained, by_hand = tune(Chain(of=("head", "full"))), lab.tuning(lab.IMAGES)
-    half = by_hand.trainer.budget // 2
+    half = 8
     by_hand.trainer.fit(
         by_hand.model,
         [{"params": by_hand.model.head.parameters(), "lr": 0.05}],
@@ -115,7 +163,7 @@ def test_the_second_scheme_starts_where_the_first_ended(lab, tune):
         optimizer="adam",
         norm="eval",
     )
-    by_hand.trainer.fit(by_hand.model, [{"params": by_hand.model.parameters(), "lr": 0.05}], steps=half)
+    by_hand.trainer.fit(by_hand.model, [{"params": by_hand.model.parameters(), "lr": 0.05}])
     assert lab.changed(lab.state(by_hand.model), chained.model) == set()
 
 
@@ -147,11 +195,35 @@ def test_actions_and_several_extras_add_up(tune):
         (Chain(of=("full",), plus=("gradual",)), "gradual is more, or less, than a penalty"),
         (Chain(of=("full",), plus=("full",)), "full is more, or less, than a penalty"),
         (Chain(of=("builder",)), "builder adds modules to the network"),
+        (Chain(of=("full",), plus=("ema",)), "ema does something to the network before or after it is trained"),
+        (Chain(of=("full",), plus=("start-over",)), "start-over does something to the network before or after"),
+        (Chain(of=("head", "full"), spend=0.1), "full gets none of the 1 steps that 2 schemes share"),
+        (Chain(of=("full",), spend=0.01), "full gets none of the 0 steps"),
     ],
 )
 def test_what_can_not_be_chained_is_not_applicable(tune, chain, why):
     with pytest.raises(NotApplicable, match=why):
         tune(chain)
+
+
+def test_ema_is_refused_without_batch_norm_too(lab, tune):
+    with pytest.raises(NotApplicable, match="ema does something"):
+        tune(Chain(of=("full",), plus=("ema",)), lab.POINTS)
+
+
+@pytest.mark.parametrize("steps", [-5, 2.5])
+def test_steps_are_whole_numbers_from_0(lab, steps):
+    on = replace(lab.tuning(lab.IMAGES), scheme=lambda _: Greedy(steps))
+    for scheme in (Greedy(steps), Chain(of=("greedy",))):
+        with pytest.raises(ValueError, match=rf"^steps must be a whole number from 0, not {steps}$"):
+            scheme.tune(on)
+    assert on.trainer.spent == 0
+
+
+def test_a_phase_has_no_more_than_its_share(lab):
+    on = replace(lab.tuning(lab.IMAGES), scheme=lambda _: Greedy(9))
+    with pytest.raises(BudgetError, match="asked for 9 steps, but 8 of 8 are left"):
+        Chain(of=("greedy", "greedy")).tune(on)
 
 
 class Plugin:

@@ -227,7 +227,7 @@ def test_run_with_failed_rows_exits_with_1_and_says_which_and_why(cli: Cli, monk
     assert outcome.code == 1
     assert outcome.out == "| strategy | hits |\n"
     assert outcome.err.splitlines()[1:] == [
-        "3 of 4 rows are not ok: 2 failed, 1 blocked; --retry carries them out again",
+        "3 of 4 rows are not ok: 2 failed, 1 blocked; --retry runs them again",
         f"  {broken['cell']}: failed: ValueError: no (traceback: results/toy/tracebacks/ab.txt)",
         f"  {row(2)['cell']}: blocked: needs s1",
         f"  {row(3)['cell']}: failed: x",
@@ -267,7 +267,7 @@ def test_ctrl_c_exits_with_130_and_says_what_is_kept(cli: Cli, monkeypatch: pyte
     monkeypatch.setattr(api, "run", run)
     outcome = cli("run", "toy")
     assert (outcome.code, outcome.out) == (130, "")
-    assert outcome.err == "interrupted: 12 of 84 rows are kept; the same command goes on from there\n"
+    assert outcome.err == "interrupted: 12 of 84 rows are kept; the same command continues from there\n"
 
 
 def test_ctrl_c_before_the_plan_is_made(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -330,7 +330,7 @@ def test_a_real_ctrl_c_keeps_what_is_done_and_the_same_command_goes_on(tmp_path:
         os.killpg(run.pid, signal.SIGINT)  # as a terminal does: to the workers as well
         rest = run.stderr.read()
     assert run.returncode == 130
-    assert rest.splitlines()[-1] == "interrupted: 2 of 3 rows are kept; the same command goes on from there"
+    assert rest.splitlines()[-1] == "interrupted: 2 of 3 rows are kept; the same command continues from there"
     assert "Traceback" not in rest
     plan = subprocess.run([*command[:3], "plan", *command[4:]], capture_output=True, text=True, **where)
     assert plan.stdout.startswith("clumsy: 3 jobs, 2 cached, 1 to run"), plan.stderr
@@ -341,4 +341,4 @@ def test_the_farewell_counts_rows() -> None:
 
     tally = Tally()
     tally.total, tally.done = 3, 3
-    assert farewell(tally) == "interrupted: 3 of 3 rows are kept; the same command goes on from there"
+    assert farewell(tally) == "interrupted: 3 of 3 rows are kept; the same command continues from there"

@@ -99,7 +99,7 @@ def test_a_damaged_artifact_is_made_again_and_never_used(place: Place, tmp_path:
         whole[len(whole) // 2] ^= 1
     path.write_bytes(whole)
     found = place.run(**SOUP)
-    assert place.notes == [f"{member['cell']}: what it made is damaged in the store and is made again."]
+    assert place.notes == [f"{member['cell']}: its artifact in the store is damaged and is made again."]
     clean = Place(tmp_path / "clean").run(**SOUP)
     assert lasting(pick(found, "fuse", "soup")) == lasting(pick(clean, "fuse", "soup"))
     place.run(**SOUP, seeds=[0])
@@ -157,7 +157,7 @@ def test_a_line_that_contradicts_itself_runs_again_and_is_told(
     assert note.startswith(f"{file}:")
     assert "it counts for nothing, and a job that needs its row runs again." in note
     assert len(file.read_text().splitlines()) == len(first.rows) + changed
-    assert any("can't be believed and were passed over" in line for line in found.board.notes)
+    assert any("are damaged and were ignored" in line for line in found.board.notes)
     assert api.compare(first.folder, first.folder).passed
 
 
@@ -216,7 +216,7 @@ class Handing:
         ({"rank": math.inf}, "the figure 'rank' is inf"),
         ({"rank": torch.tensor(1.0)}, "the figure 'rank' is tensor(1.)"),
         ({3: 1.0}, "the figure 3 is 1.0"),
-        ({"rank": 1e200}, "the row that came of it has 1e+200 as `figure.rank`"),
+        ({"rank": 1e200}, "its row has 1e+200 as `figure.rank`"),
     ],
     ids=str,
 )

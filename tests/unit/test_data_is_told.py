@@ -151,8 +151,8 @@ def test_rows_and_board_say_it_all(door, tmp_path):
     notes = result.board.notes
     assert "told: 3 files are left out." in notes
     assert "own: ema is taken." in notes
-    assert any(note.startswith("told: 1 of 10 test examples stand among those for train or val") for note in notes)
-    assert "Took no optimizer steps, and so saw no image changed by flip: linear-probe." in notes
+    assert any(note.startswith("told: 1 of 10 test examples have the same inputs as an example of") for note in notes)
+    assert "Took no optimizer steps and therefore saw no images changed by flip: linear-probe." in notes
     plan = finefuse.plan(
         {"name": "t", "datasets": ["told"], "backbones": ["own"], "schemes": ["full"]},
         plugins=[door, OWN, "finefuse_zoo.hooks"],
@@ -168,7 +168,7 @@ def test_data_that_change_after_the_plan_fail_their_jobs_and_are_planned_anew(do
     STATE["change"] = 1
     bad, *blocked = run(door, tmp_path).bad
     assert [row["status"] for row in (bad, *blocked)] == ["failed", "blocked", "blocked"]
-    said = "the data set told has changed since the suite was planned; run again, and it is planned anew"
+    said = "the data set told has changed since the suite was planned; run again to make a new plan"
     assert bad["reason"].endswith(said)
     STATE["change"] = 0
     again = run(door, tmp_path)

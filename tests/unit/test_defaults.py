@@ -1,4 +1,4 @@
-"""Who is taken where nobody is named: `Entry.default_for`."""
+"""Which plugins are used where none is named: `Entry.default_for`."""
 
 from __future__ import annotations
 
@@ -47,8 +47,8 @@ def test_a_role_that_two_entries_claim_is_one_sentence():
 @pytest.mark.parametrize(
     ("kind", "roles", "reason"),
     [
-        ("executor", "processes", "whose default_for is no tuple of texts"),
-        ("executor", (3,), "whose default_for is no tuple of texts"),
+        ("executor", "processes", "whose default_for is not a tuple of strings"),
+        ("executor", (3,), "whose default_for is not a tuple of strings"),
         ("executor", ("proceses",), "no executor can be the default for 'proceses'; did you mean 'processes'?"),
         ("scheme", ("tuning",), "no scheme can be the default for 'tuning'; there is search"),
         ("fusion", ("search",), "no fusion can be the default for 'search'"),

@@ -307,7 +307,9 @@ def test_what_is_gone_from_the_store_has_to_be_made_again(shop: Shop, tmp_path: 
     for label, lost in (("stacking", shop.row("full", 1)), ("soup", shop.row("soup"))):
         shutil.rmtree(store / lost["artifact"][:2] / lost["artifact"])
         said = refusal(lambda label=label: shop.export(label, tmp_path / "model.pt2", store=store))
-        assert said.startswith(f"{shop.row(label)['cell']}: what it made is gone from the store {store}; run the suite")
+        assert said.startswith(
+            f"{shop.row(label)['cell']}: its artifact is no longer in the store {store}; run the suite"
+        )
     assert not (tmp_path / "model.pt2").exists()
 
 

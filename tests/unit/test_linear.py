@@ -10,7 +10,7 @@ from finefuse_zoo.linear import fit_linear, fit_ridge
 
 
 def gradient(x, y, classes, C, weight, bias):
-    """What the optimum makes nought: gradients of 1/2 ||W||^2 / C + sum CE by the weights and by the biases."""
+    """Gradients of 1/2 ||W||^2 / C + sum CE by the weights and by the biases, which are 0 at the optimum."""
     wrong = (x.double() @ weight.T + bias).softmax(1) - torch.nn.functional.one_hot(y, classes)
     return weight / C + wrong.T @ x.double(), wrong.sum(0)
 

@@ -135,7 +135,7 @@ def test_nothing_is_overwritten_and_nothing_half_written(new: Cli, tmp_path: Pat
     (tmp_path / "finefuse-thaw" / there).write_text("precious")
     outcome = new("scheme", "thaw")
     assert outcome.code == 2
-    assert outcome.err.startswith(f"error: finefuse-thaw/{there} exists already and is left as it is")
+    assert outcome.err.startswith(f"error: finefuse-thaw/{there} exists already and is left unchanged")
     assert [file.read_text() for file in (tmp_path / "finefuse-thaw").iterdir()] == ["precious"]
 
 

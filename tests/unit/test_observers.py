@@ -56,7 +56,7 @@ def test_one_that_raises_is_told_nothing_more_and_the_others_hear_why(observing:
         told.job_begins(type("Job", (), {"label": label})())
     assert [
         ("hostile", "job_begins", "a"),
-        ("diary", "note", f"the observer 'hostile' failed in job_begins with {error}; the run goes on without it"),
+        ("diary", "note", f"the observer 'hostile' failed in job_begins with {error}; the run continues without it"),
         ("diary", "job_begins", "a"),
         ("diary", "job_begins", "b"),
     ] == observing.SEEN
@@ -65,7 +65,7 @@ def test_one_that_raises_is_told_nothing_more_and_the_others_hear_why(observing:
 def test_alone_its_failure_goes_to_the_log(observing: ModuleType, caplog: pytest.LogCaptureFixture):
     Observers({"hostile": observing.Hostile()}).job_begins(type("Job", (), {"label": "a"})())
     assert [record.getMessage() for record in caplog.records] == [
-        "the observer 'hostile' failed in job_begins with OSError: no paper; the run goes on without it"
+        "the observer 'hostile' failed in job_begins with OSError: no paper; the run continues without it"
     ]
 
 

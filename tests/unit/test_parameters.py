@@ -10,7 +10,7 @@ from typing import Annotated, Any, ClassVar, Literal
 import pytest
 from annotated_types import Ge, Gt, Interval, Len, Lt, MultipleOf
 
-from finefuse.discovery.parameters import Parameter, describe, holders_of, make, resolved
+from finefuse.discovery.parameters import Parameter, holders_of, list_parameters, make, resolved
 from finefuse.errors import ParameterError, PluginError
 from finefuse.types import Spec
 
@@ -156,14 +156,14 @@ def test_a_default_that_no_suite_can_write_is_shown():
     class Odd:
         thing: int = object()  # type: ignore[assignment]
 
-    assert "<object object" in describe(Odd, "metric 'odd'")[0].default
+    assert "<object object" in list_parameters(Odd, "metric 'odd'")[0].default
     with pytest.raises(PluginError, match="the default of thing must be an integer, not '<object"):
         make(Odd, {}, "metric 'odd'")
 
 
 def test_a_class_whose_module_is_gone_is_described():
     cls = make_dataclass("Gone", [("lr", float, 0.1)], namespace={"__module__": "nowhere_at_all"}, frozen=True)
-    assert describe(cls, "scheme 'gone'") == [Parameter("lr", "float", "0.1", "")]
+    assert list_parameters(cls, "scheme 'gone'") == [Parameter("lr", "float", "0.1", "")]
 
 
 def test_a_class_without_parameters_says_so():
@@ -171,13 +171,13 @@ def test_a_class_without_parameters_says_so():
     class Bare:
         pass
 
-    assert describe(Bare, "fusion 'bare'") == []
+    assert list_parameters(Bare, "fusion 'bare'") == []
     with pytest.raises(ParameterError, match=r"fusion 'bare' has no parameter 'lr'. It has none"):
         make(Bare, {"lr": 1}, "fusion 'bare'")
 
 
 def test_describe_prints_types_defaults_and_bounds():
-    assert describe(Many, "scheme 'many'") == [
+    assert list_parameters(Many, "scheme 'many'") == [
         Parameter("seed", "int", "required", ""),
         Parameter("lr", "float | None", "None", "> 0, < 1"),
         Parameter("optimizer", "'sgd' | 'adam'", "'sgd'", ""),

@@ -279,7 +279,7 @@ def test_two_jobs_that_would_be_one_cell_are_refused(registry: Registry) -> None
     """A later round is named after scheme and fusion."""
     schemes = [{"use": "full", "as": "a"}, {"use": "probe", "as": "a after b"}]
     fusions = [{"use": "soup", "as": "c", "rounds": 2}, {"use": "soup", "as": "b after c", "rounds": 2}]
-    with pytest.raises(SuiteError, match=r"a after b after c/p/s3/m0/r1 stands for two jobs; give .* another `as`"):
+    with pytest.raises(SuiteError, match=r"a after b after c/p/s3/m0/r1 names two jobs; give .* another `as`"):
         planned(registry, schemes=schemes, fusions=fusions, pools={"p": {"of": ["a", "a after b"]}})
 
 

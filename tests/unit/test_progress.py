@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from finefuse.progress import Bar, Lines, Progress, Tally, describe, duration, make_progress
+from finefuse.progress import Bar, Lines, Progress, Tally, duration, make_progress, outcome_of
 from finefuse.types import Job, Record, Ref
 
 
@@ -175,7 +175,7 @@ def test_there_is_no_time_left_to_tell_when_nothing_runs() -> None:
     ],
 )
 def test_a_record_in_words(record: Record, text: str) -> None:
-    assert describe(record) == text
+    assert outcome_of(record) == text
 
 
 @pytest.mark.parametrize(

@@ -252,7 +252,7 @@ def test_suites_are_known_by_their_file(tmp_path: Path):
     assert (
         f"suite 'quick' at {tmp_path / 'elsewhere' / 'quick.toml'} is hidden by the one of plugins[0]" in second.reason
     )
-    assert "finefuse_suites yielded 3, which is no path" in second.reason
+    assert "finefuse_suites yielded 3, which is not a path" in second.reason
 
 
 def test_observers_are_told_and_guarded():

@@ -133,7 +133,7 @@ def test_a_line_that_can_not_be_believed_closes_the_folder(tmp_path: Path) -> No
     """It may be the row of any cell that has no other."""
     records = filled(tmp_path, 3)
     damage(records, 1)
-    sentence = r"records.jsonl:2: cell 1 has 'OK' as `status`, .*; `finefuse run` passes it over and does what is"
+    sentence = r"records.jsonl:2: cell 1 has 'OK' as `status`, .*; `finefuse run` ignores it and runs the missing jobs"
     with pytest.raises(StoreError, match=sentence):
         read_results(tmp_path)
     records.write_plan("s", [(place(n), f"key {n}") for n in range(3)])

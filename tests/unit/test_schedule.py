@@ -288,5 +288,5 @@ def test_a_watcher_that_fails_ends_its_service_only(
     found = fake.run(fake.plan(fake.job("a"), fake.job("b")), tmp_path, watcher=watcher, registry=registry)
     assert statuses(found) == {"a": "ok", "b": "ok"}
     assert len(caplog.records) == 1
-    assert "the run goes on without it" in caplog.text
+    assert "the run continues without it" in caplog.text
     assert "terminal gone" in caplog.text

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import math
+import random
+from dataclasses import dataclass
 
+import numpy as np
 import pytest
 import torch
 
+from finefuse import Entry, hookimpl
 from finefuse.declare.plan import make_plan
 from finefuse.declare.suite import load_suite
 from finefuse.discovery.registry import Registry
@@ -14,6 +18,7 @@ from finefuse.engine.order import Order
 from finefuse.engine.store.artifacts import Artifacts
 from finefuse.engine.work.job import carry_out
 from finefuse.errors import FinefuseError
+from finefuse.types import Tuning
 from finefuse_zoo.schemes.search import Range, Search
 
 LR = {"lr": {"low": 1e-3, "high": 1.0, "log": True}}
@@ -63,9 +68,47 @@ def test_only_tpe_waits_for_earlier_trials():
 
 def test_a_grid_covers_the_corners_of_all_ranges():
     space = {"lr": {"low": 0.01, "high": 1.0, "log": True}, "width": {"choices": [8, 16]}}
-    search = Search("full", trials=10, sampler="grid")
+    search = Search("full", trials=7, sampler="grid")
     tried = [params for params, _ in play(search, space, lambda _: 0.0)][1:]
     assert {(round(p["lr"], 6), p["width"]) for p in tried} == {(lr, w) for lr in (0.01, 0.1, 1.0) for w in (8, 16)}
+
+
+SPACES = {
+    "a rate": LR,
+    "choices": {"k": {"choices": ["a", "b", "c", "d"]}, "l": {"choices": [1, 2, 3]}},
+    "three ranges": {name: {"low": 0.1, "high": 3.7} for name in "abc"},
+    "a mixture": {**LR, "n": {"low": 1, "high": 9}, "k": {"choices": ["a", "b", "c"]}},
+}
+
+
+@pytest.mark.parametrize("space", SPACES.values(), ids=list(SPACES))
+@pytest.mark.parametrize("trials", [2, 3, 5, 8, 9, 12])
+@pytest.mark.parametrize("sampler", ["grid", "random", "tpe"])
+def test_every_space_gets_the_trials_that_were_said_and_none_twice(space, trials, sampler):
+    tried = [params for params, _ in play(Search("full", trials, sampler=sampler), space, lambda _: 0.0)]
+    assert len(tried) == trials
+    if sampler == "grid":
+        assert len(set(map(str, tried))) == trials
+    for params in tried[1:]:
+        for name, one in space.items():
+            assert params[name] in one["choices"] if "choices" in one else one["low"] <= params[name] <= one["high"]
+
+
+def test_a_grid_that_has_no_more_settings_is_smaller():
+    space = {"k": {"choices": ["a", "b"]}, "n": {"low": 1, "high": 3}}
+    tried = [params for params, _ in play(Search("full", 20, sampler="grid"), space, lambda _: 0.0)]
+    assert len(tried) == 1 + 2 * 3
+    assert len(set(map(str, tried))) == 7
+
+
+def test_points_end_where_the_range_does():
+    rng = random.Random(0)
+    for _ in range(500):
+        low, high = sorted(rng.uniform(1e-9, 10) for _ in range(2))
+        for log in (False, True):
+            points = Range(low, high, log).points(rng.randrange(2, 40))
+            assert (points[0], points[-1]) == (low, high)
+            assert points == sorted(points)
 
 
 @pytest.mark.parametrize(
@@ -82,7 +125,15 @@ def test_points_of_a_range(given, points):
 
 
 @pytest.mark.parametrize(
-    "given", [{}, {"low": 1}, {"low": 2, "high": 1}, {"low": 0.0, "high": 1.0, "log": True}, {"choices": ()}]
+    "given",
+    [
+        {},
+        {"low": 1},
+        {"low": 2, "high": 1},
+        {"low": 0.0, "high": 1.0, "log": True},
+        {"choices": ()},
+        {"choices": (1, 1)},
+    ],
 )
 def test_ranges_that_make_no_sense(given):
     with pytest.raises(ValueError, match="range"):
@@ -95,6 +146,9 @@ def test_an_optimum_at_the_edge_is_noticed():
     assert search.at_edge({"lr": 1e-3}, {}) == ["lr"]
     assert search.at_edge({"lr": 0.03, "norm": "eval"}, {}) == []
     assert search.at_edge({}, {}) == []
+    for outside in (2.0, 1e-5, 0.0, -1.0):
+        assert search.at_edge({"lr": outside}, {}) == ["lr"]
+    assert search.at_edge({"lr": None}, {}) == []
 
 
 SUITE = {
@@ -113,12 +167,16 @@ def registry(fixture_module):
 
 
 @pytest.fixture
-def run(registry, tmp_path):
-    def carry(store="store", **suite):
-        parsed = load_suite({**SUITE, **suite}, registry)
+def run(registry, tmp_path, fixture_module):
+    def carry(*plugins, store="store", **suite):
+        if plugins:
+            found = Registry(("finefuse_zoo.hooks", fixture_module("plugins/tiny"), *plugins), entry_points=False)
+        else:
+            found = registry
+        parsed = load_suite({**SUITE, **suite}, found)
         orders = [
-            Order(job, "t", parsed.settings, parsed.latency, "cpu", str(tmp_path / store), registry.doors)
-            for job in make_plan(parsed, registry).jobs
+            Order(job, "t", parsed.settings, parsed.latency, "cpu", str(tmp_path / store), found.doors)
+            for job in make_plan(parsed, found).jobs
         ]
         return [carry_out(order) for order in orders]
 
@@ -145,13 +203,13 @@ def test_every_trial_is_a_job_and_the_best_on_val_is_kept(run, tmp_path):
 
 
 def test_trials_repeat_to_the_bit(run):
-    first, second = run("one"), run("two")
+    first, second = run(store="one"), run(store="two")
     assert [r.get("tried") for r in first] == [r.get("tried") for r in second]
     assert [r.get("outputs") for r in first] == [r.get("outputs") for r in second]
 
 
 def test_the_default_trial_is_the_scheme_itself(run):
-    searched, plain = run(), run("other", schemes=["full"])
+    searched, plain = run(), run(store="other", schemes=["full"])
     tune = next(r for r in plain if r["kind"] == "tune")
     assert next(r for r in searched if r["kind"] == "trial")["outputs"] == tune["outputs"]
 
@@ -164,6 +222,74 @@ def test_a_diverging_trial_scores_lowest_and_harms_nobody(run):
     assert [r["quality"] is None for r in trials] == [False, True, True, True, True]
     assert "diverged" in trials[1]["reason"]
     assert next(r for r in rows if r["kind"] == "tune")["chosen"] == {}
+
+
+@dataclass(frozen=True)
+class Fragile:
+    """Half of the budget, and something that bears no large rate."""
+
+    lr: float = 0.05
+    how: str = "svd"
+
+    def tune(self, on: Tuning) -> None:
+        on.trainer.fit(on.model, [{"params": on.model.parameters(), "lr": 0.05}], steps=4)
+        with torch.no_grad():
+            on.model.head.weight.mul_(self.lr)
+        if self.how == "svd":
+            torch.linalg.svd(on.model.head.weight)
+        elif self.how == "eigh":
+            np.linalg.cholesky(np.eye(2) * (1 - self.lr))
+        elif self.how == "rate":
+            math.exp(self.lr)
+        elif self.how == "anything" and not on.model.head.weight.isfinite().all():
+            raise ValueError("input contains NaN")
+        elif self.how == "bug" and self.lr > 1:
+            raise KeyError("a fault of its own")
+
+
+class Plugin:
+    @hookimpl
+    def finefuse_schemes(self):
+        yield Entry("fragile", Fragile)
+
+
+@pytest.mark.parametrize("how", ["svd", "eigh", "rate", "anything"])
+def test_a_trial_diverges_however_it_says_so_and_pays_for_it(run, how):
+    scheme = {"use": "fragile", "how": how}
+    space = {"lr": {"choices": [0.06, 1e39]}}
+    rows = run(Plugin(), schemes=[{"use": "search", "of": scheme, "trials": 3, "space": space, "sampler": "grid"}])
+    trials, (chosen,) = [[r for r in rows if r["kind"] == kind] for kind in ("trial", "tune")]
+    lost = next(r for r in trials if r["tried"].get("lr") == 1e39)
+    assert {r["status"] for r in rows} == {"ok"}
+    assert lost["quality"] is None
+    assert "training diverged: " in lost["reason"]
+    assert lost["seconds"] > 0
+    assert lost["steps"] == 4
+    assert chosen["seconds"] == pytest.approx(sum(r["seconds"] for r in trials))
+    assert chosen["cpu_seconds"] == pytest.approx(sum(r["cpu_seconds"] for r in trials))
+    assert chosen["steps"] == 3 * 4
+
+
+def test_a_fault_is_no_divergence(run):
+    space = {"lr": {"choices": [2.0]}}
+    scheme = {"use": "search", "of": {"use": "fragile", "how": "bug"}, "trials": 2, "space": space, "sampler": "grid"}
+    with pytest.raises(KeyError, match="a fault of its own"):
+        run(Plugin(), schemes=[scheme])
+
+
+@pytest.mark.parametrize(
+    ("of", "space", "edge"),
+    [
+        ("full", {"lr": {"low": 1e20, "high": 1e30, "log": True}}, ["lr"]),  # the recipe's 0.05 wins from outside
+        ({"use": "full", "lr": 0.05}, {"lr": {"low": 1e20, "high": 1e30, "log": True}}, ["lr"]),
+        ("full", {"norm": {"choices": ["train"]}}, []),
+    ],
+)
+def test_a_default_that_wins_beyond_the_range_is_noted(run, of, space, edge):
+    rows = run(schemes=[{"use": "search", "of": of, "trials": 2, "space": space, "sampler": "grid"}])
+    chosen = next(r for r in rows if r["kind"] == "tune")
+    assert chosen["chosen"] == {}
+    assert chosen["at_edge"] == edge
 
 
 def test_a_search_in_which_all_diverges_fails(run):
@@ -214,8 +340,8 @@ def test_another_range_is_another_key(registry):
         ({"use": "search", "of": "full", "space": {"lr": {"low": 2.0, "high": 1.0}}}, "low < high"),
         ({"use": "search", "of": "full", "space": {"lrr": {"low": 0.1, "high": 1.0}}}, "did you mean 'lr'"),
         ({"use": "search", "of": "full", "space": {"lr": {"low": -1.0, "high": 1.0}}}, "greater than 0"),
-        ({"use": "search", "of": {"use": "chain", "of": ["full"]}}, "has no space of its own to search; give one"),
-        ({"use": "search", "of": {"use": "full", "lr": 0.1}}, "has no space of its own to search; give one"),
+        ({"use": "search", "of": {"use": "chain", "of": ["full"]}}, "has no space to search; give one"),
+        ({"use": "search", "of": {"use": "full", "lr": 0.1}}, "has no space to search; give one"),
         ({"use": "chain", "of": [{"use": "search", "of": "full"}]}, "a search can't be part of another scheme"),
     ],
 )

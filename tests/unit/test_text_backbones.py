@@ -18,7 +18,7 @@ from finefuse.engine.train.trainer import SuiteTrainer
 from finefuse.errors import ParameterError, PluginError
 from finefuse.nets import Net, evaluation
 from finefuse.types import Budget, Data, Tuning
-from finefuse_zoo.backbones._text import EncoderBlock, MeanOfTokens, Tokens, WidestMatches
+from finefuse_zoo.backbones._text import EncoderBlock, MeanOfTokens, TokenEmbedding, WidestMatches
 from finefuse_zoo.backbones.tabular import Mlp
 from finefuse_zoo.backbones.text import TextCnn, TextTransformer
 from finefuse_zoo.datasets.csv_table import CsvTable
@@ -58,7 +58,7 @@ def longer(x: Tensor, by: int) -> Tensor:
 
 
 def test_padding_is_zeros_and_tokens_are_their_vectors_and_positions():
-    tokens, x = Tokens(40, 4, length=8), ids()
+    tokens, x = TokenEmbedding(40, 4, length=8), ids()
     out = tokens(x)
     assert torch.equal((out != 0).any(-1), x != 0)
     assert torch.equal(out[0, 0], tokens.table.weight[x[0, 0]] + tokens.positions[0])
@@ -66,7 +66,7 @@ def test_padding_is_zeros_and_tokens_are_their_vectors_and_positions():
 
 def test_a_token_beyond_the_vocabulary_is_named():
     with pytest.raises(FinefuseError, match="token 39 is beyond the backbone's vocabulary of 30"):
-        Tokens(30, 4)(torch.tensor([[39, 2]]))
+        TokenEmbedding(30, 4)(torch.tensor([[39, 2]]))
 
 
 def test_a_block_is_torchs_encoder_layer_and_does_not_see_padding():

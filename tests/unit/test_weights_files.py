@@ -170,7 +170,7 @@ def test_shards_with_an_index(ending, state, tmp_path):
 @pytest.mark.parametrize("name", ["../one.bin", "/etc/passwd", ""])
 def test_an_index_names_files_beside_it_alone(name, tmp_path):
     told = refused(json.dumps({"weight_map": {"a": name}}).encode(), tmp_path / "index.json")
-    assert told.endswith("is an index of files that don't lie beside it")
+    assert told.endswith("is an index of files that aren't beside it")
 
 
 @pytest.mark.parametrize(
@@ -186,8 +186,8 @@ def test_an_index_names_files_beside_it_alone(name, tmp_path):
         (b"\x89HDF\r\n\x1a\n" + bytes(100), "is an HDF5 file"),
         (b"GGUF" + bytes(100), "is a GGUF file"),
         (b"\x1f\x8b" + bytes(100), "is compressed by gzip"),
-        (b'{"a": 1}', "is JSON, and no index"),
-        (b"{" * 1000, "is JSON, and no index"),
+        (b'{"a": 1}', "is JSON, but not an index"),
+        (b"{" * 1000, "is JSON, but not an index"),
         (b"hello, these are no weights", "is neither safetensors nor what torch.save wrote"),
         (b"PK\x03\x04" + bytes(100), "is cut off or damaged"),
         (b"\x80\x02" + bytes(100), "damaged or holds more than tensors"),

@@ -28,7 +28,7 @@ from finefuse.version import __version__
 app = typer.Typer(
     name="finefuse",
     help="Benchmark fine-tuning schemes and model-fusion methods. Start with: finefuse run quick",
-    epilog="Exit codes: 0 all well, 1 some rows failed or a gate didn't pass, 2 a mistake in what was asked.",
+    epilog="Exit codes: 0 success, 1 some rows failed or a gate didn't pass, 2 a mistake in the input.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,  # rich would double the time of --help

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def check(suite: SuiteName, plugin: Plugins = None) -> None:
-    """Say whether a suite can be run, without running it."""
+    """Check whether a suite can be run, without running it."""
     from finefuse import api
 
     say(sentence(api.plan(suite, device="cpu", plugins=plugin or ())))

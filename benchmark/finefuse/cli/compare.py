@@ -12,8 +12,8 @@ from finefuse.errors import FinefuseError
 
 
 def compare(
-    base: Annotated[Path, typer.Argument(metavar="BASE", help="The results folder to hold against.")],
-    new: Annotated[Path, typer.Argument(metavar="NEW", help="The results folder in question.")],
+    base: Annotated[Path, typer.Argument(metavar="BASE", help="The results folder to compare with.")],
+    new: Annotated[Path, typer.Argument(metavar="NEW", help="The results folder to judge.")],
     alpha: Annotated[
         float, typer.Option(metavar="P", min=0, max=1, help="Chance of a false alarm over all cells.")
     ] = 0.05,
@@ -23,7 +23,7 @@ def compare(
 ) -> None:
     """Compare two runs cell by cell: a gate for CI.
 
-    Exits with 1 if a cell regressed, failed or is missing, and if either folder can't be read: the gate fails closed.
+    Exits with 1 if a cell regressed, failed or is missing, or if a folder can't be read: the gate fails closed.
     """
     from finefuse import api
 

@@ -14,9 +14,7 @@ from finefuse.cli.printing import complain, say
 def export(
     folder: Annotated[Path, typer.Argument(metavar="RUN", help="A results folder, such as results/quick.")],
     row: Annotated[str, typer.Argument(metavar="ROW", help="A strategy's label, such as soup, or a row's whole cell.")],
-    to: Annotated[
-        Path, typer.Option("--to", metavar="FILE", help="Where to: its ending, .pt2, .onnx or .safetensors, says what.")
-    ],
+    to: Annotated[Path, typer.Option("--to", metavar="FILE", help="File to write; .pt2, .onnx or .safetensors.")],
     pool: Annotated[str | None, typer.Option(metavar="NAME", help="Which pool, where several have the label.")] = None,
     dataset: Annotated[str | None, typer.Option(metavar="NAME", help="Which data set.")] = None,
     backbone: Annotated[str | None, typer.Option(metavar="NAME", help="Which backbone.")] = None,
@@ -25,14 +23,13 @@ def export(
     device: Annotated[
         str | None, typer.Option(metavar="DEVICE", help="Where to fuse again.  [default: where it was run]")
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Write over files that exist.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite existing files.")] = False,
     plugin: Plugins = None,
     store: Store = None,
 ) -> None:
     """Write what a row measured to a file, with a model card.
 
-    An ensemble is fused again from its members. Nothing is written unless it still gives the outputs that were
-    measured.
+    An ensemble is fused again from its members. Nothing is written unless it reproduces the outputs that were measured.
     """
     from finefuse import api
 

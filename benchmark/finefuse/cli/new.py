@@ -92,7 +92,7 @@ def write(folder: Path, texts: dict[str, str]) -> None:
     for file in texts:
         if (folder / file).exists():
             raise FinefuseError(
-                f"{folder / file} exists already and is left as it is; choose another folder with --into"
+                f"{folder / file} exists already and is left unchanged; choose another folder with --into"
             )
     try:
         folder.mkdir(parents=True, exist_ok=True)

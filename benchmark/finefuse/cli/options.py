@@ -17,7 +17,7 @@ Plugins = Annotated[
 ]
 Only = Annotated[
     list[str] | None,
-    typer.Option("--only", metavar="PATTERN", help="Just these schemes and fusions, such as 'lp-*'; repeatable."),
+    typer.Option("--only", metavar="PATTERN", help="Only these schemes and fusions, such as 'lp-*'; repeatable."),
 ]
 Device = Annotated[str, typer.Option(metavar="DEVICE", help="auto, cpu, cuda or cuda:N.")]
 Out = Annotated[Path | None, typer.Option(metavar="DIR", help="Folder of the results.  [default: results/SUITE]")]
@@ -34,13 +34,13 @@ Reporters = Annotated[
     typer.Option(
         "--reporter",
         metavar="NAME",
-        help="Just these reports, as 'name' or 'name(key=value)', or none; repeatable.",
+        help="Only these reports, as 'name' or 'name(key=value)', or none; repeatable.",
     ),
 ]
 
 Observers = Annotated[
     list[str] | None,
-    typer.Option("--observer", metavar="NAME", help="Who is told how it goes, as 'name(key=value)'; repeatable."),
+    typer.Option("--observer", metavar="NAME", help="What follows the run, as 'name(key=value)'; repeatable."),
 ]
 
 KINDS: tuple[PluginKind, ...] = get_args(PluginKind)
@@ -65,13 +65,13 @@ def parse_kind(text: str, also: tuple[str, ...] = ()) -> str:
 
 
 def reporters(texts: list[str] | None) -> list[str] | None:
-    """What `--reporter` says: None for what the suite says, and [] for `none`.
+    """The value of `--reporter`: None for the suite's choice, and [] for `none`.
 
     Raises:
-        FinefuseError: if `none` stands beside others.
+        FinefuseError: if `none` is given with others.
     """
     if texts and NONE in texts:
         if len(texts) > 1:
-            raise FinefuseError(f"--reporter {NONE} means no reports, and others are asked for as well")
+            raise FinefuseError(f"--reporter {NONE} means no reports, but others are given too")
         return []
     return texts or None

@@ -46,7 +46,7 @@ def plan(
     say(f"{todo.suite.name}: {totals(standings, costs)}\n")
     if todo.remarks:
         say(*todo.remarks, "")
-    say(table(standings, costs, why=why))
+    say(job_table(standings, costs, why=why))
 
 
 def estimate(jobs: Sequence[Job], records: Sequence[Record]) -> dict[Cell, float]:
@@ -81,7 +81,7 @@ def totals(standings: Sequence[Standing], costs: Mapping[Cell, float]) -> str:
     return f"{text}; about {duration(sum(costs.values()))} of compute{f', and {unknown} unknown' if unknown else ''}"
 
 
-def table(standings: Sequence[Standing], costs: Mapping[Cell, float], *, why: bool) -> str:
+def job_table(standings: Sequence[Standing], costs: Mapping[Cell, float], *, why: bool) -> str:
     """One line per job."""
     from tabulate import tabulate
 

@@ -22,7 +22,7 @@ def run(
     suite: SuiteName,
     workers: Annotated[
         int | None,
-        typer.Option(metavar="N", help="Jobs at a time; 0 for this very process.  [default: one per core or GPU]"),
+        typer.Option(metavar="N", help="Jobs at a time; 0 for no other processes.  [default: one per core or GPU]"),
     ] = None,
     device: Device = "auto",
     executor: Executor = None,
@@ -32,13 +32,13 @@ def run(
     only: Only = None,
     plugin: Plugins = None,
     store: Store = None,
-    retry: Annotated[bool, typer.Option("--retry", help="Carry out again what failed.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress; just the leaderboard.")] = False,
+    retry: Annotated[bool, typer.Option("--retry", help="Run failed jobs again.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, only the leaderboard.")] = False,
 ) -> None:
     """Carry out a suite and print its leaderboard.
 
-    What is done already is kept, so it can be stopped at any time: the same command goes on from there.
-    --device auto takes a CUDA device where the system shows one.
+    Finished jobs are kept, so a run can be stopped at any time: the same command continues from there.
+    --device auto uses a CUDA device if the system has one.
     """
     from finefuse import api
     from finefuse.progress import make_progress
@@ -76,22 +76,22 @@ def farewell(tally: Tally) -> str:
     """What Ctrl-C left behind."""
     if not tally.total:
         return "interrupted before any job was started"
-    return f"interrupted: {tally.done} of {tally.total} rows are kept; the same command goes on from there"
+    return f"interrupted: {tally.done} of {tally.total} rows are kept; the same command continues from there"
 
 
 def summary(result: Run) -> list[str]:
     """Where the results are, and which rows failed and why."""
-    from finefuse.progress import describe
+    from finefuse.progress import outcome_of
 
     lines = [f"written: {result.folder}: {', '.join(path.name for path in result.written)}"]
     if not result.bad:
         return lines
     counts = Counter(row["status"] for row in result.bad)
     told = ", ".join(f"{count} {status}" for status, count in counts.most_common())
-    lines.append(f"{len(result.bad)} of {len(result.rows)} rows are not ok: {told}; --retry carries them out again")
+    lines.append(f"{len(result.bad)} of {len(result.rows)} rows are not ok: {told}; --retry runs them again")
     for row in result.bad[:SHOWN]:
         trace = f" (traceback: {result.folder / row['traceback']})" if row.get("traceback") else ""
-        lines.append(f"  {row['cell']}: {describe(row)}{trace}")
+        lines.append(f"  {row['cell']}: {outcome_of(row)}{trace}")
     if len(result.bad) > SHOWN:
         lines.append(f"  and {len(result.bad) - SHOWN} more; see {result.folder / 'records.jsonl'}")
     return lines

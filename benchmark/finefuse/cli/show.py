@@ -41,7 +41,7 @@ def show(
 
 
 def kinds_of(registry: Registry, name: str) -> list[PluginKind]:
-    """The kinds in which somebody provides this name."""
+    """The kinds of plugin that have this name."""
     return [kind for kind in KINDS if any(found.entry.name == name for found in registry.entries(kind))]
 
 
@@ -71,7 +71,7 @@ def description(target: type) -> str:
 
 
 def unknown(registry: Registry, name: str, kind: str | None, suites: Iterable[str]) -> PluginError:
-    """The error for a name that nobody provides, with the nearest one that somebody does."""
+    """The error for a name that no plugin provides, with the nearest existing one."""
     names = [found.entry.name for known in KINDS if kind in (None, known) for found in registry.entries(known)]
     hint = did_you_mean(name, [*names, *suites]) or "; `finefuse list` shows what there is"
     return PluginError(f"there is no {kind or 'plugin or suite'} {name!r}{hint}{registry.suspicion()}")

@@ -222,7 +222,7 @@ class Facts:
         return self._ask(kind, ref, "fingerprint", str)  # type: ignore[no-any-return]
 
     def _ask(self, kind: PluginKind, ref: Ref, what: str, expected: Any) -> Any:
-        """The answer, which may have cost a look at 50,000 files: nobody is asked twice."""
+        """The answer, remembered because it may have taken a look at 50,000 files."""
         if (kind, ref, what) not in self._answers:
             self._answers[kind, ref, what] = self._answer(kind, ref, what, expected)
         return self._answers[kind, ref, what]

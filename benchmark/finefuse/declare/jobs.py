@@ -18,7 +18,7 @@ Members = tuple[tuple[str, str], ...]
 COUNTED = {"counting of FLOPs": COUNTING}
 
 
-class Line:
+class LineParts:
     """What the jobs of one line of the board share: named parts that go into artifacts, and those of the scoring."""
 
     def __init__(self, parts: Parts, scoring: Parts, **fields: Any) -> None:
@@ -73,7 +73,7 @@ class Planner:
         own = self.facts.source(backbone)
         source, skip = own or dataset, "" if own else self.facts.unsuited(backbone, dataset)
         parts = self.surroundings | self.facts.parts("backbone", backbone) | self.facts.parts("dataset", source)
-        return Line(parts, COUNTED).job({}, kind="pretrain", backbone=backbone, dataset=source, skip=skip)
+        return LineParts(parts, COUNTED).job({}, kind="pretrain", backbone=backbone, dataset=source, skip=skip)
 
     def mixtures(self, dataset: Ref, pairs: Sequence[Pair]) -> Iterator[Mixture]:
         """The pools across backbones, their members in the order in which the pool names these."""
@@ -106,26 +106,26 @@ class Group:
         """All jobs for one seed but the measurements of latency."""
         raise NotImplementedError
 
-    def line(self, kind: PluginKind, of: Strategy) -> Line:
+    def line(self, kind: PluginKind, of: Strategy) -> LineParts:
         """The line of a scheme or fusion."""
         level = self.facts.level(of.ref) if kind == "fusion" else ""
         fields = {"strategy": of.ref, "metrics": self.metrics, "also_test": self.suite.also_test, "level": level}
         needs, parts = self.facts.needs(kind, of.ref), self.parts | self.facts.parts(kind, of.ref)
         skip = self.unsuited or self.facts.refusal(kind, of.ref, self.dataset)
-        return Line(parts, self.scoring, needs=needs, skip=skip, **fields, **self.same)
+        return LineParts(parts, self.scoring, needs=needs, skip=skip, **fields, **self.same)
 
     def fuse(self, pool: Pool, members: Members, seed: int) -> Iterator[Job]:
         """A pool's bounds, and every fusion of it, once."""
         own = {"seed": piece(seed), "members": piece([artifact for _, artifact in members])}
         fields = {"pool": pool.name, "seed": seed, "fused": members}
-        bounds = Line(self.surroundings, self.scoring, metrics=self.metrics, skip=self.unsuited, **self.same)
+        bounds = LineParts(self.surroundings, self.scoring, metrics=self.metrics, skip=self.unsuited, **self.same)
         yield bounds.job({"members": own["members"]}, kind="pool", **fields)
         for fusion, line in self.fusions:
             yield line.job(own, kind="fuse", label=fusion.label, **fields)
 
     def time(self, job: Job) -> Job:
         """Measure what a job made. A fusion is made anew from its members, because only weights are stored."""
-        return Line(self.surroundings, {}, **self.same).job(
+        return LineParts(self.surroundings, {}, **self.same).job(
             {"latency": piece(self.suite.latency), "timed model": job.artifact},
             kind="time",
             strategy=job.strategy,
@@ -154,7 +154,7 @@ class Pair(Group):
         tuned = self.tuned.setdefault(seed, defaultdict(list))
         for label in self.schemes:
             for member in range(self.copies[label]):
-                *trials, job = self.tune(label, Run(seed, member))
+                *trials, job = self.tune(label, Variant(seed, member))
                 yield from (*trials, job)
                 tuned[label].append(job.artifact)
         for pool in self.suite.pools:
@@ -172,7 +172,7 @@ class Pair(Group):
         line = next(line for made, line in self.fusions if made.label == fusion.label)
         for number in range(1, fusion.rounds):
             members: list[tuple[str, str]] = []
-            run = Run(before.seed, 0, number, pool.name, before.artifact, fusion.label)
+            run = Variant(before.seed, 0, number, pool.name, before.artifact, fusion.label)
             for name, label, copy in named(pool):
                 jobs = self.tune(label, replace(run, member=copy))
                 yield from jobs
@@ -181,7 +181,7 @@ class Pair(Group):
             before = line.job(run.parts | inputs, kind="fuse", label=fusion.label, fused=tuple(members), **run.fields)
             yield before
 
-    def tune(self, label: str, run: Run) -> list[Job]:
+    def tune(self, label: str, run: Variant) -> list[Job]:
         """The job that makes one tuned network, last; before it, for a search, the trials it chooses from."""
         scheme, line = self.schemes[label]
         trials: list[Job] = []
@@ -203,7 +203,7 @@ class Pair(Group):
 
 
 @dataclass(frozen=True)
-class Run:
+class Variant:
     """Which tuning by a scheme: the seed and the copy, and in later rounds of a fusion what it starts from."""
 
     seed: int

@@ -90,7 +90,7 @@ def _refuse_twins(suite: Suite, jobs: Sequence[Job]) -> None:
     seen: set[Cell] = set()
     for job in jobs:
         if job.place in seen:
-            raise SuiteError(f"{job.cell} stands for two jobs; give a scheme or fusion another `as`", file=suite.file)
+            raise SuiteError(f"{job.cell} names two jobs; give a scheme or fusion another `as`", file=suite.file)
         seen.add(job.place)
 
 

@@ -12,7 +12,7 @@ from finefuse.types import Record, Task
 
 
 @dataclass(frozen=True)
-class Facts:
+class CardFacts:
     """What a card says besides the row.
 
     `dtype` is that of the inputs; `fixed` is why the file takes one at a time, "" where it takes any number. `checks`
@@ -33,7 +33,7 @@ class Facts:
     remarks: tuple[str, ...] = ()
 
 
-def card(row: Record, file: Path, facts: Facts) -> str:
+def card(row: Record, file: Path, facts: CardFacts) -> str:
     """The card's text, as Markdown."""
     given = ", ".join(f"{name} = {value}" for name, value in row["params"].items())
     what = row["label"] if row["label"] == row["use"] and not given else f"{row['label']}: {row['use']}({given})"
@@ -68,14 +68,14 @@ def _kind(row: Record) -> str:
     return made.get(row["level"], "One network of fused weights made")
 
 
-def _members(facts: Facts) -> list[str]:
+def _members(facts: CardFacts) -> list[str]:
     if not facts.members:
         return []
     used = "" if set(facts.deployed) >= set(facts.members) else f"; deployed are {', '.join(facts.deployed)}"
     return [f"- **members** {', '.join(facts.members)}{used}"]
 
 
-def _scores(row: Record, facts: Facts) -> list[str]:
+def _scores(row: Record, facts: CardFacts) -> list[str]:
     seen = ", which it was fitted or chosen on" if facts.val_used else ""
     return [
         f"- **{name}** {row[f'test.{name}']:.4f} on test ({row['n_test']} examples), "
@@ -93,7 +93,7 @@ def _cost(row: Record) -> str:
     )
 
 
-def _inputs(facts: Facts) -> str:
+def _inputs(facts: CardFacts) -> str:
     shape = ", ".join(map(str, facts.task.input_shape))
     many = f"; N is 1, because {facts.fixed}" if facts.fixed else ""
     return f"({'1' if facts.fixed else 'N'}, {shape}), {facts.dtype}, as the data set has them{many}"

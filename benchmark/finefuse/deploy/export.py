@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from finefuse.deploy.card import Facts, card
+from finefuse.deploy.card import CardFacts, card
 from finefuse.deploy.formats import AGREEMENT, Written, difference, write
 from finefuse.deploy.usage import LISTED, Example, Usage
 from finefuse.deploy.wanted import card_of
@@ -70,7 +70,7 @@ def bench_of(row: Record, store: Path, device: str, doors: tuple[Door, ...]) -> 
             settings = settings_of(origin["settings"])
             return Workbench(Order(job, row["suite"], settings, (), device, str(store), doors))
     raise FinefuseError(
-        f"{row['cell']}: what it made is gone from the store {store}; run the suite {row['suite']!r} again with a "
+        f"{row['cell']}: its artifact is no longer in the store {store}; run the suite {row['suite']!r} again with a "
         "new --store and --out, or name the --store that it was run with."
     )
 
@@ -91,12 +91,12 @@ def _unchanged(bench: Workbench, model: nn.Module, row: Record) -> str:
     return f"made again: within {apart:.1g} of the test outputs that were measured{where}"
 
 
-def _facts(bench: Workbench, model: nn.Module, written: Written, check: str) -> Facts:
+def _facts(bench: Workbench, model: nn.Module, written: Written, check: str) -> CardFacts:
     job, precision = bench.order.job, bench.order.settings.precision
     members = [name for name, _ in job.fused]
     parts: Sequence[object] = model.members if isinstance(model, CombineOutputs) else ()
     narrower = [] if precision == "fp32" else [f"in {precision}; the file computes in float32"]
-    return Facts(
+    return CardFacts(
         task=bench.splits.task,
         dtype=str(bench.splits.test.x.dtype).removeprefix("torch."),
         fixed=written.fixed,

@@ -103,7 +103,7 @@ def traced(model: nn.Module, x: Tensor) -> tuple[ExportedProgram, str]:
     with evaluation(model):
         try:
             program = torch.export.export(model, (_example(x, ""),), dynamic_shapes=_any_number(), strict=False)
-        except Exception as error:  # torch raises many kinds, and the module may be anybody's
+        except Exception as error:  # torch raises many kinds, and the module may be a plugin's
             fixed = f"torch finds no graph for any number of examples: {_root(error)}"
             program = _for_one(model, _example(x, fixed))
     for node in program.graph.nodes:

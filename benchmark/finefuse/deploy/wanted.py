@@ -1,4 +1,4 @@
-"""What somebody wants exported: which row, and to which file. Imports no torch."""
+"""What is to be exported: which row, and to which file. Imports no torch."""
 
 from __future__ import annotations
 

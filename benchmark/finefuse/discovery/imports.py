@@ -35,7 +35,7 @@ class Home:
     folders: tuple[Path, ...]
 
     def find(self, module: str) -> Path | None:
-        """The file of a module, or None if it is nobody's own."""
+        """The file of a module, or None if it belongs to none of the packages and folders that count."""
         parts = module.split(".")
         if parts[0] == CORE or self.top not in ("", parts[0]):
             return None

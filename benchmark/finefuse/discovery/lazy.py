@@ -13,7 +13,7 @@ HEAVY = ("torch", "torchvision", "torchmetrics", "sklearn", "finefuse.nets", "fi
 
 
 class _Later(ModuleType):
-    """Stands for a module until somebody asks it for something."""
+    """Takes the place of a module until one of its attributes is used."""
 
     def __getattr__(self, name: str) -> Any:
         if name in ("__file__", "__spec__", "__wrapped__"):  # asked by inspect and importlib of any module

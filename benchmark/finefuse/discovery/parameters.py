@@ -84,7 +84,7 @@ def holders_of(cls: type, who: str, kind: Any) -> frozenset[str]:
     return frozenset(name for name, hint in _hints(cls).items() if _mentions(hint, kind))
 
 
-def describe(cls: type, who: str) -> list[Parameter]:
+def list_parameters(cls: type, who: str) -> list[Parameter]:
     """The parameters of a plugin's class, in the order it declares them."""
     _adapter(cls, who)
     hints = _hints(cls)

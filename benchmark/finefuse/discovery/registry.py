@@ -132,7 +132,7 @@ class _Plugin:
             if isinstance(path, str | Path):
                 self.suites.append(Path(path))
             else:
-                self.troubles.append(Trouble(f"finefuse_suites yielded {path!r}, which is no path"))
+                self.troubles.append(Trouble(f"finefuse_suites yielded {path!r}, which is not a path"))
 
     def _yielded(self, hook: str) -> list[Any]:
         if hook not in self.hooks:
@@ -170,10 +170,10 @@ class Registry:
         return list(self._provided[kind])
 
     def find(self, kind: PluginKind, name: str) -> Provided[Any]:
-        """Who provides a name.
+        """The entry of this name.
 
         Raises:
-            PluginError: if nobody does, or more than one.
+            PluginError: if no plugin provides it, or more than one.
         """
         found = [one for one in self._provided[kind] if one.entry.name == name]
         if not found:
@@ -224,7 +224,7 @@ class Registry:
 
     def parameters(self, kind: PluginKind, name: str) -> list[Parameter]:
         """What parameters a plugin takes; errors as in `target`."""
-        return parameters.describe(self.target(kind, name), f"{kind} {name!r}")
+        return parameters.list_parameters(self.target(kind, name), f"{kind} {name!r}")
 
     def suites(self) -> dict[str, Path]:
         """The files of suites that can be run by name. Of two with one name the first holds, the other is broken."""
@@ -293,7 +293,7 @@ def _fault(kind: PluginKind, entry: object) -> str:
     if not isinstance(target, type) and not (isinstance(target, str) and _ADDRESS.fullmatch(target)):
         return malformed
     if not isinstance(entry.default_for, tuple) or not all(isinstance(role, str) for role in entry.default_for):
-        return "whose default_for is no tuple of texts"
+        return "whose default_for is not a tuple of strings"
     for role in entry.default_for if kind != "metric" else ():
         if role not in ROLES.get(kind, ()):
             known = ROLES.get(kind, ())
@@ -325,7 +325,7 @@ def _import(one: Provided[Any]) -> type:
                 raise PluginError(f"{one.kind} {one.entry.name!r} is unavailable: it {one.missing}") from error
             raise PluginError(f"{who}: {Trouble.of(f'importing {target}', error).reason}") from error
     if not isinstance(target, type):
-        raise PluginError(f"{who}: {one.entry.target} is no class")
+        raise PluginError(f"{who}: {one.entry.target} is not a class")
     for method in _METHODS[one.kind]:
         if not callable(getattr(target, method, None)):
             raise PluginError(f"{who}: {target.__module__}.{target.__qualname__} has no method {method!r}")

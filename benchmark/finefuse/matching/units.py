@@ -104,7 +104,7 @@ def follow(net: nets.Net, x: Tensor) -> Units:
         out = net(x)
     trace.fix(out)
     if not trace.units.free():
-        raise NotApplicable("this network has no units that could change places")
+        raise NotApplicable("this network has no units that can be permuted")
     return trace.units
 
 
@@ -160,7 +160,7 @@ class _Trace(TorchFunctionMode):
         if tensor is None or label is None:
             return
         if id(tensor) not in self.names:
-            raise NotApplicable("this network computes weights from others, so that units can't change places")
+            raise NotApplicable("this network computes weights from others, so its units can't be permuted")
         self.units.add(label[0], Axis(self.names[id(tensor)], axis, label[1]))
 
     def _linear(self, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> tuple[int, int] | None:

@@ -1,4 +1,4 @@
-"""The nouns: what a suite is made of, what a strategy sees, what comes out. Imports no torch."""
+"""The nouns: the parts of a suite, what strategies see, and the results. Imports no torch."""
 
 from __future__ import annotations
 

@@ -19,8 +19,8 @@ Modality = Literal["image", "text", "tabular"]
 class Data:
     """Inputs `x` (N, *input_shape) and targets `y`: class numbers (N,), int64; in regression (N, outputs), float32.
 
-    Targets are on the device of the job. Inputs may be too many for it, and lie in a file or in the host's memory:
-    `inputs` brings some of them there, as `Trainer.features` and `Trainer.outputs` do by themselves.
+    Targets are on the device of the job. Inputs may be too large for it and stay in a file or in the host's memory:
+    `inputs` moves some of them to the device; `Trainer.features` and `Trainer.outputs` do this for you.
     """
 
     x: Tensor
@@ -43,12 +43,12 @@ class Task(Protocol):
     """What is to be predicted, and all that depends on its kind: a frozen dataclass, such as those in `finefuse.tasks`.
 
     A network for it takes inputs (N, *input_shape) and has a linear head that gives outputs (N, outputs), float32.
-    Strategies ask the task for what they need and don't need to know its kind; one that is for some kinds only names
-    them in `kinds`.
+    Strategies ask the task for what they need and don't need to know its kind. A strategy that supports only some kinds
+    lists them in `kinds`.
     """
 
     kind: ClassVar[str]
-    """The name that metrics and strategies call it by in their `kinds`."""
+    """The name that metrics and strategies use in their `kinds`."""
 
     def __new__(cls, *args: Any, **_: Any) -> Task:
         """Refuse `Task("classification", ...)`, which made a task before there was one class for each kind."""
@@ -76,53 +76,53 @@ class Task(Protocol):
 
     @property
     def classes(self) -> int:
-        """Of how many classes outputs are the logits, whose softmax gives probabilities; 0 where they are no such."""
+        """Number of classes, if the outputs are logits whose softmax gives probabilities; otherwise 0."""
 
     @property
     def mixes(self) -> bool:
-        """Whether `loss` takes mixed targets too: shares of classes (N, classes) in place of class numbers."""
+        """Whether `loss` also takes mixed targets: shares of classes (N, classes) in place of class numbers."""
 
     def resized(self, outputs: int) -> Task:
         """The same task with another number of outputs."""
 
     def bad_outputs(self, outputs: Tensor, count: int) -> str:
-        """What makes outputs for `count` examples unusable, in words; "" where nothing does."""
+        """Why outputs for `count` examples can't be used; "" if they can."""
 
     def bad_targets(self, y: Tensor) -> str:
-        """What makes targets unusable, in words; "" where nothing does."""
+        """Why targets can't be used; "" if they can."""
 
     def loss(self, outputs: Tensor, y: Tensor) -> Tensor:
         """What training minimises: a scalar, the mean over examples."""
 
     def losses(self, outputs: Tensor, y: Tensor) -> Tensor:
-        """The loss of each example by itself, (..., N), of outputs (..., N, outputs)."""
+        """The loss of each example, (..., N), for outputs (..., N, outputs)."""
 
     def right(self, outputs: Tensor, y: Tensor) -> Tensor | None:
-        """Which answers are right, (..., N) booleans; None where the question makes no sense and `losses` stand in."""
+        """Which answers are right, (..., N) booleans; None if answers aren't right or wrong and `losses` count."""
 
     def quality(self, outputs: Tensor, data: Data) -> float:
         """How good outputs are for choosing between models; higher is better."""
 
     def merits(self, outputs: Tensor, y: Tensor) -> Tensor:
-        """How well each member (members, N, outputs) knows each example, (members, N): an oracle takes the highest."""
+        """How good the members' outputs (members, N, outputs) are, (members, N): an oracle picks the best member."""
 
     def diversity(self, outputs: Tensor, y: Tensor) -> Mapping[str, float | None]:
         """How much members (members, N, outputs) differ, as means over all pairs; None where it isn't defined."""
 
     def averaged(self, outputs: Tensor, weights: Tensor | None = None) -> Tensor:
-        """The mean of members (members, N, outputs) as one ensemble's outputs; or their sum with weights (members,)."""
+        """The mean of members (members, N, outputs) as an ensemble's outputs, or their sum with weights (members,)."""
 
     def by_rule(self, outputs: Tensor, rule: Callable[[Tensor], Tensor]) -> Tensor:
-        """`rule` of what members (members, N, outputs) say, log-probabilities or values, as an ensemble's outputs."""
+        """An ensemble's outputs: `rule` applied to members' log-probabilities or values (members, N, outputs)."""
 
     def directions(self, outputs: Tensor, rng: torch.Generator | None) -> tuple[Tensor, Tensor]:
         """Directions v (N, K, outputs) in output space and their shares q (N, K) that make up the Fisher information.
 
-        F = sum_k q_k (J^T v_k)^2, J the Jacobian of the outputs. With `rng` one draw stands for all.
+        F = sum_k q_k (J^T v_k)^2, J the Jacobian of the outputs. With `rng` a single draw estimates the sum.
         """
 
     def taught(self, outputs: Tensor, temperature: float) -> Tensor:
-        """What several teachers (members, N, outputs) tell a student, (N, outputs)."""
+        """The targets that several teachers (members, N, outputs) give a student, (N, outputs)."""
 
     def teaching_loss(self, outputs: Tensor, taught: Tensor, temperature: float) -> Tensor:
         """How far a student's outputs are from what it was taught: a scalar, the mean over examples."""
@@ -136,7 +136,7 @@ class Task(Protocol):
 
 @dataclass(frozen=True)
 class Splits:
-    """Disjoint examples of one task, disjoint as well from what the backbone was pretrained on."""
+    """Disjoint examples of one task, also disjoint from the data that the backbone was pretrained on."""
 
     task: Task
     train: Data

@@ -1,4 +1,4 @@
-"""What plugins are called by: entries and references."""
+"""Names of plugins: entries and references."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Spec = str | dict[str, Any]
 Space = dict[str, dict[str, Any]]
 """Parameters and the ranges in which a search looks for them: low and high, and log; or choices."""
 ROLES: dict[str, tuple[str, ...]] = {"executor": ("processes", "in-process"), "scheme": ("search",)}
-"""What an entry of a kind may be the default for; a metric is it for kinds of task."""
+"""The roles for which an entry of each kind may be the default; the roles of a metric are kinds of task."""
 PluginKind = Literal["dataset", "backbone", "scheme", "fusion", "metric", "executor", "reporter", "observer"]
 
 
@@ -24,11 +24,11 @@ PluginKind = Literal["dataset", "backbone", "scheme", "fusion", "metric", "execu
 class Entry(Generic[T]):
     """What a registration hook yields.
 
-    `target` is a class, or its address "module:Class", which is imported only when the plugin is used. `requires` names
-    the top-level modules it needs besides the plugin's own dependencies, `extra` the extra of the plugin's distribution
-    that installs them; without them the entry is listed as unavailable, and a suite that names it is told so.
-    `default_for` names the roles it fills where no plugin is named: an executor's "processes" or "in-process", a
-    scheme's "search" for the table `[search]` of a suite, a metric's the kinds of task that it is the usual one for.
+    `target` is a class, or its import path "module:Class", which is imported only when the plugin is used. `requires`
+    names the top-level modules it needs besides the plugin's own dependencies, `extra` the extra of the plugin's
+    distribution that installs them; without them the entry is listed as unavailable, and using it is an error that says
+    so. `default_for` names the roles it has where no plugin is named: "processes" or "in-process" for an executor,
+    "search" for the scheme behind a suite's table `[search]`, and for a metric the kinds of task that it ranks.
     """
 
     name: str
@@ -41,9 +41,9 @@ class Entry(Generic[T]):
 
 @dataclass(frozen=True)
 class Ref:
-    """A plugin by name with the parameters that were given to it; hashable, and the same text for the same meaning.
+    """A plugin's name with the parameters given to it; hashable, and equal references have equal text.
 
-    `label` is what a suite calls it; it is no part of what it is.
+    `label` is the suite's name for it and doesn't count for equality.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""What inputs stand for: said by a data set that knows it, for networks that have to and for those who deploy one."""
+"""What inputs mean: declared by a data set, for networks that depend on it and for people who deploy a network."""
 
 from __future__ import annotations
 
@@ -9,10 +9,9 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """What token numbers stand for: `size` numbers from 0 on, by the tokeniser `name`.
+    """What token numbers mean: `size` numbers from 0 on, made by the tokeniser `name`.
 
-    `padding` is the number of padding, None where it isn't known. Equal digests are equal tokens; "" is one that isn't
-    known.
+    `padding` is the number of padding, None if unknown. Equal digests mean equal tokens; "" is unknown.
     """
 
     name: str
@@ -27,7 +26,7 @@ class Description:
 
     `inputs` holds what the encoding needs, `outputs` names of classes, or units of values. `encode` is the source of a
     Python function `encode(raw, inputs)`, with its imports, that gives the numbers of one example as nested lists, and
-    `example` a raw example that was made up. Without these two inputs are said in words alone.
+    `example` is a made-up raw example. Without these two, a model card describes inputs in words only.
     """
 
     inputs: Mapping[str, Any] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""Data, networks and strategies: what a plugin is given and what it gives back."""
+"""Data, networks and strategies: what a plugin is given and what it returns."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 NormPolicy = Literal["train", "affine", "eval"]
 Level = Literal["output", "feature", "weight"]
 Law = Literal["one member", "equal members", "order"]
-"""What a fusion keeps unless it says otherwise."""
+"""The laws that a fusion keeps unless it is `Excepted`."""
 Need = Literal["val", "train", "base", "trainer", "test inputs"]
 OptimizerChoice = Literal["sgd", "adam", "adamw"] | Callable[[list[dict[str, Any]]], "torch.optim.Optimizer"]
-"""An optimizer by name, with what a group doesn't say from the network's recipe, or a function of the groups."""
+"""An optimizer by name, with defaults from the network's recipe, or a function of the groups."""
 
 
 class Dataset(Protocol):
@@ -45,19 +45,19 @@ class Backbone(Protocol):
 
     @property
     def source(self) -> Ref | None:
-        """The data set it is pretrained on; None for a network that starts from random weights."""
+        """The data set it is pretrained on; None for random weights."""
 
     def fingerprint(self) -> str:
-        """Digest of weights files it reads, computed without torch; "" where there are none."""
+        """Digest of the files of weights it reads, computed without torch; "" if there are none."""
 
     def budget(self) -> Budget:
-        """How long pretraining may take."""
+        """How much pretraining may spend."""
 
     def build(self, task: Task) -> Net:
         """A network for this task with random weights, drawn from torch's global generator, which the core seeds."""
 
     def tune(self, on: Tuning) -> None:
-        """Pretrain `on.model` on the source data, by the same means a scheme has."""
+        """Pretrain `on.model` on the source data, with the same `Tuning` as a scheme."""
 
 
 @dataclass(frozen=True)
@@ -73,8 +73,8 @@ class Budget:
 class Batch:
     """What a step trains on: targets `y` (n, ...), and the positions `rows` (n,) in the training data.
 
-    `x` are the inputs (n, *input_shape) as the network that is trained sees them: on the device, after augmentation.
-    They are read when first asked for, since features of a frozen prefix may be cached.
+    `x` are the inputs (n, *input_shape) as the network in training sees them: on the device, after augmentation. They
+    are read at first use, since features of a frozen prefix may be cached.
     """
 
     y: Tensor
@@ -92,9 +92,9 @@ class Batch:
 
 
 Loss = Callable[["Tensor", Batch], "Tensor"]
-"""Outputs (n, outputs) and the batch, to the number that is minimised."""
+"""Outputs (n, outputs) and the batch to the scalar that is minimised."""
 Penalty = Callable[["nn.Module", Batch], "Tensor"]
-"""The network and the batch, to what is added to the loss."""
+"""The network and the batch to a scalar that is added to the loss."""
 
 
 class Trainer(Protocol):
@@ -110,7 +110,7 @@ class Trainer(Protocol):
 
     @property
     def augments(self) -> bool:
-        """Whether training inputs are changed at random, so that a batch's `x` are never those of the data."""
+        """Whether training inputs are changed at random, so a batch's `x` differ from those of the data."""
 
     def fit(
         self,
@@ -125,25 +125,25 @@ class Trainer(Protocol):
         norm: NormPolicy = "train",
         rows: Tensor | None = None,
     ) -> None:
-        """Train the parameters in `groups`; all else stays bit-identical, buffers too.
+        """Train the parameters in `groups`; everything else stays bit-identical, including buffers.
 
         `groups` are optimizer groups: dicts with `params` and, where they differ from the network's recipe, `lr`,
-        `weight_decay`, `momentum`. `steps` is None for all that is left of the budget; an optimizer that evaluates the
-        gradient twice in a step pays for two. `penalty(model, batch)` is added to the loss. `loss(outputs, batch)`
-        replaces the task's loss. The `Batch` has the inputs that the network was given, so that a teacher sees what the
-        student sees.
+        `weight_decay`, `momentum`. `steps` is None for the rest of the budget; an optimizer that evaluates the gradient
+        twice per step uses two steps. `penalty(model, batch)` is added to the loss. `loss(outputs, batch)` replaces the
+        task's loss. The `Batch` has the inputs that the network was given, so a teacher sees what the student sees.
         `after_step(optimizer)` is called after every step. `norm` says what BatchNorm does in the stages that are
         trained: "train" normalises by the batch and updates the running statistics, "affine" keeps the statistics and
-        trains scale and shift, "eval" keeps both. Leading stages without trained parameters are evaluated
-        once. With `rows` (k,) only the examples at these positions are trained on.
+        trains scale and shift, "eval" keeps both. Leading stages without trained parameters are evaluated once. With
+        `rows` (k,) only the examples at these positions are trained on.
 
         Raises:
-            BudgetError: if more steps are asked for than are left.
-            PluginError: if `loss` or `penalty` can't be called so.
+            BudgetError: if more steps are requested than are left.
+            ValueError: if `steps` is not a whole number from 0.
+            PluginError: if `loss` or `penalty` can't be called this way.
         """
 
     def features(self, model: Net, x: Tensor) -> Tensor:
-        """What the head sees, (N, width), in evaluation mode and without gradients."""
+        """The head's inputs, (N, width), in evaluation mode and without gradients."""
 
     def outputs(self, model: nn.Module, x: Tensor) -> Tensor:
         """The network's outputs, (N, outputs), in evaluation mode and without gradients."""
@@ -155,10 +155,9 @@ class Tuning:
 
     `model` is the network to tune in place: pretrained stages, fresh head. `pretrained` is the untouched original with
     its source head. `source` is the pretraining data, and `source_task` its task, where the scheme declares
-    `needs = ("source",)`, else None.
-    `rng` is the scheme's own source of randomness; torch's global one is not to be used. `figures` are numbers the
-    scheme wants kept in its row, such as a ranking score. `scheme` builds another scheme, for those that are made of
-    others.
+    `needs = ("source",)`, else None. `rng` is the scheme's own source of randomness; don't use torch's global one.
+    `figures` are numbers that the scheme adds to its row, such as a ranking score. `scheme` builds another scheme, for
+    schemes that are made of others.
     """
 
     task: Task
@@ -224,12 +223,12 @@ class Member:
 
 @dataclass(frozen=True)
 class Fusing:
-    """All that a fusion may use: the members, and of the rest just what the method declares that it `needs`.
+    """All that a fusion may use: the members, and otherwise only what the method declares in `needs`.
 
-    `val` comes with every method that needs "val", as do `train`, `base`, `trainer`, `test_inputs`; to use what was not
-    declared raises a `PluginError`. `base` is the network all members started from: the pretrained one with their
-    common head, or the fused one of the round before; across backbones it is the first member's. `test_inputs` have no
-    labels; a method that learns from them is transductive.
+    `val`, `train`, `base`, `trainer` and `test_inputs` are given if they are in `needs`; using another one raises a
+    `PluginError`. `base` is the network all members started from: the pretrained one with their common head,
+    or the fused one of the round before; across backbones it is the first member's. `test_inputs` have no labels; a
+    method that learns from them is transductive.
     """
 
     task: Task
@@ -246,8 +245,8 @@ class Fusing:
 class Fusion(Protocol):
     """A fusion method: a frozen dataclass with a `level`, what it `needs`, and `fuse`.
 
-    Three things hold of a fusion unless it says otherwise and is `Excepted`: one member gives the member, so do equal
-    members, and their order does not matter. It may also be `Alone` and `ForKinds`.
+    Three laws hold for a fusion unless it is `Excepted`: a single member is returned unchanged, equal members give that
+    member, and their order does not matter. It may also be `Alone` and `ForKinds`.
     """
 
     level: ClassVar[Level]
@@ -257,7 +256,7 @@ class Fusion(Protocol):
         """One deployable module: `CombineOutputs` (output level), `CombineFeatures` (feature), a `Net` (weight).
 
         Raises:
-            NotApplicable: with the reason, if this pool can't be fused so.
+            NotApplicable: with the reason, if the method can't fuse this pool.
         """
 
 

@@ -1,4 +1,4 @@
-"""What a plugin may have besides what its kind demands. `docs/hooks.md` has an example of each."""
+"""What a plugin may have besides what its kind requires. `docs/hooks.md` has an example of each."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from finefuse.network import Net
 
 SourceNeed = Literal["source", "source head"]
-"""What of a backbone's pretraining a scheme may ask for: the data, or the head."""
+"""Parts of a backbone's pretraining that a scheme may need: the data, or the head."""
 Told = Sequence[tuple[Mapping[str, Any], float]]
-"""What earlier trials of a search tried, and how good each was on val."""
+"""The settings of earlier trials of a search, and how good each was on val."""
 
 
 @runtime_checkable
@@ -32,14 +32,14 @@ class Prepares(Protocol):
 
 @runtime_checkable
 class NeedsPretraining(Protocol):
-    """A scheme that uses what the backbone was pretrained with; cells whose backbone lacks it are skipped."""
+    """A scheme that uses the backbone's pretraining data or head; cells whose backbone lacks it are skipped."""
 
     needs: ClassVar[tuple[SourceNeed, ...]]
 
 
 @runtime_checkable
 class ForKinds(Protocol):
-    """A strategy or metric that is for some kinds of task only."""
+    """A strategy or metric that supports only some kinds of task."""
 
     kinds: ClassVar[tuple[str, ...]]
 
@@ -72,13 +72,13 @@ class Searcher(Protocol):
         """What is searched for."""
 
     def plan(self, space: Space) -> Sequence[Sequence[int]]:
-        """For every trial the earlier ones that it has to know of."""
+        """For every trial, the earlier ones whose results it needs."""
 
     def extremes(self, space: Space) -> Sequence[Mapping[str, Any]]:
         """Settings at the ends of the ranges, which are checked before any compute."""
 
     def suggest(self, trial: int, told: Told, space: Space, seed: int) -> Mapping[str, Any]:
-        """The parameters that a trial sets; none for the scheme as it is written."""
+        """The parameters that a trial sets; none for the unchanged scheme."""
 
     def at_edge(self, params: Mapping[str, Any], space: Space) -> Sequence[str]:
         """Which of the chosen parameters lie at the end of their range."""
@@ -90,50 +90,50 @@ class PretrainedHead(Protocol):
 
     @property
     def head_outputs(self) -> int | None:
-        """Outputs of that head; None where these weights have none."""
+        """Outputs of that head; None if these weights have no head."""
 
 
 @runtime_checkable
 class Adapts(Protocol):
-    """A backbone whose networks bring inputs of any shape and number type to what they were built for, themselves."""
+    """A backbone whose networks accept inputs of any shape and number type and convert them."""
 
     adapts: ClassVar[bool]
 
 
 @runtime_checkable
 class KeepsHead(Protocol):
-    """A backbone whose head may stay where the target has as many outputs."""
+    """A backbone whose head may be kept where the target has the same number of outputs."""
 
     @property
     def keep_head(self) -> bool:
-        """Whether it does."""
+        """Whether it is kept."""
 
 
 @runtime_checkable
 class Remarking(Protocol):
-    """A data set or backbone that left out or chose something while reading, which a person has to know."""
+    """A data set or backbone that reports what it left out or chose while reading."""
 
     def remarks(self) -> Sequence[str]:
-        """A sentence each. Of data sets it is asked with the plan too, without torch and without loading them."""
+        """One sentence for each remark. For data sets it is also called while planning, without torch or loading."""
 
 
 @runtime_checkable
 class Alone(Protocol):
-    """A fusion that makes its own members, as many as the pool has; the pool's are not billed."""
+    """A fusion that makes its own members, as many as the pool has; its cost leaves out the pool's."""
 
     alone: ClassVar[bool]
 
 
 @runtime_checkable
 class Excepted(Protocol):
-    """A fusion that does not keep some of the three laws."""
+    """A fusion that breaks some of the three laws."""
 
     except_for: ClassVar[tuple[Law, ...]]
 
 
 @runtime_checkable
 class Versioned(Protocol):
-    """A plugin module or object with a version, which is told beside its name."""
+    """A plugin module or object with a version, which is printed beside its name."""
 
     __version__: str
 
@@ -143,7 +143,7 @@ class Tokenised(Protocol):
     """A data set whose inputs are token numbers."""
 
     def token_numbers(self) -> Vocabulary | None:
-        """What they stand for, without loading the data; None where they are no tokens, or nobody can tell."""
+        """What they mean, without loading the data; None if they aren't tokens or it is unknown."""
 
 
 @runtime_checkable
@@ -151,16 +151,16 @@ class Refuses(Protocol):
     """A backbone that can say without torch which data sets it can't take."""
 
     def refuses(self, task: Task, tokens: Vocabulary | None) -> str:
-        """Why it can't take the inputs of a task, whose tokens are these if it is known; "" where it can.
+        """Why it can't take the inputs of a task, whose `tokens` are given if known; "" if it can.
 
         Raises:
-            FinefuseError: if the network is one that it can't take for any task.
+            FinefuseError: if the network can't be used for any task.
         """
 
 
 @runtime_checkable
 class Described(Protocol):
-    """A data set that says how others make its inputs, for the card of an exported model."""
+    """A data set that explains how to make its inputs, for the card of an exported model."""
 
     def describe(self, seed: int) -> Description:
-        """With the numbers of the splits of this seed."""
+        """The description, with the numbers of the splits of this seed."""

@@ -1,4 +1,4 @@
-"""A run and what comes of it: jobs, records, executors, boards, verdicts."""
+"""A run and its results: jobs, records, executors, boards, verdicts."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Record = dict[str, Any]
 
 @dataclass(frozen=True)
 class Settings:
-    """What a suite says about all its cells and may change a result: part of every key."""
+    """A suite's settings for all cells that may change a result: part of every key."""
 
     budget: Budget = field(default_factory=Budget)
     precision: Literal["fp32", "bf16"] = "fp32"
@@ -40,13 +40,13 @@ class Settings:
     deterministic: bool = True
     """Only algorithms that give the same bits each time, on a GPU too."""
     accumulate: bool = False
-    """Out of memory, try once more with half a batch at a time; BatchNorm then sees the halves."""
+    """When out of memory, try once more with half a batch at a time; BatchNorm then sees the halves."""
     selection: Literal["last", "best-val"] = "last"
     """Which weights of a fine-tuning count: the last, or those of the checkpoint that is best on val."""
     augment: tuple[str, ...] = ()
     """How training images are changed at random."""
     checkpoints: int = 10
-    """How often the network is looked at on the way, beside the bill; 0 for not at all."""
+    """How often the network is evaluated during training, which is not part of its cost; 0 for never."""
 
 
 @dataclass(frozen=True)
@@ -61,9 +61,9 @@ _ALWAYS = itemgetter("kind", "dataset", "backbone", "label", "pool", "seed", "me
 
 
 class Cell(NamedTuple):
-    """Which place in the table a job or a row fills, whatever its key: the same from run to run.
+    """The place in the table that a job or a row fills, whatever its key: the same from run to run.
 
-    Its text is for people. Names may hold slashes, so that two cells may share a text, and none is read back from it.
+    Its text is for people and is never read back: names may hold slashes, so two cells may share a text.
     """
 
     kind: JobKind
@@ -78,15 +78,15 @@ class Cell(NamedTuple):
 
     @classmethod
     def of(cls, row: Mapping[str, Any]) -> Cell:
-        """The cell of a row; one of which the round or the trial is not told has none before it."""
+        """The cell of a row; `round` and `trial` are 0 where the row doesn't give them."""
         kind, dataset, backbone, label, pool, seed, member = _ALWAYS(row)
         return cls(kind, dataset, backbone, label, pool, seed, member, row.get("round", 0), row.get("trial", 0))
 
     @property
     def has_line(self) -> bool:
-        """Whether a line of the board rests on it: a fusion, or member 0 of a scheme that no fusion went before.
+        """Whether a line of the board rests on it: a fusion, or member 0 of a scheme in round 0.
 
-        All others feed, bound or time those. This is the only place that says so.
+        All other cells are members, bounds or timings. This is the only place that has this rule.
         """
         return self.kind == "fuse" or (self.kind == "tune" and not self.member and not self.round)
 
@@ -99,13 +99,13 @@ class Cell(NamedTuple):
 class Job:
     """One node of the plan.
 
-    `artifact` is the content address of what it makes, `key` that of its row (it covers the metrics as well), `parts`
-    what went into them, by name. `also_test` are data sets whose test examples are scored besides. `level` is a
+    `artifact` is the content address of what it makes, `key` that of its row, which covers the metrics too, and `parts`
+    what went into them, by name. `also_test` are further data sets whose test examples are scored. `level` is a
     fusion's, `needs` what the strategy is given besides the training data. `skip` is a reason known before any compute.
 
-    What it works with are artifacts. `base` is the pretrained backbone; a pool across backbones has none. `start` is
-    the fused network that a later round starts from. `fused` are the members of a pool, by name. `trials` are those
-    that a search chooses from, or that a trial has to know of. `timed` is the model whose latency is measured.
+    Its inputs are artifacts. `base` is the pretrained backbone; a pool across backbones has none. `start` is the fused
+    network that a later round starts from. `fused` are the members of a pool, by name. `trials` are those that a search
+    chooses from, or whose results a trial needs. `timed` is the model whose latency is measured.
     """
 
     kind: JobKind
@@ -134,13 +134,13 @@ class Job:
 
     @property
     def inputs(self) -> tuple[str, ...]:
-        """Artifacts that must exist before this job can start; a fusion that is timed is made anew from its members."""
+        """Artifacts that must exist before this job can start; a timed fusion is made again from its members."""
         timed = "" if self.fused else self.timed
         return (*filter(None, (self.base, self.start, timed)), *(member for _, member in self.fused), *self.trials)
 
     @cached_property
     def place(self) -> Cell:
-        """Which cell it fills."""
+        """The cell it fills."""
         names = str(self.dataset or ""), str(self.backbone), self.label, self.pool
         return Cell(self.kind, *names, self.seed, self.member, self.round, self.trial)
 
@@ -159,15 +159,15 @@ class Crew:
     memory: int
     """Bytes that one job may take before it is stopped as `oom`; 0 for no limit."""
     preload: tuple[str, ...] = ()
-    """Modules that every job imports and no plugin is part of: a process may have them before its job's time runs."""
+    """Modules that every job imports, none of them a plugin's: a process may import them before its job's time runs."""
 
 
 class Executor(Protocol):
-    """Carries out calls, each within its time, and never lets one harm another."""
+    """Carries out calls, each within its time limit, and isolates them from each other."""
 
     @property
     def parallel(self) -> bool:
-        """False where calls run in this very process, one after the other."""
+        """False if calls run in the driver's own process, one after the other."""
 
     def start(self, crew: Crew) -> None:
         """Get ready; called once."""
@@ -176,11 +176,11 @@ class Executor(Protocol):
         """Carry out `call(order)` elsewhere.
 
         The future raises `TimeoutError` past `seconds`, `MemoryExceeded` past the crew's memory, `WorkerDied` if the
-        process ended, and else what the call raised.
+        process ended, and otherwise the call's own exception.
         """
 
     def stop(self) -> None:
-        """End every worker now, with all the processes it started; may be called twice."""
+        """End every worker now, and all processes it started; may be called twice."""
 
 
 class Board(Protocol):
@@ -196,14 +196,14 @@ class Board(Protocol):
 
     @property
     def notes(self) -> Sequence[str]:
-        """What else there is to know: coverage, how to read the numbers, machines."""
+        """Coverage, how to read the numbers, machines, and other notes."""
 
     @property
     def better(self) -> Mapping[str, str]:
         """Whether "higher" or "lower" is better, by metric."""
 
     def scores(self) -> pd.DataFrame:
-        """The columns of `lines` that a repeated run must give again, bit by bit."""
+        """The columns of `lines` that a repeated run must reproduce, bit by bit."""
 
     def costs(self) -> pd.DataFrame:
         """The columns of `lines` that were measured with a clock."""
@@ -220,7 +220,7 @@ class Reporter(Protocol):
 
 
 class Agenda(Protocol):
-    """What an observer is told of a plan."""
+    """What an observer sees of a plan."""
 
     @property
     def name(self) -> str:
@@ -228,17 +228,17 @@ class Agenda(Protocol):
 
     @property
     def jobs(self) -> Sequence[Job]:
-        """Every job, in the order of their needs."""
+        """Every job, each after those it needs."""
 
 
 class Observer(Protocol):
-    """A frozen dataclass that is told how a run goes, in the driver's process; it needs one of these methods.
+    """A frozen dataclass that follows a run in the driver's process; it needs at least one of these methods.
 
-    What it raises ends its service and not the run, and what it prints goes to stderr.
+    If it raises, it is not called again, and the run continues. Its printed output goes to stderr.
     """
 
     def run_begins(self, plan: Agenda, waiting: int, done: int) -> None:
-        """`waiting` jobs of the plan are to get a row, `done` have one."""
+        """`waiting` jobs of the plan need a row, `done` have one."""
 
     def job_begins(self, job: Job) -> None:
         """A worker was given the job."""
@@ -247,7 +247,7 @@ class Observer(Protocol):
         """The job has its row; one that is blocked or skipped never began."""
 
     def run_ends(self, records: Sequence[Record]) -> None:
-        """No more jobs are carried out. Rows are missing if the run was stopped."""
+        """No more jobs will run. Rows are missing if the run was stopped."""
 
     def note(self, text: str) -> None:
         """One sentence worth reading, such as the complaint of another observer."""

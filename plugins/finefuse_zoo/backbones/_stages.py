@@ -35,7 +35,7 @@ class Rescale(nn.Module):
         return x * self.scale + self.shift
 
 
-class Tokens(nn.Module):
+class PatchTokens(nn.Module):
     """Patches, class token and positions of torchvision's `VisionTransformer`."""
 
     def __init__(self, of: Any) -> None:
@@ -82,7 +82,7 @@ ADDED: Mapping[str, Callable[[Any], nn.Module]] = {
     "pool": lambda _: nn.AdaptiveAvgPool2d(1),
     "relu": lambda _: nn.ReLU(),
     "rescale": lambda of: Rescale() if of.transform_input else nn.Identity(),
-    "tokens": Tokens,
+    "tokens": PatchTokens,
     "first": lambda _: FirstToken(),
     "front": lambda of: Call(of, FRONT, "forward_features", own=True),
     "back": lambda of: Call(of, BACK, "forward_head", own=False, pre_logits=True),

@@ -32,7 +32,7 @@ def looked_up(table: nn.Module, ids: Tensor, size: int) -> Tensor:
         raise FinefuseError(f"{told}: data set and backbone need the same one") from error
 
 
-class Tokens(nn.Module):
+class TokenEmbedding(nn.Module):
     """A vector for each token number and, where `length` is given, one for each position; zeros for padding (0).
 
     Positions start half as large as tokens: with the usual 0.02 a short training never tells them apart.

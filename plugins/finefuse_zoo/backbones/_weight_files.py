@@ -40,9 +40,9 @@ def shards_of(file: Path) -> list[Path]:
         names = sorted(set(json.loads(file.read_bytes())["weight_map"].values()))
         shards = [file.parent / name for name in names if name and Path(name).name == name]
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        raise FinefuseError(f"the weights file {file} is JSON, and no index of files of weights") from None
+        raise FinefuseError(f"the weights file {file} is JSON, but not an index of files of weights") from None
     if len(shards) != len(names) or not names:
-        raise FinefuseError(f"the weights file {file} is an index of files that don't lie beside it")
+        raise FinefuseError(f"the weights file {file} is an index of files that aren't beside it")
     for shard in shards:
         if not shard.is_file():
             raise FinefuseError(f"the weights file {file} is an index, and its part {shard.name} is missing")

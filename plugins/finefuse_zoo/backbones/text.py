@@ -46,11 +46,11 @@ class TextCnn(Sourced):
         from torch import nn
 
         from finefuse.nets import Net
-        from finefuse_zoo.backbones._text import Tokens, WidestMatches
+        from finefuse_zoo.backbones._text import TokenEmbedding, WidestMatches
 
         refuse_all_but_text("text-cnn", task)
         stages = [
-            Tokens(self.vocabulary, self.dim),
+            TokenEmbedding(self.vocabulary, self.dim),
             WidestMatches(self.dim, self.filters, self.widths, self.dropout),
         ]
         return Net(stages, nn.Linear(len(self.widths) * self.filters, task.outputs), recipe())
@@ -84,12 +84,12 @@ class TextTransformer(Sourced):
         from torch import nn
 
         from finefuse.nets import Net
-        from finefuse_zoo.backbones._text import EncoderBlock, MeanOfTokens, Tokens
+        from finefuse_zoo.backbones._text import EncoderBlock, MeanOfTokens, TokenEmbedding
 
         refuse_all_but_text("text-transformer", task)
         dim = self.heads * self.head_width
         stages = [
-            Tokens(self.vocabulary, dim, task.input_shape[0]),
+            TokenEmbedding(self.vocabulary, dim, task.input_shape[0]),
             *(EncoderBlock(dim, self.heads, self.dropout) for _ in range(self.depth)),
             MeanOfTokens(nn.LayerNorm(dim)),
         ]

@@ -32,7 +32,7 @@ class Cut:
     """How an error says what there is."""
 
     def rows(self, y: NDArray[np.int64], classes: Sequence[str], seed: int) -> tuple[Rows, Rows, Rows]:
-        """Sorted row numbers for train, val and test; rows with y = -1 are nobody's.
+        """Sorted row numbers for train, val and test; rows with y = -1 are left out.
 
         Raises:
             FinefuseError: if a class has too few images.
@@ -56,7 +56,7 @@ class Cut:
         return rest[:wanted], val, test
 
 
-def splits_of(
+def cut_splits(
     task: Task, classes: Sequence[str], images: Images, official: Images | None, cut: Cut, seed: int
 ) -> Splits:
     """The splits of images and of the official test images; without these, `cut.test` says what share becomes test."""

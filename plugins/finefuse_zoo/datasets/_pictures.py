@@ -82,7 +82,7 @@ def _of_eight_bits(image: Image.Image, look: Look) -> tuple[Image.Image, int]:
     said = look.white or _white_of(image)
     if said is None and image.mode in ("I", "F") and image.format not in ("PNG", "PPM"):
         kind = "floats" if image.mode == "F" else "whole numbers of 32 bits"
-        raise ValueError(f"its values are {kind}, and nothing says which is white: give it as `white`")
+        raise ValueError(f"its values are {kind}, and nothing says which value is white: give it as `white`")
     if said is None:
         return Image.fromarray((values >> 8).clip(0, 255).astype(np.uint8)), int(values.max(initial=0))
     return Image.fromarray((values.astype(np.float64) * 255 / said).round().clip(0, 255).astype(np.uint8)), -1

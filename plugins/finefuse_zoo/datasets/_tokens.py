@@ -72,7 +72,7 @@ def split_hub(where: str) -> tuple[str, str]:
     """
     name, _, revision = where.partition("@")
     if not name or not revision:
-        raise ValueError(f"{where!r} has no revision: say 'name@commit', or nobody could say later which one it was")
+        raise ValueError(f"{where!r} has no revision: write 'name@commit', to fix which tokeniser it is")
     return name, revision
 
 

@@ -33,7 +33,7 @@ FOLDER = "folder"
 LINKS = "links in an archive"
 AGAIN = "files that the archive has once more further on"
 PARTS = {"train", "training", "test", "testing", "val", "valid", "validation"}
-"""Names of directories that are parts of a data set; nobody's classes are called so and nothing else."""
+"""Names of directories that are parts of a data set; no data set has only classes with such names."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class Tree(ABC):
             has = f"only {found[0]!r}" if found else "none"
             raise FinefuseError(f"{self.where}: expected a directory of images for every class, and there is {has}")
         if {name.lower() for name in found} <= PARTS:
-            raise FinefuseError(f"{self.where}: {' and '.join(found)} are no classes; give their paths one by one")
+            raise FinefuseError(f"{self.where}: {' and '.join(found)} are not classes; give their paths one by one")
         return found
 
 

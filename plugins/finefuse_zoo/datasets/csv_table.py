@@ -1,4 +1,4 @@
-"""Anybody's texts or tables, in delimited text files."""
+"""Texts or tables in delimited text files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Anybody's images, one directory for every class."""
+"""Images in folders, one directory for every class."""
 
 from __future__ import annotations
 
@@ -69,14 +69,14 @@ class Folder:
 
     def splits(self, seed: int) -> Splits:
         """Train, val and test, drawn class by class."""
-        from finefuse_zoo.datasets._cut import Cut, splits_of
+        from finefuse_zoo.datasets._cut import Cut, cut_splits
 
         tree, task = tree_at(self.train), self.task
         classes = tree.classes()
         images = self._images(tree, classes)
         official = None if self.test is None else self._images(tree_at(self.test), classes)
         cut = Cut(self.val, self.shots, self.fraction, self.test_share if official is None else None)
-        return splits_of(task, classes, images, official, cut, seed)
+        return cut_splits(task, classes, images, official, cut, seed)
 
     def remarks(self) -> list[str]:
         """What is left out, or read in part only; what is wrong within images is known once they are decoded."""
@@ -111,7 +111,7 @@ class Folder:
         from finefuse_zoo.datasets._pictures import items_of
 
         if unknown := set(tree.classes()) - set(classes):
-            raise FinefuseError(f"{tree.where}: {', '.join(sorted(unknown))} are no classes of {self.train}")
+            raise FinefuseError(f"{tree.where}: {', '.join(sorted(unknown))} are not classes of {self.train}")
         if not tree.listing.images:
             raise FinefuseError(f"{tree.where}: there is no image in any of its directories")
         labels = {name: label for label, name in enumerate(classes)}

@@ -28,7 +28,7 @@ class HuggingFace:
     """Images and class numbers in columns of a data set of Hugging Face: from a folder, or by name from the hub.
 
     `path` is a folder written by `save_to_disk`, or one of files that `load_dataset` reads. `name` is one on the hub,
-    with a `revision` (a tag or commit), without which nobody could say later which data these were. `classes` is their
+    with a `revision` (a tag or commit), without which the data could change unnoticed. `classes` is their
     number, which a plan must know before anything is loaded. `train` and `test` are names of its splits; where `test`
     is none, the share `test_share` of every class is cut off by seed. All else is as in the data set `folder`.
     """
@@ -66,12 +66,12 @@ class HuggingFace:
 
     def splits(self, seed: int) -> Splits:
         """Train, val and test, drawn class by class."""
-        from finefuse_zoo.datasets._cut import Cut, splits_of
+        from finefuse_zoo.datasets._cut import Cut, cut_splits
 
         images = self._images(self.train)
         official = None if self.test is None else self._images(self.test)
         cut = Cut(self.val, self.shots, self.fraction, None if official else self.test_share)
-        return splits_of(
+        return cut_splits(
             self.task, [f"{self.label} {number}" for number in range(self.classes)], images, official, cut, seed
         )
 

@@ -37,7 +37,7 @@ Name = Literal[
     "FGVCAircraft",
 ]
 TEST_SHARE = 0.2
-"""Of every class, where nobody has said officially what is for the test."""
+"""Share of every class for the test, where there is no official test set."""
 
 
 @dataclass(frozen=True)
@@ -81,14 +81,14 @@ class Torchvision:
 
     def splits(self, seed: int) -> Splits:
         """Official test images; train and val, drawn class by class."""
-        from finefuse_zoo.datasets._cut import Cut, splits_of
+        from finefuse_zoo.datasets._cut import Cut, cut_splits
 
         official = self._official
         images = self._images("train", official.train, official.images[0])
         test = self._images("test", official.test, official.images[1]) if official.test else None
         cut = Cut(self.val, self.shots, self.fraction, None if test else TEST_SHARE)
         classes = [f"{self.name} {number}" for number in range(official.classes)]
-        return splits_of(self.task, classes, images, test, cut, seed)
+        return cut_splits(self.task, classes, images, test, cut, seed)
 
     @property
     def _official(self) -> Official:

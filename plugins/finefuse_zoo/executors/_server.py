@@ -97,7 +97,7 @@ class _Job:
                     return os.waitstatus_to_exitcode(status)
 
     def _listen_to_the_rest(self) -> None:
-        while block := os.read(self._answers, BLOCK):  # nobody is left who could write
+        while block := os.read(self._answers, BLOCK):  # no writer is left
             self._said += block
         os.close(self._answers)
 

@@ -1,4 +1,4 @@
-"""Singular vectors of changes of weights, by the eigenvectors of the smaller Gram matrix: quicker than an SVD."""
+"""Singular vectors of changes of weights, by the eigenvectors of the smaller Gram matrix: faster than an SVD."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 NEGLIGIBLE = 1e-6
-"""Singular values below this share of the largest count as nought: float32 weights say no more."""
+"""Singular values below this share of the largest count as 0: float32 weights are no more precise."""
 
 
 def singular(matrix: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """U (m, r), S (r,) descending, and V' (r, n), r = min(m, n), of a float64 matrix (m, n).
 
-    Where a singular value is negligible it is nought, and so is its vector on the longer side.
+    Negligible singular values are set to 0, and so are their vectors on the longer side.
     """
     m, n = matrix.shape
     if m > n:
@@ -30,6 +30,6 @@ def singular(matrix: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def polar(matrix: Tensor) -> Tensor:
-    """U V' of a float64 matrix: all singular values set to one, negligible ones to nought."""
+    """U V' of a float64 matrix: all singular values set to 1, negligible ones to 0."""
     u, _, vh = singular(matrix)
     return u @ vh

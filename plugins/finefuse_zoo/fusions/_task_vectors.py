@@ -139,7 +139,7 @@ def gram(tensors: Sequence[Tensor]) -> Tensor:
 def elected(tau: Tensor, reduce: str) -> Tensor:
     """The mean or sum (n,) of those of tau (members, n) that have the sign of their sum.
 
-    A sum of nought counts as positive; what is nought itself has no sign and takes no part.
+    A sum of 0 counts as positive; numbers that are 0 have no sign and are left out.
     """
     sign = torch.where(tau.sum(0) >= 0, 1.0, -1.0).to(tau)
     agrees = (tau * sign > 0).to(tau)

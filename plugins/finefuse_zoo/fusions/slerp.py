@@ -22,7 +22,7 @@ NEARLY_PARALLEL = 0.9995
 class Slerp:
     """sin((1-t) w)/sin(w) theta_1 + sin(t w)/sin(w) theta_2 per tensor, w the angle between them (Shoemake 1985).
 
-    Linear where abs(cos w) > 0.9995 or a tensor is nought. `t` (None: 0.5) is for two members. More are taken in turn,
+    Linear where abs(cos w) > 0.9995 or a tensor is 0. `t` (None: 0.5) is for two members. More are merged in turn,
     the m-th at t = 1/m, so that their order matters; `karcher` is the mean that doesn't depend on it. `recalibrate`
     renews BatchNorm's statistics from the training inputs. Doi 10.1145/325165.325242. Checked against mergekit's
     `slerp`.
@@ -38,7 +38,7 @@ class Slerp:
         """One network."""
         count = len(of.members)
         if self.t is not None and count > 2:
-            raise NotApplicable(f"t = {self.t:g} lies between two members, and there are {count}; leave it out")
+            raise NotApplicable(f"t = {self.t:g} is for two members, but there are {count}; leave it out")
         weights = [1 / count] * count if self.t is None or count == 1 else [1 - self.t, self.t]
 
         def rule(_: str, tensors: list[Tensor]) -> Tensor:

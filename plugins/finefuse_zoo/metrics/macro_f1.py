@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 class MacroF1:
     """F1 = 2 TP / (2 TP + FP + FN) of each class, from 0 to 1, in the plain mean over classes.
 
-    Rare classes count as much as frequent ones. A class that is nobody's, neither a target nor an answer, is left out,
-    as scikit-learn does. The answer is the largest logit; a tie goes to the lowest class.
+    Rare classes count as much as frequent ones. A class that is neither a target nor an answer is left out, as in
+    scikit-learn. The answer is the largest logit; a tie goes to the lowest class.
     """
 
     kinds: ClassVar[tuple[str, ...]] = ("classification",)

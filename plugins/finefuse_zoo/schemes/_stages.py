@@ -19,5 +19,5 @@ def parts_of(model: Net, scheme: str) -> list[nn.Module]:
         NotApplicable: if the network is one single stage, because then the scheme is another one by its name.
     """
     if len(model.stages) == 1:
-        raise NotApplicable(f"{scheme} goes by stages, and the network is one single stage")
+        raise NotApplicable(f"{scheme} works stage by stage, and the network has a single stage")
     return [*model.stages, model.head]

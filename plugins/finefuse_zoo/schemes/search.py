@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
+import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import product
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from annotated_types import Ge, Le
@@ -37,6 +37,8 @@ class Range:
         if self.choices is not None:
             if self.low is not None or self.high is not None or not self.choices:
                 raise ValueError("a range has either low and high, or choices that are not empty")
+            if len(set(map(repr, self.choices))) < len(self.choices):
+                raise ValueError(f"a range has a choice twice: {list(self.choices)}")
         elif self.low is None or self.high is None or not self.low < self.high or (self.log and self.low <= 0):
             raise ValueError("a range needs low < high (above 0 if log = true), or choices")
 
@@ -45,17 +47,36 @@ class Range:
         if self.choices is not None or self.low is None or self.high is None:
             return list(self.choices or ())
         shares = [i / (count - 1) for i in range(count)] if count > 1 else [0.5]
-        if self.log:
-            values = [self.low * (self.high / self.low) ** share for share in shares]
-        else:
-            values = [self.low + (self.high - self.low) * share for share in shares]
-        whole = isinstance(self.low, int) and isinstance(self.high, int)
-        return list(dict.fromkeys(round(v) if whole else v for v in values))
+        return list(dict.fromkeys(self.at(share) for share in shares))
+
+    def at(self, share: float) -> Any:
+        """The value at a share from 0 to 1 of the way from end to end."""
+        if self.choices is not None or self.low is None or self.high is None:
+            choices = self.choices or ()
+            return choices[min(int(share * len(choices)), len(choices) - 1)]
+        if share in (0, 1):
+            return self.high if share else self.low  # to the last bit
+        value = self.low * (self.high / self.low) ** share if self.log else self.low + (self.high - self.low) * share
+        return min(max(round(value) if self.whole else value, self.low), self.high)
+
+    @property
+    def whole(self) -> bool:
+        """Whether its numbers are whole ones."""
+        return isinstance(self.low, int) and isinstance(self.high, int)
+
+    @property
+    def size(self) -> float:
+        """How many values there are, infinity for numbers that aren't whole."""
+        if self.choices is not None or self.low is None or self.high is None:
+            return len(self.choices or ())
+        return self.high - self.low + 1 if self.whole else math.inf
 
     def at_edge(self, value: Any) -> bool:
-        """Whether the best value lies where a wider range might have a better one."""
+        """Whether the best value lies where a wider range might have a better one, outside of it above all."""
         if self.choices is not None or self.low is None or self.high is None:
             return False
+        if not isinstance(value, (int, float)) or (self.log and value <= 0):
+            return isinstance(value, (int, float))
         scale = math.log if self.log else float
         share = (scale(value) - scale(self.low)) / (scale(self.high) - scale(self.low))
         return not MARGIN <= share <= 1 - MARGIN
@@ -77,9 +98,11 @@ class Search:
 
     Trial 0 is the scheme as it is written, so that the board can show default beside tuned. `space` maps parameters to
     ranges, `{ low, high, log }` or `{ choices }`; without one the scheme's own is searched. `sampler` "tpe" (Bergstra
-    et al. 2011) and "random" are Optuna's; "grid" divides every range into as many points as fit into the trials. Every
-    trial is a job of its own. Its seconds are on the bill, and an optimum at the edge of its range is noted under the
-    board.
+    et al. 2011) and "random" are Optuna's; "grid" divides every range into as many points as fit into the trials, draws
+    the rest of them at random from the ranges, and where choices alone make more, draws of these. So there are `trials`
+    with every sampler, and fewer only where a grid has no more settings. Every trial is a job of its own; one that
+    diverges scores lowest. Their seconds are on the bill, and an optimum at or beyond the edge of its range is noted
+    under the board, the default too.
     """
 
     of: Spec
@@ -96,7 +119,7 @@ class Search:
         """For every trial, the earlier ones it has to know of; `space` is the scheme's own."""
         ranges = self._ranges(space)
         if self.sampler == "grid":
-            return [()] * (1 + len(self._grid(ranges)))
+            return [()] * (1 + int(min(self.trials - 1, math.prod(one.size for one in ranges.values()))))
         if self.sampler == "random":
             return [()] * self.trials
         return [range(trial) if trial >= STARTUP else range(0) for trial in range(self.trials)]
@@ -111,7 +134,7 @@ class Search:
         if trial == 0:
             return {}
         if self.sampler == "grid":
-            return self._grid(ranges)[trial - 1]
+            return self._grid(ranges, seed)[trial - 1]
         return self._ask_optuna(trial, told, ranges, seed)
 
     def at_edge(self, params: Mapping[str, Any], space: Mapping[str, Any]) -> list[str]:
@@ -122,13 +145,24 @@ class Search:
     def _ranges(self, space: Mapping[str, Any]) -> dict[str, Range]:
         found = self.space or {name: Range(**given) for name, given in space.items()}
         if not found:
-            raise ValueError(f"{Ref.read(self.of)} has no space of its own to search; give one")
+            raise ValueError(f"{Ref.read(self.of)} has no space to search; give one")
         return found
 
-    def _grid(self, ranges: Mapping[str, Range]) -> list[dict[str, Any]]:
-        per_range = max(1, math.floor((self.trials - 1) ** (1 / len(ranges)) + 1e-9))
-        points = product(*(one.points(per_range) for one in ranges.values()))
-        return [dict(zip(ranges, values, strict=True)) for values in points]
+    def _grid(self, ranges: Mapping[str, Range], seed: int) -> list[dict[str, Any]]:
+        """All settings but the default: a full grid and what is drawn besides, or a draw of the choices' grid."""
+        wanted = int(min(self.trials - 1, math.prod(one.size for one in ranges.values())))
+        draw = random.Random(seed)
+        points = _finest(list(ranges.values()), wanted)
+        total = math.prod(map(len, points))
+        picked = range(total) if total <= wanted else sorted(draw.sample(range(total), wanted))
+        grid = [_combination(points, number) for number in picked]
+        known = set(map(repr, grid))
+        while len(grid) < wanted:
+            values = tuple(one.at(draw.random()) for one in ranges.values())
+            if repr(values) not in known:
+                known.add(repr(values))
+                grid.append(values)
+        return [dict(zip(ranges, values, strict=True)) for values in grid]
 
     def _ask_optuna(self, trial: int, told: Told, ranges: Mapping[str, Range], seed: int) -> dict[str, Any]:
         import optuna
@@ -144,3 +178,27 @@ class Search:
             if params and math.isfinite(value):
                 study.add_trial(optuna.create_trial(params=dict(params), distributions=space, value=value))
         return dict(study.ask(space).params)
+
+
+def _finest(ranges: Sequence[Range], most: int) -> list[list[Any]]:
+    """Points of every range, as evenly many as `most` combinations allow; choices are all taken."""
+    points = [one.points(1) for one in ranges]
+    growing = {i for i, one in enumerate(ranges) if one.choices is None}
+    while growing:
+        i = min(growing, key=lambda i: len(points[i]))
+        finer = ranges[i].points(len(points[i]) + 1)
+        others = math.prod(len(p) for j, p in enumerate(points) if j != i)
+        if len(finer) == len(points[i]) or others * len(finer) > most:
+            growing.discard(i)
+        else:
+            points[i] = finer
+    return points
+
+
+def _combination(points: Sequence[Sequence[Any]], number: int) -> tuple[Any, ...]:
+    """The combination of that number; the last range's values change fastest."""
+    values: list[Any] = []
+    for each in reversed(points):
+        number, at = divmod(number, len(each))
+        values.append(each[at])
+    return tuple(reversed(values))

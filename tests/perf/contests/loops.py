@@ -28,7 +28,7 @@ def batches(n: int, steps: int, batch_size: int, seed: int) -> list[Tensor]:
 
 
 def train(net: nn.Module, optimizer: torch.optim.Optimizer, x: Tensor, y: Tensor, order: Sequence[Tensor]) -> None:
-    """Cross-entropy, and a rate that falls along half a cosine to nought."""
+    """Cross-entropy, and a rate that falls along half a cosine to 0."""
     rates = [group["lr"] for group in optimizer.param_groups]
     for step, rows in enumerate(order):
         for group, rate in zip(optimizer.param_groups, rates, strict=True):

@@ -211,7 +211,7 @@ def test_paths_that_are_not_there_or_no_class_directories_are_one_sentence(make,
         tmp_path / "none": "none: there is no such folder or archive",
         tmp_path / "note.txt": "note.txt: neither a folder nor an archive",
         train / "ant": "ant: expected a directory of images for every class, and there is none",
-        train.parent: "data: test and train are no classes; give their paths one by one",
+        train.parent: "data: test and train are not classes; give their paths one by one",
     }
     for where, message in cases.items():
         with pytest.raises(FinefuseError, match=message):
@@ -220,7 +220,7 @@ def test_paths_that_are_not_there_or_no_class_directories_are_one_sentence(make,
 
 def test_test_classes_that_train_has_not_are_named(make, train, tmp_path):
     strange = make.tree(tmp_path / "strange", ("ant", "dog", "elk"), 2)
-    with pytest.raises(FinefuseError, match=f"{strange}: dog, elk are no classes of {train}"):
+    with pytest.raises(FinefuseError, match=f"{strange}: dog, elk are not classes of {train}"):
         Folder(train, strange, size=8).splits(0)
 
 

@@ -265,7 +265,7 @@ def test_a_tiff_of_twelve_bits_says_itself_what_is_white(tmp_path):
 @pytest.mark.parametrize(("kind", "what"), [(np.float32, "floats"), (np.int32, "whole numbers of 32 bits")])
 def test_32_bits_are_left_out_by_name_until_white_is_given(tmp_path, kind, what):
     where = fill(tmp_path / "t", Image.fromarray(np.array([[0, 200, 100, 50]] * 4, kind)), format="TIFF")
-    with pytest.raises(FinefuseError, match=f"none of 6 images can be read: .*{what}, and nothing says which is white"):
+    with pytest.raises(FinefuseError, match=f"none of 6 .*{what}, and nothing says which value"):
         Folder(where, size=4, val=1).splits(0)
     x = first(Folder(where, size=4, channels=1, val=1, white=200))
     assert x[0, 0].tolist() == [0, 255, 128, 64]

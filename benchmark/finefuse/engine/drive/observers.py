@@ -52,7 +52,7 @@ class Observers:
 
     def _complain(self, text: str) -> None:
         """To the others, or where there are none to the log."""
-        sentence = f"{' '.join(text.split())}; the run goes on without it"
+        sentence = f"{' '.join(text.split())}; the run continues without it"
         if any("note" in calls for calls in self._calls.values()):
             self.note(sentence)
         else:

@@ -100,7 +100,7 @@ def look_closely(
         makers = {job.artifact: job.cell for job in reversed(plan.jobs) if job.kind != "time"}
         for artifact in damaged:
             artifacts.discard(artifact)
-            notes.append(f"{makers.get(artifact, artifact)}: what it made is damaged in the store and is made again.")
+            notes.append(f"{makers.get(artifact, artifact)}: its artifact in the store is damaged and is made again.")
 
 
 def _told(doubted: Sequence[str]) -> list[str]:

@@ -61,7 +61,7 @@ def run_plan(
         executor: is started only if a job has to run, and then stopped in any case.
         workers: jobs at a time.
         device: "cpu", "cuda" (all of them in turn) or "cuda:n".
-        out: folder of the rows, which nobody else may write to at the same time.
+        out: folder of the rows, which no other process may write to at the same time.
         store: folder of the artifacts.
         observers: are told of the progress.
         retry: carry out again what failed, ran out of time or out of memory.
@@ -131,7 +131,7 @@ class _Drive:
                 self.end(future)
 
     def next(self) -> Job | None:
-        """The first job of the plan whose inputs nobody is about to make; jobs that time others come last and alone."""
+        """The first job of the plan whose inputs no running job makes; timing jobs come last and run alone."""
         busy = {job.artifact for job, _ in self.running.values()}
         alone = not self.running and all(job.kind == "time" for job in self.pending)
         for job in self.pending:
@@ -210,7 +210,7 @@ class _Drive:
             self.observers.note(f"{job.cell} could not be made again: {record['reason']}")
 
     def settle(self, job: Job, record: Record, *, new: bool = False) -> None:
-        """This is the job's row; a new one is written to the disk before anybody hears of it."""
+        """Settle the job with this row; a new row is written to the disk before it is announced."""
         if new:
             self.records.append(record)
         self.rows[job.place] = record

@@ -33,7 +33,7 @@ def synchronise(device: torch.device | str) -> None:
 
 @cache
 def warm_up(device: str) -> None:
-    """Do what torch does only once per process, importing its compiler above all, before anybody's clock runs."""
+    """Do what torch does only once per process, such as importing its compiler, before any clock runs."""
     weight = torch.zeros(2, 2, device=device, requires_grad=True)
     for kind in (torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW):
         optimizer = kind([weight], lr=0.0)
@@ -110,7 +110,7 @@ def peak_memory(device: torch.device | str) -> int | None:
 
 
 def forget_peak(device: torch.device | str) -> int | None:
-    """Count the peak of memory anew; on the processor gives the size of this process now, None if nobody counts."""
+    """Reset the peak of memory; on the processor, return the size of this process now, None if it isn't measured."""
     _note_most(torch.device(device))
     if torch.device(device).type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
@@ -134,7 +134,7 @@ def _above(peak: int, device: torch.device, before: int | None) -> int | None:
 
 
 def _peak(device: torch.device) -> int:
-    """The highest count since it was last forgotten, 0 where nobody counts."""
+    """The highest count since the last reset, 0 where it isn't measured."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     return _memory("VmHWM") if Path("/proc/self/status").exists() else 0

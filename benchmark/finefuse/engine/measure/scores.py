@@ -15,7 +15,7 @@ from finefuse.rows import CLOSE, told
 from finefuse.types import Data, Metric, Record, Splits
 
 
-def scores(
+def score_fields(
     metrics: Mapping[str, Metric], splits: Splits, outputs: Mapping[str, Tensor], more: Mapping[str, Data]
 ) -> Record:
     """The fields of a row that say how good `outputs["val"]` and `outputs["test"]` are.

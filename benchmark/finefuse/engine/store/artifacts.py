@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 DIGESTS = "digests.json"
 """The digest of each file of an artifact; what a former version kept has none, and counts as not there."""
 ABANDONED = 24 * 3600.0
-"""Seconds after which a draft that nobody finished is taken for a killed writer's."""
+"""Seconds after which an unfinished draft is assumed to be from a killed writer."""
 
 
 def default_store() -> Path:
@@ -153,7 +153,7 @@ class Artifacts:
     def sweep(self) -> None:
         """Remove what killed writers left unfinished."""
         for draft in self._drafts.glob("*"):
-            with suppress(OSError):  # it may be somebody else's, or just be finished
+            with suppress(OSError):  # it may belong to another process, or just be finished
                 if draft.stat().st_mtime < time.time() - ABANDONED:
                     _remove(draft)
 

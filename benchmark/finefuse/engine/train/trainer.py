@@ -56,7 +56,7 @@ class SuiteTrainer:
         self._batch_size, self._spent = budget.batch_size, 0
         self._effort = effort or Effort()
         self.aside = self.aside_cpu = 0.0
-        """Wall and processor seconds spent on looking at the network, which are nobody's bill."""
+        """Wall and processor seconds spent on evaluating the network, which are not part of the cost."""
         self.curve: Curve | None = None
         self._steps, self._checkpoints = 0, frozenset[int]()
         self._trained: dict[int, nn.Parameter] = {}
@@ -173,6 +173,8 @@ class SuiteTrainer:
         left = self.budget - self.spent
         if steps is None:
             steps = left
+        if not (steps >= 0 and steps % 1 == 0):
+            raise ValueError(f"steps must be a whole number from 0, not {steps!r}")
         if steps > left:
             raise BudgetError(f"asked for {steps} steps, but {left} of {self.budget} are left")
         self._spent += steps
@@ -310,7 +312,7 @@ def _listed(groups: Iterable[Mapping[str, Any]], model: nn.Module, norm: NormPol
     seen: set[int] = set()
     for p in (p for group in listed for p in group["params"]):
         if id(p) in seen:
-            raise ValueError("a parameter stands in two groups, or twice in one")
+            raise ValueError("a parameter is in two groups, or twice in one")
         seen.add(id(p))
     return [group for group in listed if group["params"]]
 

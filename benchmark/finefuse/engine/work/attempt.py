@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 from finefuse.engine.order import Order, row, status_of
-from finefuse.errors import PluginError, StoreError
+from finefuse.errors import PluginError, StoreError, one_line
 from finefuse.rows import wrong_with
 from finefuse.text import shown
 from finefuse.types import Record, Status
@@ -32,7 +32,7 @@ def attempt(order: Order, carry_out: Callable[[Order], Record] | None = None) ->
     try:
         record = carry_out(order) if carry_out else _really(order)
         if wrong := wrong_with(json.loads(json.dumps(record))):
-            raise PluginError(f"the row that came of it {wrong}")
+            raise PluginError(f"its row {wrong}")
         return record
     except (StoreError, KeyboardInterrupt):
         raise
@@ -81,15 +81,3 @@ def _peak_memory(order: Order) -> int | None:
     with suppress(Exception):  # a GPU in trouble must not cost the row
         return cost.peak_memory(order.device) if cost else None
     return None
-
-
-def one_line(error: BaseException) -> str:
-    """`TypeName: message` without line breaks, even if the error has no words for itself."""
-    try:
-        text = " ".join(str(error).split())
-    except Exception as worse:
-        text = f"(its message can't be had: {type(worse).__name__})"
-    name = type(error).__name__
-    if text.startswith(f"{name}:"):  # an executor's, which could not send the error itself
-        return text
-    return f"{name}: {text}" if text else name

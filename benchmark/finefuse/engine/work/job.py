@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 
 import torch
 from torch import Tensor, nn
@@ -23,13 +23,14 @@ from finefuse.engine.measure.cost import (
     warm_up,
 )
 from finefuse.engine.measure.flops import flops_per_example
-from finefuse.engine.measure.scores import scores
+from finefuse.engine.measure.scores import score_fields
 from finefuse.engine.order import Order, row
 from finefuse.engine.randomness import seeded
 from finefuse.engine.store.origin import origin_of
 from finefuse.engine.train.lent import lent
 from finefuse.engine.train.trainer import SuiteTrainer
 from finefuse.engine.work.deployed import deployed
+from finefuse.engine.work.diverged import divergence_noticed
 from finefuse.engine.work.loading import loaded, refuse_changed
 from finefuse.engine.work.switches import set_up
 from finefuse.engine.work.untouched import Surroundings
@@ -37,7 +38,7 @@ from finefuse.engine.work.workbench import Workbench
 from finefuse.errors import BudgetError, NotApplicable, PluginError
 from finefuse.nets import CHUNK, CombineOutputs, Net
 from finefuse.rows import told
-from finefuse.types import Member, Record, Ref, Scheme, Splits, Tuning
+from finefuse.types import Member, Record, Ref, Scheme, Searcher, Splits, Tuning
 
 AGREEMENT = 1e-4
 """How far an ensemble's outputs may lie from those combined of its members' stored outputs."""
@@ -138,10 +139,11 @@ def trial(bench: Workbench) -> Record:
         told = [(meta["tried"], WORST if meta["quality"] is None else meta["quality"]) for meta in metas]
         params = search.suggest(job.trial, told, bench.space(search), bench.seed("search", member=job.member))
         scheme = Ref.read(search.of)
+        bill: Record = {}
         try:
-            _tune(bench, Ref.of(scheme.name, **{**scheme.kwargs, **params}), {"tried": params})
+            _tune(bench, Ref.of(scheme.name, **{**scheme.kwargs, **params}), {"tried": params}, bill)
         except FloatingPointError as diverged:
-            meta = {"tried": params, "quality": None, "reason": str(diverged), "machine": machine_id(), "seconds": 0.0}
+            meta = {"tried": params, "quality": None, "reason": str(diverged), "machine": machine_id(), **bill}
             bench.store.save(job.artifact, meta, origin=origin_of(bench.order))
     meta = bench.store.meta(job.artifact)
     return meta if meta["quality"] is None else _scored(bench, bench.splits)
@@ -153,11 +155,11 @@ def choose(bench: Workbench) -> Record:
     metas = [store.meta(artifact) for artifact in job.trials]
     best = max(range(len(metas)), key=lambda i: WORST if metas[i]["quality"] is None else metas[i]["quality"])
     if metas[best]["quality"] is None:
-        raise FloatingPointError(f"all {len(metas)} trials diverged")
+        raise FloatingPointError(f"all {len(metas)} trials diverged; the first: {metas[0]['reason']}")
     chosen = job.trials[best]
     if not store.has(job.artifact):
         bill = {name: sum(meta.get(name, 0) for meta in metas) for name in BILLED}
-        edges = search.at_edge(metas[best]["tried"], bench.space(search))
+        edges = search.at_edge(_default(bench, search) | metas[best]["tried"], bench.space(search))
         found = {"trials": len(metas), "chosen": metas[best]["tried"], "at_edge": edges}
         meta = metas[best] | bill | found | {"contended": any(meta.get("contended") for meta in metas)}
         kept = {"weights": store.weights(chosen), "outputs": store.outputs(chosen)}
@@ -167,8 +169,15 @@ def choose(bench: Workbench) -> Record:
     return _scored(bench, bench.splits) | before
 
 
-def _tune(bench: Workbench, ref: Ref, extra: Record) -> None:
-    """Tune by a scheme, and store what comes of it."""
+def _default(bench: Workbench, search: Searcher) -> Record:
+    """The parameters of what is searched for as it is written; what it leaves open is the network's recipe."""
+    scheme, recipe = bench.build("scheme", Ref.read(search.of)), bench.start().recipe
+    written = {field.name: getattr(scheme, field.name) for field in fields(scheme)}
+    return {name: asdict(recipe).get(name) if value is None else value for name, value in written.items()}
+
+
+def _tune(bench: Workbench, ref: Ref, extra: Record, bill: Record | None = None) -> None:
+    """Tune by a scheme, and store what comes of it; `bill` gets what it cost, even if nothing does."""
     scheme, (on, trainer) = bench.build("scheme", ref), bench.tuning(ref)
     untouched = bench.untouched(task=bench.splits, source=bench.source if on.source is not None else None)
     if start := bench.order.job.start:
@@ -179,7 +188,12 @@ def _tune(bench: Workbench, ref: Ref, extra: Record) -> None:
         extra |= {name: before[name] for name in ("prepared_by",) if name in before}
     if bench.prepare(scheme, on.model):
         extra = extra | {"prepared_by": {"use": ref.name, "params": ref.kwargs}}
-    made = run_scheme(scheme, on, trainer)
+    watch = Stopwatch(bench.order.device)
+    try:
+        made = run_scheme(scheme, on, trainer, watch)
+    finally:
+        if bill is not None:
+            bill.update(_cost(bench, watch, trainer))
     untouched.check()
     _within_budget(bench, trainer)
     _save(bench, made, bench.splits, extra | _figures(on))
@@ -204,10 +218,10 @@ def _within_budget(bench: Workbench, trainer: SuiteTrainer) -> None:
         )
 
 
-def run_scheme(scheme: Scheme, on: Tuning, trainer: SuiteTrainer) -> Made:
+def run_scheme(scheme: Scheme, on: Tuning, trainer: SuiteTrainer, watch: Stopwatch) -> Made:
     """Tune and time; the bill is the scheme's own, without loading, saving or evaluation."""
     before = [p.detach().clone() for p in on.model.parameters()]
-    with Stopwatch(str(on.train.y.device)) as watch:
+    with divergence_noticed(on.model), watch:
         scheme.tune(on)
     after = list(on.model.parameters())
     changed = sum(p.numel() for p, old in zip(after, before, strict=False) if not torch.equal(p, old))
@@ -289,12 +303,7 @@ def _save(bench: Workbench, made: Made, splits: Splits, extra: Mapping[str, obje
     outputs |= {part: made.trainer.outputs(made.model, x) for part, x in more.items() if part not in outputs}
     _refuse_bad(bench, splits, outputs)
     meta = {
-        "seconds": made.watch.seconds - made.trainer.aside,
-        "cpu_seconds": made.watch.cpu_seconds - made.trainer.aside_cpu,
-        "peak_memory": made.watch.peak_memory,
-        "steps": made.trainer.spent + bench.effort.own_steps,
-        "gradients": bench.effort.gradients,
-        "pieces": made.trainer.pieces,
+        **_cost(bench, made.watch, made.trainer),
         "trainable": made.trainable,
         "quality": splits.task.quality(outputs["val"], splits.val),
         "parameters": parameter_count(made.model),
@@ -306,6 +315,18 @@ def _save(bench: Workbench, made: Made, splits: Splits, extra: Mapping[str, obje
     }
     weights = _to_store(made.model) if isinstance(made.model, Net) else None
     bench.store.save(bench.order.job.artifact, meta, origin=origin_of(bench.order), weights=weights, outputs=outputs)
+
+
+def _cost(bench: Workbench, watch: Stopwatch, trainer: SuiteTrainer) -> Record:
+    """What was measured while a strategy was at work."""
+    return {
+        "seconds": watch.seconds - trainer.aside,
+        "cpu_seconds": watch.cpu_seconds - trainer.aside_cpu,
+        "peak_memory": watch.peak_memory,
+        "steps": trainer.spent + bench.effort.own_steps,
+        "gradients": bench.effort.gradients,
+        "pieces": trainer.pieces,
+    }
 
 
 def _refuse_bad(bench: Workbench, splits: Splits, outputs: Mapping[str, Tensor]) -> None:
@@ -371,7 +392,7 @@ def _scored(bench: Workbench, splits: Splits) -> Record:
 
 def _scores(bench: Workbench, splits: Splits, artifact: str) -> Record:
     outputs = {part: tensor.to(splits.test.y.device) for part, tensor in bench.store.outputs(artifact).items()}
-    return scores(bench.metrics, splits, outputs, bench.more_tests)
+    return score_fields(bench.metrics, splits, outputs, bench.more_tests)
 
 
 def _to_store(net: nn.Module) -> dict[str, Tensor]:

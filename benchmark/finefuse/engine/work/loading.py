@@ -74,7 +74,7 @@ def refuse_changed(who: str, plugin: Dataset | Backbone, content: str) -> None:
         FinefuseError: else, because the results would be kept under the address of what is gone.
     """
     if content and plugin.fingerprint() != content:
-        raise FinefuseError(f"the {who} has changed since the suite was planned; run again, and it is planned anew")
+        raise FinefuseError(f"the {who} has changed since the suite was planned; run again to make a new plan")
 
 
 def split_seed(dataset: Ref, seed: int) -> int:

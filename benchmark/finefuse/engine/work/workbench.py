@@ -136,7 +136,7 @@ class Workbench:
         return search
 
     def build(self, kind: PluginKind, ref: Ref) -> Any:
-        """A scheme or fusion; what it and its parts require is imported now, so that nobody's clock runs meanwhile."""
+        """A scheme or fusion; what it and its parts require is imported now, before any clock runs."""
         for module in self.registry.find(kind, ref.name).entry.requires:
             import_module(module)
         for inner in Facts(self.registry).nested(ref) if kind == "scheme" else ():

@@ -19,7 +19,7 @@ Gain = tuple[float, float]
 """By how much a fusion scores above the single member that is best on val, and half of the interval."""
 
 
-class Pool(NamedTuple):
+class PoolPlace(NamedTuple):
     """Whose bounds a record holds."""
 
     dataset: str
@@ -27,30 +27,30 @@ class Pool(NamedTuple):
     pool: str
 
     @classmethod
-    def of(cls, record: Record) -> Pool:
+    def of(cls, record: Record) -> PoolPlace:
         """The pool of a `pool` or `fuse` record."""
         return cls(record["dataset"], record["backbone"], record["pool"])
 
 
-def by_pool(records: Iterable[Record]) -> dict[Pool, list[Record]]:
+def by_pool(records: Iterable[Record]) -> dict[PoolPlace, list[Record]]:
     """The records with bounds, by pool and in the order of their seeds."""
-    found: dict[Pool, list[Record]] = defaultdict(list)
+    found: dict[PoolPlace, list[Record]] = defaultdict(list)
     for record in records:
         if record["kind"] == "pool" and record["status"] == "ok":
-            found[Pool.of(record)].append(record)
+            found[PoolPlace.of(record)].append(record)
     return {place: sorted(rows, key=lambda row: row["seed"]) for place, rows in sorted(found.items())}
 
 
 def make_pools(records: Iterable[Record]) -> list[dict[str, Any]]:
     """One line per pool: means over the seeds whose bounds are ok, and why the others are not."""
-    found: dict[Pool, list[Record]] = defaultdict(list)
+    found: dict[PoolPlace, list[Record]] = defaultdict(list)
     for record in records:
         if record["kind"] == "pool":
-            found[Pool.of(record)].append(record)
+            found[PoolPlace.of(record)].append(record)
     return [_line(place, rows) for place, rows in sorted(found.items())]
 
 
-def _line(place: Pool, planned: Sequence[Record]) -> dict[str, Any]:
+def _line(place: PoolPlace, planned: Sequence[Record]) -> dict[str, Any]:
     rows = sorted((row for row in planned if row["status"] == "ok"), key=lambda row: row["seed"])
     metrics = rows[0]["metrics"] if rows else ()
     line: dict[str, Any] = {

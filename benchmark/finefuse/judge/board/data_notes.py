@@ -1,4 +1,4 @@
-"""What a reader of the board has to know of the data: left out, repeated, not changed as the suite asks."""
+"""Notes on the data for readers of the board: what is left out, repeated, or not augmented as the suite says."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from finefuse.types import Record
 
 
 def data_notes(records: Sequence[Record]) -> Iterator[str]:
-    """A sentence each."""
+    """One sentence for each note."""
     said = [sentence for record in records for sentence in record.get("remarks") or ()]
     yield from (f"{sentence}." for sentence in dict.fromkeys(said))
     yield from _repeated(records)
@@ -25,8 +25,8 @@ def _repeated(records: Sequence[Record]) -> Iterator[str]:
             most[record["dataset"]] = record
     for dataset, record in most.items():
         yield (
-            f"{dataset}: {record['repeated']} of {record['n_test']} test examples stand among those for train or val, "
-            f"too, with the very same inputs (seed {record['seed']}, the most of all seeds)."
+            f"{dataset}: {record['repeated']} of {record['n_test']} test examples have the same inputs as an example "
+            f"of train or val (seed {record['seed']}, the most of all seeds)."
         )
 
 
@@ -39,4 +39,4 @@ def _unchanged(records: Sequence[Record]) -> Iterator[str]:
             found.setdefault(names, {})[record["label"]] = None
     for names, labels in found.items():
         changes = ", ".join(json.loads(names)) if names.startswith("[") else "augment"
-        yield f"Took no optimizer steps, and so saw no image changed by {changes}: {', '.join(labels)}."
+        yield f"Took no optimizer steps and therefore saw no images changed by {changes}: {', '.join(labels)}."

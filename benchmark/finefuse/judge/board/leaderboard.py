@@ -164,7 +164,7 @@ def _absent(missing: Sequence[Cell | str], most: int = 5) -> Iterator[str]:
 def _refused(refused: Sequence[str], most: int = 5) -> Iterator[str]:
     if refused:
         more = f"; and {len(refused) - most} more" if len(refused) > most else ""
-        yield f"Lines of the records that can't be believed and were passed over: {'; '.join(refused[:most])}{more}."
+        yield f"Lines of the records that are damaged and were ignored: {'; '.join(refused[:most])}{more}."
 
 
 def _reading(lines: pd.DataFrame, records: Sequence[Record]) -> Iterator[str]:
@@ -179,15 +179,15 @@ def _reading(lines: pd.DataFrame, records: Sequence[Record]) -> Iterator[str]:
         )
     if any(name.startswith("peek.") for name in map(str, lines)):
         yield (
-            "best-val: the checkpoint that is best on val; peek: the one that is best on test, which nobody can know, "
-            "and which never ranks."
+            "best-val: the checkpoint that is best on val; peek: the one that is best on test, which is unknown in "
+            "practice and never ranks."
         )
     if lines["gain"].notna().any():
         yield (
-            "gain: how much better than the pool's member that is best on val, in the metric that ranks, as a mean of "
-            "paired differences. Below: that member (single), the mean member, and an oracle that knows for each "
-            "example which member to ask; how often just one of two members is right, Yule's Q and the correlation of "
-            "their being right."
+            "gain: by how much a fusion is better than the pool's member that is best on val, in the ranking metric, "
+            "as a mean of paired differences. Below: that member (single), the mean member, and an oracle that knows "
+            "which member to ask for each example; how often only one of two members is right, Yule's Q and the "
+            "correlation of their being right."
         )
     if any("test inputs" in str(needs) for needs in lines["needs"]):
         yield "Methods that need the test inputs are transductive: they have seen them, without labels."
@@ -196,15 +196,15 @@ def _reading(lines: pd.DataFrame, records: Sequence[Record]) -> Iterator[str]:
     edges = [f"{strategy} on {backbone} ({edge})" for strategy, backbone, edge in names]
     if edges:
         yield (
-            "Searched, and for some seed the best setting lies at the edge of its range, so that a wider one may be "
-            f"better: {'; '.join(edges)}."
+            "Searched, and for some seed the best setting is at the edge of its range, so a wider range may be better: "
+            f"{'; '.join(edges)}."
         )
     yield (
         "Costs: seconds of training or fusing, of processors (cpu s), and by the clock with the members'; memory: by "
-        "how much that grew the process, or the peak on the GPU; latency in ms, p50 and p95 by batch size."
+        "how much the process grew, or the peak on the GPU; latency in ms, p50 and p95 by batch size."
     )
     if lines["contended"].any():
-        yield "~ marks seconds taken while other jobs ran on the same machine, or other work: as measured meanwhile."
+        yield "~ marks seconds taken while other jobs ran on the same machine, or other work, as measured at the time."
     machines = sorted({str(record["machine"]) for record in records if record.get("machine")})
     if machines:
         warning = "; their seconds can't be compared" if len(machines) > 1 else ""

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from finefuse.errors import StoreError
-from finefuse.judge.board.bounds import Pool, by_pool, gain
+from finefuse.judge.board.bounds import PoolPlace, by_pool, gain
 from finefuse.judge.board.endings import reasons, status
 from finefuse.judge.frame import number
 from finefuse.judge.statistics import mean_interval, paired_interval
@@ -69,7 +69,7 @@ def make_lines(records: Iterable[Record]) -> tuple[list[Line], dict[str, str]]:
         drafts = [_line(place, runs[place], timed.get(place, []), list(metrics)) for place in places]
         for place, (line, _) in zip(places, drafts, strict=True):
             line["contended"] |= bool(line["pool"] and line["ok"]) and group in contended
-            single = bounds.get(Pool(place.dataset, place.backbone, place.pool), [])
+            single = bounds.get(PoolPlace(place.dataset, place.backbone, place.pool), [])
             well = [row for row in runs[place] if row["status"] == "ok"]
             line["gain"], line["gain.half"] = gain(well, single, metrics)
             line["rounds"] = sum(other[:4] == place[:4] for other in places)
