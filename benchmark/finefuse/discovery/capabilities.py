@@ -18,6 +18,7 @@ _TEXTS, _FLAG = "a tuple of texts", "True or False"
 
 
 _TOLD = ("run_begins", "job_begins", "job_ends", "run_ends", "note")
+_FORMERLY_TOLD = {"planned": "run_begins", "started": "job_begins", "finished": "job_ends"}
 
 
 class DeclarationError(PluginError):
@@ -172,6 +173,9 @@ def parallel(executor: Any) -> bool:
 def observer_calls(observer: Any) -> dict[str, Callable[..., Any]]:
     """What an observer wants to be told, by the names of its methods."""
     found = {name: call for name in _TOLD if (call := method(observer, name))}
+    for former, name in _FORMERLY_TOLD.items():
+        if name not in found and method(observer, former):
+            raise DeclarationError(observer, f"has a method `{former}`, which is called `{name}` now")
     if not found:
         raise DeclarationError(observer, f"has none of the methods of an observer: {', '.join(_TOLD)}")
     return found
