@@ -181,7 +181,7 @@ def report(
     plugins: Door | Sequence[Door] = (),
     reporter: str | None = None,
 ) -> Run:
-    """Write the reports of a results folder anew from its records.
+    """Write the reports of a results folder again from its records.
 
     Args:
         folder: a results folder that `run` wrote.

@@ -27,7 +27,7 @@ def one_line(error: BaseException) -> str:
 
 
 class FinefuseError(Exception):
-    """Base of all errors that are the user's to mend; the command line prints the message and exits with 2."""
+    """Base of all errors that the user can correct; the command line prints the message and exits with 2."""
 
 
 class SuiteError(FinefuseError):
@@ -56,7 +56,7 @@ class StoreError(FinefuseError):
 
 
 class NotApplicable(FinefuseError):  # noqa: N818 - not an error of anyone's: it becomes a `skipped` row
-    """Raised by a strategy that can't do what the cell asks; the cell is `skipped` with the message as its reason."""
+    """Raised by a strategy that doesn't apply to a cell; the cell is `skipped` with the message as its reason."""
 
 
 class BudgetError(FinefuseError):

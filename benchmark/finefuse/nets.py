@@ -1,4 +1,4 @@
-"""What strategies build with: `Net`, `CombineOutputs`, and arithmetic on state dicts."""
+"""Building blocks for strategies: `Net`, `CombineOutputs`, and arithmetic on state dicts."""
 
 from __future__ import annotations
 
@@ -148,7 +148,7 @@ def norm_layers(model: nn.Module) -> Iterator[BatchNorm]:
 
 @contextmanager
 def statistics_kept(model: nn.Module) -> Iterator[None]:
-    """BatchNorm normalises as ever, but its running statistics and counters stay as they are."""
+    """BatchNorm normalises as usual, but its running statistics and counters stay as they are."""
     layers = [layer for layer in norm_layers(model) if layer.track_running_stats]
     for layer in layers:
         layer.track_running_stats = False
@@ -245,8 +245,8 @@ def merged(members: Sequence[Member], rule: Rule, x: Tensor | None, weights: Seq
 
     A rule must not change what it is given; it may compute in float64. It is asked once for weights that all members
     tie, which stay tied. Running statistics are averaged with `weights` (None: equal ones) and, where the network is
-    none of the members, renewed from inputs `x`, unless that is None. The members' largest counter is kept. Members
-    that don't share a task keep their heads: what is merged is the body, and a `ManyHeads` comes back.
+    none of the members, recomputed on inputs `x`, unless that is None. The members' largest counter is kept. Members
+    that don't share a task keep their heads: only the body is merged, and a `ManyHeads` is returned.
 
     Raises:
         NotApplicable: if the members differ in architecture.
@@ -327,7 +327,7 @@ def _same_parameters(one: Net, other: Net) -> bool:
 
 @torch.no_grad()
 def recalibrate(model: nn.Module, x: Tensor, batch_size: int = 256) -> None:
-    """Renew BatchNorm's running statistics from inputs `x`, parameters and counters untouched; no-op without BatchNorm.
+    """Recompute BatchNorm's running statistics on inputs `x`; keeps parameters and counters. No-op without BatchNorm.
 
     Averaged weights make activations that none of the members' statistics describe (Wortsman et al. 2022, Izmailov et
     al. 2018, arXiv 1803.05407).

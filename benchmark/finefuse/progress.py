@@ -1,4 +1,4 @@
-"""Tells a person how a run goes: a live bar on a terminal, plain lines elsewhere. A broken display stops no run."""
+"""Shows how a run is going: a live bar on a terminal, plain lines elsewhere. A broken display doesn't stop a run."""
 
 from __future__ import annotations
 
@@ -84,10 +84,10 @@ class Display(Protocol):
 
 
 class Progress:
-    """The observer that a person sees: keeps the tally and passes on to a display, if there is one.
+    """The observer behind the display: keeps the tally and updates the display, if there is one.
 
-    A context manager that leaves the terminal as it was. What a display raises ends the display, not the run; `trouble`
-    then holds the reason.
+    A context manager that restores the terminal. If a display raises, it is switched off and the run continues;
+    `trouble` then holds the reason.
     """
 
     def __init__(self, display: Display | None = None) -> None:
@@ -142,7 +142,7 @@ def make_progress(*, quiet: bool = False, stream: TextIO | None = None) -> Progr
 
 
 def outcome_of(record: Record) -> str:
-    """What became of a job: `ok in 1.2 s`, or `failed: ValueError: ...`."""
+    """How a job ended: `ok in 1.2 s`, or `failed: ValueError: ...`."""
     status = str(record["status"])
     if status == "ok":
         seconds = record.get("seconds")
@@ -152,7 +152,7 @@ def outcome_of(record: Record) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Seconds as a person says them: `40 ms`, `1.5 s`, `12 s`, `3 min 5 s`, `2 h 10 min`."""
+    """Seconds in readable form: `40 ms`, `1.5 s`, `12 s`, `3 min 5 s`, `2 h 10 min`."""
     if seconds < 0.9995:
         return f"{seconds * 1000:.0f} ms"
     if seconds < 9.95:

@@ -28,7 +28,7 @@ _NUMBERS = ("seed", "member", "round", "trial")
 AT_ONCE = 1000
 """Lines read in one go."""
 BETWEEN = uuid.uuid4().hex
-"""Stands between two lines that are read in one go; no line holds it."""
+"""Separates two lines that are read in one go; no line contains it."""
 
 
 class Records:
@@ -40,9 +40,9 @@ class Records:
         self.plan_file = self.folder / "plan.json"
 
     def read(self) -> tuple[list[Record], list[str]]:
-        """All rows that can be believed, in the order they were written, and a sentence for each line that can't.
+        """All sound rows, in the order they were written, and a sentence for each damaged line.
 
-        A torn last line, which a killed run leaves, is passed over.
+        A torn last line, which a killed run leaves, is ignored.
 
         Raises:
             StoreError: if the file can't be read.
@@ -123,10 +123,10 @@ class Records:
 
 @dataclass(frozen=True)
 class Results:
-    """What a folder says: the suite's name, its current rows, and the planned cells that have none.
+    """The contents of a folder: the suite's name, its current rows, and the planned cells that have none.
 
     Of a cell that a former version planned, and of which there is no row at all, only the text is known. `refused` has
-    a sentence for each line that can't be believed, and that no planned cell needs.
+    a sentence for each damaged line that no planned cell needs.
     """
 
     suite: str
@@ -142,8 +142,8 @@ def read_results(folder: Path) -> Results:
     every cell.
 
     Raises:
-        StoreError: if the folder holds no results, they can't be read, or a line that can't be believed may be the row
-            of a cell that has no other.
+        StoreError: if the folder holds no results, they can't be read, or a damaged line may be the only row of a
+            cell.
     """
     records = Records(folder)
     plan, (rows, refused) = records.read_plan(), records.read()
@@ -174,7 +174,7 @@ def _current(
 
 
 def passed_over(refused: list[str]) -> Iterator[str]:
-    """One note about the lines that can't be believed; none where all can."""
+    """One note about the damaged lines, if there are any."""
     if refused:
         yield f"{_first(refused)}: it counts for nothing, and a job that needs its row runs again."
 

@@ -106,7 +106,7 @@ def _whole(value: int) -> bool:
 
 
 def _score(value: float | None) -> bool:
-    """NaN and infinity are what a network that diverged scores."""
+    """NaN and infinity are allowed: a network that diverged may have such scores."""
     return value is None or not LARGEST < abs(value) < math.inf
 
 
@@ -172,6 +172,6 @@ _RULES = _Rules()
 
 
 def told(value: object, most: int = 40) -> str:
-    """A value as a sentence can hold it."""
+    """A value, short enough for a sentence."""
     text = ascii(value)
     return text if len(text) <= most else f"{text[:most]}..."

@@ -16,7 +16,7 @@ def report(
     reporter: Reporters = None,
     plugin: Plugins = None,
 ) -> None:
-    """Write the reports of a results folder anew from its records."""
+    """Write the reports of a results folder again from its records."""
     from finefuse import api
 
     result = api.report(folder, reporters=reporters(reporter), plugins=plugin or ())

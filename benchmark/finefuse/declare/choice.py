@@ -1,4 +1,4 @@
-"""Who carries out a run, watches it and reports it. Chosen by name and parameters, and no part of any key."""
+"""The executor, observers and reporters of a run, chosen by name and parameters. Not part of any key."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _CALL = re.compile(r"\s*([^\s()]+)\s*(?:\((.*)\))?\s*", re.DOTALL)
 
 @dataclass(frozen=True)
 class RunChoice:
-    """What the table `[run]` of a suite says; None where it leaves the choice open."""
+    """The table `[run]` of a suite; None where it leaves the choice open."""
 
     executor: Ref | None = None
     workers: int | None = None

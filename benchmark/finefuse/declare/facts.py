@@ -71,7 +71,7 @@ class Facts:
         return self.parameters_of(kind, name, Path)
 
     def check(self, kind: PluginKind, ref: Ref) -> None:
-        """Ask a plugin for all that can be asked without loading data."""
+        """Check everything that a plugin declares and that can be checked without loading data."""
         with _named(kind, ref):
             capabilities.check(kind, self.instance(kind, ref))
         if taken := sorted(RESERVED.intersection(p.name for p in self.registry.parameters(kind, ref.name))):
@@ -88,7 +88,7 @@ class Facts:
             self.trials(ref)
 
     def task(self, dataset: Ref) -> Task:
-        """What a data set wants predicted."""
+        """The task of a data set."""
         return self._ask("dataset", dataset, "task", Task)  # type: ignore[no-any-return]
 
     def source(self, backbone: Ref) -> Ref | None:
@@ -99,7 +99,7 @@ class Facts:
         return source
 
     def tokens(self, dataset: Ref) -> Vocabulary | None:
-        """What the token numbers of a data set stand for, if it can tell."""
+        """What the token numbers of a data set mean, if known."""
         with _named("dataset", dataset):
             return capabilities.vocabulary(self.instance("dataset", dataset))
 
@@ -162,7 +162,7 @@ class Facts:
         return {name: given for name, given in declared.items() if name not in scheme.kwargs}
 
     def trials(self, scheme: Ref) -> Sequence[Sequence[int]]:
-        """For every trial of a search the earlier ones it has to know of; none for a scheme that is no search."""
+        """For every trial of a search the earlier ones whose results it needs; none for other schemes."""
         if scheme not in self._trials:
             self._trials[scheme] = self._find_trials(scheme)
         return self._trials[scheme]
@@ -182,7 +182,7 @@ class Facts:
             raise PluginError(f"the scheme {scheme.name!r}: {error}") from error
 
     def parts(self, kind: PluginKind, ref: Ref) -> dict[str, str]:
-        """What of a plugin may change a result: its class, parameters, source files and content, by name."""
+        """The parts of a plugin that may change a result: class, parameters, source files and content, by name."""
         if (kind, ref) not in self._parts:
             self._parts[kind, ref] = self._find_parts(kind, ref)
         return self._parts[kind, ref]
@@ -209,7 +209,7 @@ class Facts:
         return parts
 
     def remarks(self, dataset: Ref) -> tuple[str, ...]:
-        """What a data set says of itself as far as it is known without loading it."""
+        """A data set's remarks, as far as they are known without loading it."""
         return capabilities.remarks(self.instance("dataset", dataset))
 
     @property
@@ -234,7 +234,7 @@ class Facts:
 
 @contextmanager
 def _named(kind: PluginKind, ref: Ref) -> Iterator[None]:
-    """What is wrong with what a plugin says of itself is told with the name by which a suite knows it."""
+    """Add the suite's name of a plugin to errors about its declarations."""
     try:
         yield
     except DeclarationError as error:

@@ -19,14 +19,14 @@ COUNTED = {"counting of FLOPs": COUNTING}
 
 
 class LineParts:
-    """What the jobs of one line of the board share: named parts that go into artifacts, and those of the scoring."""
+    """The parts that the jobs of one line of the board share: those of the artifacts, and those of the scoring."""
 
     def __init__(self, parts: Parts, scoring: Parts, **fields: Any) -> None:
         self.parts, self.scoring, self.fields = parts, scoring, fields
         self.pairs = tuple((parts | scoring).items())
 
     def job(self, own: Parts, **fields: Any) -> Job:
-        """A job with parts of its own besides."""
+        """A job with additional parts of its own."""
         artifact = address(self.parts | own)
         key = address({"artifact": artifact} | self.scoring)
         return Job(**self.fields, **fields, artifact=artifact, key=key, parts=(*self.pairs, *own.items()))
@@ -43,7 +43,7 @@ class Planner:
         self.budget = {f"budget: {name}": piece(value) for name, value in budget.items()}
 
     def jobs(self) -> Iterator[Job]:
-        """In the order of their needs; measurements of latency come last.
+        """All jobs, each after those it needs; measurements of latency come last.
 
         Copies and later rounds aren't timed: they are the same network with other weights.
         """
@@ -124,7 +124,7 @@ class Group:
             yield line.job(own, kind="fuse", label=fusion.label, **fields)
 
     def time(self, job: Job) -> Job:
-        """Measure what a job made. A fusion is made anew from its members, because only weights are stored."""
+        """Measure what a job made. A fusion is made again from its members, because only weights are stored."""
         return LineParts(self.surroundings, {}, **self.same).job(
             {"latency": piece(self.suite.latency), "timed model": job.artifact},
             kind="time",
@@ -204,7 +204,7 @@ class Pair(Group):
 
 @dataclass(frozen=True)
 class Variant:
-    """Which tuning by a scheme: the seed and the copy, and in later rounds of a fusion what it starts from."""
+    """One of the tunings by a scheme: its seed and copy, and in later rounds of a fusion the network it starts from."""
 
     seed: int
     member: int
@@ -215,7 +215,7 @@ class Variant:
 
     @property
     def parts(self) -> Parts:
-        """What tells it from others of the same scheme."""
+        """The parts that distinguish it from other tunings by the same scheme."""
         again = {"round": piece(self.round), "start": self.start} if self.round else {}
         return {"seed": piece(self.seed), "member": piece(self.member)} | again
 

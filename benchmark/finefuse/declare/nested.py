@@ -1,4 +1,4 @@
-"""Plugins within the parameters of others: their paths start from the suite's folder, and what they read counts."""
+"""Plugins as parameters of others: their paths are relative to the suite's folder, and the files they read count."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def _spec_by_content(facts: Known, kind: PluginKind, spec: Any) -> Any:
 
 
 def file_content(path: Any) -> Any:
-    """The digest of a file in place of its path; what is no file stays as it is."""
+    """The digest of a file in place of its path; anything else is unchanged."""
     return file_digest(Path(path)) if isinstance(path, str) and Path(path).is_file() else path
 
 

@@ -1,4 +1,4 @@
-"""A plan: every job of a suite in the order of their needs, each with its content addresses."""
+"""A plan: every job of a suite, each after those it needs, with their content addresses."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Plan:
     contents: Mapping[tuple[PluginKind, Ref], str] = field(default_factory=dict)
     """The fingerprints of data sets and backbones, which are in the addresses."""
     remarks: tuple[str, ...] = ()
-    """What the data sets say of themselves: a sentence each about files that are left out, or read in part."""
+    """Remarks of the data sets: one sentence each, for example about files that are left out or read in part."""
 
     @property
     def name(self) -> str:

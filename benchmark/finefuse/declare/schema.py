@@ -33,7 +33,9 @@ class BudgetShape(_Table):
 
     epochs: Positive = Field(default=Budget.epochs, description="Passes over the training data.")
     batch_size: Positive = Field(default=Budget.batch_size, description="Examples per optimizer step.")
-    schedule: Literal["cosine", "constant"] = Field(default=Budget.schedule, description="How the learning rate goes.")
+    schedule: Literal["cosine", "constant"] = Field(
+        default=Budget.schedule, description="How the learning rate changes."
+    )
 
 
 class LimitsShape(_Table):
@@ -56,7 +58,7 @@ class UseShape(_Table):
 
     @property
     def params(self) -> dict[str, Any]:
-        """The parameters that are given outright."""
+        """The parameters that are given in the table."""
         return dict(self.model_extra or {})
 
 
@@ -78,18 +80,18 @@ Use = Annotated[UseShape, WithJsonSchema({"anyOf": [{"type": "string"}, _USE]})]
 
 
 class RunShape(_Table):
-    """Who carries the suite out, watches and reports it; what the command line says counts more."""
+    """The executor, observers and reporters; options of the command line override it."""
 
     executor: Use | None = Field(default=None, description="What carries out the jobs.")
     workers: Annotated[int, Field(ge=0)] | None = Field(
         default=None, description="Jobs at a time; 0 for the process itself. Another number gives the same bits."
     )
     reporters: list[Use] | None = Field(default=None, description="Which reports are written; without it, all.")
-    observers: list[Use] = Field(default=[], description="Who is told how the run goes.")
+    observers: list[Use] = Field(default=[], description="What follows the run.")
 
 
 class SearchShape(_Table):
-    """The same search for every scheme that says what may be searched."""
+    """The same search for every scheme that declares a space."""
 
     trials: Annotated[int, Field(ge=2)] = Field(default=8, description="Settings tried, the default one included.")
     sampler: Literal["tpe", "random", "grid"] = Field(default="tpe", description="How settings are proposed.")
@@ -117,7 +119,7 @@ class PoolShape(_Table):
 
 
 class SuiteShape(_Table):
-    """A finefuse suite: what is measured against what."""
+    """A finefuse suite: what is compared."""
 
     name: str = Field(pattern=NAME, max_length=100, description="Names the folder of the results.")
     seeds: list[Annotated[int, Field(ge=0)]] = Field(default=[0], min_length=1, description="One repetition for each.")

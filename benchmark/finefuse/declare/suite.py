@@ -30,7 +30,7 @@ from finefuse.types import Budget, Limits, PluginKind, Ref, Settings
 
 MAX_GRID = 10_000
 PLAIN = ("datasets", "also_test", "backbones", "metrics")
-"""Keys of plugins that are no lines of the board."""
+"""Keys of plugins that are not lines of the board."""
 _KINDS: dict[str, PluginKind] = {
     "datasets": "dataset",
     "also_test": "dataset",
@@ -43,7 +43,7 @@ _KINDS: dict[str, PluginKind] = {
 
 @dataclass(frozen=True)
 class Strategy:
-    """A line of the board: a scheme or fusion method, what it is called, and how often a fusion is gone through."""
+    """A line of the board: a scheme or fusion method, its label, and the number of rounds of a fusion."""
 
     label: str
     ref: Ref
@@ -137,7 +137,7 @@ def suite_schema(registry: Registry) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class _Reader:
-    """Makes sense of a suite whose shape is right; every error says where it stands."""
+    """Resolves a suite whose keys and types are right; every error gives the place in the file."""
 
     source: Source
     facts: Facts
@@ -158,7 +158,7 @@ class _Reader:
         return tuple(line for _, line in found)
 
     def run(self, shape: RunShape) -> RunChoice:
-        """Who carries it out, watches and reports it."""
+        """Its executor, observers and reporters."""
         executor, reporters = shape.executor, shape.reporters
         return RunChoice(
             executor=None if executor is None else self._used(("run", "executor"), "executor", executor),

@@ -1,4 +1,4 @@
-"""The text of a suite, from a file, a name or Python, and errors that say where in it the trouble is."""
+"""The text of a suite, from a file, a name or Python, and errors that give the place in it."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Source:
 
     @cached_property
     def lines(self) -> Lines:
-        """Where each key stands."""
+        """The line of each key."""
         return Lines(self.text)
 
     @property
@@ -65,12 +65,12 @@ class Source:
         return dotted(path) + (f" on line {line}" if line else "")
 
     def error(self, path: KeyPath, message: str) -> SuiteError:
-        """The error for what stands at a key path."""
+        """The error for the value at a key path."""
         line = self.lines.find(path) if self.file else None
         return SuiteError(f"{dotted(path)}: {message}" if path else message, file=self.file, line=line)
 
     def refuse_twins(self, places: Iterable[tuple[KeyPath, str]], hint: str = "") -> None:
-        """Refuse what is given twice, naming both places."""
+        """Refuse a key that is given twice, naming both places."""
         seen: dict[str, KeyPath] = {}
         for path, text in places:
             if text in seen:

@@ -1,4 +1,4 @@
-"""Where a key stands in a TOML text. `tomllib` keeps no line numbers, and an error message needs one."""
+"""The line of each key in a TOML text. `tomllib` keeps no line numbers, and error messages need them."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class Lines:
                 self._value(self._key(table, "="))
 
     def _key(self, table: KeyPath, end: str, seen: Counter[KeyPath] | None = None) -> KeyPath:
-        """Read a dotted key up to `end`; in a header, a list of tables stands for its last table."""
+        """Read a dotted key up to `end`; in a header, a list of tables means its last table."""
         path, line = table, self._tokens[self._at][1]
         while not self._peek(end):
             token, _ = self._tokens[self._at]

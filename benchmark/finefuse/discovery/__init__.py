@@ -1,1 +1,1 @@
-"""How plugins come in, and what is known of them."""
+"""Finding and loading plugins, and what they declare."""

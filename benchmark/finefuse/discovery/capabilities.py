@@ -1,6 +1,6 @@
-"""What a plugin says of itself. Asked for here and nowhere else, and checked each time.
+"""What a plugin declares. Only this module asks for it, and checks it each time.
 
-Every function raises `DeclarationError`, one sentence, if what it finds is of the wrong type.
+Every function raises `DeclarationError`, one sentence, if it finds a value of the wrong type.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _FORMERLY_TOLD = {"planned": "run_begins", "started": "job_begins", "finished": 
 
 
 class DeclarationError(PluginError):
-    """A plugin says something of itself that it can't. `said` is the sentence without its subject."""
+    """A plugin has an invalid declaration. `said` is the sentence without its subject."""
 
     def __init__(self, plugin: Any, said: str) -> None:
         cls = plugin if isinstance(plugin, type) else type(plugin)
@@ -198,7 +198,7 @@ _QUESTIONS: Mapping[PluginKind, tuple[Callable[[Any], object], ...]] = {
 
 
 def check(kind: PluginKind, plugin: Any) -> None:
-    """Ask a plugin for all that one of its kind may say of itself."""
+    """Check everything that a plugin of this kind may declare."""
     for question in _QUESTIONS.get(kind, ()):
         question(plugin)
 

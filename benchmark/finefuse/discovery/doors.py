@@ -1,4 +1,4 @@
-"""The doors by which plugins enter: entry points, files, modules by name, and objects. Each is opened guarded."""
+"""The doors for plugins: entry points, files, modules by name, and objects. Errors in one don't affect the others."""
 
 from __future__ import annotations
 

@@ -77,7 +77,7 @@ class PluginInfo:
 
 
 class _Plugin:
-    """One plugin, in a pluggy manager of its own, so that each is called, and may fail, by itself."""
+    """One plugin with its own pluggy manager, so each is called, and may fail, separately."""
 
     def __init__(self, opened: Opened) -> None:
         self.opened = opened

@@ -1,4 +1,4 @@
-"""The rows of a run: what every row says about its job, whether that went well or not. Imports no torch."""
+"""Orders to workers, and the fields that every row has, whether its job went well or not. Imports no torch."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def row(order: Order, status: Status, **fields: object) -> Record:
 
 
 def status_of(error: BaseException) -> Status:
-    """The status that a row gets whose job raised this."""
+    """The status of a row whose job raised this."""
     if isinstance(error, TimeoutError):
         return "timeout"
     if isinstance(error, NotApplicable):

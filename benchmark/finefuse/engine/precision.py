@@ -16,5 +16,5 @@ def mixed_precision(precision: str, device: torch.device) -> AbstractContextMana
 
 
 def as_memory_format(x: Tensor, channels_last: bool) -> Tensor:
-    """Images (N, C, H, W) in channels-last order if asked for; all else as it is."""
+    """Images (N, C, H, W) in channels-last order if requested; anything else unchanged."""
     return x.contiguous(memory_format=torch.channels_last) if channels_last and x.ndim == 4 else x

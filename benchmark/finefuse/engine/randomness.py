@@ -1,4 +1,4 @@
-"""Global random generators, seeded for a while."""
+"""Seeding the global random generators temporarily."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ import torch
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Seed the global generators of torch, NumPy and Python, and put them back as they were.
+    """Seed the global generators of torch, NumPy and Python, and restore them afterwards.
 
-    Strategies have a generator of their own; this is for those that use the global ones all the same, and for drawing
-    initial weights.
+    Strategies have their own generator; this is for those that use the global ones anyway, and for drawing initial
+    weights.
     """
     python, numpy = random.getstate(), np.random.get_state()
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):

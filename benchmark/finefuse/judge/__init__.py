@@ -1,1 +1,1 @@
-"""What it means: statistics, leaderboards and comparisons. Reads records only: no torch."""
+"""What the results mean: statistics, leaderboards and comparisons. Reads only records, no torch."""

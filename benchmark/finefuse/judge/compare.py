@@ -1,4 +1,4 @@
-"""Two results folders, cell by cell: what got worse, what got better, and whether that may pass."""
+"""Two results folders, cell by cell: what got worse, what got better, and whether the gate passes."""
 
 from __future__ import annotations
 
@@ -52,8 +52,8 @@ class Comparison:
     def passed(self) -> bool:
         """Whether nothing regressed, failed or is missing, and at least one cell could be compared.
 
-        A single cell that is not comparable doesn't fail the gate: a changed data set or metric is a change of the
-        question, and is listed. If it is true of all cells, nothing was checked, and that is no pass.
+        A single cell that is not comparable doesn't fail the gate: a changed data set or metric changes the question,
+        and is listed. If no cell is comparable, nothing was checked, and the gate fails.
         """
         return not FATAL & self.counts.keys() and bool(COMPARED & self.counts.keys())
 
@@ -76,7 +76,7 @@ def compare(base: Path, new: Path, *, alpha: float = 0.05, margin: float = 0.01)
 
     Accuracies on the same test examples are compared by McNemar's exact test, with Holm's correction over all tested
     cells. Cells with the same bits aren't tested and don't count (Tarone 1990, doi 10.2307/2531456: their p-value can't
-    be below 1). Where no answer is right or wrong, the losses of the examples are compared by Student's t test.
+    be below 1). Where answers are not right or wrong, Student's t test compares the losses.
 
     - regressed, improved: the difference is significant at `alpha`.
     - unchanged: the same bits, losses or outputs; or not significant, and the 95 % interval of the difference lies
@@ -115,7 +115,7 @@ def compare(base: Path, new: Path, *, alpha: float = 0.05, margin: float = 0.01)
 
 
 def _read(folder: Path) -> tuple[dict[Cell | str, Record], list[Cell | str]]:
-    """The rows that are compared, by cell, and the planned cells without one; what is no more than a text counts."""
+    """The rows that are compared, by cell, and the planned cells without one, including those known by text only."""
     results = read_results(folder)
     rows: dict[Cell | str, Record] = {cell: row for row in results.rows if (cell := Cell.of(row)).has_line}
     return rows, [cell for cell in results.missing if isinstance(cell, str) or cell.has_line]

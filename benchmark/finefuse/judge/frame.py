@@ -1,4 +1,4 @@
-"""Records as a table, and their fields as what they stand for."""
+"""Records as a table, and their fields decoded."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ FIRST: dict[str, Any] = {
     "status": "",
     "reason": "",
 }
-"""The columns that every table of records begins with, and what stands where a record lacks the field."""
+"""The columns that every table of records begins with, and the value for records without the field."""
 
 
 def to_frame(records: Iterable[Record]) -> pd.DataFrame:
@@ -80,7 +80,7 @@ def correctness(record: Record) -> NDArray[np.bool_]:
 
 
 def losses(record: Record) -> NDArray[np.float64]:
-    """The loss of each test example, (n_test,), where no answer is right or wrong.
+    """The loss of each test example, (n_test,), where answers are not right or wrong.
 
     Raises:
         StoreError: if the field is damaged.

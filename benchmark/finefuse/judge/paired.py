@@ -1,4 +1,4 @@
-"""Two rows on the same test examples, in pairs: by which of these they get right, or else by the loss of each."""
+"""Paired tests of two rows on the same test examples: by which of them are right, or else by their losses."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Paired:
 
 
 def paired(old: Record, new: Record) -> Paired | None:
-    """The test of two rows; None if they don't both say how each example went."""
+    """The test of two rows; None if one of them has no results per example."""
     if old.get("correct") and new.get("correct"):
         return _by_answers(old, new)
     if old.get("losses") and new.get("losses"):

@@ -12,8 +12,7 @@ from scipy import special
 def mean_interval(values: Sequence[float], level: float = 0.95) -> tuple[float, float]:
     """The mean of values and half the width of its Student t interval.
 
-    Half the width is infinite for fewer than two values: one says nothing about the next. Without values the mean is
-    NaN.
+    Half the width is infinite for fewer than two values. Without values the mean is NaN.
     """
     n = len(values)
     if not n:

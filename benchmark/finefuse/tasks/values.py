@@ -34,7 +34,7 @@ class Values(Shape):
         return "" if y.isfinite().all() else "targets are not finite"
 
     def losses(self, outputs: Tensor, y: Tensor) -> Tensor:
-        """The loss of each example by itself, (..., N)."""
+        """The loss of each example, (..., N)."""
         raise NotImplementedError(f"{type(self).__name__} doesn't say what the loss of an example is")
 
     def loss(self, outputs: Tensor, y: Tensor) -> Tensor:

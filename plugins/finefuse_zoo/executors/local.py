@@ -21,7 +21,7 @@ Order = TypeVar("Order")
 
 @dataclass(frozen=True)
 class Local:
-    """Workers that carry out one job at a time, each in a process of its own.
+    """Workers that carry out one job at a time, each in a separate process.
 
     A worker is a process that runs no plugin: it imports what every job needs and then forks one for each job, which
     costs some 50 ms and leaves nothing behind. A job that passes its time or memory is killed with every process it
@@ -40,7 +40,7 @@ class Local:
         self._teams.append(_Team(crew, self.preload))
 
     def submit(self, call: Callable[[Order], Record], order: Order, seconds: float) -> Future[Record]:
-        """Carry out `call(order)` in a process of its own as soon as a worker is free.
+        """Carry out `call(order)` in a separate process as soon as a worker is free.
 
         The time starts with that process. The future raises `TimeoutError`, `MemoryExceeded` or `WorkerDied`, and else
         what the call raised, with its traceback as a note.

@@ -25,11 +25,11 @@ class AdaMerging:
     """theta_l = theta_0l + sum_m lambda_ml (theta_ml - theta_0l), lambda learned on the test inputs (2310.02575).
 
     Yang et al. 2024. Transductive: it minimises the entropy of its predictions on test inputs, without their labels, by
-    `steps` of Adam on one lambda per member and tensor, in batches of the trainer's size; None takes as many steps as
-    the budget has. Meanwhile BatchNorm normalises by the batch; `recalibrate` renews its statistics from the test
-    inputs at the end. Even one member is moved from its start by lambda only, and equal ones by their sum.
-    Classification only. Its rows are not to be compared with those of fusions that don't see the test inputs. Checked
-    by a replay with plain autograd; no steps give task arithmetic, lambda 0 the base.
+    `steps` of Adam on one lambda per member and tensor, in batches of the trainer's size; None uses the whole budget.
+    Meanwhile BatchNorm normalises by the batch; `recalibrate` recomputes its statistics on the test inputs at the end.
+    Even one member is moved from its start by lambda only, and equal ones by their sum. Classification only. Don't
+    compare its rows with those of fusions that don't see the test inputs. Checked by a replay with plain autograd; no
+    steps give task arithmetic, lambda 0 the base.
     """
 
     lr: Annotated[float, Gt(0)] = 1e-3

@@ -22,9 +22,9 @@ class ConcatFeatures:
 
     `head` "linear": multinomial logistic regression at its optimum, 1/2 ||W||^2 + C sum_i CE(W h_i + b, y_i), or ridge
     regression, as in `linear-probe`. "mlp": one hidden layer of `width` on standardised features, trained by `steps` of
-    Adam at `lr` on all examples at once; None takes as many steps as the budget has. Its random start makes the order
-    of members matter. Members may be of different architectures. A new head differs from the member's own. Checked
-    against scikit-learn's `LogisticRegression` on `np.hstack`.
+    Adam at `lr` on all examples at once; None uses the whole budget. Its random start makes the order of members
+    matter. Members may be of different architectures. A new head differs from the member's own. Checked against
+    scikit-learn's `LogisticRegression` on `np.hstack`.
     """
 
     head: Literal["linear", "mlp"] = "linear"

@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 class Dare:
     """Drop each number of tau_m = theta_m - theta_0 with probability `p`, rescale the rest, merge (2311.03099).
 
-    `rescale` "prob": by 1/(1 - p) (Yu et al. 2024); "l1": so that every tensor keeps the sum of its magnitudes. `then`
+    `rescale` "prob": by 1/(1 - p) (Yu et al. 2024); "l1": to keep the sum of magnitudes of every tensor. `then`
     "task-arithmetic" adds all of them times `scaling`; "ties" the `reduce` of those that have the sign of their sum,
     not trimmed again. `scaling` None is 0.3, and 1 for "ties". Which numbers are dropped depends on a member's place;
-    one member is thinned too. `recalibrate` renews BatchNorm's statistics from the training inputs. Checked by
+    one member is thinned too. `recalibrate` recomputes BatchNorm's statistics on the training inputs. Checked by
     replaying the masks; the "l1" scale against mergekit's; the mean over draws is tau.
     """
 

@@ -20,10 +20,11 @@ if TYPE_CHECKING:
 class Distill:
     """One student, taught by the members' mean prediction (Hinton et al. 2015, 1503.02531).
 
-    At work it costs what one model costs. The student starts where the members did and is trained for the whole budget
-    on alpha CE(y, p) + (1 - alpha) T^2 KL(mean_m softmax(z_m / T) || softmax(z / T)); in regression on alpha MSE(y, z)
-    + (1 - alpha) MSE(mean_m z_m, z). The members' outputs on the training inputs are computed once. A student is none
-    of its teachers, even of one. Checked against `torch.nn.functional.kl_div`; `alpha = 1` has the bits of `full`.
+    Once deployed, it costs as much as one model. The student starts where the members did and is trained for the whole
+    budget on alpha CE(y, p) + (1 - alpha) T^2 KL(mean_m softmax(z_m / T) || softmax(z / T)); in regression on alpha
+    MSE(y, z) + (1 - alpha) MSE(mean_m z_m, z). The members' outputs on the training inputs are computed once. A student
+    differs from its teachers, even from a single one. Checked against `torch.nn.functional.kl_div`; `alpha = 1` has the
+    bits of `full`.
     """
 
     T: Annotated[float, Gt(0)] = 2.0

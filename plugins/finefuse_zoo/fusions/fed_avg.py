@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class FedAvg:
-    """Clients tune on shards of their own, their weights are averaged, and again (McMahan et al. 2017, 1602.05629).
+    """Clients tune on their own shards, their weights are averaged, and so on (McMahan et al. 2017, 1602.05629).
 
     As many clients as the pool has members, whose own weights take no part. In each of `exchanges` every client trains
     everything on its shard, from the average of the one before, with the trainer's schedule; weights count by the size
-    of the shard. All clients and exchanges share one budget of steps, evenly: it is the work done, though clients might
-    do it at the same time. `shards` "iid" deals the training data out at random; "sorted" sorts it by target, cuts it
-    in two pieces per client and deals those out, so that a client sees few classes. `recalibrate` renews BatchNorm's
-    statistics from all training inputs at the end. Every local run has budget / (exchanges x clients) steps. Checked
+    of the shard. All clients and exchanges share one budget of steps evenly; it counts the total work, although clients
+    could work at the same time. `shards` "iid" deals the training data out at random; "sorted" sorts it by target, cuts
+    it in two pieces per client and deals those out, so a client sees few classes. `recalibrate` recomputes BatchNorm's
+    statistics on all training inputs at the end. Every local run has budget / (exchanges x clients) steps. Checked
     against a plain loop; one client in one exchange is `full` on its shard.
     """
 

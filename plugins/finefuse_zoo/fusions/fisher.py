@@ -24,9 +24,9 @@ class Fisher:
     F_m = E_x E_(y ~ p_m(y|x)) (d log p_m(y|x) / d theta)^2 over `samples` training inputs drawn at random, the same for
     all members of one task, example by example in evaluation mode; what lies below `floor` is raised to it. The
     expectation over y is a sum over all classes, or with `labels = "sampled"` one draw, for tasks of many classes.
-    Values in regression count as normal with variance 1. `recalibrate` renews BatchNorm's statistics from the training
-    inputs. It is exact: the gradients of single examples are squared, where the usual code squares that of a batch.
-    Checked against a loop over examples and classes, and against the combination in fusion_bench.
+    Values in regression count as normal with variance 1. `recalibrate` recomputes BatchNorm's statistics on the
+    training inputs. It is exact: the gradients of single examples are squared, where the usual code squares that of a
+    batch. Checked against a loop over examples and classes, and against the combination in fusion_bench.
     """
 
     samples: Annotated[int, Ge(1)] = 256

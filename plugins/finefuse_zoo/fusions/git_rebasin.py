@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 class GitRebasin:
     """The mean of the weights, with the units of all members in the order of the first (Ainsworth et al. 2023).
 
-    2209.04836, weight matching: units of hidden layers change places, which leaves a network's function as it is, so
-    that weights are as similar as can be. For networks of linear and convolutional layers, BatchNorm, pooling and
-    shortcuts; not for attention. The first member sets the order. `recalibrate` renews BatchNorm's statistics from the
-    training inputs. Which axes belong together is read off one forward pass. Networks with attention, concatenation or
-    grouped convolutions are `skipped`, with the operation that was in the way. Checked: planted permutations are found
-    again, exactly.
+    2209.04836, weight matching: units of hidden layers are permuted, which doesn't change a network's function, to make
+    weights as similar as possible. For networks of linear and convolutional layers, BatchNorm, pooling and shortcuts;
+    not for attention. The first member sets the order. `recalibrate` recomputes BatchNorm's statistics on the training
+    inputs. Which axes belong together is read off one forward pass. Networks with attention, concatenation or grouped
+    convolutions are `skipped`, with the operation that prevents it. Checked: planted permutations are found again,
+    exactly.
     """
 
     recalibrate: bool = True

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 class GreedySoup:
     """Add members to the soup, best on val first, while it gets strictly better on val (Wortsman et al. 2022).
 
-    2203.05482, recipe 1. Members of equal quality are tried in the order of the pool. `recalibrate` renews BatchNorm's
-    statistics of every soup that is tried from the training inputs. Checked by replaying it by hand.
+    2203.05482, recipe 1. Members of equal quality are tried in the order of the pool. `recalibrate` recomputes
+    BatchNorm's statistics of every soup that is tried on the training inputs. Checked by replaying it by hand.
     """
 
     recalibrate: bool = True

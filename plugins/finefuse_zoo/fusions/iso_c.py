@@ -21,8 +21,8 @@ class IsoC:
     """theta_0 + scaling * mean(S) U V', with U S V' the sum of all tau_m (Iso-C, Marczak et al. 2025, 2502.04959).
 
     tau_m = theta_m - theta_0. All singular values become their mean, except those that are 0, which have no
-    directions. Convolutions are matrices (out, rest); of other tensors the mean of tau_m is taken. Even one member
-    comes out changed. `recalibrate` renews BatchNorm's statistics from the training inputs. Singular values below a
+    directions. Convolutions are matrices (out, rest); of other tensors the mean of tau_m is taken. Even a single member
+    is changed. `recalibrate` recomputes BatchNorm's statistics on the training inputs. Singular values below a
     millionth of the largest count as 0. Checked against fusion_bench.
     """
 

@@ -24,9 +24,9 @@ class Karcher:
 
     Gradient steps on the sphere (Karcher 1977): with u_m the directions, mu moves to exp_mu(1/M sum_m log_mu(u_m))
     until it stays. The mean lies in the span of the members, so all is done with their inner products. A tensor that is
-    0 has no direction, but its norm counts; where the directions cancel, the tensors are averaged.
-    `recalibrate` renews BatchNorm's statistics from the training inputs. Checked against mergekit's `karcher`; with two
-    members it is the middle of the arc.
+    0 has no direction, but its norm counts; where the directions cancel, the tensors are averaged. `recalibrate`
+    recomputes BatchNorm's statistics on the training inputs. Checked against mergekit's `karcher`; with two members it
+    is the middle of the arc.
     """
 
     recalibrate: bool = True

@@ -20,8 +20,8 @@ class MagMax:
     """theta_0 + scaling * tau, tau for each number the tau_m of largest magnitude (Marczak et al. 2024, 2407.06322).
 
     tau_m = theta_m - theta_0. Of two that differ in sign only, the positive one is taken. `scaling` 1, with which one
-    member gives the member, suits members of one task; the paper takes 0.5 for different ones. `recalibrate` renews
-    BatchNorm's statistics from the training inputs. Checked against fusion_bench.
+    member gives the member, suits members of one task; the paper takes 0.5 for different ones. `recalibrate` recomputes
+    BatchNorm's statistics on the training inputs. Checked against fusion_bench.
     """
 
     scaling: Annotated[float, Ge(0)] = 1.0

@@ -21,8 +21,8 @@ class MeanFeatures:
 
     They start from w_m = 1/M or the given `weights`, A_m = I (padded with zeros where a member is narrower) and the
     members' heads averaged with w, and are trained on the training features by `steps` of Adam at `lr` on all examples
-    at once; None takes as many steps as the budget has. With no steps and one-hot weights it is that member; what is
-    learned makes more of even one member. Checked so, and against a plain loop.
+    at once; None uses the whole budget. With no steps and one-hot weights it is that member; what is learned makes more
+    of even one member. Checked so, and against a plain loop.
     """
 
     weights: tuple[float, ...] | None = None

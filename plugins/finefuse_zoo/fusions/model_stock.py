@@ -20,7 +20,7 @@ class ModelStock:
     """t mean_m(theta_m) + (1 - t) theta_0 per tensor, t = M cos / (1 + (M - 1) cos) (Jang et al. 2024, 2403.19522).
 
     cos is the mean cosine of the pairs of tau_m = theta_m - theta_0; one member is taken as it is. Where the
-    denominator vanishes, the base is kept. `recalibrate` renews BatchNorm's statistics from the training inputs.
+    denominator vanishes, the base is kept. `recalibrate` recomputes BatchNorm's statistics on the training inputs.
     Checked against mergekit's `model_stock`.
     """
 

@@ -25,9 +25,8 @@ class RegMean:
     outputs); convolutions count as linear layers on unfolded patches, those in groups are averaged, as is all else:
     biases, norms, layers that don't run. Off-diagonals of G_m are multiplied by `a`; directions that no member sees
     keep the mean. The inputs are those of `samples` training examples drawn at random, the same for all members.
-    `recalibrate` renews BatchNorm's statistics from the training inputs. Solved for as the change from the mean of the
-    weights, so that equal members give exactly themselves. Checked against the normal equations, and against
-    fusion_bench.
+    `recalibrate` recomputes BatchNorm's statistics on the training inputs. Solved for as the change from the mean of
+    the weights, so equal members are returned exactly. Checked against the normal equations, and against fusion_bench.
     """
 
     samples: Annotated[int, Ge(1)] = 256

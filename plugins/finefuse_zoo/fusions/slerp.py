@@ -22,10 +22,9 @@ NEARLY_PARALLEL = 0.9995
 class Slerp:
     """sin((1-t) w)/sin(w) theta_1 + sin(t w)/sin(w) theta_2 per tensor, w the angle between them (Shoemake 1985).
 
-    Linear where abs(cos w) > 0.9995 or a tensor is 0. `t` (None: 0.5) is for two members. More are merged in turn,
-    the m-th at t = 1/m, so that their order matters; `karcher` is the mean that doesn't depend on it. `recalibrate`
-    renews BatchNorm's statistics from the training inputs. Doi 10.1145/325165.325242. Checked against mergekit's
-    `slerp`.
+    Linear where abs(cos w) > 0.9995 or a tensor is 0. `t` (None: 0.5) is for two members. More are merged in turn, the
+    m-th at t = 1/m, so their order matters; `karcher` is the mean that doesn't depend on it. `recalibrate` recomputes
+    BatchNorm's statistics on the training inputs. Doi 10.1145/325165.325242. Checked against mergekit's `slerp`.
     """
 
     t: Annotated[float, Ge(0), Le(1)] | None = None

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 class Soup:
     """theta = 1/M sum_m theta_m: the mean of the members' weights (Wortsman et al. 2022, 2203.05482).
 
-    `recalibrate` renews BatchNorm's statistics from the training inputs. Checked against the mean of the state dicts.
+    `recalibrate` recomputes BatchNorm's statistics on the training inputs. Checked against the mean of the state dicts.
     """
 
     recalibrate: bool = True

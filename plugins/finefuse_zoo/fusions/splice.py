@@ -27,10 +27,10 @@ class Splice:
     linear layer on all that has the channels last, takes the first member's activations nearest to the second's on the
     training inputs, by least squares (Csiszarik et al. 2021, arXiv 2110.14633). `at` is how many stages come from the
     first, "middle" half of each member's own; the adapter ends the last of them. Members beyond the second are left
-    out; one alone is joined to itself, which changes nothing. Which is first matters. Where the channels are, (N, C, H,
-    W) or (N, H, W, C) as in Swin, is taken from the layers that read and write the maps. `skipped` where feature maps
-    differ in more than their channels. Checked against `numpy.linalg.lstsq`; the same member twice gives exactly that
-    member.
+    out; a single member is joined to itself, which changes nothing. Which is first matters. Where the channels are, (N,
+    C, H, W) or (N, H, W, C) as in Swin, is taken from the layers that read and write the maps. `skipped` where feature
+    maps differ in more than their channels. Checked against `numpy.linalg.lstsq`; the same member twice gives exactly
+    that member.
     """
 
     at: Literal["middle"] | Annotated[int, Ge(1)] = "middle"

@@ -23,7 +23,7 @@ class Swa:
 
     One run from where the members started, for the whole budget. Over the first `start` of the steps the rate falls by
     half a cosine from `lr` to `swa_lr` (None: half of it), over the rest it stays there, whatever the suite's schedule,
-    and the weights are averaged. BatchNorm's statistics are renewed from the training inputs. The pool's members take
+    and the weights are averaged. BatchNorm's statistics are recomputed on the training inputs. The pool's members take
     no part. Checked against `torch.optim.swa_utils`.
     """
 

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 class TaskArithmetic:
     """theta = theta_0 + scaling * sum_m tau_m, tau_m = theta_m - theta_0 (Ilharco et al. 2023, 2212.04089).
 
-    `scaling` 0 gives the base exactly; one member gives the member with `scaling` 1 only. `recalibrate` renews
-    BatchNorm's statistics from the training inputs. The paper calls `scaling` lambda. Checked against mergekit's
+    `scaling` 0 gives the base exactly; one member gives the member with `scaling` 1 only. `recalibrate` recomputes
+    BatchNorm's statistics on the training inputs. The paper calls `scaling` lambda. Checked against mergekit's
     `task_arithmetic`.
     """
 

@@ -21,12 +21,12 @@ class Ties:
     """theta_0 + scaling * tau, after trimming, electing signs and merging what agrees (Yadav et al. 2023, 2306.01708).
 
     Of each tau_m = theta_m - theta_0 the share `k` that is largest in magnitude is kept: of the whole network (`trim =
-    "global"`, the paper's), or of every tensor for itself ("tensor"). Of equal magnitudes at the border all are kept;
+    "global"`, the paper's), or of every tensor separately ("tensor"). Of equal magnitudes at the border all are kept;
     "global" keeps one number more than `k`, as the authors' program does. The sign of a parameter is that of the sum of
     what was kept, and tau the `reduce` of those that have it. One member is trimmed too, so it gives itself only with
-    `k` 1. `recalibrate` renews BatchNorm's statistics from the training inputs. A sum of 0 counts as positive. mergekit
-    and peft trim every tensor for itself, which is another method by the same name. Checked against fusion_bench
-    ("global") and mergekit ("tensor").
+    `k` 1. `recalibrate` recomputes BatchNorm's statistics on the training inputs. A sum of 0 counts as positive.
+    mergekit and peft trim every tensor separately, which is a different method with the same name. Checked against
+    fusion_bench ("global") and mergekit ("tensor").
     """
 
     k: Annotated[float, Gt(0), Le(1)] = 0.2

@@ -24,8 +24,8 @@ class TsvM:
 
     TSV-Merge (Gargiulo et al. 2025). Of each tau_m = theta_m - theta_0 the first rank/M singular vectors are put side
     by side, and U and V replaced by the nearest matrices with orthonormal columns. Convolutions are matrices (out,
-    rest); other tensors are averaged. Equal members lose their smaller singular values. `recalibrate` renews
-    BatchNorm's statistics from the training inputs. Checked against fusion_bench.
+    rest); other tensors are averaged. Equal members lose their smaller singular values. `recalibrate` recomputes
+    BatchNorm's statistics on the training inputs. Checked against fusion_bench.
     """
 
     scaling: Annotated[float, Ge(0)] = 1.0

@@ -22,7 +22,7 @@ class WeightedSoup:
 
     `by` "accuracy": w in proportion to accuracy; "above-chance": to accuracy less 1/classes; "softmax": to exp(accuracy
     / temperature), in regression with minus the squared error for accuracy. None is "accuracy", and "softmax" in
-    regression. `weights` (one per member) are scaled to sum to one. `recalibrate` renews BatchNorm's statistics from
+    regression. `weights` (one per member) are scaled to sum to one. `recalibrate` recomputes BatchNorm's statistics on
     the training inputs. Checked against mergekit's `linear`; one-hot weights give that member.
     """
 

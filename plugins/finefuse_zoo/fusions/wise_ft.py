@@ -22,8 +22,8 @@ class WiseFt:
     """theta = (1 - a) theta_0 + a theta_1, theta_1 the mean of the members (Wortsman et al. 2022, 2109.01903).
 
     `a = "val"` takes the best of 0, 0.1, ..., 1 on val, of equally good ones the nearest to 0.5. a = 0 is the base and
-    a = 1 the soup, exactly; so one member gives the member with a = 1 only. `recalibrate` renews BatchNorm's statistics
-    from the training inputs. Checked against the formula and by replaying the grid.
+    a = 1 the soup, exactly; so a single member is returned unchanged with a = 1 only. `recalibrate` recomputes
+    BatchNorm's statistics on the training inputs. Checked against the formula and by replaying the grid.
     """
 
     a: Annotated[float, Ge(0), Le(1)] | Literal["val"] = 0.5

@@ -11,10 +11,9 @@ from finefuse.types import Tuning
 
 @dataclass(frozen=True)
 class AsIs:
-    """The pretrained network with its own head, untouched: what a shift of the data costs before anything is done.
+    """The pretrained network with its own head, untouched: it shows what a shift of the data costs.
 
-    For backbones that come with a head for the task's very classes; where the number of outputs differs it does not
-    apply.
+    For backbones whose head has the task's own classes; if the number of outputs differs, it does not apply.
     """
 
     needs: ClassVar[tuple[str, ...]] = ("source head",)

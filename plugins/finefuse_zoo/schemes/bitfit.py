@@ -15,8 +15,8 @@ from finefuse.types import Space, Tuning
 class BitFit:
     """Train the biases, the shifts of norm layers among them, and the head (Ben Zaken et al. 2022, 2106.10199).
 
-    All else stays as it is, the statistics of BatchNorm too. `lr` None takes ten times the recipe's rate under Adam, as
-    in the paper; under SGD, which diverges at that, the recipe's rate itself.
+    Everything else stays as it is, including the statistics of BatchNorm. `lr` None uses ten times the recipe's rate
+    under Adam, as in the paper; under SGD, which diverges at that, the recipe's rate itself.
     """
 
     lr: Annotated[float, Gt(0)] | None = None

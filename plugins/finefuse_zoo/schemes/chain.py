@@ -25,12 +25,11 @@ class Chain:
     """Run the schemes in `of` one after the other, each with its share of the budget.
 
     `shares` None gives all the same share. `spend` is the part of the budget that all of them together have, to the
-    step; what doesn't divide goes to the largest remainders, and each scheme needs one step at least. What the schemes
-    in `plus` add to the loss as a penalty, or do after every step, is added to every phase, so that L2-SP can go with
-    gradual unfreezing without a class for the pair; their rates and weight decay are not taken over. A scheme in `plus`
-    has to train in one phase by the usual loss and steps, and to do nothing to the network before and after it, as
-    `ema` does. Checked: a chain of one scheme has that scheme's bits, a penalty on top of `full` those of the
-    regulariser.
+    step; what doesn't divide goes to the largest remainders, and each scheme needs one step at least. Penalties and
+    actions after every step of the schemes in `plus` are added to every phase, so L2-SP can be combined with gradual
+    unfreezing without a separate class; their rates and weight decay are not taken over. A scheme in `plus` has to
+    train in one phase by the usual loss and steps, and to do nothing to the network before and after it, as `ema` does.
+    Checked: a chain of one scheme has that scheme's bits, a penalty on top of `full` those of the regulariser.
     """
 
     of: Annotated[tuple[Spec, ...], Len(1)]

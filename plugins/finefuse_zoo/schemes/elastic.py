@@ -20,8 +20,8 @@ class Elastic:
 
     Over all weights w but biases and the scale and shift of norm layers, in place of the recipe's weight decay. The
     1-norm acts by a proximal step after every step, w <- sign(w) max(|w| - s l1, 0) with s the size of the step, so
-    that weights become exactly zero. `lr` None takes the recipe's rate. Checked against scikit-learn's
-    `LogisticRegression` where only the head trains.
+    weights become exactly zero. `lr` None uses the recipe's rate. Checked against scikit-learn's `LogisticRegression`
+    where only the head trains.
     """
 
     l1: Annotated[float, Ge(0)] = 1e-4

@@ -14,7 +14,7 @@ from finefuse.types import NormPolicy, Space, Tuning
 class Full:
     """Train every parameter with the backbone's own recipe.
 
-    `lr` None takes the recipe's rate. `norm` is the policy for BatchNorm; see `finefuse.types.Trainer.fit`. Checked
+    `lr` None uses the recipe's rate. `norm` is the policy for BatchNorm; see `finefuse.types.Trainer.fit`. Checked
     against a bare torch loop, bit for bit.
     """
 

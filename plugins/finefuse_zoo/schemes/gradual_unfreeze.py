@@ -15,7 +15,7 @@ from finefuse_zoo.schemes._stages import parts_of
 class GradualUnfreeze:
     """Train the head, then one more stage per phase, from the head down (ULMFiT, Howard & Ruder 2018, 1801.06146).
 
-    All phases have the same number of steps; the last takes what division left over. In the paper, a phase is an epoch.
+    All phases have the same number of steps; the last one also gets the remainder. In the paper, a phase is an epoch.
     Checked: what is trained in each phase.
     """
 

@@ -19,9 +19,9 @@ class L1Sp:
     """Train everything on L + alpha ||w_S - w0||_1 + beta/2 ||w_head||_2^2 (Li et al. 2018, 1802.01483).
 
     w_S are all parameters of the backbone, w0 their pretrained values. The 1-norm acts by a proximal step after every
-    step, w <- w0 + S(w - w0, s alpha) with S the soft threshold and s the size of the step, so that weights return to
-    w0 exactly. In place of the recipe's weight decay. `lr` None takes the recipe's rate. Checked on a linear model
-    against the lasso on the residual.
+    step, w <- w0 + S(w - w0, s alpha) with S the soft threshold and s the size of the step, so weights return to w0
+    exactly. In place of the recipe's weight decay. `lr` None uses the recipe's rate. Checked on a linear model against
+    the lasso on the residual.
     """
 
     alpha: Annotated[float, Ge(0)] = 1e-4

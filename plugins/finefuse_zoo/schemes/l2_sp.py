@@ -19,8 +19,8 @@ class L2Sp:
     """Train everything on L + alpha/2 ||w_S - w0||_2^2 + beta/2 ||w_head||_2^2 (Li et al. 2018, 1802.01483).
 
     w_S are all parameters of the backbone, w0 their pretrained values. In place of the recipe's weight decay. `lr` None
-    takes the recipe's rate. Some code leaves out the halves; here they are kept. Checked on a linear model against
-    ridge regression on the residual.
+    uses the recipe's rate. Some code leaves out the halves; here they are kept. Checked on a linear model against ridge
+    regression on the residual.
     """
 
     alpha: Annotated[float, Ge(0)] = 0.01

@@ -22,11 +22,10 @@ class LayerDecay:
 
     As BEiT is fine-tuned (Bao et al. 2022, 2106.08254). Each stage is a level, but one without a matrix or kernel (a
     last norm) is on that of the stage before it. Biases, scales and shifts (at most one dimension), and tokens,
-    positions and tables of biases (their names don't end in "weight") have no weight decay. `lr` None takes the
-    recipe's rate. On timm's ViT these are, for every parameter, the rates and decays of timm's
-    `param_groups_layer_decay` with the model's own `no_weight_decay()`; a norm behind the pooling (`fc_norm`) is on the
-    head's level there, and in other families timm has a level for every block, not stage. A network of one stage is
-    refused.
+    positions and tables of biases (their names don't end in "weight") have no weight decay. `lr` None uses the recipe's
+    rate. On timm's ViT these are, for every parameter, the rates and decays of timm's `param_groups_layer_decay` with
+    the model's own `no_weight_decay()`; a norm behind the pooling (`fc_norm`) is on the head's level there, and in
+    other families timm has a level for every block, not stage. A network with a single stage is refused.
     """
 
     lr: Annotated[float, Gt(0)] | None = None

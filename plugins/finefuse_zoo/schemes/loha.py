@@ -17,9 +17,8 @@ class Loha:
     """Train W + (alpha / r) (B1 A1 * B2 A2) with W frozen, and the head.
 
     LoHa is the parametrisation of FedPara (Hyeon-Woo et al. 2021, arXiv 2108.06098). The product of the two low-rank
-    matrices is taken element by element, so that its rank may be r^2. A convolution's weight counts as a matrix (out,
-    in * kernel). `targets` as in `lora`; convolutions with a padding other than zeros are left alone. Checked as
-    `lora`.
+    matrices is taken element by element, so its rank may be r^2. A convolution's weight counts as a matrix (out, in *
+    kernel). `targets` as in `lora`; convolutions with a padding other than zeros are left alone. Checked as `lora`.
     """
 
     r: Annotated[int, Ge(1)] = 8

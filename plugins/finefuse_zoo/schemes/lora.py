@@ -21,8 +21,7 @@ class Lora:
     + (alpha / r) B A takes the place of W. `dropout` is for the adapters' inputs. `targets` is a regular expression
     that is looked for in the names of layers (`stages.0.0`); None takes all linear and convolutional layers of the
     stages. Convolutions with groups, dilation or a padding other than zeros, which peft gets wrong, are left alone. It
-    takes peft, which `pip install 'finefuse[peft]'` brings. Checked: merged weights and the course of training against
-    the formula.
+    needs peft: `pip install 'finefuse[peft]'`. Checked: merged weights and the course of training against the formula.
     """
 
     r: Annotated[int, Ge(1)] = 8

@@ -15,7 +15,7 @@ from finefuse_zoo.schemes.linear_probe import LinearProbe
 class LpFt:
     """Fit the head on frozen features, then train everything from there (Kumar et al. 2022, 2202.10054).
 
-    The probe, which converges, stands for one half of the budget; full fine-tuning gets the other half. Checked: phase
+    The probe, which converges, counts as one half of the budget; full fine-tuning gets the other half. Checked: phase
     two starts from the probe's weights, and takes half the steps.
     """
 

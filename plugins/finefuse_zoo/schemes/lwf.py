@@ -23,7 +23,7 @@ class Lwf:
 
     y_s are the source head's logits on the training inputs, recorded before tuning; z_s are those it gives now. The
     source head is trained along and dropped at the end. The divergence is not multiplied by T^2. Apart from this it is
-    `full`. Classification only. For where source data are not to be had. Checked as `source-replay`.
+    `full`. Classification only. For use without source data. Checked as `source-replay`.
     """
 
     strength: Annotated[float, Ge(0)] = 4.0

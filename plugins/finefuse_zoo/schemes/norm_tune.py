@@ -16,7 +16,7 @@ from finefuse.types import Space, Tuning
 class NormTune:
     """Train scale and shift of BatchNorm, LayerNorm and GroupNorm, and the head (Frankle et al. 2021, 2003.00152).
 
-    All else stays as it is, the statistics of BatchNorm too. `lr` None takes the recipe's rate.
+    Everything else stays as it is, including the statistics of BatchNorm. `lr` None uses the recipe's rate.
     """
 
     lr: Annotated[float, Gt(0)] | None = None

@@ -16,7 +16,7 @@ from finefuse.types import NormPolicy, Space, Tuning
 class Scratch:
     """Forget the pretrained weights and train everything from random ones, drawn by every module's own initialisation.
 
-    `lr` None takes the recipe's rate. A baseline: what pretraining is worth.
+    `lr` None uses the recipe's rate. A baseline: what pretraining is worth.
     """
 
     lr: Annotated[float, Gt(0)] | None = None

@@ -96,13 +96,13 @@ class Range:
 class Search:
     """Try a scheme with `trials` settings of its parameters and keep what is best on val.
 
-    Trial 0 is the scheme as it is written, so that the board can show default beside tuned. `space` maps parameters to
-    ranges, `{ low, high, log }` or `{ choices }`; without one the scheme's own is searched. `sampler` "tpe" (Bergstra
-    et al. 2011) and "random" are Optuna's; "grid" divides every range into as many points as fit into the trials, draws
-    the rest of them at random from the ranges, and where choices alone make more, draws of these. So there are `trials`
-    with every sampler, and fewer only where a grid has no more settings. Every trial is a job of its own; one that
-    diverges scores lowest. Their seconds are on the bill, and an optimum at or beyond the edge of its range is noted
-    under the board, the default too.
+    Trial 0 is the unchanged scheme, so the board can show default beside tuned. `space` maps parameters to ranges, `{
+    low, high, log }` or `{ choices }`; without one the scheme's own is searched. `sampler` "tpe" (Bergstra et al. 2011)
+    and "random" are Optuna's; "grid" divides every range into as many points as fit into the trials, draws the rest of
+    them at random from the ranges, and where choices alone make more, draws of these. So there are `trials` with every
+    sampler, and fewer only where a grid has no more settings. Every trial is a separate job; one that diverges scores
+    lowest. Their seconds are part of the cost, and an optimum at or beyond the edge of its range is noted under the
+    board, the default too.
     """
 
     of: Spec

@@ -16,8 +16,8 @@ from finefuse_zoo.schemes._stages import parts_of
 class Selective:
     """Train the head and the first, last or middle `k` stages, and freeze the rest (Lee et al. 2022, 2210.11466).
 
-    Where the middle can't be met exactly it lies one stage nearer to the input. `lr` None takes the recipe's rate. The
-    paper calls it surgical fine-tuning.
+    If there is no exact middle, it is one stage nearer to the input. `lr` None uses the recipe's rate. The paper calls
+    it surgical fine-tuning.
     """
 
     which: Literal["first", "last", "middle"] = "last"

@@ -22,7 +22,7 @@ class StochNorm:
     """(1 - s) (x - m_run) / std_run + s (x - m_batch) / std_batch, s ~ Bernoulli(p) (Kou et al. 2020, NeurIPS).
 
     In training every channel of every BatchNorm layer is normalised either by the batch or by the running statistics,
-    drawn anew in every step; scale and shift are trained, and the running statistics renewed, as ever. The tuned
+    drawn again in every step; scale and shift are trained and the running statistics updated as usual. The tuned
     network has its plain BatchNorm back. p = 1 is `full`.
     """
 

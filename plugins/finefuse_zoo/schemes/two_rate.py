@@ -12,7 +12,7 @@ from finefuse.types import NormPolicy, Space, Tuning
 
 @dataclass(frozen=True)
 class TwoRate:
-    """Train the head at `lr` and the backbone at `ratio` times that; `lr` None takes the recipe's rate."""
+    """Train the head at `lr` and the backbone at `ratio` times that; `lr` None uses the recipe's rate."""
 
     lr: Annotated[float, Gt(0)] | None = None
     ratio: Annotated[float, Gt(0)] = 0.1

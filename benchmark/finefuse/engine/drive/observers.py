@@ -1,4 +1,4 @@
-"""Tells the observers of a run how it goes. What they raise ends their service, and what they print goes to stderr."""
+"""Informs the observers of a run. One that raises is not called again, and what they print goes to stderr."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from finefuse.types import Agenda, Job, Observer, Record
 
 
 class Observers:
-    """Those who are told of one run, by the names that a person knows them by."""
+    """The observers of one run, by the names that users give them."""
 
     def __init__(self, observers: Mapping[str, Observer | object]) -> None:
         self._calls = {name: capabilities.observer_calls(one) for name, one in observers.items()}
 
     def run_begins(self, plan: Agenda, waiting: int, done: int) -> None:
-        """`waiting` jobs of the plan are to get a row, `done` have one."""
+        """`waiting` jobs of the plan need a row, `done` have one."""
         self._tell("run_begins", plan, waiting, done)
 
     def job_begins(self, job: Job) -> None:
@@ -28,11 +28,11 @@ class Observers:
         self._tell("job_begins", job)
 
     def job_ends(self, job: Job, record: Record) -> None:
-        """The job has its row; each is told of a copy of its own."""
+        """The job has its row; each observer gets its own copy."""
         self._tell("job_ends", job, record)
 
     def run_ends(self, records: Sequence[Record]) -> None:
-        """No more jobs are carried out; these rows there are."""
+        """No more jobs will run; these are the rows."""
         self._tell("run_ends", records)
 
     def note(self, text: str) -> None:
@@ -51,7 +51,7 @@ class Observers:
                 self._complain(f"the observer {name!r} failed in {what} with {type(error).__name__}: {error}")
 
     def _complain(self, text: str) -> None:
-        """To the others, or where there are none to the log."""
+        """Send it to the others, or to the log if there are none."""
         sentence = f"{' '.join(text.split())}; the run continues without it"
         if any("note" in calls for calls in self._calls.values()):
             self.note(sentence)

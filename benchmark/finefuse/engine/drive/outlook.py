@@ -26,14 +26,14 @@ class Outlook:
     waiting: tuple[Job, ...]
     """Jobs that get a row."""
     remade: tuple[Job, ...]
-    """Jobs that have their row and run again, because a waiting one needs an artifact that is gone from the store."""
+    """Jobs that have their row and run again, because a waiting job needs an artifact that the store no longer has."""
     doubted: tuple[str, ...] = ()
-    """A sentence for each row in the store that can't be believed, and is not taken over."""
+    """One sentence for each damaged row in the store, which is not reused."""
 
 
 @dataclass(frozen=True)
 class Standing:
-    """How one job stands, as `finefuse plan` shows it; `why` is a sentence or empty."""
+    """The state of one job, as `finefuse plan` shows it; `why` is a sentence or empty."""
 
     job: Job
     state: Literal["cached", "to run", "stale", "failed"]
@@ -44,10 +44,10 @@ class Standing:
 
 
 def look(plan: Plan, records: Sequence[Record], artifacts: Artifacts, *, retry: bool = False) -> Outlook:
-    """Work out what is left to do.
+    """Determine what is left to do.
 
     A job is done if its newest row is `ok` or `skipped`; or `failed`, `timeout` or `oom` and not to be retried; or
-    `blocked` and one of its inputs still can't be had.
+    `blocked` and one of its inputs still can't be made.
     """
     rows: dict[Cell, Record] = {}
     adopted: list[tuple[Job, Record]] = []
@@ -80,9 +80,9 @@ def look(plan: Plan, records: Sequence[Record], artifacts: Artifacts, *, retry: 
 def look_closely(
     plan: Plan, records: Sequence[Record], artifacts: Artifacts, *, retry: bool = False
 ) -> tuple[Outlook, list[str]]:
-    """The same, once every artifact that will be used was read and found to be what was kept.
+    """The same, after reading every artifact that will be used and checking that it is what was stored.
 
-    One that is damaged is removed, so that it is made again. The notes say so.
+    A damaged artifact is removed, so it is made again. The notes say so.
 
     Raises:
         StoreError: if the store can't be written to.
@@ -109,7 +109,7 @@ def _told(doubted: Sequence[str]) -> list[str]:
 
 
 def state_of(plan: Plan, records: Sequence[Record], artifacts: Artifacts) -> list[Standing]:
-    """How every job of the plan stands, in its order, and for one that is stale what has changed since its row."""
+    """The state of every job of the plan, in its order; for stale jobs with what has changed since their row."""
     outlook = look(plan, records, artifacts)
     newest = {Cell.of(record): record for record in records}
     adopted, remade = ({job.place for job in jobs} for jobs in ([j for j, _ in outlook.adopted], outlook.remade))

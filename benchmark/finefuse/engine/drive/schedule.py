@@ -1,4 +1,4 @@
-"""Drives a plan through an executor: every job ends in exactly one row. Imports no torch for itself."""
+"""Runs a plan with an executor: every job ends in exactly one row. Doesn't import torch."""
 
 from __future__ import annotations
 
@@ -53,18 +53,18 @@ def run_plan(
     retry: bool = False,
     call: Callable[[Order], Record] = attempt,
 ) -> list[Record]:
-    """Carry out what is left to do of a plan and return the rows of all its jobs, in its order.
+    """Carry out the jobs of a plan that are left to do and return the rows of all its jobs, in its order.
 
     Args:
         plan: the jobs; a job comes after those that make its inputs.
         registry: gives the doors to the workers and is told of every new row.
-        executor: is started only if a job has to run, and then stopped in any case.
+        executor: started only if a job has to run, and then always stopped.
         workers: jobs at a time.
         device: "cpu", "cuda" (all of them in turn) or "cuda:n".
         out: folder of the rows, which no other process may write to at the same time.
         store: folder of the artifacts.
         observers: are told of the progress.
-        retry: carry out again what failed, ran out of time or out of memory.
+        retry: run jobs again that failed, or ran out of time or memory.
         call: what a worker does with an order; it returns a row or raises.
 
     Raises:
@@ -91,7 +91,7 @@ def run_plan(
 
 @dataclass
 class _Drive:
-    """One run: what waits, what runs, and what came of the rest."""
+    """One run: the jobs that wait, those that run, and the rows of the others."""
 
     plan: Plan
     registry: Registry
@@ -115,7 +115,7 @@ class _Drive:
         self.pending = [job for job in self.plan.jobs if job.place in todo]
 
     def run(self) -> None:
-        """Until every job of the plan has its row."""
+        """Run until every job of the plan has its row."""
         waiting = len(self.outlook.waiting)
         self.observers.run_begins(self.plan, waiting, len(self.plan.jobs) - waiting)
         for job in self.plan.jobs:
@@ -160,7 +160,7 @@ class _Drive:
             self.running[self.submit(order)] = job, device
 
     def submit(self, order: Order) -> Future[Record]:
-        """Hand over to the executor; what it raises itself is the job's misfortune as well."""
+        """Pass the job to the executor; if the executor itself raises, the job fails."""
         try:
             return self.executor.submit(self.call, order, self.plan.suite.limits.seconds)
         except Exception as error:
@@ -169,7 +169,7 @@ class _Drive:
             return refused
 
     def end(self, future: Future[Record]) -> None:
-        """A worker is through with its job."""
+        """A worker has finished its job."""
         job, device = self.running.pop(future)
         self.free.append(device)
         error = future.exception()
@@ -186,7 +186,7 @@ class _Drive:
         )
 
     def without(self, order: Order, missing: Sequence[str]) -> Record:
-        """The row of a job that lacks inputs: it names the cell that is the cause, and not those between."""
+        """The row of a job that lacks inputs: it names the cell that is the cause, not the cells in between."""
         why = [self.trouble.get(artifact) or self.lost(artifact) for artifact in missing]
         status, reason = next((one for one in why if one[0] != "skipped"), why[0])
         return row(order, "skipped" if status == "skipped" else "blocked", reason=reason, machine="")
@@ -221,7 +221,7 @@ class _Drive:
                 self.observers.note(complaint)
 
     def remember(self, job: Job, record: Record) -> None:
-        """What those will be told who need the job's artifact."""
+        """The reason given to jobs that need this job's artifact."""
         status, reason = record["status"], record["reason"]
         causes = [self.trouble[artifact] for artifact in job.inputs if artifact in self.trouble]
         if status in ("blocked", "skipped") and causes:
@@ -230,7 +230,7 @@ class _Drive:
             self.trouble[job.artifact] = status, f"needs {job.cell}, which {BECAME[status]}: {reason}"
 
     def write_traceback(self, job: Job, text: str) -> str:
-        """Into a file of its own; its path relative to the results folder."""
+        """Write the traceback to a separate file; returns its path relative to the results folder."""
         path = Path("tracebacks") / f"{job.key}.txt"
         full = self.records.folder / path
         try:

@@ -11,11 +11,11 @@ from finefuse.types import Limits
 
 CGROUP = Path("/sys/fs/cgroup/memory.max")
 SHARE = 0.8
-"""Of the memory, how much all jobs may take together where the suite sets no limit."""
+"""The share of the memory that all jobs together may take if the suite sets no limit."""
 
 
 def memory_limit(limits: Limits, workers: int) -> int:
-    """Bytes that one job may take: what the suite says, or a worker's share of 80 % of what this process may use."""
+    """Bytes that one job may take: the suite's limit, or a worker's share of 80 % of what this process may use."""
     if limits.memory is not None:
         return int(limits.memory * 1024**3)
     allowed = CGROUP.read_text().strip() if CGROUP.exists() else ""
@@ -24,6 +24,6 @@ def memory_limit(limits: Limits, workers: int) -> int:
 
 
 def places(device: str, workers: int) -> list[str]:
-    """The device of each place in which a job can run; where "cuda" means several, they take turns."""
+    """The device of each slot in which a job can run; if "cuda" means several devices, they alternate."""
     devices = [f"cuda:{n}" for n in range(visible_gpus())] if device == "cuda" else []
     return [devices[i % len(devices)] if devices else device for i in range(workers)]

@@ -1,1 +1,1 @@
-"""What things cost, how good they are, and what bounds them."""
+"""Costs, scores and bounds."""

@@ -1,4 +1,4 @@
-"""What bounds a pool's fusions, and how much its members differ."""
+"""Bounds of a pool's fusions, and how much its members differ."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from finefuse.types import Metric, Record, Splits, Task
 def bounds(metrics: Mapping[str, Metric], splits: Splits, val: Tensor, test: Tensor) -> Record:
     """Scores of the member that is best on val, of the mean member and of an oracle; and the pool's diversity.
 
-    `val` and `test` are the members' outputs (members, N, outputs). The oracle takes for each test example the member
-    that is right and surest; where none is right, the one that comes nearest.
+    `val` and `test` are the members' outputs (members, N, outputs). The oracle picks for each test example the member
+    that is right and most confident; where none is right, the one that comes closest.
     """
     best = max(range(len(val)), key=lambda m: splits.task.quality(val[m], splits.val))
     wise = oracle(splits.task, test, splits.test.y)
@@ -31,5 +31,5 @@ def bounds(metrics: Mapping[str, Metric], splits: Splits, val: Tensor, test: Ten
 
 
 def oracle(task: Task, outputs: Tensor, y: Tensor) -> Tensor:
-    """For every example (N,) the outputs of the member that knows it best, (N, outputs)."""
+    """For every example (N,) the outputs of the member with the best output, (N, outputs)."""
     return outputs[task.merits(outputs, y).argmax(0), torch.arange(len(y), device=y.device)]

@@ -26,7 +26,7 @@ WARM_UP, FEWEST, MOST, SECONDS = 5, 20, 400, 0.25
 
 
 def synchronise(device: torch.device | str) -> None:
-    """Wait until the device has done all it was asked for."""
+    """Wait until the device has finished all its work."""
     if torch.device(device).type == "cuda":
         torch.cuda.synchronize(device)
 
@@ -187,7 +187,7 @@ def parameter_count(model: nn.Module) -> int:
 
 @cache
 def machine() -> dict[str, str]:
-    """Facts about this machine that bear on time; none that name it or its owner."""
+    """Facts about this machine that affect times; none that identify it or its owner."""
     facts = {
         "system": f"{platform.system()} {platform.machine()}",
         "processor": processor(),
@@ -203,7 +203,7 @@ def machine() -> dict[str, str]:
 
 @cache
 def machine_id() -> str:
-    """The machine in a few words, and a digest of all its facts: rows that agree in this may be compared in time."""
+    """The machine in a few words, and a digest of all its facts: seconds of rows that agree in it can be compared."""
     facts = machine()
     words = [facts["processor"], f"{facts['cores']} cores", facts.get("gpu", ""), f"torch {facts['torch']}"]
     return f"{', '.join(word for word in words if word)} [{digest(facts)[:8]}]"

@@ -16,7 +16,7 @@ class Effort:
     """Counts while it is `counting`.
 
     `gradients` are calls of `backward` and of `torch.autograd.grad`, each of which is one whatever the size of its
-    batch. `own_steps` are those of optimizers that a strategy steps by itself; the trainer counts what it does.
+    batch. `own_steps` are those of optimizers that a strategy steps itself; the trainer counts what it does.
     """
 
     def __init__(self) -> None:

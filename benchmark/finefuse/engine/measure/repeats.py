@@ -1,4 +1,4 @@
-"""Examples that stand in the test and among those that are learned or chosen from."""
+"""Test examples that are also among those for training or selection."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ CHUNK = 1024
 
 
 def repeated(splits: Splits) -> int:
-    """How many test examples have the very inputs, byte by byte, of one of train or val; their targets don't count."""
+    """How many test examples have the same inputs, byte by byte, as one of train or val; targets don't matter."""
     seen = {*_digests(splits.train.x), *_digests(splits.val.x)}
     return sum(digest in seen for digest in _digests(splits.test.x))
 

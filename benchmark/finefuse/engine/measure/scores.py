@@ -23,7 +23,7 @@ def score_fields(
     `more` are further test sets by name, with their outputs as `also.<name>`. `last`, `best` and `peek` are the last
     weights, those best on val and those best on test, where these were kept. `correct` holds one bit per test example,
     packed, so that two runs can be compared in pairs from their rows alone, and `shares` names the metrics that count
-    these; where no answer is right or wrong it is `losses`, a number for each.
+    these; where answers are not right or wrong, `losses` holds a number for each example.
     """
     wanted = {name: metric for name, metric in metrics.items() if splits.task.kind in capabilities.metric_kinds(metric)}
     fields: Record = {"metrics": list(wanted)}
@@ -54,7 +54,7 @@ def score_of(name: str, metric: Metric, outputs: Tensor, y: Tensor) -> float:
     """The score that a metric gives.
 
     Raises:
-        PluginError: if that is no number.
+        PluginError: if it is not a number.
     """
     score: object = metric.score(outputs, y)
     if isinstance(score, bool) or not isinstance(score, (int, float)):

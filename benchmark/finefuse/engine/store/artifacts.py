@@ -1,6 +1,6 @@
 """Artifacts: weights and outputs by content address, in a folder that all suites share.
 
-Nothing is ever unpickled, and nothing is believed: what is kept has its digests, which are checked when it is read.
+Nothing is unpickled, and nothing is trusted: everything stored has digests, which are checked when it is read.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def default_store() -> Path:
 class Artifacts:
     """`<root>/<2 hex>/<address>/` with JSON and safetensors files, and `<root>/rows/<2 hex>/<key>.json`.
 
-    Whatever is written appears at once and whole; a second writer of the same address changes nothing.
+    Each entry appears at once and complete; a second writer of the same address changes nothing.
     """
 
     def __init__(self, root: Path) -> None:
@@ -134,7 +134,7 @@ class Artifacts:
         """The row kept under this key, if there is one.
 
         Raises:
-            StoreError: if it can't be believed: it is damaged, of another key, or contradicts itself.
+            StoreError: if it is damaged, has another key, or contradicts itself.
         """
         path = self._row(key)
         if not path.exists():
@@ -251,7 +251,7 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
 
 
 def _write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Each tensor by itself: shared and strided storage is copied apart."""
+    """Each tensor separately: shared and strided storage is copied."""
     import torch
     from safetensors.torch import save_file
 

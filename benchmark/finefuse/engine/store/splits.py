@@ -18,7 +18,7 @@ from finefuse.errors import StoreError
 from finefuse.types import Data, Record, Splits, Task
 
 LARGEST = 2 * 1024**3
-"""Bytes from which on a data set is asked anew by each job: one that large has to lie in a file of its own anyway."""
+"""Bytes from which on a data set is read again by each job: one that large has to be in its own file anyway."""
 BLOCK = 64 * 1024**2
 """Bytes that are digested at a time."""
 log = logging.getLogger("finefuse")

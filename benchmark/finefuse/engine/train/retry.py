@@ -31,12 +31,13 @@ def undoing(model: nn.Module, device: torch.device, own: Sequence[torch.Generato
     return undo
 
 
-def release(error: BaseException, optimizer: torch.optim.Optimizer, device: torch.device) -> None:
+def release(error: BaseException, optimizer: torch.optim.Optimizer | None, device: torch.device) -> None:
     """Let go of all that a pass held when it failed: what its frames refer to, its gradients, and torch's own cache."""
     cause: BaseException | None = error
     while cause is not None:
         traceback.clear_frames(cause.__traceback__)
         cause = cause.__context__
-    optimizer.zero_grad(set_to_none=True)
+    if optimizer is not None:
+        optimizer.zero_grad(set_to_none=True)
     if device.type == "cuda":
         torch.cuda.empty_cache()

@@ -1,6 +1,6 @@
 """The one training loop.
 
-It owns the budget, the schedule, the order of the data, mixed precision and the accounting, and sees by itself which
+It owns the budget, the schedule, the order of the data, mixed precision and the accounting, and detects which
 leading stages are frozen: these are evaluated once and cached.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -21,9 +21,10 @@ from finefuse.engine.precision import as_memory_format, mixed_precision
 from finefuse.engine.train.augment import Change
 from finefuse.engine.train.batches import batch_order
 from finefuse.engine.train.checkpoints import Curve
+from finefuse.engine.train.prefix import apart, by_example, frozen_stages
 from finefuse.engine.train.retry import release, undoing
 from finefuse.errors import BudgetError, NotApplicable, PluginError
-from finefuse.nets import Net, evaluation, in_chunks, make_optimizer, norm_layers
+from finefuse.nets import CHUNK, Net, evaluation, in_chunks, make_optimizer, norm_layers
 from finefuse.types import Batch, Budget, Data, Loss, NormPolicy, OptimizerChoice, Penalty, Recipe, Task
 
 CACHE_BYTES = 2 * 1024**3
@@ -199,29 +200,33 @@ class SuiteTrainer:
             calls += 1
             if calls > 1:
                 self._take(1)
-            if not self._accumulate or self.pieces > 1 or size < 2:
-                return self._descend(optimizer, value_of, size)
+            divisible = self._accumulate and size >= 2 * _fewest(model)
+            if not divisible or self.pieces > 1:
+                pieces = self.pieces if divisible else 1
+                return self._descend(optimizer, value_of, size, pieces)
             undo = undoing(model, self._device, self.generators)
             try:
-                return self._descend(optimizer, value_of, size)
+                return self._descend(optimizer, value_of, size, 1)
             except torch.OutOfMemoryError as error:
                 release(error, optimizer, self._device)
             undo()  # out here, where nothing refers to the error and what it held any more
             self.pieces = 2
-            return self._descend(optimizer, value_of, size)
+            return self._descend(optimizer, value_of, size, 2)
 
         return closure
 
-    def _descend(self, optimizer: torch.optim.Optimizer, value_of: Callable[[slice], Tensor], size: int) -> float:
-        """The loss of a batch, and its gradient, from as many parts as `pieces` says."""
+    def _descend(
+        self, optimizer: torch.optim.Optimizer, value_of: Callable[[slice], Tensor], size: int, pieces: int
+    ) -> float:
+        """The loss of a batch, and its gradient, from so many parts."""
         optimizer.zero_grad(set_to_none=True)
-        step = math.ceil(size / self.pieces)
+        step = math.ceil(size / pieces)
         total: Any = 0.0
         for start in range(0, size, step):
             part = slice(start, min(start + step, size))
-            value = value_of(part) * ((part.stop - part.start) / size) if self.pieces > 1 else value_of(part)
+            value = value_of(part) * ((part.stop - part.start) / size) if pieces > 1 else value_of(part)
             value.backward()  # type: ignore[no-untyped-call]
-            total = total + value.detach() if self.pieces > 1 else value
+            total = total + value.detach() if pieces > 1 else value
         return total  # type: ignore[no-any-return]
 
     def _usual_loss(self, outputs: Tensor, batch: Batch) -> Tensor:
@@ -251,7 +256,7 @@ class SuiteTrainer:
         self, model: nn.Module, tuned: set[int]
     ) -> tuple[Callable[[Tensor], tuple[Tensor, Batch]], Callable[[Tensor], Tensor]]:
         """Split a network at its first trained stage: how to get a batch up to there, and what remains to be run."""
-        frozen = _frozen_stages(model, tuned) if isinstance(model, Net) else 0
+        frozen = frozen_stages(model, tuned)
         if not isinstance(model, Net) or not frozen:
             return self._batch, model
         x, y = self._data.x, self._data.y
@@ -264,12 +269,26 @@ class SuiteTrainer:
 
         def run_batch(rows: Tensor) -> tuple[Tensor, Batch]:
             inputs, batch = self._batch(rows)
-            return run_prefix(inputs), batch
+            return self._eased(run_prefix, inputs, len(inputs)), batch
 
-        if self._augment is not None or run_prefix(x[:1]).nbytes * len(x) > self._cache_bytes:
+        example = by_example(run_prefix, x)
+        if example is None:
+            return self._batch, model
+        if self._augment is not None or example.nbytes * len(x) > self._cache_bytes:
             return run_batch, rest
-        cached = in_chunks(run_prefix, x)
+        cached = self._eased(run_prefix, x, CHUNK)
         return lambda rows: (cached[rows], Batch(y[rows], rows, lambda: self._inputs(rows))), rest
+
+    def _eased(self, prefix: Callable[[Tensor], Tensor], x: Tensor, size: int) -> Tensor:
+        """What comes of these inputs, `size` at a time, or fewer where memory runs out and that is allowed."""
+        while True:
+            try:
+                return torch.cat([prefix(part) for part in torch.split(x, size)])
+            except torch.OutOfMemoryError as error:
+                size = min(size, len(x)) // 2
+                if not self._accumulate or not size:
+                    raise
+                release(error, None, self._device)
 
     def _inputs(self, rows: Tensor) -> Tensor:
         return self._placed(self._data.x[rows.to(self._data.x.device)])
@@ -304,10 +323,9 @@ def must_take(what: str, function: Callable[..., Any] | None, arguments: tuple[s
         ) from None
 
 
-def _frozen_stages(model: Net, tuned: set[int]) -> int:
-    """How many stages come before the first that is trained."""
-    trained = [any(id(p) in tuned for p in stage.parameters()) for stage in model.stages]
-    return trained.index(True) if True in trained else len(trained)
+def _fewest(model: nn.Module) -> int:
+    """Examples that a part of a batch needs: two, where BatchNorm normalises by them."""
+    return 2 if any(layer.training for layer in norm_layers(model)) else 1
 
 
 def _listed(groups: Iterable[Mapping[str, Any]], model: nn.Module, norm: NormPolicy) -> Groups:
@@ -335,12 +353,15 @@ def _only_these_train(model: nn.Module, tuned: list[nn.Parameter], norm: NormPol
     for p, _ in flags:
         p.requires_grad_(id(p) in ids)
     model.eval()
-    for part in [*model.stages, model.head] if isinstance(model, Net) else [model]:
-        part.train(any(id(p) in ids for p in part.parameters()))
+    parts = [*model.stages, model.head] if isinstance(model, Net) else [model]
+    trained = [part for part in parts if any(id(p) in ids for p in part.parameters())]
+    for part in trained:
+        part.train()
     for layer in norm_layers(model):
         layer.train(layer.training and norm == "train" and any(id(p) in ids for p in layer.parameters()))
     try:
-        yield
+        with apart(model, trained) if isinstance(model, Net) else nullcontext():
+            yield
     finally:
         for p, flag in flags:
             p.requires_grad_(flag)

@@ -51,7 +51,7 @@ def _really(order: Order) -> Record:
 
 @contextmanager
 def _no_bars() -> Iterator[None]:
-    """Packages that are imported now show no progress bars of their own, which would stand between a run's lines."""
+    """Packages that are imported now show no progress bars, which would appear between a run's lines."""
     before = {name: os.environ.get(name) for name in BARS}
     os.environ.update(dict.fromkeys(BARS, "1"))
     try:

@@ -1,6 +1,6 @@
 """What a plugin must leave as it was: the examples it is given, torch's switches, and the code that scores and times.
 
-In a process of its own it harms only itself by changing them, but its row would be wrong: it fails instead.
+In its own process it harms only itself by changing them, but its row would be wrong: it fails instead.
 """
 
 from __future__ import annotations

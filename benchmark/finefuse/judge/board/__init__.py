@@ -1,1 +1,1 @@
-"""The leaderboard: its lines, their bounds, and how it is drawn."""
+"""The leaderboard: its lines, their bounds, and its rendering."""

@@ -1,4 +1,4 @@
-"""What bounds the fusions of each pool, and how much its members differ: one line per pool."""
+"""Bounds of the fusions of each pool, and how much its members differ: one line per pool."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from finefuse.judge.statistics import mean_interval, paired_interval
 from finefuse.types import Record
 
 BOUNDS = ("single", "mean", "oracle")
-"""The member that is best on val, the mean member, and whichever member knows best."""
+"""The member that is best on val, the mean member, and the best member for each example."""
 DIVERSITY = ("disagreement", "q", "correlation")
 Gain = tuple[float, float]
 """By how much a fusion scores above the single member that is best on val, and half of the interval."""
 
 
 class PoolPlace(NamedTuple):
-    """Whose bounds a record holds."""
+    """The pool of one data set and backbone whose bounds a record holds."""
 
     dataset: str
     backbone: str

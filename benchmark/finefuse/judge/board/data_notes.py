@@ -17,7 +17,7 @@ def data_notes(records: Sequence[Record]) -> Iterator[str]:
 
 
 def _repeated(records: Sequence[Record]) -> Iterator[str]:
-    """The most of all seeds, by data set."""
+    """Repeated examples by data set, for the seed with the most."""
     most: dict[str, Record] = {}
     for record in records:
         before = most.get(record["dataset"], {}).get("repeated", 0)

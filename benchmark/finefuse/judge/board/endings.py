@@ -1,4 +1,4 @@
-"""How the runs of one line ended, in words."""
+"""Texts on how the runs of one line ended."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ GIB = 1024**3
 
 
 def status(rows: Sequence[Record]) -> str:
-    """How many runs went well: "3/3", or "1/3: 2 failed"."""
+    """How many runs are ok: "3/3", or "1/3: 2 failed"."""
     counts = Counter(row["status"] for row in rows)
     text = f"{counts.pop('ok', 0)}/{len(rows)}"
     return f"{text}: {', '.join(f'{n} {status}' for status, n in sorted(counts.items()))}" if counts else text
 
 
 def reasons(rows: Sequence[Record]) -> str:
-    """What went wrong, every distinct reason once, with the most memory that was taken where that ran out.
+    """What went wrong, every distinct reason once, with the peak memory of jobs that ran out of it.
 
-    Not why that couldn't be timed which couldn't be made.
+    For a model that couldn't be made, the reason why it wasn't timed is left out.
     """
     bad = [row for row in sorted(rows, key=lambda row: row["seed"]) if row["status"] != "ok"]
     if any(row["kind"] != "time" for row in bad):

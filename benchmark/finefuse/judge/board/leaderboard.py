@@ -43,7 +43,7 @@ class Leaderboard:
     pools: pd.DataFrame = field(default_factory=pd.DataFrame)
 
     def scores(self) -> pd.DataFrame:
-        """Only what a repeated run must give again, bit by bit: no seconds, no latency, no machine."""
+        """Only what a repeated run must reproduce, bit by bit: no seconds, no latency, no machine."""
         figures = [*self._starting("test."), *self._starting("also."), *self._moments(), *self._starting("figure.")]
         shown = [*NAMES, *ACCESS, *RANKS, *figures, *GAIN, *SEARCH, *RUNS, *SIZES]
         scores = self.lines[shown].copy()
@@ -97,8 +97,8 @@ def make_leaderboard(
 ) -> Leaderboard:
     """The leaderboard of current records, one per cell, and the planned cells that have none.
 
-    A cell of which only the text is known is counted and named, and has no line. `refused` are sentences about lines
-    that can't be believed, and that no cell needs.
+    A cell of which only the text is known is counted and named, and has no line. `refused` are sentences about damaged
+    lines that no cell needs.
 
     Raises:
         StoreError: if a record can't be what a run wrote.

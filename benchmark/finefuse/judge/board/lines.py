@@ -15,14 +15,14 @@ from finefuse.judge.statistics import mean_interval, paired_interval
 from finefuse.types import Cell, Record
 
 MOMENTS = ("default", "last", "best", "peek")
-"""Other scores than the one that counts: before a search; of the last weights, those best on val, best on test."""
+"""Scores that don't count: before a search; of the last weights, those best on val, those best on test."""
 Line = dict[str, Any]
 Scores = dict[int, float]
 """The ranking metric by seed."""
 
 
 class Place(NamedTuple):
-    """Where on the board a record counts."""
+    """The line of the board that a record belongs to."""
 
     dataset: str
     backbone: str

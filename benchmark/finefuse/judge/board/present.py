@@ -51,7 +51,7 @@ def _elsewhere(lines: pd.DataFrame, metric: str) -> dict[str, list[str]]:
 
 
 def pool_table(pools: pd.DataFrame) -> pd.DataFrame:
-    """What bounds the fusions of each pool, in the metric that ranks, and how much its members differ."""
+    """Bounds of the fusions of each pool, in the ranking metric, and how much its members differ."""
     whole = pools["reason"].eq("").all()
     pools = pools[pools["ok"] > 0]
     metric = pools["metrics"].iloc[0][0]
@@ -66,7 +66,7 @@ def pool_table(pools: pd.DataFrame) -> pd.DataFrame:
 
 
 def by_round(lines: pd.DataFrame) -> list[str]:
-    """How the fusions that go in rounds did: one sentence each, with the scores of all rounds."""
+    """One sentence for each fusion with several rounds, with the scores of all rounds."""
     metric = max(lines["metrics"], key=len, default=())[:1]
     rounds = lines[lines["rounds"] > 1]
     if rounds.empty or not metric:
@@ -110,7 +110,7 @@ def efforts(lines: pd.DataFrame) -> list[str]:
 
 
 def figures(lines: pd.DataFrame) -> list[str]:
-    """What strategies reported of themselves: `logme 0.2345`, with the strategy where it has another name."""
+    """Figures that strategies reported: `logme 0.2345`, with the strategy if it has another name."""
     reported = []
     for column in [name for name in map(str, lines) if name.startswith("figure.")]:
         name = column.removeprefix("figure.")
@@ -123,7 +123,7 @@ def figures(lines: pd.DataFrame) -> list[str]:
 def reasons(lines: pd.DataFrame, pools: pd.DataFrame) -> list[str]:
     """Why some runs of these lines, or of the bounds of these pools, have no score.
 
-    What has one reason throughout a pool, such as a member that failed, is said once, and so it is without a pool.
+    A reason shared by a whole pool, such as a member that failed, is given once, and so are reasons without a pool.
     """
     found: dict[tuple[str, str], list[str]] = {}
     for strategy, pool, reason in lines[["strategy", "pool", "reason"]].itertuples(index=False):
