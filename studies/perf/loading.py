@@ -25,10 +25,10 @@ from finefuse_zoo.datasets.folder import Folder
 BATCH = 256
 INTRODUCTION = """# Loading
 
-{files:,} {of}, {cores} cores, {date}. Other work ran on the machine, so seconds of the processor say more than those on
-the clock. Every step is a process of its own: "decode" and "open again" make train, val and test of the data set
-`folder`, with the import of torch. Peak memory counts the pages of mapped files that were touched, which are the
-system's to drop.
+{files:,} {of}, {cores} cores, {date}. Other work ran on the
+machine, so processor seconds say more than those of the clock. Every step is a separate process: "decode" and "open
+again" make train, val and test of the data set `folder`, including the import of torch. Peak memory counts the pages of
+mapped files that were touched, which the system may drop at any time.
 
 `python studies/perf/loading.py FOLDER SIZE ...`"""
 STEPS = ("fingerprint", "decode", "fingerprint again", "open again", "batches")

@@ -42,6 +42,27 @@ def test_looks_are_spread_over_all_phases_and_include_the_last_step(lab, count):
     assert len(steps) == min(count, trainer.budget)
 
 
+class Twice(torch.optim.SGD):
+    """Two gradients a step."""
+
+    def step(self, closure):
+        closure()
+        return super().step(closure)
+
+
+@pytest.mark.parametrize("count", [1, 5, 9])
+def test_schemes_that_take_two_gradients_a_step_are_looked_at_as_often(lab, count):
+    net, trainer, curve = watched(lab, count)
+    steps = []
+    curve.look = lambda model, step: steps.append(step)
+    groups = [{"params": net.parameters()}]
+    half = trainer.budget // 2
+    trainer.fit(net, groups, steps=half, optimizer=lambda groups: Twice(groups, lr=0.1))
+    assert trainer.spent == 2 * half
+    wanted = [round(trainer.budget * i / count) for i in range(1, count + 1)]
+    assert steps == [step + step % 2 for step in wanted if step <= 2 * half]
+
+
 def test_the_earliest_of_equally_good_ones_is_kept(lab):
     _, _, curve = watched(lab)
     splits = curve.splits

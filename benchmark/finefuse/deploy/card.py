@@ -13,7 +13,7 @@ from finefuse.types import Record, Task
 
 @dataclass(frozen=True)
 class CardFacts:
-    """What a card says besides the row.
+    """The facts on a card that are not in the row.
 
     `dtype` is that of the inputs; `fixed` is why the file takes one at a time, "" where it takes any number. `checks`
     say what was compared. `members` and `deployed` name the models of the pool, and those that are in the file.

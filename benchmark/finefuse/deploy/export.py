@@ -31,7 +31,7 @@ from finefuse.types import Description, Member, Record
 from finefuse.version import __version__
 
 ELSEWHERE = 1e-2
-"""How far outputs may lie apart that two kinds of device computed: some GPUs round products to ten bits."""
+"""How far outputs computed on two kinds of device may differ: some GPUs round products to ten bits."""
 
 
 def export(row: Record, file: Path, *, store: Path, device: str, doors: tuple[Door, ...]) -> None:
@@ -76,7 +76,7 @@ def bench_of(row: Record, store: Path, device: str, doors: tuple[Door, ...]) -> 
 
 
 def _unchanged(bench: Workbench, model: nn.Module, row: Record) -> str:
-    """Hold the module against the stored test outputs, and say how near it is."""
+    """Compare the module with the stored test outputs, and say how close it is."""
     stored = bench.store.outputs(row["artifact"])["test"][:CHUNK]
     real = bench.fusion_trainer.outputs(model, bench.splits.test.x[:CHUNK]).cpu()
     same = row["device"].split(":")[0] == bench.order.device.split(":")[0]

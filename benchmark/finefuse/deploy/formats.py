@@ -17,7 +17,7 @@ from finefuse.errors import FinefuseError
 from finefuse.nets import Net, evaluation
 
 AGREEMENT = 1e-4
-"""How far the outputs of a file may lie from the module's."""
+"""How far the outputs of a file may differ from the module's."""
 SIZES = (1, 3)
 """Batch sizes at which the two are compared."""
 ONNX_BYTES = 2**31
@@ -94,7 +94,7 @@ _FORMATS: dict[str, Callable[[nn.Module, Tensor, Path], Written]] = {
 def traced(model: nn.Module, x: Tensor) -> tuple[ExportedProgram, str]:
     """The module as a graph for any number of examples, or, where that can't be, for one, and why.
 
-    Nothing in the graph says where its source files lie.
+    The graph doesn't contain the paths of its source files.
 
     Raises:
         FinefuseError: with the reason, if it has no graph.
@@ -138,7 +138,7 @@ def _on_cpu(program: ExportedProgram) -> ExportedProgram:
 
 
 def _compared(call: Callable[[Tensor], Tensor], model: nn.Module, x: Tensor, fixed: str) -> str:
-    """Hold the file against the module, and say how near it is."""
+    """Compare the file with the module, and say how close it is."""
     sizes, apart = (1,) if fixed else SIZES, 0.0
     with evaluation(model):
         for part in (batch_of(x, size) for size in sizes):

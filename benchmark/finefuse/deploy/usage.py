@@ -1,4 +1,4 @@
-"""What the card of an exported file says of its use: what goes in, what comes out, and an example. Imports no torch."""
+"""How an exported file is used, for its card: its inputs, its outputs and an example. Imports no torch."""
 
 from __future__ import annotations
 

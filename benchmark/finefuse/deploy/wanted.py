@@ -67,7 +67,7 @@ def check_target(file: Path, *, force: bool) -> None:
 
 
 def card_of(file: Path) -> Path:
-    """Where the model card of an exported file lies."""
+    """The path of the model card of an exported file."""
     return file.with_name(f"{file.name}.md")
 
 

@@ -47,12 +47,12 @@ def searcher(scheme: Any) -> Searcher | None:
 
 
 def source_needs(scheme: Any) -> tuple[SourceNeed, ...]:
-    """What of the pretraining a scheme asks for."""
+    """The parts of the pretraining that a scheme needs."""
     return _among(scheme, "needs", SourceNeed)
 
 
 def fusion_needs(fusion: Any) -> tuple[Need, ...]:
-    """What a fusion asks to be given."""
+    """What a fusion needs."""
     ask(fusion, "needs", tuple | list, _TEXTS)
     return _among(fusion, "needs", Need)
 
@@ -140,7 +140,7 @@ def refusal(backbone: Any, task: Task, tokens: Vocabulary | None) -> str:
 
 
 def vocabulary(dataset: Any) -> Vocabulary | None:
-    """What a data set's token numbers stand for, if it says so."""
+    """What a data set's token numbers mean, if it declares it."""
     if not method(dataset, "token_numbers"):
         return None
     return ask(dataset, "token_numbers", Vocabulary | None)  # type: ignore[no-any-return]
@@ -182,7 +182,7 @@ def observer_calls(observer: Any) -> dict[str, Callable[..., Any]]:
 
 
 def version(plugin: Any) -> str:
-    """The version that a module or an object tells; "" if it doesn't."""
+    """The version of a module or an object; "" if it gives none."""
     return ask(plugin, "__version__", str, "a text") if _has(plugin, "__version__") else ""
 
 

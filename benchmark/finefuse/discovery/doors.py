@@ -21,7 +21,7 @@ from finefuse.discovery.lazy import heavy_imports_later
 from finefuse.errors import PluginError
 
 Door = str | object
-"""What a plugin is asked in by: "path/to/file.py", "module.name", or a module, an instance or a class with hooks."""
+"""How a plugin is given: "path/to/file.py", "module.name", or a module, an instance or a class with hooks."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Trouble:
 
 @dataclass(frozen=True)
 class Opened:
-    """What came in by a door, or the trouble with it. `provider` and `door` say where from, for a person."""
+    """A plugin loaded by a door, or the trouble with it. `provider` and `door` say for people where it is from."""
 
     provider: str
     door: str
@@ -116,9 +116,9 @@ def _class_name(cls: type) -> str:
 
 
 def _load_file(door: str) -> ModuleType:
-    """Run a file as a module with a name of its own, the same in every process, its folder on the module path.
+    """Run a file as a module with a unique name, the same in every process, with its folder on the module path.
 
-    A file that has changed since is run again, so that a notebook sees the edit.
+    A file that has changed since is run again, so a notebook sees the edit.
     """
     path = Path(door)
     if not path.is_file():

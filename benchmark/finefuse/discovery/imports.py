@@ -1,4 +1,4 @@
-"""The files that a class rests on: its module and what that imports of its own package, read with `ast`, never run."""
+"""The files that a class depends on: its module and imports from its own package, found with `ast`, never run."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Home:
         return None
 
     def name(self, file: Path) -> str:
-        """A file's name that is the same wherever the package lies."""
+        """A file's name that doesn't depend on where the package is installed."""
         for folder in self.folders:
             if file.is_relative_to(folder):
                 return (Path(self.top) / file.relative_to(folder)).as_posix()
@@ -55,7 +55,7 @@ class Home:
 
 
 def source_digests(cls: type) -> dict[str, str]:
-    """{"finefuse_zoo/schemes/full.py": short digest, ...} of the files that the class rests on.
+    """{"finefuse_zoo/schemes/full.py": short digest, ...} of the files that the class depends on.
 
     That is its module and, transitively, what it imports of its own top-level package or, for a loose file, of its own
     folder; never the core, and nothing that is imported by a name computed at run time. A class without a file is

@@ -1,4 +1,4 @@
-"""Import a module later: `plan`, `check` and `list` read strategy modules without paying for torch."""
+"""Delayed imports: `plan`, `check` and `list` import strategy modules without importing torch."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ def _real_imports() -> Iterator[None]:
 def heavy_imports_later() -> Iterator[None]:
     """Inside, `import torch` binds a stand-in; torch itself is imported when an attribute of it is first used.
 
-    So a module that says `import torch` at its top and uses it inside functions costs nothing to read. One that needs
-    torch at import (`from torch import nn`, a class that derives from `torch.nn.Module`) works too, and pays.
+    So a module that has `import torch` at its top and uses it inside functions is fast to import. One that needs torch
+    at import (`from torch import nn`, a class that derives from `torch.nn.Module`) works too, but loads torch.
     """
     standins = {name: _Later(name) for name in HEAVY if name not in sys.modules}
     sys.modules.update(standins)

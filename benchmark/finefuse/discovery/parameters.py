@@ -46,8 +46,8 @@ class Parameter:
 def make(cls: type, params: Mapping[str, Any], who: str) -> Any:
     """An instance of a plugin's class; `who` names it in errors, as in "scheme 'full'".
 
-    Strict about types: text is no number and True is no integer, but an integer will do for a float. Numbers are
-    finite, unless the author made one that is not the default.
+    Types are strict: text is not a number and True is not an integer, but an integer may be given for a float. Numbers
+    are finite, unless the author's default is not.
 
     Raises:
         ParameterError: if a parameter is unknown, missing, or of the wrong type or size.

@@ -65,7 +65,7 @@ class Provided(Generic[T]):
 
 @dataclass(frozen=True)
 class PluginInfo:
-    """How one plugin fares. `reason` and `traceback` say what is wrong with a broken one."""
+    """The state of one plugin. `reason` and `traceback` say what is wrong with a broken one."""
 
     name: str
     version: str
@@ -96,7 +96,7 @@ class _Plugin:
         self._collect()
 
     def info(self) -> PluginInfo:
-        """How it fares."""
+        """Its state."""
         opened, troubles = self.opened, self.troubles
         reason = "; ".join(trouble.reason for trouble in troubles)
         trace = "\n".join(trouble.traceback for trouble in troubles)
@@ -146,7 +146,7 @@ class _Plugin:
 
 
 class Registry:
-    """All plugins: those of installed distributions, then those asked in by `doors`.
+    """All plugins: those of installed distributions, then those given by `doors`.
 
     A plugin that breaks is listed as broken; what its sound hooks provide can be used.
     """
@@ -166,7 +166,7 @@ class Registry:
             provided.sort(key=lambda one: one.entry.name)
 
     def entries(self, kind: PluginKind) -> list[Provided[Any]]:
-        """What there is of a kind, by name; a name that clashes is there more than once."""
+        """All entries of a kind, by name; a name that clashes is there more than once."""
         return list(self._provided[kind])
 
     def find(self, kind: PluginKind, name: str) -> Provided[Any]:

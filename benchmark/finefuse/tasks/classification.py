@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 SMALLEST = 2.0**-23
-"""What stands for a probability of 0 in a logarithm: what float32 tells from 1, 1.2e-7."""
+"""Replaces a probability of 0 in a logarithm: the resolution of float32 at 1, 1.2e-7."""
 
 
 def log_probs(p: Tensor) -> Tensor:
@@ -63,7 +63,7 @@ class Classification(Shape):
         return float(self.right(outputs, data.y).double().mean())
 
     def merits(self, outputs: Tensor, y: Tensor) -> Tensor:
-        """How sure each member is of the right class; any right one comes before any wrong one."""
+        """How confident each member is in the right class; every right member ranks above every wrong one."""
         import torch
 
         sure = -self.losses(outputs, y)

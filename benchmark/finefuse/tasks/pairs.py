@@ -11,15 +11,15 @@ if TYPE_CHECKING:
 
 
 def correlation(residuals: Tensor) -> Mapping[str, float | None]:
-    """Of what members miss, (members, numbers), float64; nothing for a single member."""
+    """Correlation of members' errors (members, numbers), float64; nothing for a single member."""
     pairs = list(combinations(range(len(residuals)), 2))
     return {"correlation": _mean([_ratio(*_covariance(residuals[i], residuals[j])) for i, j in pairs])} if pairs else {}
 
 
 def agreement(right: Tensor) -> Mapping[str, float | None]:
-    """Of where members (members, N) are right: disagreement, Yule's Q, and correlation; nothing for a single member.
+    """For where members (members, N) are right: disagreement, Yule's Q, correlation; nothing for a single member.
 
-    Disagreement is how often just one of the two is right (Kuncheva and Whitaker 2003, doi 10.1023/A:1022859003006).
+    Disagreement is how often only one of the two is right (Kuncheva and Whitaker 2003, doi 10.1023/A:1022859003006).
     """
     hits = right.double()
     tables = [_table(hits[i], hits[j]) for i, j in combinations(range(len(hits)), 2)]

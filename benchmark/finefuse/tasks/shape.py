@@ -1,4 +1,4 @@
-"""What all kinds of task have in common: shapes, and outputs that are finite."""
+"""Common to all kinds of task: shapes, and outputs that must be finite."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What tasks have in common whose outputs are numbers, and no scores of classes."""
+"""Common to tasks whose outputs are numbers rather than scores of classes."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Values(Shape):
-    """Targets and outputs are (N, outputs), float32; no answer is right or wrong, and the loss of each tells.
+    """Targets and outputs are (N, outputs), float32; answers aren't right or wrong, and the loss of each counts.
 
-    A kind of task that derives from it gives its `kind` and its `losses`, and changes of the rest what differs.
+    A kind of task that derives from it gives its `kind` and its `losses`, and overrides whatever else differs.
     """
 
     classes: ClassVar[int] = 0

@@ -44,11 +44,11 @@ COUNTING = ("camembert", "data2vec-text", "roberta", "xlm-roberta")
 class HfText:
     """An encoder of Hugging Face, such as BERT, RoBERTa, ELECTRA or DistilBERT, in stages, with a linear head.
 
-    It comes from the folder `path`, as `save_pretrained` or a download of the hub makes it, or by
+    It is read from the folder `path`, made by `save_pretrained` or a download of the hub, or from
     `hub = "name@revision"`. Embeddings are the first stage, every `per_stage` layers one more, and the last ends in the
     mean over tokens ("mean") or in the first token ("first"). Inputs are token numbers of its own tokeniser: give the
     data set `csv` the same folder as `tokenizer`, or the same `tokenizer_hub`. There is one segment, and the pooler and
-    heads in the files are left out. When it is built its stages are held against the whole network on one text.
+    heads in the files are left out. When it is built its stages are compared with the whole network on one text.
     Recipe: AdamW at 5e-5, weight decay 0.01.
     """
 

@@ -31,8 +31,8 @@ class Torchvision(Pretrained):
     normalised by ImageNet's figures, x/127.5 - 1 ("half"), or as torchvision's weights for the model expect ("own").
     `weights_key` names what is taken of a file that holds several. `keep_head` keeps the head of the weights for a
     target with as many classes. Dropout and stochastic depth are torchvision's. SqueezeNet's last layer is a
-    convolution before a ReLU, which no linear head can be: it gets a fresh one on its pooled features. Recipe: AdamW at
-    1e-4 for networks with LayerNorm, else SGD at 0.01.
+    convolution before a ReLU, which a linear head can't replace: it gets a fresh head on pooled features. Recipe: AdamW
+    at 1e-4 for networks with LayerNorm, else SGD at 0.01.
     """
 
     def __post_init__(self) -> None:

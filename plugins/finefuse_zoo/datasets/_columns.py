@@ -1,4 +1,4 @@
-"""Which columns of a table are used as numbers, which aren't, and why; and what looks odd about its labels."""
+"""Which columns of a table are used as numbers, which aren't, and why; and remarks on suspicious labels."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from finefuse import FinefuseError
 from finefuse_zoo.datasets._table import Table, short
 
 NAMED = 8
-"""Columns that are named in a remark; of more the number is told."""
+"""The most columns that are named in a remark; further ones are counted."""
 ROWS = 10
-"""From how many rows on whole numbers without a gap are taken for a count of them."""
+"""The number of rows from which whole numbers without a gap are taken for row numbers."""
 CLOSE = 0.995
-"""From what correlation with the target on a column is suspected to be a second one."""
+"""The correlation with the target from which a column is suspected to be a second target."""
 _ID = re.compile(r"(.*[ _.-])?(id|idx|index|uuid|guid)|.*[a-z]I[dD]", re.IGNORECASE)
 
 
@@ -80,7 +80,7 @@ def _why_not(table: Table, name: str, *, named: bool) -> str:
 
 
 def _names_rows(name: str, values: array[float]) -> str:
-    """Why a column of numbers tells rows apart and says nothing of them; "" if it doesn't."""
+    """Why a column of numbers only identifies rows; "" if it doesn't."""
     if not all(map(float.is_integer, values)) or len(set(values)) < len(values):
         return ""
     if len(values) >= ROWS and max(values) - min(values) == len(values) - 1:
@@ -122,7 +122,7 @@ def remarks_on_labels(table: Table, target: str) -> list[str]:
 
 
 def remark_on_overlap(train: Table, test: Table, columns: Sequence[str]) -> list[str]:
-    """How many rows of the test file stand in the training file too."""
+    """How many rows of the test file are also in the training file."""
     known = Counter(zip(*(train.column(name) for name in columns), strict=True))
     again = sum(row in known for row in zip(*(test.column(name) for name in columns), strict=True))
     return [f"{again} of {len(test)} rows of {test.path.name} are in {train.path.name} too"] if again else []

@@ -18,10 +18,10 @@ Rows = NDArray[np.intp]
 
 @dataclass(frozen=True)
 class Cut:
-    """How many examples of every class go where: a share of them, or a number; None for nothing.
+    """How many examples of every class each part gets: a share of them, or a number; None for none.
 
-    `test` is cut first, `val` from the rest; of what is left `shots` or `fraction` are for training, or all. So for one
-    seed the test and validation examples are the same whatever is trained on, and more are fewer plus more.
+    `test` is cut first, then `val`; of the rest `shots` or `fraction` are for training, or all. So for one seed the
+    test and validation examples don't depend on the training set, and larger training sets contain smaller ones.
     """
 
     val: float | int
@@ -29,7 +29,7 @@ class Cut:
     fraction: float | None = None
     test: float | None = None
     found: str = "class {name!r} has {count} images that can be read"
-    """How an error says what there is."""
+    """How an error names the examples there are."""
 
     def rows(self, y: NDArray[np.int64], classes: Sequence[str], seed: int) -> tuple[Rows, Rows, Rows]:
         """Sorted row numbers for train, val and test; rows with y = -1 are left out.

@@ -16,7 +16,7 @@ SIDE = 32
 def draw(characters: str, per_class: int) -> NDArray[np.int64]:
     """Pixels (characters * per_class, 8, 8) from 0 to 16, ordered by character.
 
-    A drawing depends on its character and its number alone: fewer of them are the first of more.
+    A drawing depends only on its character and its number: a smaller set is the beginning of a larger one.
     """
     fonts = [ImageFont.load_default(size) for size in range(30, 39)]
     drawings = []

@@ -1,4 +1,4 @@
-"""How pictures are looked at, where what was decoded lies, and what there is to say of it: without torch or Pillow."""
+"""How images are read, where decoded ones are kept, and remarks on them: without torch or Pillow."""
 
 from __future__ import annotations
 

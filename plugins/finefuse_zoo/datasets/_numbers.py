@@ -1,4 +1,4 @@
-"""What a cell of a table says as a number, and whether a column is one of numbers."""
+"""Cells of a table as numbers, and whether a column is one of numbers."""
 
 from __future__ import annotations
 

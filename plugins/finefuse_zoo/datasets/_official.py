@@ -1,4 +1,4 @@
-"""What is known of torchvision's data sets without importing it: their files, checksums, shapes and official splits.
+"""Facts about torchvision's data sets without importing it: their files, checksums, shapes and official splits.
 
 Checksums, addresses and the names of splits are torchvision's, numbers of images those of the articles. A split's name
 is the keyword that torchvision's class is called with.

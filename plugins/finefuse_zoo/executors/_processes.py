@@ -1,4 +1,4 @@
-"""Processes of other people's making: who they are, what memory they take, and how they are ended."""
+"""Processes started by others: finding them, measuring their memory, and ending them."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ _SET_DEATH_SIGNAL, _SET_SUBREAPER = 1, 36
 
 
 def adopt_orphans() -> None:
-    """Become the parent of every descendant whose own parent ends, wherever it has moved; only Linux knows of that."""
+    """Become the parent of every descendant whose own parent ends, whatever its session; only Linux supports this."""
     _prctl(_SET_SUBREAPER, 1)
 
 
 def die_with(parent: int) -> None:
-    """Have this process killed when its parent ends; only Linux knows of that."""
+    """Have this process killed when its parent ends; only Linux supports this."""
     _prctl(_SET_DEATH_SIGNAL, signal.SIGKILL)
     if os.getppid() != parent:  # it ended before we asked
         os._exit(1)

@@ -1,4 +1,4 @@
-"""What a worker of `local` is: a process that runs no plugin, and forks another one for each job.
+"""A worker of `local`: a process that runs no plugin, and forks another one for each job.
 
 The driver's side is in _worker.py. It sends a parcel; the server answers with the process id of the job, and when that
 has ended with how it ended and what it said. Nothing that a job does to its process can reach the next job's.
@@ -29,8 +29,8 @@ BLOCK = 65536
 def serve(fd: int, threads: int, preload: Sequence[str]) -> None:
     """Import what every job needs, say so, and carry out jobs until the driver hangs up or dies.
 
-    No thread is started and no device touched here: neither would live through a fork. What plugins print goes to
-    stderr; stdout is the driver's alone.
+    No thread is started and no device touched here: neither would survive a fork. Output of plugins goes to stderr;
+    only messages to the driver go to stdout.
     """
     driver = Connection(fd)
     os.dup2(2, 1)
@@ -50,7 +50,7 @@ def serve(fd: int, threads: int, preload: Sequence[str]) -> None:
 
 
 class _Job:
-    """One job in a process and a session of its own."""
+    """One job in a separate process and session."""
 
     def __init__(self, parcel: bytes, threads: int, driver: Connection) -> None:
         self._driver = driver
@@ -103,7 +103,7 @@ class _Job:
 
 
 def end_children() -> None:
-    """Kill every descendant of this process, and bury them."""
+    """Kill every descendant of this process, and reap them."""
     while True:
         with suppress(ChildProcessError):
             while os.waitpid(-1, os.WNOHANG)[0]:
@@ -142,7 +142,7 @@ def _be_the_job(parcel: bytes, threads: int, answer: int, server: int) -> NoRetu
 def _perform(parcel: bytes) -> bytes:
     """Carry out the pickled (call, order); the answer is the pickled (result, error), one of them None.
 
-    Unpickling is done here, where a plugin that fails at it costs only its own job.
+    Unpickling is done here, so a plugin that fails at it affects only its own job.
     """
     try:
         call, order = pickle.loads(parcel)
@@ -152,7 +152,7 @@ def _perform(parcel: bytes) -> bytes:
 
 
 def portable(error: BaseException) -> Exception:
-    """The error, if it survives the way to the driver, or one that says as much; a note holds its traceback."""
+    """The error, if it can be pickled, or one with the same message; a note holds its traceback."""
     text = "".join(traceback.format_exception(error))
     try:
         copy: object = pickle.loads(pickle.dumps(error))

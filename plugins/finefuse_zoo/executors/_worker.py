@@ -17,7 +17,7 @@ from finefuse.types import Crew, Record
 from finefuse_zoo.executors._processes import Family, descendants, kill
 
 TICK = 0.1
-"""Seconds between two looks at a running job: how late a limit may be noticed."""
+"""Seconds between two checks of a running job: how late a limit may be noticed."""
 PATIENCE = 30.0
 """Seconds that a server has for ending a job that was killed; then it is killed itself."""
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
@@ -30,7 +30,7 @@ serve(int(fd), int(threads), preload.split())
 
 
 class Worker:
-    """One worker: a server, which forks a process for each job. What has died or was killed is replaced."""
+    """One worker: a server, which forks a process for each job. A server that dies or is killed is replaced."""
 
     def __init__(self, crew: Crew, preload: bool, stopping: threading.Event) -> None:
         self._crew, self._stopping = crew, stopping

@@ -1,4 +1,4 @@
-"""`local`: a process for each job, forked on this machine, which can fail in any way without harm to another job."""
+"""`local`: a process for each job, forked on this machine, which can fail in any way without harming other jobs."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ class Local:
     """Workers that carry out one job at a time, each in a separate process.
 
     A worker is a process that runs no plugin: it imports what every job needs and then forks one for each job, which
-    costs some 50 ms and leaves nothing behind. A job that passes its time or memory is killed with every process it
-    started; killed from outside (SIGKILL), it gets one more try. With `preload` false nothing is imported ahead.
+    costs about 50 ms and leaves nothing behind. A job that exceeds its time or memory is killed with every process it
+    started; a job killed from outside (SIGKILL) is tried again. With `preload` false nothing is imported in advance.
     """
 
     preload: bool = True

@@ -1,4 +1,4 @@
-"""`serial`: in this very process, one job after the other."""
+"""`serial`: in the driver's own process, one job after the other."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ Order = TypeVar("Order")
 class Serial:
     """No isolation: for debuggers, and for plugins that no other process could import.
 
-    A job that hangs, ends the process or takes all memory does so to the whole run; the time and memory limits of the
-    suite can't be enforced, and what a plugin prints lands between the run's own lines.
+    A job that hangs, ends the process or takes all memory stops the whole run; the suite's limits on time and memory
+    can't be enforced, and output of plugins appears between the run's own lines.
     """
 
     parallel: ClassVar[bool] = False

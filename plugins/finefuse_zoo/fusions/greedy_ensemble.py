@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class GreedyEnsemble:
-    """Add the member with which the mean of probabilities is best on val, again and again (Caruana et al. 2004).
+    """Repeatedly add the member that makes the mean of probabilities best on val (Caruana et al. 2004).
 
     doi 10.1145/1015330.1015432. A member may be added more than once; of all `picks` the first best bag is kept, and
     w_m is the member's share of it. Best is the accuracy, in regression the squared error of the mean of values. Of

@@ -20,9 +20,9 @@ SCALE = 2**24
 
 @dataclass(frozen=True)
 class Knora:
-    """For each example those members vote that are right on the k val examples most like it (Ko et al. 2008).
+    """For each example, the members that are right on the k most similar val examples vote (Ko et al. 2008).
 
-    doi 10.1016/j.patcog.2007.10.015. Examples are alike where the members' concatenated probabilities are; of two that
+    doi 10.1016/j.patcog.2007.10.015. Similarity is that of the members' concatenated probabilities; of two that
     are as near the earlier counts. "eliminate": members that are right on all k, or on as many of the nearest as any
     member is, vote. "union": a member has one vote for each of the k that it is right on. Where no member is right, all
     vote. A tie goes to the lowest class; the outputs are the logarithms of the shares of the votes. Classification

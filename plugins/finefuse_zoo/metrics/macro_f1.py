@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class MacroF1:
-    """F1 = 2 TP / (2 TP + FP + FN) of each class, from 0 to 1, in the plain mean over classes.
+    """F1 = 2 TP / (2 TP + FP + FN) of each class, from 0 to 1, averaged over classes.
 
     Rare classes count as much as frequent ones. A class that is neither a target nor an answer is left out, as in
     scikit-learn. The answer is the largest logit; a tie goes to the lowest class.

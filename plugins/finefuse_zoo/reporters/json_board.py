@@ -16,7 +16,7 @@ SCHEMA = 1
 
 @dataclass(frozen=True)
 class Json:
-    """`leaderboard.json`: strict JSON; what has no number is null, and the line's `null` says why."""
+    """`leaderboard.json`: strict JSON; values that are not finite are null, and the line's `null` says why."""
 
     def write(self, board: Board, folder: Path) -> list[Path]:
         """Write the one file."""

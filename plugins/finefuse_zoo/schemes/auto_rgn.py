@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 class AutoRgn:
     """lr_l = lr * r_l / max_k r_k, r_l = ||g_l|| / ||w_l||: Auto-RGN (Lee et al. 2022, 2210.11466).
 
-    In every step each stage l, and the head, learns the faster, the larger its gradient is beside its weights. Apart
+    In every step each stage l, and the head, learns faster the larger its gradient is relative to its weights. Apart
     from this it is `full`. Checked against the formula.
     """
 

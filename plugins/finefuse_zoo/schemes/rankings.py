@@ -52,7 +52,7 @@ class Leep:
 class HScore:
     """Report `h-score`, tr(cov(f)^+ cov(E[f | y])) of the features f (Bao et al. 2019, 2212.10082).
 
-    How far apart the classes lie, measured by the features' spread. Higher promises more. The head is that of
+    How far apart the classes are, relative to the features' spread. Higher promises more. The head is that of
     `zero-step`; nothing is trained. Classification only. A record has it as `figure.h-score`. With fewer examples than
     features it is the number of classes less one, whatever the backbone.
     """

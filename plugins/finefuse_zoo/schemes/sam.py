@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 class Sam:
     """Steps by the gradient at w + rho g / ||g||, g the gradient at w (Foret et al. 2020, 2010.01412).
 
-    Two gradients a step: half the steps that `full` has. Both see the same batch and the same dropout; BatchNorm's
-    running statistics are renewed at w only. Apart from this it is `full`. Sharpness-aware minimisation. Checked
-    against the formula.
+    Two gradients a step: half the steps that `full` has, and as many checkpoints. Both see the same batch and the same
+    dropout; BatchNorm's running statistics are renewed at w only. Apart from this it is `full`. Sharpness-aware
+    minimisation. Checked against the formula.
     """
 
     rho: Annotated[float, Ge(0)] = 0.05

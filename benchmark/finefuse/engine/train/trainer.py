@@ -59,7 +59,7 @@ class SuiteTrainer:
         self.aside = self.aside_cpu = 0.0
         """Wall and processor seconds spent on evaluating the network, which are not part of the cost."""
         self.curve: Curve | None = None
-        self._steps, self._checkpoints = 0, frozenset[int]()
+        self._steps, self._extra, self._checkpoints = 0, 0, frozenset[int]()
         self._trained: dict[int, nn.Parameter] = {}
         self._data, self._device = data, data.y.device
         self._task, self._schedule, self._seed = task, budget.schedule, seed
@@ -181,9 +181,10 @@ class SuiteTrainer:
         return steps
 
     def _stepped(self, model: nn.Module) -> None:
-        """Look at the network after the steps that are checkpoints."""
-        self._steps += 1
-        if self.curve is not None and self._steps in self._checkpoints:
+        """Look at the network once as many gradients have been paid for as a checkpoint says."""
+        before, self._steps = self._steps, self._steps + 1 + self._extra
+        self._extra = 0
+        if self.curve is not None and not self._checkpoints.isdisjoint(range(before + 1, self._steps + 1)):
             with Stopwatch(str(self._device)) as watch:
                 self.curve.look(model, self._steps)
             self.aside += watch.seconds
@@ -199,7 +200,7 @@ class SuiteTrainer:
             nonlocal calls
             calls += 1
             if calls > 1:
-                self._take(1)
+                self._extra += self._take(1)
             divisible = self._accumulate and size >= 2 * _fewest(model)
             if not divisible or self.pieces > 1:
                 pieces = self.pieces if divisible else 1
