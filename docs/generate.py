@@ -1,6 +1,6 @@
 """Writes the pages of this folder that print docstrings: `python docs/generate.py`.
 
-What stands on them besides is in `templates`, with a comment such as `<!-- schemes -->` where the docstrings go.
+The rest of these pages is in `templates`, with a comment such as `<!-- schemes -->` where the docstrings go.
 """
 
 from __future__ import annotations

@@ -16,6 +16,7 @@ ELSE = {
     ("declare/suite.py", "search"): "that key, and the role of whoever searches",
     ("discovery/lazy.py", "torchvision"): "the module",
     ("engine/work/job.py", "search"): "the purpose of a seed",
+    ("engine/work/untouched.py", "json"): "a module of Python",
     ("judge/board/bounds.py", "mean"): "the mean member of a pool, a column",
     ("judge/board/leaderboard.py", "mean"): "pandas' mean",
     ("judge/board/leaderboard.py", "markdown"): "pandas' format",

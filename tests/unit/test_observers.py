@@ -13,6 +13,7 @@ import finefuse
 from finefuse import api
 from finefuse.engine.drive.observers import Observers
 from finefuse.errors import PluginError
+from finefuse.types import Job, Ref
 from helpers.plugging import PLUGINS
 
 
@@ -75,11 +76,27 @@ def test_what_it_prints_goes_to_stderr(observing: ModuleType, capsys: pytest.Cap
 
 
 def test_one_without_a_method_of_an_observer_is_refused():
-    class Former:
-        def planned(self) -> None: ...
+    class Deaf:
+        def listen(self) -> None: ...
 
     with pytest.raises(PluginError, match="has none of the methods of an observer: run_begins, job_begins, job_ends"):
-        Observers({"former": Former()})
+        Observers({"deaf": Deaf()})
+
+
+@pytest.mark.parametrize(
+    ("former", "now"), [("planned", "run_begins"), ("started", "job_begins"), ("finished", "job_ends")]
+)
+def test_a_former_name_of_a_method_says_the_new_one(former: str, now: str):
+    of_old = type("OfOld", (), {former: print, "note": print})
+    with pytest.raises(PluginError, match=f"OfOld has a method `{former}`, which is called `{now}` now"):
+        Observers({"of old": of_old()})
+    both = type("Both", (), {former: print, now: print})
+    Observers({"both": both()})
+
+
+def test_a_job_says_what_its_members_are_called_now():
+    with pytest.raises(PluginError, match="are called by what they are now: fused, trials, timed"):
+        _ = Job("fuse", Ref("cnn-s")).members
 
 
 # ------------------------------------------------------------------------------------------------- of a whole run

@@ -15,8 +15,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from finefuse.engine.order import Order
 from finefuse.engine.store.artifacts import ABANDONED, Artifacts, default_store
+from finefuse.engine.store.origin import job_of, origin_of
 from finefuse.errors import StoreError
+from finefuse.types import Job, JobKind, Ref, Settings
 from helpers.rows_on_disk import row
 
 ADDRESS = "ab12" * 8
@@ -54,6 +57,19 @@ def test_what_is_saved_comes_back_with_the_same_bits(store: Artifacts) -> None:
         for name, tensor in saved.items():
             assert loaded[name].dtype == tensor.dtype
             assert torch.equal(loaded[name].nan_to_num(7), tensor.nan_to_num(7))
+
+
+@pytest.mark.parametrize(
+    ("kind", "fused", "trials"), [("fuse", (("m", "a1"),), ()), ("tune", (), ("a1",)), ("trial", (), ("a1",))]
+)
+def test_an_origin_without_names_for_its_inputs_is_read(
+    kind: JobKind, fused: tuple[tuple[str, str], ...], trials: tuple[str, ...]
+) -> None:
+    job = Job(kind, Ref("cnn-s"), fused=fused, trials=trials)
+    kept = origin_of(Order(job, "s", Settings(), (), "cpu", "store", ()))["job"]
+    assert job_of(json.loads(json.dumps(kept))) == job
+    former = {name: value for name, value in kept.items() if name not in ("fused", "trials", "timed")}
+    assert job_of(json.loads(json.dumps({**former, "members": [["m", "a1"]]}))) == job
 
 
 def test_tensors_that_share_or_stride_their_storage_are_saved_apart(store: Artifacts) -> None:

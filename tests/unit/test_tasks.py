@@ -59,6 +59,8 @@ def test_a_kind_is_a_task_and_equal_ones_are_the_same(task: Task) -> None:
 def test_what_is_gone_says_what_to_write_instead() -> None:
     with pytest.raises(PluginError, match=r"write Regression\(outputs=.*from finefuse.tasks$"):
         finefuse.Task("regression", outputs=1, modality="tabular", input_shape=(4,))
+    with pytest.raises(PluginError, match=r"write Regression\(outputs=.*from finefuse.tasks$"):
+        finefuse.Task(kind="regression", outputs=1, modality="tabular", input_shape=(4,))
     with pytest.raises(PluginError, match=r"of\.task\.quality\(outputs, data\)$"):
         nets.quality(CLASSES, None, None)
     with pytest.raises(AttributeError, match="nothing"):

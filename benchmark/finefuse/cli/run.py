@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -43,27 +44,23 @@ def run(
     from finefuse import api
     from finefuse.progress import make_progress
 
-    with make_progress(quiet=quiet) as progress:
-        try:
-            result = api.run(
-                suite,
-                workers=workers,
-                device=device,
-                executor=executor,
-                reporters=reporters(reporter),
-                observers=observer or None,
-                out=out,
-                only=only or (),
-                plugins=plugin or (),
-                store=store,
-                retry=retry,
-                watcher=progress,
-            )
-        except KeyboardInterrupt:
-            interrupted = True
-        else:
-            interrupted = False
-    if interrupted:
+    result: Run | None = None
+    with make_progress(quiet=quiet) as progress, suppress(KeyboardInterrupt):
+        result = api.run(
+            suite,
+            workers=workers,
+            device=device,
+            executor=executor,
+            reporters=reporters(reporter),
+            observers=observer or None,
+            out=out,
+            only=only or (),
+            plugins=plugin or (),
+            store=store,
+            retry=retry,
+            watcher=progress,
+        )
+    if result is None:
         complain(farewell(progress.tally))
         raise typer.Exit(130)
     say(result.board.to_markdown())

@@ -20,7 +20,7 @@ from finefuse.types import Budget, PluginKind, Ref, Space, Spec, Task, Vocabular
 RESERVED = frozenset({"use", "as", "grid", "rounds"})
 """Keys of a plugin's table in a suite that are not its parameters."""
 _CONTENT = ("dataset", "backbone")
-"""Kinds whose `fingerprint()` stands for the content of the files they read."""
+"""Kinds whose `fingerprint()` represents the content of the files they read."""
 
 
 def piece(value: Any) -> str:

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
+from finefuse.discovery.registry import Registry
 from finefuse.files import file_digest
 from finefuse.types import PluginKind, Ref, Spec
-
-if TYPE_CHECKING:
-    from finefuse.declare.facts import Facts
 
 INSIDE: Mapping[PluginKind, PluginKind] = {
     "dataset": "dataset",
@@ -21,7 +19,21 @@ INSIDE: Mapping[PluginKind, PluginKind] = {
 """What a `Spec` among the parameters of each kind names: a backbone's source is a data set."""
 
 
-def anchored(facts: Facts, folder: Path, kind: PluginKind, name: str, params: Mapping[str, Any]) -> dict[str, Any]:
+class Known(Protocol):
+    """What has to be known of plugins here; `Facts` knows it."""
+
+    @property
+    def registry(self) -> Registry:
+        """Who there is."""
+
+    def parameters_of(self, kind: PluginKind, name: str, of: Any) -> frozenset[str]:
+        """Names of the parameters whose type mentions another."""
+
+    def content(self, kind: PluginKind, ref: Ref) -> str:
+        """The fingerprint of what a data set or backbone reads."""
+
+
+def anchored(facts: Known, folder: Path, kind: PluginKind, name: str, params: Mapping[str, Any]) -> dict[str, Any]:
     """The parameters with relative paths made relative to the suite's folder, in nested plugins too."""
     paths = facts.parameters_of(kind, name, Path)
     specs = facts.parameters_of(kind, name, Spec)
@@ -38,20 +50,20 @@ def anchored(facts: Facts, folder: Path, kind: PluginKind, name: str, params: Ma
     }
 
 
-def _anchored_spec(facts: Facts, folder: Path, kind: PluginKind, spec: Any) -> Any:
+def _anchored_spec(facts: Known, folder: Path, kind: PluginKind, spec: Any) -> Any:
     if not _is_table(facts, kind, spec):
         return spec
     params = {key: value for key, value in spec.items() if key != "use"}
     return {"use": spec["use"], **anchored(facts, folder, kind, spec["use"], params)}
 
 
-def by_content(facts: Facts, kind: PluginKind, value: Any) -> Any:
+def by_content(facts: Known, kind: PluginKind, value: Any) -> Any:
     """A parameter of this kind's plugins with what nested ones read in place of where it lies, as a key needs it."""
     inside = INSIDE.get(kind)
     return value if inside is None else each(lambda spec: _spec_by_content(facts, inside, spec), value)
 
 
-def _spec_by_content(facts: Facts, kind: PluginKind, spec: Any) -> Any:
+def _spec_by_content(facts: Known, kind: PluginKind, spec: Any) -> Any:
     if not _is_table(facts, kind, spec):
         return spec
     paths, specs = (facts.parameters_of(kind, spec["use"], what) for what in (Path, Spec))
@@ -71,7 +83,7 @@ def file_content(path: Any) -> Any:
     return file_digest(Path(path)) if isinstance(path, str) and Path(path).is_file() else path
 
 
-def _is_table(facts: Facts, kind: PluginKind, spec: Any) -> bool:
+def _is_table(facts: Known, kind: PluginKind, spec: Any) -> bool:
     """Whether it names a plugin that is known; what is wrong with any other is said when it is checked."""
     return isinstance(spec, Mapping) and any(spec.get("use") == p.entry.name for p in facts.registry.entries(kind))
 

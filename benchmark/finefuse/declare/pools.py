@@ -1,4 +1,4 @@
-"""Pools name schemes, other pools and backbones; here they are flattened to schemes and backbones."""
+"""Flattens pools, which name schemes, other pools and backbones, to schemes and backbones."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ EVERY = "*"
 def flatten(source: Source, pools: Mapping[str, PoolShape], schemes: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
     """The labels of the schemes in each pool, without repetition, in the order in which they are named.
 
-    `schemes` maps labels to plugin names. What a pool names is a label, or else the name of a plugin, which stands for
-    all its lines, or else another pool, which lends its schemes but not its copies; "*" is every scheme.
+    `schemes` maps labels to plugin names. A pool may name a label, the name of a plugin, which means all its lines, or
+    another pool, which contributes its schemes but not its copies, in this order; "*" is every scheme.
 
     Raises:
         SuiteError: about unknown names, repetitions, names taken by a scheme, and pools that contain themselves.
@@ -40,7 +40,7 @@ def flatten(source: Source, pools: Mapping[str, PoolShape], schemes: Mapping[str
 
 
 def across(source: Source, name: str, pool: PoolShape, backbones: Sequence[Ref]) -> tuple[Ref, ...]:
-    """The backbones that a pool is fused across; none for a pool that each backbone has for itself.
+    """The backbones that a pool is fused across; none for a pool that each backbone has separately.
 
     Raises:
         SuiteError: about unknown names, repetitions, and pools across a single backbone.

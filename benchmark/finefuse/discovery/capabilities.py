@@ -18,6 +18,7 @@ _TEXTS, _FLAG = "a tuple of texts", "True or False"
 
 
 _TOLD = ("run_begins", "job_begins", "job_ends", "run_ends", "note")
+_FORMERLY_TOLD = {"planned": "run_begins", "started": "job_begins", "finished": "job_ends"}
 
 
 class DeclarationError(PluginError):
@@ -46,12 +47,12 @@ def searcher(scheme: Any) -> Searcher | None:
 
 
 def source_needs(scheme: Any) -> tuple[SourceNeed, ...]:
-    """What of the pretraining a scheme asks for."""
+    """The parts of the pretraining that a scheme needs."""
     return _among(scheme, "needs", SourceNeed)
 
 
 def fusion_needs(fusion: Any) -> tuple[Need, ...]:
-    """What a fusion asks to be given."""
+    """What a fusion needs."""
     ask(fusion, "needs", tuple | list, _TEXTS)
     return _among(fusion, "needs", Need)
 
@@ -139,7 +140,7 @@ def refusal(backbone: Any, task: Task, tokens: Vocabulary | None) -> str:
 
 
 def vocabulary(dataset: Any) -> Vocabulary | None:
-    """What a data set's token numbers stand for, if it says so."""
+    """What a data set's token numbers mean, if it declares it."""
     if not method(dataset, "token_numbers"):
         return None
     return ask(dataset, "token_numbers", Vocabulary | None)  # type: ignore[no-any-return]
@@ -172,13 +173,16 @@ def parallel(executor: Any) -> bool:
 def observer_calls(observer: Any) -> dict[str, Callable[..., Any]]:
     """What an observer wants to be told, by the names of its methods."""
     found = {name: call for name in _TOLD if (call := method(observer, name))}
+    for former, name in _FORMERLY_TOLD.items():
+        if name not in found and method(observer, former):
+            raise DeclarationError(observer, f"has a method `{former}`, which is called `{name}` now")
     if not found:
         raise DeclarationError(observer, f"has none of the methods of an observer: {', '.join(_TOLD)}")
     return found
 
 
 def version(plugin: Any) -> str:
-    """The version that a module or an object tells; "" if it doesn't."""
+    """The version of a module or an object; "" if it gives none."""
     return ask(plugin, "__version__", str, "a text") if _has(plugin, "__version__") else ""
 
 

@@ -50,10 +50,10 @@ class Task(Protocol):
     kind: ClassVar[str]
     """The name that metrics and strategies use in their `kinds`."""
 
-    def __new__(cls, *args: Any, **_: Any) -> Task:
+    def __new__(cls, *args: Any, **options: Any) -> Task:
         """Refuse `Task("classification", ...)`, which made a task before there was one class for each kind."""
         if cls is Task:
-            name = str(args[0]).capitalize() if args else "Classification"
+            name = str(args[0] if args else options.get("kind", "classification")).capitalize()
             raise PluginError(
                 f"Task is a protocol; write {name}(outputs=..., modality=..., input_shape=...), from finefuse.tasks"
             )

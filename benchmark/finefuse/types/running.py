@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from operator import itemgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, NoReturn, Protocol, TypeVar
 
+from finefuse.errors import PluginError
 from finefuse.types.entries import Ref
 from finefuse.types.learning import Budget
 
@@ -137,6 +138,11 @@ class Job:
         """Artifacts that must exist before this job can start; a timed fusion is made again from its members."""
         timed = "" if self.fused else self.timed
         return (*filter(None, (self.base, self.start, timed)), *(member for _, member in self.fused), *self.trials)
+
+    @property
+    def members(self) -> NoReturn:
+        """Refuse what held four different things before each had its name."""
+        raise PluginError("the members of a Job are called by what they are now: fused, trials, timed")
 
     @cached_property
     def place(self) -> Cell:

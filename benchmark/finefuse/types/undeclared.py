@@ -1,4 +1,4 @@
-"""What stands in a fusion's hands for what it didn't say that it needs."""
+"""Placeholders for data that a fusion didn't declare in `needs`."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from finefuse.errors import PluginError
 
 
 class Undeclared:
-    """Whatever is done with it, by torch too, raises a `PluginError` with its sentence.
+    """Any use of it, by torch too, raises a `PluginError` with its sentence.
 
-    It can be copied along and printed, so that `dataclasses.replace` and `repr` work on what holds it.
+    It can be copied and printed, so `dataclasses.replace` and `repr` work on objects that hold it.
     """
 
     def __init__(self, sentence: str) -> None:

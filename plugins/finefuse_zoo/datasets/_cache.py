@@ -59,7 +59,7 @@ class Images:
 def decoded(content: str, items: Callable[[], Iterable[Item]], shape: tuple[int, ...], look: Look = AS_USUAL) -> Images:
     """The pictures of `items()` as pixels of one shape (C, H, W); decoded if they are not there yet.
 
-    `content` stands for what is in the pictures. The first who asks decodes with all processors while others wait.
+    `content` identifies the content of the pictures. The first process decodes with all processors; others wait.
 
     Raises:
         FinefuseError: if the cache folder can't be written to, what is in it is not whole, no picture can be read, or

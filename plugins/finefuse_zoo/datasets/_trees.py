@@ -125,7 +125,7 @@ class ArchiveTree(Tree):
         return digest_of_text(self._content(), self._folder())
 
     def contents(self) -> Iterator[tuple[str, Path | bytes]]:
-        """What stands in the files."""
+        """The names and contents of the images."""
         images, again = set(self.listing.images), Counter(name for why, name in self.listing.left_out if why == AGAIN)
         with self._opened() as tar:
             for member in tar:

@@ -262,7 +262,7 @@ def _scaling(known: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
 
 
 def _standardised(part: NDArray[Any], mean: NDArray[Any], factor: NDArray[Any]) -> NDArray[Any]:
-    """(N, columns) in standard deviations from the mean, which stands for values that are missing."""
+    """(N, columns) in standard deviations from the mean, which replaces missing values."""
     import numpy as np
 
     scaled: NDArray[Any] = ((np.where(np.isnan(part), mean, part) - mean) * factor).astype(np.float32)

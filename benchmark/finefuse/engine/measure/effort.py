@@ -1,4 +1,4 @@
-"""What a strategy does to learn, whoever's loop it is: optimizer steps and evaluations of gradients."""
+"""What a strategy does to learn, in whatever loop: optimizer steps and evaluations of gradients."""
 
 from __future__ import annotations
 

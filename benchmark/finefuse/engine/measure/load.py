@@ -1,4 +1,4 @@
-"""Whether something else took part of the machine while something was timed: measured, not inferred."""
+"""Whether other work used the machine while something was timed: measured, not inferred."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ OTHERS = 0.1
 SHORTEST = 0.2
 """Seconds below which the ticks of the system's own count of busy processors are too coarse."""
 IDLE = ("idle", "iowait", "guest", "guest_nice")
-"""Fields of that count which are no work, or stand in another field as well."""
+"""Fields of that count which are not work, or are part of another field."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ def processors() -> int:
 
 
 def _waited() -> float | None:
-    """Seconds that the threads of this process were ready to run and did not; None where nobody counts."""
+    """Seconds that the threads of this process were ready to run and did not; None where it isn't measured."""
     if sys.platform != "linux":
         return None
     total = 0.0

@@ -19,6 +19,10 @@ def origin_of(order: Order) -> Record:
 def job_of(origin: Record) -> Job:
     """The job that made an artifact, from its origin."""
     job: dict[str, Any] = dict(origin)
+    if "members" in job:  # kept before each of a job's inputs had its own name
+        members = job.pop("members")
+        fused = members if job["kind"] == "fuse" else []
+        job |= {"fused": fused, "trials": [] if fused else [artifact for _, artifact in members]}
     for name in ("backbone", "dataset", "strategy"):
         job[name] = Ref(**job[name]) if job[name] else None
     for name in ("metrics", "also_test"):

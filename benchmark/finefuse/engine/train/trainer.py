@@ -112,8 +112,7 @@ class SuiteTrainer:
         """Train the parameters in `groups`; see `finefuse.types.Trainer.fit`."""
         must_take("loss", loss, ("outputs", "batch"))
         must_take("penalty", penalty, ("model", "batch"))
-        if rows is not None and not len(rows):
-            raise ValueError("there are no examples to train on: rows is empty")
+        some_rows(rows)
         steps = self._take(steps)
         wanted = _listed(groups, model, norm)
         if not steps or not wanted:
@@ -302,6 +301,12 @@ class SuiteTrainer:
             inputs, targets = self._augment(inputs, targets)
         placed = self._placed(inputs)
         return placed, Batch(targets, rows, lambda: placed)
+
+
+def some_rows(rows: Tensor | None) -> None:
+    """Refuse to train on none."""
+    if rows is not None and not len(rows):
+        raise ValueError("there are no examples to train on: rows is empty")
 
 
 def must_take(what: str, function: Callable[..., Any] | None, arguments: tuple[str, str]) -> None:
