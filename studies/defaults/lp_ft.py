@@ -14,7 +14,7 @@ import finefuse
 
 DATA = {"use": "digits", "shots": 10}
 TRIED = [
-    *((share, "train") for share in (1, 0.3, 0.1)),
+    *((share, "train") for share in (1, 0.3, 0.1, 0.01)),
     *((share, "affine") for share in (1, 0.1)),
     *((share, "eval") for share in (0.03, 0.01)),
 ]

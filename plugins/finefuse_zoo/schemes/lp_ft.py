@@ -16,9 +16,9 @@ class LpFt:
     """Fit the head on frozen features, then train everything from there (Kumar et al. 2022, 2202.10054).
 
     The probe, which converges, counts as one half of the budget; full fine-tuning gets the other half. Checked: phase
-    two starts from the probe's weights, and takes half the steps. `lr` and `norm` None are those of the network's recipe
-    after a probe: usually those of `full`, and for convolutional networks of torchvision and timm 1e-4 and "eval", because
-    larger rates, and statistics of the batch, undo the probe.
+    two starts from the probe's weights, and takes half the steps. `lr` and `norm` None are those that the recipe of the
+    network has after a probe: those of `full`, but for convolutional networks of torchvision and timm 1e-4 and "eval",
+    because larger rates, and statistics of the batch, undo the probe.
     """
 
     C: Annotated[float, Gt(0)] = 1.0
