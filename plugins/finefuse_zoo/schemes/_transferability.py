@@ -38,7 +38,7 @@ def log_evidence(features: Tensor, targets: Tensor, most: int = 1000) -> tuple[f
 
     y ~ N(F w, 1 / beta), w ~ N(0, 1 / alpha) for each column of `targets` (N, outputs) by itself, and the mean over the
     columns; `features` F (N, width). MacKay's fixed point finds t = alpha / beta, for which the best beta is known.
-    Also gives the posterior mean of w, (outputs, width). A column of noughts has no largest evidence and is left out.
+    Also gives the posterior mean of w, (outputs, width). A column of zeros has no largest evidence and is left out.
     """
     y = targets.double()[:, targets.any(0)]
     n, width = features.shape

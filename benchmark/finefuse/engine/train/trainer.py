@@ -123,8 +123,7 @@ class SuiteTrainer:
         criterion = loss or self._usual_loss
         with _only_these_train(model, tuned, norm), self._own_randomness():
             inputs, rest = self._frozen_prefix(model, {id(p) for p in tuned})
-            if self._compile != "off":
-                rest = torch.compile(rest, mode=self._compile)
+            rest = rest if self._compile == "off" else torch.compile(rest, mode=self._compile)
             choice = optimizer or recipe.optimizer
             optimizer_ = choice(wanted) if callable(choice) else make_optimizer(wanted, choice, recipe)
             schedule = torch.optim.lr_scheduler.LambdaLR(optimizer_, self._rate(steps))
