@@ -14,6 +14,7 @@ from finefuse.engine.measure.bounds import bounds, oracle
 from finefuse.judge.board.present import pool_table
 from finefuse.nets import CombineOutputs
 from finefuse.types import Splits
+from finefuse.types.undeclared import Undeclared
 
 SAME = {"same": {"of": ["full"], "copies": 3}}
 
@@ -303,7 +304,7 @@ def test_methods_are_given_what_they_need_and_nothing_else(workshop):
 
     shop = workshop(doors=(Plugin(),), fusions=["nosy"], latency=[])
     rows = shop.run()
-    assert [name for name in ("val", "train", "base", "trainer") if seen[name] is not None] == []
+    assert [name for name in ("val", "train", "base", "trainer") if not isinstance(seen[name], Undeclared)] == []
     assert isinstance(seen["test_inputs"], torch.Tensor)
     assert not any(isinstance(value, Splits) for value in seen.values())
     assert np.isnan(seen["members"][0].score)

@@ -141,3 +141,12 @@ def _hooked(modules: Mapping[str, nn.Module], hook: Callable[[str], Callable[...
         for name, module in modules.items():
             stack.callback(module.register_forward_hook(hook(name)).remove)
         yield
+
+
+@contextmanager
+def normalised_by_the_batch(net: nets.Net) -> Iterator[None]:
+    """BatchNorm normalises by the batch and keeps its running statistics."""
+    for layer in nets.norm_layers(net):
+        layer.train()
+    with nets.statistics_kept(net):
+        yield

@@ -36,6 +36,15 @@ def train_inputs(of: Fusing, recalibrate: bool) -> Tensor | None:
     return torch.cat([member.train.x for member in one_of_each_task(of.members)])
 
 
+def test_inputs(of: Fusing, recalibrate: bool) -> Tensor | None:
+    """The same, from the test inputs."""
+    if not recalibrate:
+        return None
+    if nets.share_a_task(of.members):
+        return of.test_inputs
+    return torch.cat([member.test_inputs for member in one_of_each_task(of.members)])
+
+
 def one_of_each_task(members: Sequence[Member]) -> list[Member]:
     """The first member of each task."""
     firsts: dict[int, Member] = {}

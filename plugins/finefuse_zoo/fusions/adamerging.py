@@ -14,7 +14,8 @@ from annotated_types import Ge, Gt
 from finefuse import nets
 from finefuse.types import Fusing, Law, Level, Need
 from finefuse_zoo.fusions._curvature import called_with
-from finefuse_zoo.fusions._task_vectors import one_of_each_task
+from finefuse_zoo.fusions._layer_statistics import normalised_by_the_batch
+from finefuse_zoo.fusions._task_vectors import one_of_each_task, test_inputs
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -53,39 +54,31 @@ class AdaMerging:
             change: Tensor = torch.tensordot(lambdas[own[name]].double(), torch.stack(tensors).double() - start, 1)
             return start + change
 
-        tasks = one_of_each_task(of.members)
-        x = of.test_inputs if len(tasks) == 1 else torch.cat([member.test_inputs for member in tasks])
-        return nets.merged(of.members, rule, x if self.recalibrate else None)
+        return nets.merged(of.members, rule, test_inputs(of, self.recalibrate))
 
     def _learned(self, of: Fusing, names: list[str]) -> Tensor:
         """One lambda per tensor and member, (names, members)."""
         base, states, tasks = nets.base_state(of), nets.states_of(of.members), one_of_each_task(of.members)
-        device = of.members[0].net.head.weight.device
         changes = [torch.stack([state[name] - base[name] for state in states]) for name in names]
-        lambdas = torch.full((len(names), len(states)), self.start, device=device, requires_grad=True)
+        lambdas = torch.full((len(names), len(states)), self.start, device=changes[0].device, requires_grad=True)
         adam, copies = torch.optim.Adam([lambdas], lr=self.lr), [copy.deepcopy(member.net).eval() for member in tasks]
         with ExitStack() as kept:
             for net in copies:
-                for layer in nets.norm_layers(net):
-                    layer.train()
-                kept.enter_context(nets.statistics_kept(net))
+                kept.enter_context(normalised_by_the_batch(net))
             for _ in range(of.trainer.budget if self.steps is None else self.steps):
                 moves = [torch.tensordot(w, change, 1) for w, change in zip(lambdas, changes, strict=True)]
                 params = {name: base[name] + move for name, move in zip(names, moves, strict=True)}
-                entropies = [
-                    self._entropy(of, net, params, member.test_inputs, device)
-                    for net, member in zip(copies, tasks, strict=True)
-                ]
+                pairs = zip(copies, tasks, strict=True)
+                entropies = [_entropy(of, net, params, member.test_inputs) for net, member in pairs]
                 adam.zero_grad()
                 torch.stack(entropies).sum().backward()  # type: ignore[no-untyped-call]
                 adam.step()
         return lambdas.detach()
 
-    def _entropy(
-        self, of: Fusing, net: nets.Net, params: Mapping[str, Tensor], x: Tensor, device: torch.device
-    ) -> Tensor:
-        """Of the answers to one batch of a task's inputs, in the mean; what is not merged is the network's own."""
-        rows = torch.randperm(len(x), generator=of.rng)[: of.trainer.batch_size].to(x.device)
-        own = {name: p.detach() for name, p in net.named_parameters()}
-        logp = called_with(net, {**own, **params}, x[rows].to(device)).log_softmax(-1)
-        return -(logp.exp() * logp).sum(-1).mean()
+
+def _entropy(of: Fusing, net: nets.Net, params: Mapping[str, Tensor], x: Tensor) -> Tensor:
+    """The mean entropy of the answers to one batch of a task's inputs; what is not merged is the network's own."""
+    rows = torch.randperm(len(x), generator=of.rng)[: of.trainer.batch_size].to(x.device)
+    own = {name: p.detach() for name, p in net.named_parameters()}
+    logp = called_with(net, {**own, **params}, x[rows].to(net.head.weight.device)).log_softmax(-1)
+    return -(logp.exp() * logp).sum(-1).mean()
