@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -129,8 +129,7 @@ def run(
 
     Args:
         suite: name of a suite, path to a TOML file, or its content as a dictionary.
-        workers: jobs at a time; None for the suite's number, else one per core, or one per GPU; 0 to run them in this
-            process.
+        workers: jobs at a time; None for the suite's number, else one per core or GPU; 0 for this very process.
         device: `auto`, `cpu`, `cuda` or `cuda:n`.
         executor: what carries out the jobs: `"name"`, `"name(key=value)"`, a table with `use`, or a `Ref`. None for
             the suite's choice, else the default with other processes, or in this process if a plugin is an object,
@@ -148,30 +147,17 @@ def run(
     Raises:
         FinefuseError: before any compute, if suite, plugins or folders are wrong. Errors of a job go to its row.
     """
-    registry = Registry(_doors(plugins))
-    device = resolve_device(device)
+    registry, device = Registry(_doors(plugins)), resolve_device(device)
     todo = _planned(suite, registry, device, only)
-    folder, choice = Path(out or Path("results") / todo.suite.name), todo.suite.run
-    carrier = _executor(registry, choice, executor, workers)
-    refs = _reporters(registry, reporters, choice.reporters)
-    if workers is None:
-        workers = choice.workers
-    told_too = _observers(registry, choice.observers if observers is None else all_chosen("observer", observers))
-    with _watching(watcher, registry, told_too, quiet=quiet) as told:
-        for said in todo.remarks:
-            told.note(said)
-        run_plan(
-            todo,
-            registry,
-            executor=carrier,
-            workers=workers or default_workers(device, todo.suite.settings.threads),
-            device=device,
-            out=folder,
-            store=Path(store or default_store()),
-            observers=told,
-            retry=retry,
-        )
-    return _results(folder, registry, refs)
+    carrier, workers = _executor(registry, todo.suite.run, executor, workers)
+    refs = _reporters(registry, reporters, todo.suite.run.reporters)
+    told_too = _observers(registry, todo.suite.run, observers)
+    workers = workers or default_workers(device, todo.suite.settings.threads)
+    out, store = Path(out or Path("results") / todo.suite.name), Path(store or default_store())
+    carry_out = partial(run_plan, todo, registry, executor=carrier, workers=workers, device=device, retry=retry)
+    with _watching(watcher, registry, todo, told_too, quiet=quiet) as told:
+        carry_out(out=out, store=store, observers=told)
+    return _results(out, registry, refs)
 
 
 def report(
@@ -272,19 +258,19 @@ def _broken(registry: Registry) -> list[str]:
 
 @contextmanager
 def _watching(
-    watcher: Observer | None, registry: Registry, more: Mapping[str, Observer], *, quiet: bool
+    watcher: Observer | None, registry: Registry, plan: Plan, more: Mapping[str, Observer], *, quiet: bool
 ) -> Iterator[Observers]:
-    """The observers of the run, which are first told of plugins that are broken but not needed."""
+    """The observers of the run, first told of broken plugins that are not needed and of the plan's remarks."""
     with nullcontext(watcher) if watcher else make_progress(quiet=quiet) as display:
         told = Observers({"progress": display, **more})
-        for sentence in _broken(registry):
+        for sentence in (*_broken(registry), *plan.remarks):
             told.note(sentence)
         yield told
 
 
-def _observers(registry: Registry, refs: Sequence[Ref]) -> Mapping[str, Observer]:
+def _observers(registry: Registry, suite: RunChoice, given: Choice | Sequence[Choice] | None) -> Mapping[str, Observer]:
     """The observers besides the display, made and checked before any compute."""
-    facts = Facts(registry)
+    refs, facts = suite.observers if given is None else all_chosen("observer", given), Facts(registry)
     for ref in refs:
         facts.check("observer", ref)
     return {str(ref): facts.instance("observer", ref) for ref in refs}
@@ -294,19 +280,20 @@ def _doors(plugins: Door | Sequence[Door]) -> tuple[Door, ...]:
     return tuple(plugins) if isinstance(plugins, (list, tuple)) else (plugins,)
 
 
-def _executor(registry: Registry, suite: RunChoice, given: Choice | None, workers: int | None) -> Executor:
-    """The executor that was given, else the suite's, else the default."""
+def _executor(
+    registry: Registry, suite: RunChoice, given: Choice | None, workers: int | None
+) -> tuple[Executor, int | None]:
+    """The executor and the number of workers that were given, else the suite's, else the default."""
     if workers is not None and workers < 0:
         raise FinefuseError(f"workers must be 0 or more, not {workers}")
     ref = suite.executor if workers != 0 else None
+    workers = suite.workers if workers is None else workers
     if given is not None:
         ref = chosen("executor", given)
     if ref is None:
-        elsewhere = (suite.workers if workers is None else workers) != 0
         importable = all(isinstance(door, str) for door in registry.doors)
-        ref = Ref(registry.default("executor", "processes" if elsewhere and importable else "in-process"))
-    executor: Executor = registry.build("executor", ref)
-    return executor
+        ref = Ref(registry.default("executor", "processes" if workers != 0 and importable else "in-process"))
+    return registry.build("executor", ref), workers
 
 
 def _reporters(
