@@ -154,7 +154,7 @@ def test_slerp_is_linear_where_there_is_no_angle(other):
 
 
 def test_slerp_has_one_t_for_two_members_only(of, trained):
-    with pytest.raises(NotApplicable, match="between two members, and there are 3"):
+    with pytest.raises(NotApplicable, match="is for two members, but there are 3"):
         Slerp(t=0.5).fuse(of)
     two = replace(of, members=of.members[:2])
     assert same_bits(Slerp(t=1.0).fuse(two), trained[1])
