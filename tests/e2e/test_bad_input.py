@@ -306,7 +306,7 @@ def test_a_corrupt_line_closes_the_folder_until_its_job_ran_again(
     assert outcome.code == 0
     assert f"{wrong}: it counts for nothing" in outcome.err
     assert place.call("report", "results/tiny").code == 0
-    assert f"were passed over: {wrong}" in (folder / "leaderboard.md").read_text()
+    assert f"were ignored: {wrong}" in (folder / "leaderboard.md").read_text()
 
 
 def test_a_torn_last_line_is_no_error_and_is_replaced(place: Any, tiny: str) -> None:
