@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -15,6 +16,15 @@ from finefuse.engine.measure import cost
 counted = pytest.mark.skipif(
     not Path("/proc/self/clear_refs").exists(), reason="only Linux counts the peak of memory anew"
 )
+
+
+@pytest.fixture(autouse=True)
+def _nothing_else_is_freed():
+    """What earlier tests left behind goes now, not in the middle of what is counted here."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
 
 
 @counted
