@@ -52,5 +52,5 @@ def test_a_module_that_looks_at_values_has_no_graph(tmp_path: Path) -> None:
 
 
 def test_a_graph_that_is_not_the_module_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(FinefuseError, match="^the file gives other outputs than the module, by up to "):
+    with pytest.raises(FinefuseError, match=r"^the file gives other outputs than the module, by up to "):
         write(Counting(), torch.randn(8, 4), tmp_path / "model.pt2")
