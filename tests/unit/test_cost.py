@@ -19,12 +19,26 @@ counted = pytest.mark.skipif(
 
 
 @pytest.fixture(autouse=True)
-def _nothing_else_is_freed():
-    """What earlier tests left behind goes now, not in the middle of what is counted here."""
+def _nothing_freed_is_held():
+    """What earlier tests left behind goes now: none of it is freed, or used again, while memory is counted here."""
     gc.collect()
     gc.disable()
+    cost.begin_job("cpu")
     yield
     gc.enable()
+
+
+@counted
+def test_a_job_s_peak_does_not_hide_in_what_its_process_freed_before():
+    freed = [bytes(100_000) for _ in range(3000)]
+    above = bytes(100_000)  # keeps the heap from shrinking by itself
+    del freed
+    cost.begin_job("cpu")
+    torch.ones(2**26).sum()
+    peak = cost.peak_memory("cpu")
+    assert above
+    assert peak is not None
+    assert 2**27 < peak < 2**31
 
 
 @counted

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import platform
 import time
@@ -98,7 +99,8 @@ _job = _Job()
 
 
 def begin_job(device: torch.device | str) -> None:
-    """From here on `peak_memory` counts."""
+    """From here on `peak_memory` counts, and a process holds no freed memory that growth could hide in."""
+    _give_back()
     _job.before = forget_peak(device)
     _job.most = 0
 
@@ -107,6 +109,12 @@ def peak_memory(device: torch.device | str) -> int | None:
     """The peak since the job began, for one that has come to its end before its stopwatch tells."""
     _note_most(torch.device(device))
     return _above(_job.most, torch.device(device), _job.before)
+
+
+def _give_back() -> None:
+    """Let the C library return free memory to the system, where it can."""
+    if platform.libc_ver()[0] == "glibc":
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def forget_peak(device: torch.device | str) -> int | None:
