@@ -14,6 +14,7 @@ from typing import Any
 import psutil
 import pytest
 
+from finefuse.engine.drive.schedule import PRELOAD
 from finefuse.errors import MemoryExceeded, WorkerDied
 from finefuse.types import Crew
 from finefuse_zoo.executors.local import Local
@@ -148,6 +149,26 @@ def test_memory_of_children_counts(hostile: ModuleType) -> None:
     with pytest.raises(MemoryExceeded):
         executor.submit(hostile.feeds_a_child, 300 * MIB, 60).result()
     executor.stop()
+
+
+def test_the_peak_of_memory_does_not_depend_on_what_a_worker_freed_before(hostile: ModuleType) -> None:
+    executor = Local()
+    executor.start(Crew(workers=1, threads=1, memory=0, preload=("finefuse.engine.measure.cost",)))
+    first, _, again = (executor.submit(hostile.grows, size * MIB, 120).result()["peak"] for size in (60, 200, 60))
+    executor.stop()
+    if first is None:
+        pytest.skip("nobody counts")
+    assert first > 55 * MIB
+    assert abs(first - again) < 5 * MIB
+
+
+def test_no_gpu_is_touched_before_the_fork(hostile: ModuleType) -> None:
+    executor = Local()
+    executor.start(Crew(workers=1, threads=1, memory=0, preload=PRELOAD))
+    row = executor.submit(hostile.before_anything, 0, 120).result()
+    executor.stop()
+    assert row["cuda"] is False
+    assert row["threads"] == 1
 
 
 def test_one_kill_from_outside_is_forgiven(local: Local, hostile: ModuleType, tmp_path: Path) -> None:
