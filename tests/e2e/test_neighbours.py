@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-MEDDLERS = Path(__file__).parents[1] / "fixtures" / "plugins" / "meddlers.py"
+PLUGINS = Path(__file__).parents[1] / "fixtures" / "plugins"
+MEDDLERS, RUDE = PLUGINS / "meddlers.py", PLUGINS / "rude.py"
 SUITE = """
 name      = "street"
 seeds     = [0, 1]
@@ -41,10 +42,14 @@ def test_neighbours_have_the_same_bits_with_and_without_meddlers(
         schemes=", ".join([*meddlers, '"remembers"', '"full"', '"head-sgd"']), fusions='"centres", "soup"'
     )
     found = []
-    for text, workers in ((calm, 1), (street, 1), (street, 2)):
-        place = new_place()
+    for text, workers, more in ((calm, 1, ()), (street, 1, ("--plugin", RUDE)), (street, 2, ("--plugin", RUDE))):
+        place, plugins = new_place(), ("--plugin", tiny, "--plugin", MEDDLERS, *more)
         place.write("street.toml", text)
-        place.run("run", "street.toml", "--plugin", tiny, "--plugin", MEDDLERS, "--device", "cpu", "--workers", workers)
+        outcome = place.run("run", "street.toml", *plugins, "--device", "cpu", "--workers", workers)
+        put_back = (
+            "a plugin that was imported changed torch's default dtype, torch.nn.functional.relu; this is put back"
+        )
+        assert (put_back in outcome.err) == bool(more)
         assert place.empty(), place.processes()
         found.append({row["cell"]: lasting(row) for row in place.rows("results/street")})
     alone, *others = found

@@ -24,7 +24,7 @@ THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "VECLIB
 FORKABLE = {"PYTORCH_NVML_BASED_CUDA_CHECK": "1"}
 """Asked whether there is a GPU, torch then looks without starting CUDA, which would not live through a fork."""
 ALLOCATION = {"MALLOC_MMAP_THRESHOLD_": str(32 * 1024**2), "MALLOC_TRIM_THRESHOLD_": str(256 * 1024**2)}
-"""Have glibc keep freed memory: a young process else gives back and asks again for each batch, at a fifth of its time."""
+"""Have glibc keep freed memory: a young process gives it back and asks again for each batch, a fifth of its time."""
 PROGRAM = """\
 import sys
 fd, threads, preload, *sys.path = sys.argv[1:]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 
@@ -33,7 +34,6 @@ from finefuse.engine.work.deployed import deployed
 from finefuse.engine.work.diverged import divergence_noticed
 from finefuse.engine.work.loading import loaded, refuse_changed
 from finefuse.engine.work.switches import set_up
-from finefuse.engine.work.untouched import Surroundings
 from finefuse.engine.work.workbench import Workbench
 from finefuse.errors import BudgetError, NotApplicable, PluginError
 from finefuse.nets import CHUNK, CombineOutputs, Net
@@ -75,11 +75,12 @@ def carry_out(order: Order) -> Record:
 
 def _open_the_doors(bench: Workbench) -> None:
     """Import all plugins; what one of them changes by that is put back, because it would change everybody's row."""
-    before = Surroundings()
+    surroundings = bench.surroundings  # before any plugin is here
     bench.registry  # noqa: B018
-    if changed := before.put_back():
+    if changed := surroundings.put_back():
         log.warning("a plugin that was imported changed %s; this is put back", ", ".join(changed))
-    bench.surroundings  # noqa: B018
+    for name in {type(metric).__module__ for metric in bench.metrics.values()} & sys.modules.keys():
+        surroundings.look_at(name, sys.modules[name])
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from inspect import isclass, isfunction
-from types import ModuleType
+from inspect import isclass
+from types import FunctionType, ModuleType
 from typing import Any
 
 import torch
@@ -31,6 +31,7 @@ MODULES = (
 )  # fmt: skip
 """Of others, what scores, outputs and costs are computed by."""
 PACKAGES = ("finefuse.", "torch.nn.modules.")
+METHODS = (property, classmethod, staticmethod)
 HOOKS = ("_global_forward_pre_hooks", "_global_forward_hooks", "_global_backward_hooks", "_global_backward_pre_hooks")
 """Dicts of torch's that hold what is called with every module."""
 
@@ -71,19 +72,18 @@ SWITCHES = (
 class Surroundings:
     """Torch's switches and the code that scores and times, as they are now; what is new later is not looked at."""
 
-    def __init__(self, *more: str) -> None:
-        """`more` are names of modules besides the core's and those of `MODULES`, such as a metric's."""
+    def __init__(self) -> None:
         self._switches = [(switch, switch.read()) for switch in SWITCHES]
         self._known: list[tuple[str, Any, dict[str, Any]]] = []
         for name, module in list(sys.modules.items()):
             if name in MODULES:
                 self._note(name, module)
-            elif name in more or name.startswith(PACKAGES):
-                self._look_at(name, module)
+            elif name.startswith(PACKAGES):
+                self.look_at(name, module)
         self._note("torch.Tensor", torch.Tensor)
         self._hooks = {name: dict(value) for name, value in vars(nn.modules.module).items() if name in HOOKS}
 
-    def _look_at(self, name: str, module: ModuleType) -> None:
+    def look_at(self, name: str, module: ModuleType) -> None:
         """The functions and classes of a module, and the methods of the classes that are its own."""
         self._note(name, module)
         for attribute, value in list(vars(module).items()):
@@ -120,11 +120,11 @@ class Surroundings:
 
 
 def _is_code(value: object) -> bool:
-    return callable(value) or isinstance(value, property | classmethod | staticmethod)
+    return callable(value) or isinstance(value, METHODS)
 
 
 def _inside(value: object) -> object:
-    return value.__code__ if isfunction(value) else None
+    return value.__code__ if type(value) is FunctionType else None
 
 
 class Untouched:

@@ -117,8 +117,8 @@ class Workbench:
 
     @cached_property
     def surroundings(self) -> Surroundings:
-        """Torch and the code that scores and times, as they are when first asked for, with the metrics at hand."""
-        return Surroundings(*(type(metric).__module__ for metric in self.metrics.values()))
+        """Torch and the code that scores and times, as they are when first asked for."""
+        return Surroundings()
 
     def untouched(self, **given: Splits | None) -> Untouched:
         """What can tell later whether a plugin has changed what it was given, or its surroundings."""
