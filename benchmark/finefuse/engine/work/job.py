@@ -80,7 +80,7 @@ def _open_the_doors(bench: Workbench) -> None:
     if changed := surroundings.put_back():
         log.warning("a plugin that was imported changed %s; this is put back", ", ".join(changed))
     for name in {type(metric).__module__ for metric in bench.metrics.values()} & sys.modules.keys():
-        surroundings.look_at(name, sys.modules[name])
+        surroundings.look_at(sys.modules[name])
 
 
 @dataclass(frozen=True)

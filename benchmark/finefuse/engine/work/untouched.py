@@ -30,7 +30,11 @@ MODULES = (
     "torchmetrics.functional.regression", "builtins", "hashlib", "json", "math", "time",
 )  # fmt: skip
 """Of others, what scores, outputs and costs are computed by."""
-PACKAGES = ("finefuse.", "torch.nn.modules.")
+PACKAGES = (
+    "finefuse.nets", "finefuse.rows", "finefuse.tasks", "finefuse.engine.measure", "finefuse.engine.store",
+    "finefuse.engine.train", "finefuse.engine.work", "torch.nn.modules",
+)  # fmt: skip
+"""Modules, and with them their submodules, whose classes are looked into as well."""
 METHODS = (property, classmethod, staticmethod)
 HOOKS = ("_global_forward_pre_hooks", "_global_forward_hooks", "_global_backward_hooks", "_global_backward_pre_hooks")
 """Dicts of torch's that hold what is called with every module."""
@@ -75,20 +79,21 @@ class Surroundings:
     def __init__(self) -> None:
         self._switches = [(switch, switch.read()) for switch in SWITCHES]
         self._known: list[tuple[str, Any, dict[str, Any]]] = []
-        for name, module in list(sys.modules.items()):
-            if name in MODULES:
-                self._note(name, module)
-            elif name.startswith(PACKAGES):
-                self.look_at(name, module)
+        for name in MODULES:
+            if name in sys.modules:
+                self._note(name, sys.modules[name])
+        for name in PACKAGES:
+            for module in (sys.modules[name], *_submodules(sys.modules[name])):
+                self.look_at(module)
         self._note("torch.Tensor", torch.Tensor)
         self._hooks = {name: dict(value) for name, value in vars(nn.modules.module).items() if name in HOOKS}
 
-    def look_at(self, name: str, module: ModuleType) -> None:
+    def look_at(self, module: ModuleType) -> None:
         """The functions and classes of a module, and the methods of the classes that are its own."""
-        self._note(name, module)
+        self._note(module.__name__, module)
         for attribute, value in list(vars(module).items()):
-            if isclass(value) and value.__module__ == name:
-                self._note(f"{name}.{attribute}", value)
+            if isclass(value) and value.__module__ == module.__name__:
+                self._note(f"{module.__name__}.{attribute}", value)
 
     def _note(self, name: str, owner: Any) -> None:
         code = {key: value for key, value in vars(owner).items() if _is_code(value)}
@@ -117,6 +122,14 @@ class Surroundings:
                 hooks.clear()
                 hooks.update(before)
         return list(dict.fromkeys(found))
+
+
+def _submodules(package: ModuleType) -> list[ModuleType]:
+    """By what the package holds: to go through `sys.modules` writes to pages that a forked process still shares."""
+    inner = f"{package.__name__}."
+    return [
+        value for value in vars(package).values() if isinstance(value, ModuleType) and value.__name__.startswith(inner)
+    ]
 
 
 def _is_code(value: object) -> bool:
