@@ -29,15 +29,7 @@ BECAME = {
     "skipped": "was skipped",
     "blocked": "is blocked",
 }
-PRELOAD = (
-    "torch",
-    "torch._dynamo",  # every optimizer imports it
-    "safetensors.torch",
-    "sklearn.datasets",
-    "torchmetrics.functional",
-    "finefuse.engine.work.job",
-)
-"""What jobs import besides plugins, of the core and of the libraries it is installed with."""
+PRELOAD = ("finefuse.engine.work.preloaded",)
 
 
 def run_plan(
