@@ -173,6 +173,7 @@ OUTPUTS: tuple[Entry[Any], ...] = (
     Entry("stacking", "finefuse_zoo.fusions.stacking:Stacking", "logistic regression on the members' outputs"),
     Entry("knora", "finefuse_zoo.fusions.knora:Knora", "a vote of the members that are right on similar val examples"),
     Entry("snapshot", "finefuse_zoo.fusions.snapshot:Snapshot", "one run in cycles, with a snapshot after each"),
+    Entry("own-members", "finefuse_zoo.fusions.own_members:OwnMembers", "each task's own members answer for it"),
 )
 FEATURES: tuple[Entry[Any], ...] = (
     Entry("gate", "finefuse_zoo.fusions.gate:Gate", "weights for each input, learned on val"),
@@ -210,6 +211,7 @@ WEIGHTS: tuple[Entry[Any], ...] = (
     Entry("distill", "finefuse_zoo.fusions.distill:Distill", "one student taught by the members' mean"),
     Entry("swa", "finefuse_zoo.fusions.swa:Swa", "mean of the weights along the end of one run"),
     Entry("fed-avg", "finefuse_zoo.fusions.fed_avg:FedAvg", "clients with their own data, averaged in rounds"),
+    Entry("joint-training", "finefuse_zoo.fusions.joint_training:JointTraining", "one network trained on all tasks"),
 )
 """Fusions of outputs, of features and of weights."""
 

@@ -150,6 +150,15 @@ class Facts:
         parts = self.nested(ref) if kind == "scheme" else ()
         return next(filter(None, (self.refusal(kind, part, dataset) for part in parts)), "")
 
+    def one_task(self, fusion: Ref) -> str:
+        """Why a fusion is only for members that share a task; "" where it serves several."""
+        level = self.level(fusion)
+        with _named("fusion", fusion):
+            if capabilities.many_tasks(self.instance("fusion", fusion)):
+                return ""
+        what = {"output": "combines outputs of one task", "feature": "puts one head on all members' features"}
+        return f"{fusion.name} {what.get(level, 'is for members of one task')}, and these have several"
+
     def nested(self, scheme: Ref) -> list[Ref]:
         """The schemes that a scheme is made of."""
         with _named("scheme", scheme):

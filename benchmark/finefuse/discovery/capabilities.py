@@ -160,6 +160,13 @@ def alone(fusion: Any) -> bool:
     return _flag(fusion, "alone")
 
 
+def many_tasks(fusion: Any) -> bool:
+    """Whether a fusion serves members of several tasks: those of weights do, unless they say otherwise."""
+    if _has(fusion, "many_tasks"):
+        return _flag(fusion, "many_tasks")
+    return level(fusion) == "weight" and not alone(fusion)
+
+
 def except_for(fusion: Any) -> tuple[Law, ...]:
     """The laws that a fusion does not keep."""
     return _among(fusion, "except_for", Law)
@@ -190,7 +197,7 @@ _QUESTIONS: Mapping[PluginKind, tuple[Callable[[Any], object], ...]] = {
     "dataset": (lambda dataset: method(dataset, "token_numbers"),),
     "backbone": (head_outputs, keeps_head, adapts, lambda backbone: method(backbone, "refuses")),
     "scheme": (prepares, searcher, source_needs, kinds, nested, lambda scheme: space(type(scheme))),
-    "fusion": (level, fusion_needs, kinds, alone, except_for),
+    "fusion": (level, fusion_needs, kinds, alone, many_tasks, except_for),
     "metric": (metric_kinds, higher_is_better),
     "executor": (parallel,),
     "observer": (observer_calls,),

@@ -125,6 +125,16 @@ class Alone(Protocol):
 
 
 @runtime_checkable
+class ForManyTasks(Protocol):
+    """A fusion that says whether it serves members of several tasks.
+
+    Without it those on the weight level do, unless they are `Alone`, and no others.
+    """
+
+    many_tasks: ClassVar[bool]
+
+
+@runtime_checkable
 class Excepted(Protocol):
     """A fusion that breaks some of the three laws."""
 

@@ -30,10 +30,11 @@ def member_weights(of: Fusing, by: By, temperature: float, given: Sequence[float
         score = torch.tensor([member.score for member in of.members], dtype=torch.float64)
         if by == "softmax":
             w = (score / temperature).softmax(0)
-        elif not of.task.classes:
-            raise NotApplicable(f"by = {by!r} needs accuracies, and {of.task.kind} has none; use by = 'softmax'")
+        elif unlike := [member.task.kind for member in of.members if not member.task.classes]:
+            raise NotApplicable(f"by = {by!r} needs accuracies, and {unlike[0]} has none; use by = 'softmax'")
         else:
-            w = score if by == "accuracy" else (score - 1 / of.task.classes).clamp_min(0)
+            chance = torch.tensor([1 / member.task.classes for member in of.members], dtype=torch.float64)
+            w = score if by == "accuracy" else (score - chance).clamp_min(0)
     if not w.sum() > 0:
         raise NotApplicable("no member has a positive weight")
     weights: list[float] = (w / w.sum()).tolist()

@@ -35,7 +35,7 @@ class WeightedSoup:
 
     def fuse(self, of: Fusing) -> nn.Module:
         """One network."""
-        by = self.by or ("accuracy" if of.task.classes else "softmax")
+        by = self.by or ("accuracy" if all(member.task.classes for member in of.members) else "softmax")
         weights = member_weights(of, by, self.temperature, self.weights)
         x = train_inputs(of, self.recalibrate)
         return nets.averaged(of.members, weights, x)

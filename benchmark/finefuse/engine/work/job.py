@@ -6,7 +6,7 @@ import logging
 import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, fields
 
 import torch
 from torch import Tensor, nn
@@ -30,9 +30,11 @@ from finefuse.engine.randomness import seeded
 from finefuse.engine.store.origin import origin_of
 from finefuse.engine.train.lent import lent
 from finefuse.engine.train.trainer import SuiteTrainer
+from finefuse.engine.work import crossing
 from finefuse.engine.work.deployed import deployed
 from finefuse.engine.work.diverged import divergence_noticed
 from finefuse.engine.work.loading import loaded, refuse_changed
+from finefuse.engine.work.made import Made, bill_of, cost_of, to_store
 from finefuse.engine.work.switches import set_up
 from finefuse.engine.work.workbench import Workbench
 from finefuse.errors import BudgetError, NotApplicable, PluginError
@@ -62,7 +64,7 @@ def carry_out(order: Order) -> Record:
         _open_the_doors(bench)
         try:
             with seeded(bench.seed("strategy", **bench.run_axes)):
-                fields = _STEPS[order.job.kind](bench)
+                fields = (_CROSSING if order.job.tasks else _STEPS)[order.job.kind](bench)
         except NotApplicable as reason:
             return row(order, "skipped", reason=str(reason), machine=machine_id())
         finally:
@@ -83,23 +85,13 @@ def _open_the_doors(bench: Workbench) -> None:
         surroundings.look_at(sys.modules[name])
 
 
-@dataclass(frozen=True)
-class Made:
-    """What a job made, and what it took."""
-
-    model: nn.Module
-    trainer: SuiteTrainer
-    watch: Stopwatch
-    trainable: int
-
-
 def pretrain(bench: Workbench) -> Record:
     """Train the backbone on its source data; without source data, keep the weights it comes with, or random ones."""
     store, artifact = bench.store, bench.order.job.artifact
     splits = bench.source
     if splits is None:
         meta: Record = {"machine": machine_id()}
-        weights = _to_store(bench.fresh(bench.source_task))
+        weights = to_store(bench.fresh(bench.source_task))
         backbone = bench.order.job.backbone
         refuse_changed(f"backbone {backbone}", bench.backbone, bench.order.contents.get(("backbone", backbone), ""))
         if said := capabilities.remarks(bench.backbone):
@@ -194,7 +186,7 @@ def _tune(bench: Workbench, ref: Ref, extra: Record, bill: Record | None = None)
         made = run_scheme(scheme, on, trainer, watch)
     finally:
         if bill is not None:
-            bill.update(_cost(bench, watch, trainer))
+            bill.update(cost_of(bench, watch, trainer))
     untouched.check()
     _within_budget(bench, trainer)
     _save(bench, made, bench.splits, extra | _figures(on))
@@ -247,15 +239,12 @@ def fuse(bench: Workbench) -> Record:
         trainer = bench.fusion_trainer
         trained = trainer.trainable + (0 if alone else sum(int(meta["trainable"]) for meta in metas))
         _save(
-            bench, Made(fused, trainer, watch, trained), bench.splits, _bill(metas, alone) | _added(bench, fused, metas)
+            bench,
+            Made(fused, trainer, watch, trained),
+            bench.splits,
+            bill_of(metas, alone) | _added(bench, fused, metas),
         )
     return _scored(bench, bench.splits)
-
-
-def _bill(metas: Sequence[Record], alone: bool) -> Record:
-    """What the members cost, with the rounds before; nothing for a fusion that makes its own."""
-    members = 0.0 if alone else sum(float(meta["seconds"]) for meta in metas)
-    return {"seconds_members": members + max(float(meta.get("seconds_before", 0)) for meta in metas)}
 
 
 def _added(bench: Workbench, fused: nn.Module, metas: Sequence[Record]) -> Record:
@@ -294,6 +283,12 @@ _STEPS: Mapping[str, Callable[[Workbench], Record]] = {
     "pool": pool,
     "time": time,
 }
+_CROSSING: Mapping[str, Callable[[Workbench], Record]] = {
+    "fuse": crossing.fuse,
+    "pool": crossing.pool,
+    "time": crossing.time,
+}
+"""The same for pools across data sets."""
 
 
 def _save(bench: Workbench, made: Made, splits: Splits, extra: Mapping[str, object] | None = None) -> None:
@@ -304,7 +299,7 @@ def _save(bench: Workbench, made: Made, splits: Splits, extra: Mapping[str, obje
     outputs |= {part: made.trainer.outputs(made.model, x) for part, x in more.items() if part not in outputs}
     _refuse_bad(bench, splits, outputs)
     meta = {
-        **_cost(bench, made.watch, made.trainer),
+        **cost_of(bench, made.watch, made.trainer),
         "trainable": made.trainable,
         "quality": splits.task.quality(outputs["val"], splits.val),
         "parameters": parameter_count(made.model),
@@ -314,20 +309,8 @@ def _save(bench: Workbench, made: Made, splits: Splits, extra: Mapping[str, obje
         "machine": machine_id(),
         **(extra or {}),
     }
-    weights = _to_store(made.model) if isinstance(made.model, Net) else None
+    weights = to_store(made.model) if isinstance(made.model, Net) else None
     bench.store.save(bench.order.job.artifact, meta, origin=origin_of(bench.order), weights=weights, outputs=outputs)
-
-
-def _cost(bench: Workbench, watch: Stopwatch, trainer: SuiteTrainer) -> Record:
-    """What was measured while a strategy was at work."""
-    return {
-        "seconds": watch.seconds - trainer.aside,
-        "cpu_seconds": watch.cpu_seconds - trainer.aside_cpu,
-        "peak_memory": watch.peak_memory,
-        "steps": trainer.spent + bench.effort.own_steps,
-        "gradients": bench.effort.gradients,
-        "pieces": trainer.pieces,
-    }
 
 
 def _refuse_bad(bench: Workbench, splits: Splits, outputs: Mapping[str, Tensor]) -> None:
@@ -394,7 +377,3 @@ def _scored(bench: Workbench, splits: Splits) -> Record:
 def _scores(bench: Workbench, splits: Splits, artifact: str) -> Record:
     outputs = {part: tensor.to(splits.test.y.device) for part, tensor in bench.store.outputs(artifact).items()}
     return score_fields(bench.metrics, splits, outputs, bench.more_tests)
-
-
-def _to_store(net: nn.Module) -> dict[str, Tensor]:
-    return {name: tensor.detach().cpu().contiguous() for name, tensor in net.state_dict().items()}

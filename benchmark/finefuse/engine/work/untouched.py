@@ -31,8 +31,9 @@ MODULES = (
 )  # fmt: skip
 """Of others, what scores, outputs and costs are computed by."""
 PACKAGES = (
-    "finefuse.nets", "finefuse.rows", "finefuse.tasks", "finefuse.engine.measure", "finefuse.engine.store",
-    "finefuse.engine.train", "finefuse.engine.work", "torch.nn.modules",
+    "finefuse.nets", "finefuse.manyheads", "finefuse.batchnorm", "finefuse.rows", "finefuse.tasks",
+    "finefuse.engine.measure", "finefuse.engine.store", "finefuse.engine.train", "finefuse.engine.work",
+    "torch.nn.modules",
 )  # fmt: skip
 """Modules, and with them their submodules, whose classes are looked into as well."""
 METHODS = (property, classmethod, staticmethod)

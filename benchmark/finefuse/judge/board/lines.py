@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from finefuse.errors import StoreError
 from finefuse.judge.board.bounds import PoolPlace, by_pool, gain
 from finefuse.judge.board.endings import reasons, status
+from finefuse.judge.board.tasks import task_fields
 from finefuse.judge.frame import number
 from finefuse.judge.statistics import mean_interval, paired_interval
 from finefuse.types import Cell, Record
@@ -119,6 +120,7 @@ def _line(place: Place, rows: list[Record], timed: list[Record], metrics: Sequen
         "memory": _mean(ok, "peak_memory"),
         "trials": max([row.get("trials", 0) for row in ok], default=0),
         "edge": ", ".join(sorted({name for row in ok for name in row.get("at_edge", ())})),
+        **task_fields(ok),
     }
     for metric in metrics:
         values = [number(row, f"test.{metric}") for row in ok]
