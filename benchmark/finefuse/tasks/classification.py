@@ -90,7 +90,7 @@ class Classification(Shape):
     def by_rule(self, outputs: Tensor, rule: Callable[[Tensor], Tensor]) -> Tensor:
         """`rule` of log-probabilities, renormalised; logarithms keep the order of what is too small for float32.
 
-        Where it leaves no class a probability above 0, because members veto all of them, it is the mean of probabilities.
+        Where members veto every class, so that none has a probability above 0, it is the mean of probabilities.
         """
         logp = outputs.log_softmax(-1)
         return agreed(rule(logp), logp).log_softmax(-1).clamp_min(LOWEST)
