@@ -11,7 +11,6 @@ from pathlib import Path
 from finefuse.errors import FinefuseError
 
 NODES = Path("/dev")
-DRIVER = Path("/proc/driver/nvidia/gpus")
 
 
 def resolve_device(device: str, *, portable: bool = False) -> str:
@@ -50,12 +49,6 @@ def visible_gpus() -> int:
     if visible is None:
         return there
     return min(there, len(list(takewhile(re.compile(r"\s*\w").match, visible.split(",")))))  # CUDA stops at "" or -1
-
-
-def gpu_models() -> list[str]:
-    """The models of the machine's NVIDIA GPUs, as the driver names them; none if it doesn't tell."""
-    told = [file.read_text() for file in DRIVER.glob("*/information")]
-    return sorted(set(re.findall(r"^Model:\s*(.+?)\s*$", "\n".join(told), flags=re.MULTILINE)))
 
 
 def default_workers(device: str, threads: int) -> int:
