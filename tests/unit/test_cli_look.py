@@ -6,15 +6,16 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import jsonschema
 import pytest
 
 from finefuse.cli import main
-from finefuse.cli.plan import estimate, totals
+from finefuse.cli.plan import estimate, job_table, totals
 from finefuse.cli.show import ARXIV
 from finefuse.engine.drive.outlook import Standing
-from finefuse.types import Job, Record, Ref
+from finefuse.types import Job, JobKind, Record, Ref
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 TOYS = FIXTURES / "toys.py"
@@ -292,6 +293,7 @@ def job(label: str = "plain", seed: int = 0, key: str = "k") -> Job:
 def ran(done: Job, seconds: float | None, status: str = "ok") -> Record:
     scores = {"metrics": ["hits"], "test.hits": 0.5, "single.test.hits": 0.5, "better.hits": "higher"}
     named = done.place._asdict() | {"cell": done.cell, "key": done.key}
+    named |= {"use": done.strategy.name if done.strategy else ""}
     return named | scores | {"status": status, "seconds": seconds}
 
 
@@ -322,7 +324,7 @@ def test_plan_says_what_is_cached_and_why_the_rest_is_stale(cli: Cli, tmp_path: 
     (tmp_path / "out" / "records.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     outcome = cli("plan", "toy", "--device", "cpu", "--out", "out", "--why")
     head, _, _, *lines = outcome.out.splitlines()
-    assert head == "toy: 11 jobs, 6 to run, 4 cached, 1 stale; about 14 s of compute"
+    assert head.startswith("toy: 11 jobs, 6 to run, 4 cached, 1 stale; about 12 s of training and fusing, without")
     assert "gone from the store" in lines[0]  # pretraining has its row, but the stale job needs the weights
     assert lines[2].split()[1:] == ["cached", jobs[2].cell]
     assert lines[1].split()[1:5] == ["stale", "2.0", "s", jobs[1].cell]
@@ -341,16 +343,50 @@ def test_a_cost_is_the_mean_of_the_rows_most_alike() -> None:
     records = [ran(job(seed=0), 1.0), ran(job(seed=1), 3.0), ran(job("slow"), 100.0), ran(job(), 50.0, "failed")]
     new = [job(seed=7), job("other", seed=8)]
     costs = estimate(new, records)
-    assert costs[new[0].place] == pytest.approx(2.0)
-    assert costs[new[1].place] == pytest.approx(104 / 3)
-    assert estimate([Job("fuse", Ref("mlp"), Ref("blobs"))], records) == {}
+    assert costs == {new[0].place: pytest.approx(2.0)}  # another method's seconds say nothing of this one's
+    renamed = Job("tune", Ref("mlp"), Ref("moons"), Ref("plain"), "gently")
+    assert estimate([renamed], records) == {renamed.place: pytest.approx(2.0)}
+    elsewhere = Job("tune", Ref("vit"), Ref("blobs"), Ref("plain"), "plain")
+    assert estimate([elsewhere], records) == {}
+
+
+def test_a_fusion_costs_what_it_cost_and_not_what_another_did() -> None:
+    def fused(use: str, backbone: str = "mlp", pool: str = "p") -> Job:
+        return Job("fuse", Ref(backbone), Ref("blobs"), Ref(use), use, pool=pool)
+
+    records = [ran(fused("mean"), 1e-4), ran(fused("slow"), 200.0)]
+    jobs = [fused("mean", pool="q"), fused("slow", pool="q"), fused("new"), fused("slow", "vit")]
+    costs = estimate(jobs, records)
+    assert costs == {jobs[0].place: pytest.approx(1e-4), jobs[1].place: pytest.approx(200)}
+    text = job_table([Standing(one, "to run") for one in jobs], costs, why=False)
+    assert [" ".join(line.split()[2:-1]) for line in text.splitlines()[1:]] == ["< 1 ms", "3 min 20 s", "?", "?"]
+
+
+def test_a_search_costs_what_its_trials_do() -> None:
+    def search(kind: JobKind, label: str, **more: Any) -> Job:
+        return Job(kind, Ref("mlp"), Ref("blobs"), Ref("search"), label, **more)
+
+    records = [
+        ran(search("trial", "a", trial=0), 3.0),
+        ran(search("trial", "b", trial=0), 50.0),
+        {**ran(search("tune", "a", trials=("x",)), 24.0), "trials": 8},
+    ]
+    trials, tune = [search("trial", "a", trial=i, seed=1) for i in range(2)], search("tune", "a", seed=1, trials=("x",))
+    costs = estimate([*trials, tune, search("trial", "c"), search("tune", "a")], records)
+    assert costs == {trials[0].place: 3.0, trials[1].place: 3.0, tune.place: 0.0}
+    told = totals([Standing(one, "to run") for one in (*trials, tune)], costs)
+    assert told.startswith("3 jobs, 3 to run; about 6.0 s of training and fusing")
 
 
 def test_totals_say_how_much_is_unknown() -> None:
     standings = [Standing(job(seed=seed), "to run") for seed in range(3)]
     assert totals(standings, {}) == "3 jobs, 3 to run; the cost is unknown until some have run"
     costs = {standings[0].job.place: 61.0, standings[1].job.place: 2.0}
-    assert totals(standings, costs) == "3 jobs, 3 to run; about 1 min 3 s of compute, and 1 unknown"
+    about = "3 jobs, 3 to run; about 1 min 3 s of training and fusing, without loading, scoring"
+    assert totals(standings, costs) == f"{about}, timing or jobs of unknown cost (1 tune)"
+    assert totals(standings[:2], costs) == f"{about} or timing".replace("3 jobs, 3", "2 jobs, 2")
+    bounds = [Standing(Job("pool", Ref("mlp"), Ref("blobs"), pool="p"), "to run")]
+    assert totals(bounds, {}) == "1 job, 1 to run; nothing to train or fuse"
     assert totals([Standing(job(), "cached")], {}) == "1 job, 1 cached; nothing to compute"
 
 

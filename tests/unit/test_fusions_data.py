@@ -146,6 +146,7 @@ def test_one_hot_importance_gives_that_member_and_equal_ones_the_mean():
     on, off = torch.ones(5), torch.zeros(5)
     assert torch.equal(weighted([x, y], [off, on]).float(), y)
     assert torch.allclose(weighted([x, y], [on, on]).float(), (x + y) / 2)
+    assert torch.allclose(weighted([x, y], [off * 0, off * 0]).float(), (x + y) / 2)
 
 
 def test_a_floor_above_all_gives_the_mean(lab, of, trained):

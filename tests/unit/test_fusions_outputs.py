@@ -130,7 +130,68 @@ def test_equal_members_multiplied_give_their_classes_more_certainly():
     assert (ours.amax(-1) > z[0].softmax(-1).amax(-1)).all()
 
 
+INF = math.inf
+VETOES = {
+    "certain": torch.tensor([[[0.0, -INF, -INF]], [[-INF, 0.0, -INF]]]),
+    "beyond float32": torch.tensor([[[1e38, -3e38, -3e38]], [[-3e38, 1e38, -3e38]]]),
+    "each class by another": torch.tensor([[[-INF, 0.0, 0.0]], [[0.0, -INF, 0.0]], [[0.0, 0.0, -INF]]]),
+}
+
+
+@pytest.mark.parametrize("fusion", [Product(), Min()], ids=str)
+@pytest.mark.parametrize("z", VETOES.values(), ids=VETOES.keys())
+def test_where_members_veto_every_class_the_rule_is_the_mean(fusion, z):
+    ours = combined(fusion, pool(z, torch.tensor([0])), z)
+    assert ours.isfinite().all()
+    assert torch.allclose(ours.softmax(-1), z.softmax(-1).mean(0))
+
+
+@pytest.mark.parametrize("fusion", [Product(), Min(), Max(), Median(), MeanProbs(), Vote(), Weighted()], ids=str)
+def test_vetoes_of_some_classes_leave_finite_outputs(fusion):
+    z = torch.tensor([[[1.0, 0.0, -INF]], [[0.0, 2.0, -INF]], [[0.0, -INF, 1.0]]])
+    ours = combined(fusion, pool(z, torch.tensor([1])), z)
+    assert ours.isfinite().all()
+    if isinstance(fusion, Product | Min):
+        assert ours.softmax(-1).tolist() == [[1.0, 0.0, 0.0]]
+
+
+def test_products_far_below_float32_keep_their_order():
+    z = torch.tensor([[[0.0, -200.0, -300.0]], [[-250.0, 0.0, -300.0]]])
+    ours = combined(Product(), pool(z, torch.tensor([0])), z)
+    assert torch.allclose(ours - ours.amax(), torch.tensor([[-50.0, 0.0, -400.0]]))
+
+
+def test_weights_without_a_finite_sum_are_refused():
+    z, y = drawn(members=2)
+    with pytest.raises(NotApplicable, match="finite sum"):
+        Weighted(weights=(1e308, 1e308)).fuse(pool(z, y))
+    with pytest.raises(NotApplicable, match="no member has a positive weight"):
+        Weighted(weights=(0.0, 0.0)).fuse(pool(z, y))
+
+
 # ------------------------------------------------------------------------------------------------- calibrated-mean
+
+
+def test_a_class_that_is_impossible_does_not_decide_the_temperature():
+    rng = torch.Generator().manual_seed(3)
+    z = 3 * torch.randn(1, 500, 3, generator=rng)
+    ruled_out = z[0].argmin(-1)
+    z = z.scatter(-1, ruled_out[None, :, None], -INF)
+    y = torch.multinomial(z[0].softmax(-1), 1, generator=rng)[:, 0]
+    (found,) = sharpest(z, y).tolist()
+    assert found == pytest.approx(1, abs=0.15)
+    grid = torch.linspace(math.log(0.05), math.log(20), 4001, dtype=torch.float64).exp()
+    nll = [float(torch.nn.functional.cross_entropy(z[0].double() * s, y)) for s in [*grid, found]]
+    assert nll[-1] <= min(nll[:-1])
+    wrong = y.clone()
+    wrong[:50] = ruled_out[:50]  # these are wrong at every temperature
+    assert sharpest(z, wrong).item() == pytest.approx(sharpest(z[:, 50:], y[50:]).item(), rel=1e-6)
+    assert combined(CalibratedMean(), pool(z, wrong), z).isfinite().all()
+
+
+@pytest.mark.parametrize("z", [torch.zeros(1, 4, 3), torch.tensor([0.0, 0.0, -INF]).expand(1, 4, 3)])
+def test_where_nothing_depends_on_the_temperature_it_is_one(z):
+    assert sharpest(z, torch.tensor([0, 1, 2, 2])).tolist() == [1.0]
 
 
 def test_temperatures_have_the_least_nll_of_a_fine_grid():

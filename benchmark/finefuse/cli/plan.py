@@ -10,22 +10,26 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from finefuse.cli.options import Device, Only, Out, Plugins, Store, SuiteName
+from finefuse.cli.options import Device, Only, Out, Plugins, Portable, Store, SuiteName
 from finefuse.cli.printing import complain, say
+from finefuse.types import Cell
 
 if TYPE_CHECKING:
     from finefuse.engine.drive.outlook import Standing
-    from finefuse.types import Cell, Job, Record
+    from finefuse.types import Job, Record
 
-KIN = ("kind", "dataset", "backbone", "label", "pool")
-"""The fields of a row whose seconds tell what a job may cost, from the most to the least important."""
 LEFT = ("to run", "stale")
+BILLED = ("pretrain", "trial", "tune", "fuse")
+"""Kinds of job whose rows have seconds: those of a strategy or of pretraining at work."""
+ALIKE = 3
+"""How many fields of its kin a job must share with a row: the same method and backbone, or the seconds say nothing."""
 
 
 def plan(
     suite: SuiteName,
     why: Annotated[bool, typer.Option("--why", help="Say why a job is to run: what changed since its row.")] = False,
     device: Device = "auto",
+    portable: Portable = False,
     out: Out = None,
     only: Only = None,
     plugin: Plugins = None,
@@ -37,7 +41,7 @@ def plan(
     from finefuse.engine.store.artifacts import Artifacts, default_store
     from finefuse.records import Records, passed_over
 
-    todo = api.plan(suite, device=device, only=only or (), plugins=plugin or ())
+    todo = api.plan(suite, device=device, only=only or (), plugins=plugin or (), portable=portable)
     records, refused = Records(out or Path("results") / todo.suite.name).read()
     for note in passed_over(refused):
         complain(note)
@@ -50,48 +54,70 @@ def plan(
 
 
 def estimate(jobs: Sequence[Job], records: Sequence[Record]) -> dict[Cell, float]:
-    """Seconds that jobs may take, by cell: the mean of such rows as are most alike; a kind never seen is left out."""
+    """Seconds that strategies may take, by cell: the mean of the rows most alike, of the same method and backbone.
+
+    A job that only picks one of a search's trials takes none. A job without such a row is left out.
+    """
     seen: dict[tuple[str, ...], list[float]] = {}
     for row in records:
-        if row["status"] == "ok" and row.get("seconds") is not None:
-            for depth in range(1, len(KIN) + 1):
-                seen.setdefault(tuple(str(row[field]) for field in KIN[:depth]), []).append(float(row["seconds"]))
+        picked = row.get("trials") is not None  # its seconds are those of the trials together
+        if row["kind"] in BILLED and row["status"] == "ok" and row.get("seconds") is not None and not picked:
+            kin = _kin(Cell.of(row), row.get("use", ""))
+            for depth in range(ALIKE, len(kin) + 1):
+                seen.setdefault(kin[:depth], []).append(float(row["seconds"]))
     costs: dict[Cell, float] = {}
-    for job in jobs:
-        kin = tuple(str(getattr(job.place, field)) for field in KIN)
-        alike = next((seen[kin[:depth]] for depth in range(len(KIN), 0, -1) if kin[:depth] in seen), None)
-        if alike:
-            costs[job.place] = fmean(alike)
+    for job in (job for job in jobs if job.kind in BILLED):
+        kin = _kin(job.place, job.strategy.name if job.strategy else "")
+        alike = next((seen[kin[:depth]] for depth in range(len(kin), ALIKE - 1, -1) if kin[:depth] in seen), None)
+        if _picks(job) or alike:
+            costs[job.place] = 0.0 if _picks(job) else fmean(alike or ())
     return costs
 
 
+def _kin(cell: Cell, use: str) -> tuple[str, ...]:
+    """What tells how much a job costs, from the most to the least important; a trial is one of its search's scheme."""
+    method = f"{use} {cell.label}" if cell.kind == "trial" else use
+    return cell.kind, method, cell.backbone, cell.dataset, cell.label, cell.pool
+
+
+def _picks(job: Job) -> bool:
+    return job.kind == "tune" and bool(job.trials)
+
+
 def totals(standings: Sequence[Standing], costs: Mapping[Cell, float]) -> str:
-    """`84 jobs, 60 cached, 24 to run; about 2 min 5 s of compute`."""
+    """`84 jobs, 60 cached, 24 to run; about 2 min 5 s of training and fusing, without ...`."""
     from finefuse.progress import duration
 
     counts = Counter(standing.state for standing in standings)
     states = [f"{count} {state}" for state, count in counts.most_common()]
     text = ", ".join([f"{len(standings)} job{'s' * (len(standings) != 1)}", *states])
-    left = sum(standing.state in LEFT for standing in standings)
+    left = [standing.job for standing in standings if standing.state in LEFT]
     if not left:
         return f"{text}; nothing to compute"
-    unknown = left - len(costs)
+    unknown = Counter(job.kind for job in left if job.kind in BILLED and job.place not in costs)
     if not costs:
-        return f"{text}; the cost is unknown until some have run"
-    return f"{text}; about {duration(sum(costs.values()))} of compute{f', and {unknown} unknown' if unknown else ''}"
+        return f"{text}; {'the cost is unknown until some have run' if unknown else 'nothing to train or fuse'}"
+    kinds = ", ".join(f"{count} {kind}" for kind, count in unknown.items())
+    apart = f"timing or jobs of unknown cost ({kinds})" if unknown else "or timing"
+    spent = duration(sum(costs.values()))
+    return f"{text}; about {spent} of training and fusing, without loading, scoring{',' * bool(unknown)} {apart}"
 
 
 def job_table(standings: Sequence[Standing], costs: Mapping[Cell, float], *, why: bool) -> str:
     """One line per job."""
     from tabulate import tabulate
 
-    from finefuse.progress import duration
-
     headers = ["key", "state", "cost", "cell", *(["why"] if why else [])]
     rows = []
     for standing in standings:
         job, cost = standing.job, costs.get(standing.job.place)
         left = standing.state in LEFT
-        price = "" if not left else "?" if cost is None else duration(cost)
+        price = _price(cost) if left and job.kind in BILLED and not _picks(job) else ""
         rows.append((job.key[:8], standing.state, price, job.cell, *([standing.why] if why else [])))
     return tabulate(rows, headers, "plain", disable_numparse=True)
+
+
+def _price(cost: float | None) -> str:
+    from finefuse.progress import duration
+
+    return "?" if cost is None else "< 1 ms" if cost < 1e-3 else duration(cost)

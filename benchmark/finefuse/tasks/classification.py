@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
@@ -16,11 +17,19 @@ if TYPE_CHECKING:
 
 SMALLEST = 2.0**-23
 """Replaces a probability of 0 in a logarithm: the resolution of float32 at 1, 1.2e-7."""
+LOWEST = -(2.0**127)
+"""Replaces a log-probability of minus infinity, because outputs must be finite: near the least float32."""
 
 
 def log_probs(p: Tensor) -> Tensor:
     """Probabilities as logits; a probability of 0 becomes the smallest that float32 tells from it, 1.2e-7."""
     return p.clamp_min(SMALLEST).log()
+
+
+def agreed(combined: Tensor, logp: Tensor) -> Tensor:
+    """The combined log-probabilities (N, classes), or the members' mean where they veto every class: all are -inf."""
+    vetoed = combined.amax(-1, keepdim=True) == -math.inf
+    return (logp.logsumexp(0) - math.log(len(logp))).where(vetoed, combined)
 
 
 @dataclass(frozen=True)
@@ -79,8 +88,12 @@ class Classification(Shape):
         return log_probs(p.mean(0) if weights is None else (weights[:, None, None].to(outputs) * p).sum(0))
 
     def by_rule(self, outputs: Tensor, rule: Callable[[Tensor], Tensor]) -> Tensor:
-        """`rule` of log-probabilities, renormalised; logarithms keep the order of what is too small for float32."""
-        return rule(outputs.log_softmax(-1)).log_softmax(-1)
+        """`rule` of log-probabilities, renormalised; logarithms keep the order of what is too small for float32.
+
+        Where members veto every class, so that none has a probability above 0, it is the mean of probabilities.
+        """
+        logp = outputs.log_softmax(-1)
+        return agreed(rule(logp), logp).log_softmax(-1).clamp_min(LOWEST)
 
     def directions(self, outputs: Tensor, rng: torch.Generator | None) -> tuple[Tensor, Tensor]:
         """The gradients of log p_k by the logits, v_k = onehot(k) - p, and q = p; or one class drawn from p."""

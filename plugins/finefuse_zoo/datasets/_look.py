@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from finefuse.files import cache_folder, digest_of_text
 
@@ -43,11 +43,16 @@ def place_of(content: str, shape: tuple[int, ...], look: Look) -> Path:
     return cache_folder() / key[:2] / key
 
 
+def images_in(place: Path) -> int | None:
+    """How many pictures were decoded, those that can't be read among them; None before that."""
+    meta = _meta(place)
+    return meta["shape"][0] if meta else None
+
+
 def remarks_of(place: Path, where: Path | str, look: Look) -> list[str]:
     """A sentence each about pictures that are left out or not read as a whole; none before they are decoded."""
-    try:
-        meta = json.loads((place / "meta.json").read_bytes())
-    except FileNotFoundError:
+    meta = _meta(place)
+    if not meta:
         return []
     total = meta["shape"][0]
     return [
@@ -60,3 +65,11 @@ def remarks_of(place: Path, where: Path | str, look: Look) -> list[str]:
 def some(names: Sequence[str]) -> str:
     """The first few of them, and how many more."""
     return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
+
+
+def _meta(place: Path) -> dict[str, Any]:
+    """What is known of the decoded pictures; nothing before they are decoded."""
+    try:
+        return dict(json.loads((place / "meta.json").read_bytes()))
+    except FileNotFoundError:
+        return {}

@@ -28,6 +28,7 @@ class Official:
     """A data set: `shape` (C, H, W) is None where images differ in size, `test` is empty where there is no such split.
 
     `folder` holds the unpacked files below the root, `images` the numbers of images for training and for the test.
+    `left_out` are other images it has, and `named` is whether torchvision knows the names of its classes.
     """
 
     classes: int
@@ -37,6 +38,8 @@ class Official:
     images: tuple[int, int]
     folder: str
     files: tuple[File, ...]
+    left_out: str = ""
+    named: bool = True
 
 
 def _mnist(name: str, url: str, *md5: str) -> Official:
@@ -83,10 +86,13 @@ OFFICIAL = {
         *(10, (3, 32, 32), SPLIT_TRAIN, SPLIT_TEST, (73257, 26032), ""),
         _one(f"{_SVHN}train_32x32.mat", "e26dedcc434d2e4c54c9b2d4a06d8373")
         + _one(f"{_SVHN}test_32x32.mat", "eb5a983be6a315427106f1b164d9cef3"),
+        left_out="its 531,131 extra images",
+        named=False,
     ),
     "STL10": Official(
         *(10, (3, 96, 96), SPLIT_TRAIN, SPLIT_TEST, (5000, 8000), "stl10_binary"),
         _one("http://ai.stanford.edu/~acoates/stl10/stl10_binary.tar.gz", "91f7769df0f17e558f3565bffb0c7dfb"),
+        left_out="its 100,000 unlabelled images",
     ),
     "Flowers102": Official(
         *(102, None, WITH_VAL, SPLIT_TEST, (2040, 6149), "flowers-102"),

@@ -8,11 +8,13 @@ from typing import Annotated
 from annotated_types import Ge, Le
 
 from finefuse import Regression, Splits
+from finefuse.types import Description
 from finefuse_zoo.datasets._shipped import digest_of
 
 CENTRE, SPREAD = 152.0, 77.0
 """About the mean and the standard deviation of the target over all patients; the same for every split."""
 TASK = Regression(outputs=1, modality="tabular", input_shape=(10,))
+UNITS = Description(outputs={"target": "progress", "centre": CENTRE, "spread": SPREAD})
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,10 @@ class Diabetes:
         """Digest of the parameters and of scikit-learn's own data files."""
         return f"diabetes-{_content()}-train{self.train}-val{self.val}"
 
+    def describe(self, _seed: int) -> Description:
+        """The units of the target."""
+        return UNITS
+
     def splits(self, seed: int) -> Splits:
         """Train, val and test, drawn at random."""
         return _splits(2, self.train, self.val, seed)
@@ -51,6 +57,10 @@ class DiabetesSource:
     def fingerprint(self) -> str:
         """Digest of scikit-learn's own data files."""
         return f"diabetes-source-{_content()}"
+
+    def describe(self, _seed: int) -> Description:
+        """The units of the target."""
+        return UNITS
 
     def splits(self, seed: int) -> Splits:
         """Train, val and test, drawn at random."""

@@ -8,6 +8,7 @@ from typing import Annotated
 from annotated_types import Ge, Le
 
 from finefuse import Classification, Splits
+from finefuse.types import Description
 from finefuse_zoo.datasets._shipped import digest_of
 
 
@@ -27,6 +28,10 @@ class Digits:
     def fingerprint(self) -> str:
         """Digest of the parameters and of scikit-learn's own data file."""
         return f"digits-{digest_of('digits', 'digits.csv.gz')}-shots{self.shots}-val{self.val}"
+
+    def describe(self, _seed: int) -> Description:
+        """Names of the classes."""
+        return Description(outputs={"classes": [str(number) for number in range(self.task.outputs)]})
 
     def splits(self, seed: int) -> Splits:
         """Train, val and test, drawn class by class."""

@@ -9,6 +9,7 @@ from typing import Annotated
 from annotated_types import Ge
 
 from finefuse import Classification, Splits
+from finefuse.types import Description
 
 CHARACTERS = "abcdefghijkmnpqrstuvwxyzABCDEFGHJKLMNPQRSTUVWXYZ#%&+?"
 """No digits, and none of o, O, l and I, which look like digits."""
@@ -30,6 +31,10 @@ class Letters:
     def fingerprint(self) -> str:
         """The parameters, and the version of Pillow, which brings the font and draws it."""
         return f"letters-{self.per_class}-pillow-{version('pillow')}"
+
+    def describe(self, _seed: int) -> Description:
+        """Names of the classes."""
+        return Description(outputs={"classes": list(CHARACTERS)})
 
     def splits(self, seed: int) -> Splits:
         """Train, val and test, drawn class by class."""

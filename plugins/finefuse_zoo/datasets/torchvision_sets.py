@@ -13,7 +13,9 @@ from annotated_types import Ge
 
 from finefuse import Classification, FinefuseError, Splits, Task
 from finefuse.files import cache_folder, digest_of_text, digests, files_in, only_one
+from finefuse.types import Description
 from finefuse_zoo.datasets._fields import Count, Share, one_of
+from finefuse_zoo.datasets._look import AS_USUAL, images_in, place_of, remarks_of
 from finefuse_zoo.datasets._official import OFFICIAL, Official
 
 if TYPE_CHECKING:
@@ -78,6 +80,24 @@ class Torchvision:
     def fingerprint(self) -> str:
         """The official checksums; of files that are there and are others, their content. And the version of Pillow."""
         return digest_of_text(version("pillow"), self.name, *self._content()[0])
+
+    def describe(self, _seed: int) -> Description:
+        """Names of the classes."""
+        official = self._official
+        if not official.named:
+            return Description(outputs={"classes": [str(number) for number in range(official.classes)]})
+        return Description(outputs={"classes": list(self._load(official.train[:1])[0].classes)})
+
+    def remarks(self) -> list[str]:
+        """What is left out, or read in part only; what is wrong within images is known once they are decoded."""
+        official, content = self._official, self._content()[0]
+        told = [f"{self.name}: {official.left_out} are left out"] if official.left_out else []
+        for part, count in zip(("train", "test"), official.images, strict=True):
+            place = place_of(digest_of_text(self.name, part, *content), self.task.input_shape, AS_USUAL)
+            if (found := images_in(place)) not in (None, count):
+                told.append(f"{self.name}: has {found:,} {part} images, where the official one has {count:,}")
+            told += remarks_of(place, f"{self.name}, {part}", AS_USUAL)
+        return told
 
     def splits(self, seed: int) -> Splits:
         """Official test images; train and val, drawn class by class."""

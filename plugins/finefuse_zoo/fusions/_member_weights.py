@@ -20,7 +20,8 @@ def member_weights(of: Fusing, by: By, temperature: float, given: Sequence[float
     temperature), in regression with minus the squared error for accuracy.
 
     Raises:
-        NotApplicable: if there is another number of weights than members, none is positive, or there is no accuracy.
+        NotApplicable: if there is another number of weights than members, their sum isn't positive and finite, or there
+            is no accuracy.
     """
     if given is not None:
         if len(given) != len(of.members):
@@ -36,5 +37,7 @@ def member_weights(of: Fusing, by: By, temperature: float, given: Sequence[float
             w = score if by == "accuracy" else (score - 1 / of.task.classes).clamp_min(0)
     if not w.sum() > 0:
         raise NotApplicable("no member has a positive weight")
+    if not w.sum().isfinite():
+        raise NotApplicable(f"the weights must have a finite sum, and they are {w.tolist()}")
     weights: list[float] = (w / w.sum()).tolist()
     return weights

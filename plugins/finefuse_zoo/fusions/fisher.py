@@ -51,6 +51,7 @@ class Fisher:
 
 
 def weighted(tensors: list[Tensor], weights: list[Tensor]) -> Tensor:
-    """sum_m w_m x_m / sum_m w_m, element by element, in float64."""
+    """sum_m w_m x_m / sum_m w_m, element by element, in float64; the mean where all w_m are 0."""
     total = torch.stack([w.double() * x.double() for w, x in zip(weights, tensors, strict=True)]).sum(0)
-    return total / torch.stack(weights).double().sum(0)
+    weight = torch.stack(weights).double().sum(0)
+    return torch.where(weight > 0, total / weight, nets.weighted_sum(tensors, [1 / len(tensors)] * len(tensors)))

@@ -20,6 +20,7 @@ from finefuse.engine.store.artifacts import Artifacts
 from finefuse.engine.work.attempt import attempt, failure, get_ready
 from finefuse.errors import MemoryExceeded, StoreError, WorkerDied
 from finefuse.files import write_whole
+from finefuse.processor import PINNED
 from finefuse.records import Records, passed_over
 from finefuse.types import Cell, Crew, Executor, Job, Record, Status
 
@@ -144,11 +145,11 @@ class _Drive:
             self.close(job, self.without(order, missing))
         else:
             if not self.started:
-                threads, limits = order.settings.threads, self.plan.suite.limits
+                settings, memory = order.settings, memory_limit(self.plan.suite.limits, self.workers)
                 self.started = True
+                pinned = PINNED if settings.portable else {}
                 prepare = partial(get_ready, self.registry.doors)
-                crew = Crew(self.workers, threads, memory_limit(limits, self.workers), PRELOAD, prepare)
-                self.executor.start(crew)
+                self.executor.start(Crew(self.workers, settings.threads, memory, PRELOAD, prepare, pinned))
             self.free.remove(device)
             if job.place not in self.quiet:
                 self.observers.job_begins(job)
