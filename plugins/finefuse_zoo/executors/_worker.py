@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 
@@ -38,7 +39,10 @@ class Worker:
 
     def __init__(self, crew: Crew, preload: bool, stopping: threading.Event) -> None:
         self._crew, self._stopping = crew, stopping
-        self._preload = crew.preload if preload else ()
+        self._preload, self._prepare = crew.preload if preload else (), b""
+        if preload and crew.prepare:
+            with suppress(Exception):  # what can't travel there is of no use; orders say why
+                self._prepare = pickle.dumps(crew.prepare)
         self._server: subprocess.Popen[bytes] | None = None
         self._line: Connection | None = None
 
@@ -102,13 +106,14 @@ class Worker:
         self._server = subprocess.Popen(
             [sys.executable, *(f"-W{option}" for option in sys.warnoptions), "-P", "-c", PROGRAM, *arguments],
             stdin=subprocess.DEVNULL,
-            env=ALLOCATION | os.environ | dict.fromkeys(THREADS, str(self._crew.threads)) | FORKABLE,
+            env=self._environment(),
             pass_fds=[theirs.fileno()],
             start_new_session=True,
         )
         theirs.close()
         self._line = ours
         try:
+            ours.send_bytes(self._prepare)
             while not ours.poll(TICK):
                 if self._stopping.is_set():
                     raise WorkerDied("the run was stopped")
@@ -118,6 +123,10 @@ class Worker:
                 f"no worker process could start: it {_how(self._bury())}; see what it said above"
             ) from None
         return ours, True
+
+    def _environment(self) -> dict[str, str]:
+        threads = dict.fromkeys(THREADS, str(self._crew.threads))
+        return {**ALLOCATION, **os.environ, **threads, **FORKABLE, **self._crew.environment}
 
     def _watch(self, line: Connection, seconds: float) -> Exception | None:
         """Wait for the job to end; or say why it must end now."""

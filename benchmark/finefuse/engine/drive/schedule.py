@@ -6,6 +6,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from finefuse.declare.plan import Plan
@@ -16,9 +17,10 @@ from finefuse.engine.drive.outlook import Outlook, look_closely
 from finefuse.engine.drive.shares import memory_limit, places
 from finefuse.engine.order import Order, identity, row, status_of
 from finefuse.engine.store.artifacts import Artifacts
-from finefuse.engine.work.attempt import attempt, failure
+from finefuse.engine.work.attempt import attempt, failure, get_ready
 from finefuse.errors import MemoryExceeded, StoreError, WorkerDied
 from finefuse.files import write_whole
+from finefuse.processor import PINNED
 from finefuse.records import Records, passed_over
 from finefuse.types import Cell, Crew, Executor, Job, Record, Status
 
@@ -143,9 +145,11 @@ class _Drive:
             self.close(job, self.without(order, missing))
         else:
             if not self.started:
-                threads, limits = order.settings.threads, self.plan.suite.limits
+                settings, memory = order.settings, memory_limit(self.plan.suite.limits, self.workers)
                 self.started = True
-                self.executor.start(Crew(self.workers, threads, memory_limit(limits, self.workers), PRELOAD))
+                pinned = PINNED if settings.portable else {}
+                prepare = partial(get_ready, self.registry.doors)
+                self.executor.start(Crew(self.workers, settings.threads, memory, PRELOAD, prepare, pinned))
             self.free.remove(device)
             if job.place not in self.quiet:
                 self.observers.job_begins(job)
