@@ -46,6 +46,11 @@ def searcher(scheme: Any) -> Searcher | None:
     return scheme  # type: ignore[no-any-return]
 
 
+def searches(scheme: type) -> bool:
+    """Whether schemes of this class are searches, asked before there is one."""
+    return method(scheme, "suggest") is not None
+
+
 def source_needs(scheme: Any) -> tuple[SourceNeed, ...]:
     """The parts of the pretraining that a scheme needs."""
     return _among(scheme, "needs", SourceNeed)
