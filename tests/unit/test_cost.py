@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import mmap
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -16,6 +17,12 @@ from finefuse.engine.measure import cost
 counted = pytest.mark.skipif(
     not Path("/proc/self/clear_refs").exists(), reason="only Linux counts the peak of memory anew"
 )
+
+
+def grow(size: int) -> None:
+    """By so many bytes for a moment, straight from the system: a process that has freed more would not grow."""
+    with mmap.mmap(-1, size) as block:
+        block[:: mmap.PAGESIZE] = bytes(size // mmap.PAGESIZE)
 
 
 @pytest.fixture(autouse=True)
@@ -44,9 +51,9 @@ def test_a_job_s_peak_does_not_hide_in_what_its_process_freed_before():
 @counted
 def test_the_stopwatch_sees_the_peak_of_memory_and_forgets_the_one_before():
     with cost.Stopwatch("cpu") as large:
-        torch.ones(2**27).sum()
+        grow(2**29)
     with cost.Stopwatch("cpu") as small:
-        torch.ones(2**10).sum()
+        grow(2**12)
     assert large.peak_memory is not None
     assert small.peak_memory is not None
     assert 2**26 < large.peak_memory < 2**31
@@ -55,11 +62,11 @@ def test_the_stopwatch_sees_the_peak_of_memory_and_forgets_the_one_before():
 
 @counted
 def test_the_peak_of_what_failed_is_known_after_it_and_not_that_of_the_job_before():
-    torch.ones(2**27).sum()
+    grow(2**29)
     cost.begin_job("cpu")
     before = cost.peak_memory("cpu")
     with cost.Stopwatch("cpu"), suppress(MemoryError):
-        torch.ones(2**27).sum()
+        grow(2**29)
         raise MemoryError
     after = cost.peak_memory("cpu")
     assert before is not None
@@ -73,10 +80,10 @@ def test_the_peak_of_what_failed_is_known_whether_in_a_look_or_after_one(inside)
     cost.begin_job("cpu")
     with suppress(MemoryError), cost.Stopwatch("cpu"):
         if not inside:
-            torch.ones(2**27).sum()
+            grow(2**29)
         with cost.Stopwatch("cpu"):
             if inside:
-                torch.ones(2**27).sum()
+                grow(2**29)
                 raise MemoryError
         raise MemoryError
     peak = cost.peak_memory("cpu")
@@ -87,13 +94,13 @@ def test_the_peak_of_what_failed_is_known_whether_in_a_look_or_after_one(inside)
 @counted
 def test_a_block_timed_in_the_middle_has_a_peak_of_its_own():
     with cost.Stopwatch("cpu") as before:
-        torch.ones(2**25).sum()
+        grow(2**27)
         with cost.Stopwatch("cpu") as inner:
-            torch.ones(2**26).sum()
+            grow(2**28)
     with cost.Stopwatch("cpu") as after:
         with cost.Stopwatch("cpu"):
-            torch.ones(2**26).sum()
-        torch.ones(2**25).sum()
+            grow(2**28)
+        grow(2**27)
     assert inner.peak_memory is not None
     assert inner.peak_memory > 2**27
     for outer in (before, after):
