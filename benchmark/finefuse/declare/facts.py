@@ -156,6 +156,13 @@ class Facts:
         with _named("scheme", scheme):
             return [Ref.read(spec) for spec in capabilities.nested(self.instance("scheme", scheme))]
 
+    def takes_steps(self, scheme: Ref) -> bool:
+        """Whether a scheme takes steps of the trainer, as far as it or all that it is made of say otherwise."""
+        with _named("scheme", scheme):
+            said = capabilities.takes_steps(self.instance("scheme", scheme))
+        parts = self.nested(scheme)
+        return any(map(self.takes_steps, parts)) if said is None and parts else said is not False
+
     def space(self, scheme: Ref) -> Space:
         """The ranges of its parameters that a scheme declares, less those that are given."""
         with _named("scheme", scheme):

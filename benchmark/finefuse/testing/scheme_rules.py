@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from finefuse.discovery import capabilities
 from finefuse.engine.randomness import seeded
 from finefuse.engine.train.lent import lent
 from finefuse.engine.train.trainer import SuiteTrainer
@@ -96,7 +97,10 @@ def _scheme_repeats(scheme: Scheme, task: Task) -> None:
 def _scheme_budget(scheme: Scheme, task: Task) -> None:
     for epochs in (4, 1):
         on = prepared(scheme, task, epochs)
-        _tune(scheme, on, small_trainer(task, on.train, epochs)).require_budget_kept()
+        trainer = _tune(scheme, on, small_trainer(task, on.train, epochs))
+        trainer.require_budget_kept()
+        idle = capabilities.takes_steps(scheme) is False
+        require(not (idle and trainer.spent), f"says that it takes no steps, and took {trainer.spent}")
 
 
 def _scheme_rng(scheme: Scheme, task: Task) -> None:
