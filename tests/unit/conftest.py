@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -70,3 +71,15 @@ def clean_imports(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[N
         file = str(vars(sys.modules[name]).get("__file__"))
         if file.startswith((str(PLUGINS), str(tmp_path))):
             del sys.modules[name]
+
+
+@pytest.fixture(scope="session")
+def study() -> ModuleType:
+    """studies/statistics/error_rates.py: simulated tables, and how often ranks and intervals of them are wrong."""
+    path = Path(__file__).parents[2] / "studies" / "statistics" / "error_rates.py"
+    spec = importlib.util.spec_from_file_location("finefuse_study_error_rates", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

@@ -132,8 +132,8 @@ def test_what_can_not_be_told_from_the_leader_shares_its_rank(build: ModuleType)
     board = make_leaderboard("demo", rows)
     assert ranks(board) == {"best": "1=", "near": "1=", "worse": "3=", "also worse": "3=", "worst": "5"}
     text = board.to_markdown()
-    assert "| 1=     | best " in text
-    assert "| 5      | worst" in text
+    assert "| 1=     | 1-2    | best " in text
+    assert "| 5      | 5-5    | worst" in text
 
 
 def test_differences_are_paired_over_seeds(build: ModuleType) -> None:

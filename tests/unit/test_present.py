@@ -57,6 +57,8 @@ def test_costs_are_apart(build: ModuleType) -> None:
         "label",
         "round",
         "rounds",
+        "rank.lowest",
+        "interval",
     }
 
 
@@ -105,7 +107,7 @@ def test_numbers_have_three_digits(build: ModuleType, fields: dict[str, float], 
 
 def test_large_scores_are_short(build: ModuleType) -> None:
     text = make_leaderboard("demo", runs(build, "full", [123456.789, 123456.789])).to_markdown()
-    assert "1.2346e+05 ± 0.0000" in text
+    assert "1.2346e+05 |" in text
 
 
 def test_costs_that_nobody_has_are_left_out(build: ModuleType) -> None:

@@ -67,6 +67,18 @@ def number(record: Record, field: str) -> float:
     return float(value)
 
 
+def numbers(records: Sequence[Record], field: str) -> list[float]:
+    """A field of many records as floats; NaN where it is null or not there.
+
+    Raises:
+        StoreError: if one holds anything else.
+    """
+    values = [record.get(field) for record in records]
+    if {int, float}.issuperset(map(type, values)):
+        return [float(value) for value in values if value is not None]
+    return [math.nan if value is None else number(record, field) for value, record in zip(values, records, strict=True)]
+
+
 def correctness(record: Record) -> NDArray[np.bool_]:
     """Which test examples the cell got right, (n_test,), unpacked from `correct`.
 

@@ -46,6 +46,8 @@ def _why_null(name: str, value: object, line: dict[Any, Any]) -> str:
         if part == "half" and line["ok"] == 1:
             return "one seed has no interval"
         return "infinite" if isinstance(value, float) and math.isinf(value) else "not a number"
+    if name == "interval":
+        return "no interval"
     if name.startswith("gain"):
         return "nothing to compare with" if name == "gain" else "no interval"
     return "not reported" if name.startswith("figure.") else "not measured"

@@ -34,8 +34,9 @@ def _unchanged(records: Sequence[Record]) -> Iterator[str]:
     """Strategies that took no step of training, which is where `augment` changes images."""
     found: dict[str, dict[str, None]] = {}
     for record in records:
-        names = record.get("parts", {}).get("budget: augment", "[]")
-        if record["kind"] == "tune" and record["status"] == "ok" and record.get("steps") == 0 and names != "[]":
+        if record["kind"] != "tune" or record["status"] != "ok" or record.get("steps") != 0:
+            continue
+        if (names := record.get("parts", {}).get("budget: augment", "[]")) != "[]":
             found.setdefault(names, {})[record["label"]] = None
     for names, labels in found.items():
         changes = ", ".join(json.loads(names)) if names.startswith("[") else "augment"

@@ -15,12 +15,14 @@ from finefuse.judge.board.bounds import make_pools
 from finefuse.judge.board.data_notes import data_notes
 from finefuse.judge.board.lines import MOMENTS, make_lines
 from finefuse.judge.frame import table
+from finefuse.judge.resolution import Resolution
 from finefuse.types import Cell, Record
 
 NAMES = ["dataset", "backbone", "strategy", "pool"]
 ROUNDS = ["label", "round", "rounds"]
 ACCESS = ["level", "needs"]
 RANKS = ["rank", "tied"]
+UNCERTAINTY = ["rank.lowest", "interval"]
 RUNS = ["ok", "planned", "status"]
 SIZES = ["trainable", "parameters", "flops"]
 SEARCH = ["trials", "edge"]
@@ -33,7 +35,8 @@ class Leaderboard:
     """`lines` has one row per data set, backbone and strategy, ranked; `docs/records.md` lists its columns.
 
     `better` says of each metric which direction is better. `pools` has one row per pool that is fused: its best single
-    member on val, mean member and oracle, and how much the members differ. A notebook shows the board as tables.
+    member on val, mean member and oracle, and how much the members differ. `resolutions` says by data set and backbone
+    what the table can tell apart. A notebook shows the board as tables.
     """
 
     suite: str
@@ -41,6 +44,7 @@ class Leaderboard:
     notes: tuple[str, ...] = ()
     better: Mapping[str, str] = field(default_factory=dict)
     pools: pd.DataFrame = field(default_factory=pd.DataFrame)
+    resolutions: Mapping[tuple[str, str], Resolution] = field(default_factory=dict)
 
     def scores(self) -> pd.DataFrame:
         """Only what a repeated run must reproduce, bit by bit: no seconds, no latency, no machine."""
@@ -75,6 +79,8 @@ class Leaderboard:
         for (dataset, backbone), lines in self.lines.groupby(["dataset", "backbone"], sort=False):
             yield present.title(f"{dataset} · {backbone}", 2, markup)
             yield present.draw(present.score_table(lines, self.better), markup)
+            if told := self.resolutions.get((str(dataset), str(backbone))):
+                yield present.bullets([present.resolved(told)], markup)
             ours = self.pools
             if len(ours):
                 ours = ours[(ours["dataset"] == dataset) & (ours["backbone"] == backbone)]
@@ -105,7 +111,7 @@ def make_leaderboard(
     """
     records = list(records)
     absent = [_stand_in(cell) for cell in missing if isinstance(cell, Cell)]
-    lines, better = make_lines([*records, *absent])
+    lines, better, resolutions = make_lines([*records, *absent])
     known = [
         *NAMES,
         "label",
@@ -113,6 +119,7 @@ def make_leaderboard(
         "rounds",
         *ACCESS,
         *RANKS,
+        *UNCERTAINTY,
         "metrics",
         *RUNS,
         "reason",
@@ -135,7 +142,8 @@ def make_leaderboard(
     notes = (_coverage(records, missing), *said, *_reading(frame, records))
     bounds = make_pools([*records, *absent])
     pools = table({name: [line.get(name, math.nan) for line in bounds] for line in bounds for name in line})
-    return Leaderboard(suite, frame.astype({"rank": "Int64"}), notes, better, pools)
+    frame = frame.astype({"rank": "Int64", "rank.lowest": "Int64"})
+    return Leaderboard(suite, frame, notes, better, pools, resolutions)
 
 
 def _latency(names: Iterable[str]) -> list[str]:
@@ -171,11 +179,14 @@ def _reading(lines: pd.DataFrame, records: Sequence[Record]) -> Iterator[str]:
     """How to read the numbers."""
     seeds = lines["ok"].max() if len(lines) else 0
     if seeds == 1:
-        yield "One seed: nothing can be told apart, so all lines share a rank."
+        examples = "; ± is of the test examples alone" if lines["interval"].lt(math.inf).any() else ""
+        yield f"One seed: nothing can be told apart, so all lines share a rank{examples}."
     elif seeds:
         yield (
-            f"Means over up to {seeds} seeds, ± half of Student's 95 % interval. Lines that can't be told from the "
-            "leader of their group, by the 95 % interval of their paired differences over seeds, share its rank (=)."
+            f"Means over up to {seeds} seeds, ± half of a 95 % interval of seeds and test examples together. A rank is "
+            "1 plus the number of lines that are better and can be told apart; = marks lines that share one. In at "
+            "most 5 % of tables of equal lines any are told apart, and in 95 % of tables all true ranks lie within "
+            "those under 95 %."
         )
     if any(name.startswith("peek.") for name in map(str, lines)):
         yield (
@@ -205,6 +216,11 @@ def _reading(lines: pd.DataFrame, records: Sequence[Record]) -> Iterator[str]:
     )
     if lines["contended"].any():
         yield "~ marks seconds taken while other jobs ran on the same machine, or other work, as measured at the time."
+    if any(record.get("portable") for record in records):
+        yield (
+            "Portable: the instruction set was pinned to AVX2, so that x86-64 machines with processors of the same "
+            "vendor give the same bits."
+        )
     machines = sorted({str(record["machine"]) for record in records if record.get("machine")})
     if machines:
         warning = "; their seconds can't be compared" if len(machines) > 1 else ""

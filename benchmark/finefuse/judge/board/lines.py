@@ -5,20 +5,19 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from finefuse.errors import StoreError
 from finefuse.judge.board.bounds import PoolPlace, by_pool, gain
 from finefuse.judge.board.endings import reasons, status
-from finefuse.judge.frame import number
-from finefuse.judge.statistics import mean_interval, paired_interval
+from finefuse.judge.board.ranking import Draft, Line, ranked
+from finefuse.judge.frame import numbers
+from finefuse.judge.resolution import Resolution
+from finefuse.judge.statistics import mean_interval
 from finefuse.types import Cell, Record
 
 MOMENTS = ("default", "last", "best", "peek")
 """Scores that don't count: before a search; of the last weights, those best on val, those best on test."""
-Line = dict[str, Any]
-Scores = dict[int, float]
-"""The ranking metric by seed."""
 
 
 class Place(NamedTuple):
@@ -36,8 +35,8 @@ class Place(NamedTuple):
         return cls(record["dataset"], record["backbone"], record["label"], record["pool"], record["round"])
 
 
-def make_lines(records: Iterable[Record]) -> tuple[list[Line], dict[str, str]]:
-    """The lines, ordered by data set, backbone and rank; and of every metric, which direction is better.
+def make_lines(records: Iterable[Record]) -> tuple[list[Line], dict[str, str], dict[tuple[str, str], Resolution]]:
+    """The lines, ordered by data set, backbone and score; of every metric, which direction is better; resolutions.
 
     A line's runs are the cells of every seed that have a line. Records with the status "missing" are planned
     cells without a row.
@@ -63,18 +62,22 @@ def make_lines(records: Iterable[Record]) -> tuple[list[Line], dict[str, str]]:
         groups[place[:2]].append(place)
     lines: list[Line] = []
     better: dict[str, str] = {}
+    resolutions: dict[tuple[str, str], Resolution] = {}
     for group, places in groups.items():
         metrics = _metrics([record for place in places for record in runs[place]])
         better |= metrics
         drafts = [_line(place, runs[place], timed.get(place, []), list(metrics)) for place in places]
-        for place, (line, _) in zip(places, drafts, strict=True):
+        for place, (line, well) in zip(places, drafts, strict=True):
             line["contended"] |= bool(line["pool"] and line["ok"]) and group in contended
             single = bounds.get(PoolPlace(place.dataset, place.backbone, place.pool), [])
-            well = [row for row in runs[place] if row["status"] == "ok"]
             line["gain"], line["gain.half"] = gain(well, single, metrics)
             line["rounds"] = sum(other[:4] == place[:4] for other in places)
-        lines += _ranked(drafts, lower=next(iter(metrics.values()), "higher") == "lower")
-    return lines, better
+        metric, direction = next(iter(metrics.items()), ("", "higher"))
+        ordered, resolution = ranked(drafts, metric, lower=direction == "lower")
+        lines += ordered
+        if resolution:
+            resolutions[group] = resolution
+    return lines, better, resolutions
 
 
 def _metrics(rows: Sequence[Record]) -> dict[str, str]:
@@ -88,14 +91,14 @@ def _metrics(rows: Sequence[Record]) -> dict[str, str]:
     return {metric: row[f"better.{metric}"] for metric in row["metrics"]}
 
 
-def _line(place: Place, rows: list[Record], timed: list[Record], metrics: Sequence[str]) -> tuple[Line, Scores]:
+def _line(place: Place, rows: list[Record], timed: list[Record], metrics: Sequence[str]) -> Draft:
     ok = sorted((row for row in rows if row["status"] == "ok"), key=lambda row: row["seed"])
     measured = [row for row in timed if row["status"] == "ok"]
+    fields = sorted(set().union(*ok))
+    seconds = _mean(ok, "seconds")
     line: Line = {
         "dataset": place.dataset,
         "backbone": place.backbone,
-        "rank": None,
-        "tied": False,
         "strategy": f"{place.label} round {place.round + 1}" if place.round else place.label,
         "label": place.label,
         "round": place.round,
@@ -107,8 +110,8 @@ def _line(place: Place, rows: list[Record], timed: list[Record], metrics: Sequen
         "planned": len(rows),
         "status": status(rows),
         "reason": reasons([*rows, *timed]),
-        "seconds": _mean(ok, "seconds"),
-        "seconds_with_members": _mean(ok, "seconds") + (_mean(ok, "seconds_members") if place.pool else 0.0),
+        "seconds": seconds,
+        "seconds_with_members": seconds + (_mean(ok, "seconds_members") if place.pool else 0.0),
         "cpu_seconds": _mean(ok, "cpu_seconds"),
         "steps": _mean(ok, "steps"),
         "gradients": _mean(ok, "gradients"),
@@ -121,54 +124,18 @@ def _line(place: Place, rows: list[Record], timed: list[Record], metrics: Sequen
         "edge": ", ".join(sorted({name for row in ok for name in row.get("at_edge", ())})),
     }
     for metric in metrics:
-        values = [number(row, f"test.{metric}") for row in ok]
-        line[f"test.{metric}.mean"], line[f"test.{metric}.half"] = mean_interval(values)
+        line[f"test.{metric}.mean"], line[f"test.{metric}.half"] = mean_interval(numbers(ok, f"test.{metric}"))
         for moment in MOMENTS:
-            line[f"{moment}.{metric}.mean"] = _mean(ok, f"{moment}.test.{metric}")
-    for field in sorted(set().union(*ok)):
+            field = f"{moment}.test.{metric}"
+            line[f"{moment}.{metric}.mean"] = _mean(ok, field) if field in fields else math.nan
+    for field in fields:
         if field.startswith("also."):
-            line[f"{field}.mean"], line[f"{field}.half"] = mean_interval([number(row, field) for row in ok])
-    for prefix, having in (("figure.", ok), ("latency.", measured)):
-        for field in sorted(set().union(*having)):
-            if field.startswith(prefix):
-                line[field] = _mean(having, field)
-    return line, {row["seed"]: number(row, f"test.{metrics[0]}") for row in ok} if metrics else {}
+            line[f"{field}.mean"], line[f"{field}.half"] = mean_interval(numbers(ok, field))
+    line |= {field: _mean(ok, field) for field in fields if field.startswith("figure.")}
+    latencies = {field for row in measured for field in row if field.startswith("latency.")}
+    return line | {field: _mean(measured, field) for field in sorted(latencies)}, ok
 
 
 def _mean(rows: Sequence[Record], field: str) -> float:
     """The mean over the rows that have the field; NaN if none has."""
-    values = [value for row in rows if field in row and not math.isnan(value := number(row, field))]
-    return mean_interval(values)[0]
-
-
-def _ranked(drafts: list[tuple[Line, Scores]], *, lower: bool) -> list[Line]:
-    """Best first, with ranks.
-
-    Walking down, every line that can't be told from the leader of its group, by the paired interval over common seeds,
-    shares the leader's rank; the first that can leads the next group. NaN comes last, lines without a score after it.
-    """
-
-    def order(draft: tuple[Line, Scores]) -> tuple[bool, bool, float]:
-        mean, _ = mean_interval(list(draft[1].values()))
-        return not draft[1], math.isnan(mean), 0.0 if math.isnan(mean) else mean if lower else -mean
-
-    drafts = sorted(drafts, key=order)
-    leader = 0
-    for i, (line, scores) in enumerate(drafts):
-        if not scores:
-            continue
-        if i and not _same(drafts[leader][1], scores):
-            leader = i
-        line["rank"] = leader + 1
-        line["tied"] = drafts[leader][0]["tied"] = leader < i
-    return [line for line, _ in drafts]
-
-
-def _same(a: Scores, b: Scores) -> bool:
-    """Whether two lines can't be told apart."""
-    undefined = any(map(math.isnan, a.values())), any(map(math.isnan, b.values()))
-    if any(undefined):
-        return all(undefined)
-    seeds = a.keys() & b.keys()
-    mean, half = paired_interval([a[seed] for seed in sorted(seeds)], [b[seed] for seed in sorted(seeds)])
-    return math.isnan(mean) or abs(mean) <= half
+    return mean_interval([value for value in numbers(rows, field) if not math.isnan(value)])[0]

@@ -10,11 +10,12 @@ from typing import Literal
 
 import pandas as pd
 
+from finefuse.judge.resolution import Resolution
 from finefuse.text import plain
 
 Markup = Literal["markdown", "html"]
 ARROWS = {"higher": "↑", "lower": "↓"}
-LEFT = ("rank", "strategy", "pool", "level", "needs", "runs", "verdict", "cell", "reason")
+LEFT = ("rank", "95 %", "strategy", "pool", "level", "needs", "runs", "verdict", "cell", "reason")
 """Columns of text; all others are numbers, and aligned to the right."""
 
 
@@ -23,7 +24,7 @@ def score_table(lines: pd.DataFrame, better: Mapping[str, str]) -> pd.DataFrame:
     metrics = max(lines["metrics"], key=len)
     table = _names(lines).assign(level=lines["level"], needs=lines["needs"])
     for metric in metrics:
-        halves = lines[f"test.{metric}.half"] if metric == metrics[0] else [math.inf] * len(lines)
+        halves = lines["interval"] if metric == metrics[0] else [math.inf] * len(lines)
         pairs = zip(lines[f"test.{metric}.mean"], halves, lines["ok"], strict=True)
         table[f"{metric} {ARROWS[better[metric]]}"] = [_score(mean, half) if ok else "" for mean, half, ok in pairs]
         if metric == metrics[0]:
@@ -36,8 +37,24 @@ def score_table(lines: pd.DataFrame, better: Mapping[str, str]) -> pd.DataFrame:
             table[name] = ["" if math.isnan(mean) else _score(mean, math.inf) for mean in lines[column]]
     if (lines["trials"] > 0).any():
         table["trials"] = ["" if not count else str(count) for count in lines["trials"]]
-    table = table.loc[:, [name in ("rank", "strategy", "pool") or (table[name] != "").any() for name in table]]
+    table = table.loc[:, [name in ("rank", "95 %", "strategy", "pool") or (table[name] != "").any() for name in table]]
     return table.assign(runs=lines["status"])
+
+
+def resolved(found: Resolution) -> str:
+    """What a table can tell apart, and what would settle its first place, in one sentence or two."""
+    if math.isnan(found.needed):
+        return "Nothing can be told apart: no two lines have two seeds in common."
+    text = (
+        f"{found.apart} of {found.neighbours} neighbours can be told apart; two lines must differ by "
+        f"{_score(found.needed, math.inf)} (the median of all pairs)."
+    )
+    if not found.seeds:
+        return f"{text} First place is settled."
+    gap = f"the first two stay {_score(found.gap, math.inf)} apart"
+    if math.isinf(found.seeds):
+        return f"{text} More seeds would not settle first place if {gap}."
+    return f"{text} About {found.seeds:.0f} seeds in all would settle first place if {gap}."
 
 
 def _elsewhere(lines: pd.DataFrame, metric: str) -> dict[str, list[str]]:
@@ -82,7 +99,7 @@ def cost_table(lines: pd.DataFrame) -> pd.DataFrame:
     """What the scored lines of one data set and backbone cost: seconds, sizes, FLOPs, latency in milliseconds."""
     lines = lines[lines["ok"] > 0]
     mark = lines["contended"].map({True: "~", False: ""})
-    table = _names(lines).drop(columns="rank")
+    table = _names(lines).drop(columns=["rank", "95 %"], errors="ignore")
     table["train s"] = mark + lines["seconds"].map(_digits)
     table["cpu s"] = lines["cpu_seconds"].map(_digits)
     table["+ pool s"] = mark + lines["seconds_with_members"].map(_digits)
@@ -170,6 +187,9 @@ def _names(lines: pd.DataFrame) -> pd.DataFrame:
     ranks = zip(lines["rank"], lines["tied"], strict=True)
     table = pd.DataFrame({"rank": ["" if pd.isna(rank) else f"{rank}{'=' * tied}" for rank, tied in ranks]})
     table.index = lines.index
+    if (lines["rank"] < lines["rank.lowest"]).any():
+        ends = zip(lines["rank"], lines["rank.lowest"], strict=True)
+        table["95 %"] = ["" if pd.isna(rank) else f"{rank}-{lowest}" for rank, lowest in ends]
     table["strategy"] = lines["strategy"]
     return table.assign(pool=lines["pool"]) if (lines["pool"] != "").any() else table
 
@@ -182,7 +202,8 @@ def _score(mean: float, half: float) -> str:
 
 
 def _half(half: float) -> str:
-    return f" ± {half:.4f}" if math.isfinite(half) else ""
+    """Nothing for 0: values that happen to be equal don't say how they vary."""
+    return f" ± {half:.4f}" if math.isfinite(half) and half > 0 else ""
 
 
 def _digits(value: float) -> str:

@@ -1,0 +1,89 @@
+"""How each test example went, for all lines of a table, where the ranking score is a mean over examples."""
+
+from __future__ import annotations
+
+from binascii import Error, a2b_base64
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from finefuse.errors import StoreError
+from finefuse.judge.frame import numbers
+from finefuse.judge.noise import Noise, no_noise, noise_of
+from finefuse.types import Record
+
+Floats = NDArray[np.float32]
+CLOSE = 1e-4
+"""How far, as a share, a score may lie from the mean over its examples: scores may be computed in float32."""
+
+
+def table_noise(lines: Sequence[Sequence[Record]], metric: str) -> Noise:
+    """What the test examples leave open about the scores of lines, each with its ok rows, one per seed.
+
+    A row has a part in it if its score is the share of its `correct`, the mean of its `losses`, or the root of that.
+
+    Raises:
+        StoreError: if a field is damaged.
+    """
+    samples: dict[tuple[int, str, int, str], list[tuple[int, Record]]] = defaultdict(list)
+    for at, rows in enumerate(lines):
+        for row in rows:
+            if field := next((name for name in ("correct", "losses") if row.get(name)), ""):
+                samples[row["seed"], row.get("examples") or "", row.get("n_test", 0), field].append((at, row))
+    if not samples:
+        return no_noise(len(lines))
+    same = len({sample[1:] for sample in samples}) == 1 and all(examples for _, examples, *_ in samples)
+    values = (_having(sample[3], sample[2], cells, metric) for sample, cells in sorted(samples.items()))
+    return noise_of(((having, found) for having, found in values if having), len(lines), same=same)
+
+
+def score_step(lines: Sequence[Sequence[Record]], metric: str) -> float:
+    """The smallest difference that scores can show: one test example, if all scores are shares of these; else 0."""
+    rows = [row for rows in lines for row in rows]
+    counts = np.array([row.get("n_test") or 0 for row in rows], float)
+    scores = np.array(numbers(rows, f"test.{metric}"))
+    if not counts.all():
+        return 0.0
+    with np.errstate(invalid="ignore"):
+        right = scores * counts
+        shares = (np.abs(right - right.round()) <= CLOSE) & (right >= 0) & (right <= counts)
+    return float((1 / counts).max()) if shares.all() else 0.0
+
+
+def _having(field: str, n: int, cells: Sequence[tuple[int, Record]], metric: str) -> tuple[list[int], Floats]:
+    """Of one seed, the lines whose score follows from single examples, and by how much each example moves it."""
+    scores = np.array(numbers([row for _, row in cells], f"test.{metric}"))
+    finite = np.flatnonzero(np.isfinite(scores))
+    for chosen in (finite[:3], finite):  # of a metric that doesn't follow from examples no score does: three tell
+        values = _unpacked(field, n, [cells[at][1] for at in chosen])
+        means = values.mean(1, dtype=np.float64) if len(chosen) else np.zeros(0)
+        near = CLOSE * np.abs(scores[chosen])
+        with np.errstate(invalid="ignore"):
+            plain = np.abs(means - scores[chosen]) <= near
+            root = ~plain & (np.abs(np.sqrt(means) - scores[chosen]) <= near) & (field == "losses")
+        used = plain | root
+        if not used.any():
+            return [], np.zeros((0, n), np.float32)
+    moved = (values if used.all() else values[used]).astype(np.float32)
+    moved[root[used]] /= np.float32(2) * scores[chosen[used & root], None].astype(np.float32)
+    return [cells[at][0] for at in chosen[used]], moved
+
+
+def _unpacked(field: str, n: int, rows: Sequence[Record]) -> NDArray[Any]:
+    """The field of all rows at once, (rows, examples)."""
+    size = -(-n // 8) if field == "correct" else 4 * n
+    packed = []
+    for row in rows:
+        try:
+            packed.append(a2b_base64(row[field], strict_mode=True))
+        except (Error, ValueError, TypeError) as error:
+            raise StoreError(f"the record of {row['cell']} has a damaged field `{field}`: {error}.") from error
+        if len(packed[-1]) != size:
+            raise StoreError(f"the record of {row['cell']} has {len(packed[-1])} bytes of `{field}` for {n} examples.")
+    if field == "correct":
+        bits = np.frombuffer(b"".join(packed), np.uint8).reshape(len(rows), size)
+        return np.unpackbits(bits, axis=1, count=n)
+    return np.frombuffer(b"".join(packed), "<f4").reshape(len(rows), n)
