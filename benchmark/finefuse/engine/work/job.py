@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -46,7 +45,6 @@ AGREEMENT = 1e-4
 WORST = float("-inf")
 BILLED = ("seconds", "cpu_seconds", "steps", "gradients")
 """What the trials of a search cost together."""
-log = logging.getLogger("finefuse")
 
 
 def carry_out(order: Order) -> Record:
@@ -62,28 +60,21 @@ def carry_out(order: Order) -> Record:
     begin_job(order.device)
     bench = Workbench(order)
     with bench.effort.counting():
-        _open_the_doors(bench)
+        surroundings = bench.surroundings
+        surroundings.a_job_begins()
+        for name in {type(metric).__module__ for metric in bench.metrics.values()} & sys.modules.keys():
+            surroundings.look_at(sys.modules[name])
         try:
             with seeded(bench.seed("strategy", **bench.run_axes)):
                 fields = _STEPS[order.job.kind](bench)
         except NotApplicable as reason:
             return row(order, "skipped", reason=str(reason), machine=machine_id())
         finally:
-            bench.surroundings.put_back()
+            surroundings.put_back()
             loaded.cache_clear()  # what a plugin may have written to
     finished = row(order, "ok", **fields)
     bench.store.save_row(order.job.key, finished)
     return finished
-
-
-def _open_the_doors(bench: Workbench) -> None:
-    """Import all plugins; what one of them changes by that is put back, because it would change everybody's row."""
-    surroundings = bench.surroundings  # before any plugin is here
-    bench.registry  # noqa: B018
-    if changed := surroundings.put_back():
-        log.warning("a plugin that was imported changed %s; this is put back", ", ".join(changed))
-    for name in {type(metric).__module__ for metric in bench.metrics.values()} & sys.modules.keys():
-        surroundings.look_at(sys.modules[name])
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ from finefuse.engine.train.checkpoints import Curve
 from finefuse.engine.train.lent import lent
 from finefuse.engine.train.trainer import SuiteTrainer
 from finefuse.engine.work.loading import Loaded, loaded, registry_of
+from finefuse.engine.work.opened import opened
 from finefuse.engine.work.untouched import Surroundings, Untouched
 from finefuse.errors import NotApplicable
 from finefuse.nets import Net
@@ -117,8 +118,8 @@ class Workbench:
 
     @cached_property
     def surroundings(self) -> Surroundings:
-        """Torch and the code that scores and times, as they are when first asked for."""
-        return Surroundings()
+        """Torch and the code that scores and times, as they are to be; asked for before any plugin is."""
+        return opened(self.order.doors)
 
     def untouched(self, **given: Splits | None) -> Untouched:
         """What can tell later whether a plugin has changed what it was given, or its surroundings."""
