@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -34,11 +34,11 @@ from finefuse.engine.work.diverged import divergence_noticed
 from finefuse.engine.work.loading import loaded, refuse_changed
 from finefuse.engine.work.switches import set_up
 from finefuse.engine.work.workbench import Workbench
-from finefuse.errors import BudgetError, NotApplicable, PluginError
+from finefuse.errors import NotApplicable, PluginError
 from finefuse.nets import CHUNK, CombineOutputs, Net
 from finefuse.processor import refuse_unpinned
 from finefuse.rows import told
-from finefuse.types import Member, Record, Ref, Scheme, Searcher, Splits, Tuning
+from finefuse.types import Member, Record, Ref, Scheme, Splits, Tuning
 
 AGREEMENT = 1e-4
 """How far an ensemble's outputs may lie from those combined of its members' stored outputs."""
@@ -109,7 +109,7 @@ def pretrain(bench: Workbench) -> Record:
         with Stopwatch(bench.order.device) as watch:
             bench.backbone.tune(on)
         untouched.check()
-        _within_budget(bench, trainer)
+        trainer.require_budget_kept()
         _save(bench, Made(net, trainer, watch, trainer.trainable), splits)
     return _scored(bench, splits)
 
@@ -154,7 +154,7 @@ def choose(bench: Workbench) -> Record:
     chosen = job.trials[best]
     if not store.has(job.artifact):
         bill = {name: sum(meta.get(name, 0) for meta in metas) for name in BILLED}
-        edges = search.at_edge(_default(bench, search) | metas[best]["tried"], bench.space(search))
+        edges = search.at_edge(bench.defaults(search, metas[best]) | metas[best]["tried"], bench.space(search))
         found = {"trials": len(metas), "chosen": metas[best]["tried"], "at_edge": edges}
         meta = metas[best] | bill | found | {"contended": any(meta.get("contended") for meta in metas)}
         kept = {"weights": store.weights(chosen), "outputs": store.outputs(chosen)}
@@ -162,13 +162,6 @@ def choose(bench: Workbench) -> Record:
     default = _scores(bench, bench.splits, job.trials[0]) if metas[0]["quality"] is not None else {}
     before = {f"default.{name}": value for name, value in default.items() if name.startswith("test.")}
     return _scored(bench, bench.splits) | before
-
-
-def _default(bench: Workbench, search: Searcher) -> Record:
-    """The parameters of what is searched for as it is written; what it leaves open is the network's recipe."""
-    scheme, recipe = bench.build("scheme", Ref.read(search.of)), bench.start().recipe
-    written = {field.name: getattr(scheme, field.name) for field in fields(scheme)}
-    return {name: asdict(recipe).get(name) if value is None else value for name, value in written.items()}
 
 
 def _tune(bench: Workbench, ref: Ref, extra: Record, bill: Record | None = None) -> None:
@@ -188,10 +181,11 @@ def _tune(bench: Workbench, ref: Ref, extra: Record, bill: Record | None = None)
         made = run_scheme(scheme, on, trainer, watch)
     finally:
         if bill is not None:
-            bill.update(_cost(bench, watch, trainer))
+            bill.update(_cost(bench, watch, trainer), steps=trainer.taken + bench.effort.own_steps)
     untouched.check()
-    _within_budget(bench, trainer)
-    _save(bench, made, bench.splits, extra | _figures(on))
+    trainer.require_budget_kept()
+    rate = {"rate": trainer.rate} if "tried" in extra else {}
+    _save(bench, made, bench.splits, extra | rate | _figures(on))
 
 
 def _figures(on: Tuning) -> Record:
@@ -201,16 +195,6 @@ def _figures(on: Tuning) -> Record:
         if not isinstance(name, str) or not number or math.isinf(value):
             raise PluginError(f"the figure {told(name)} is {told(value)}; a finite number or NaN was expected")
     return {f"figure.{name}": value for name, value in on.figures.items()}
-
-
-def _within_budget(bench: Workbench, trainer: SuiteTrainer) -> None:
-    """What is trained has its budget, whether the trainer's loop takes the steps or another."""
-    own = bench.effort.own_steps
-    if own + trainer.spent > trainer.budget:
-        raise BudgetError(
-            f"took {own} optimizer steps of its own beside {trainer.spent} of the trainer's, "
-            f"and its budget is {trainer.budget} for both"
-        )
 
 
 def run_scheme(scheme: Scheme, on: Tuning, trainer: SuiteTrainer, watch: Stopwatch) -> Made:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property
 from importlib import import_module
 from pathlib import Path
@@ -262,6 +262,16 @@ class Workbench:
     def space(self, search: Searcher) -> Space:
         """The ranges that the scheme declares which a search is for, less the parameters that are given."""
         return Facts(self.registry).space(Ref.read(search.of))
+
+    def defaults(self, search: Searcher, trial: Record) -> Record:
+        """The parameters of the scheme that a search is for, as written; open ones are what the trial trained with.
+
+        That is the network's recipe, but for the rate: a scheme may take another one of it than `lr`.
+        """
+        scheme, used = self.build("scheme", Ref.read(search.of)), asdict(self.start().recipe)
+        used |= {"lr": trial["rate"]} if trial.get("rate") is not None else {}
+        written = {field.name: getattr(scheme, field.name) for field in fields(scheme)}
+        return {name: used.get(name) if value is None else value for name, value in written.items()}
 
     def tuning(self, scheme: Ref) -> tuple[Tuning, SuiteTrainer]:
         """All that a scheme gets to see, and the trainer that is behind it."""
