@@ -13,6 +13,12 @@ from finefuse import Entry, hookimpl
 def finefuse_datasets() -> Iterable[Entry[Any]]:
     yield Entry("letters", "finefuse_zoo.datasets.letters:Letters", "53 letters and signs at 8x8, drawn on the spot")
     yield Entry("digits", "finefuse_zoo.datasets.digits:Digits", "handwritten digits at 8x8, few labels for training")
+    yield Entry("shapes", "finefuse_zoo.datasets.shapes:Shapes", "8 shapes at 8x8 or larger, drawn on the spot")
+    yield Entry("signs", "finefuse_zoo.datasets.signs:Signs", "16 runes at 8x8 or larger, drawn on the spot")
+    yield Entry("gratings", "finefuse_zoo.datasets.gratings:Gratings", "stripes at 8x8 or larger, drawn on the spot")
+    yield Entry("dice", "finefuse_zoo.datasets.dice:Dice", "dice by their pips at 8x8 or larger, drawn on the spot")
+    yield Entry("faces", "finefuse_zoo.datasets.faces:Faces", "12 expressions at 8x8 or larger, drawn on the spot")
+    yield Entry("arrows", "finefuse_zoo.datasets.arrows:Arrows", "8 directions at 8x8 or larger, drawn on the spot")
     yield Entry(
         "diabetes", "finefuse_zoo.datasets.diabetes:Diabetes", "progress of a disease, few patients for training"
     )

@@ -38,6 +38,13 @@ class NeedsPretraining(Protocol):
 
 
 @runtime_checkable
+class SaysSteps(Protocol):
+    """A scheme that says whether it takes steps of the trainer; where it takes none, `augment` changes nothing."""
+
+    takes_steps: ClassVar[bool]
+
+
+@runtime_checkable
 class ForKinds(Protocol):
     """A strategy or metric that supports only some kinds of task."""
 

@@ -177,6 +177,9 @@ class Crew:
     """Bytes that one job may take before it is stopped as `oom`; 0 for no limit."""
     preload: tuple[str, ...] = ()
     """Modules that every job imports, none of them a plugin's: a process may import them before its job's time runs."""
+    prepare: Callable[[], object] | None = None
+    """What every job begins with, the same for all, such as opening the plugins. A process may do it once and be copied
+    for each job, if nothing is left in it that copies would share; an executor may as well leave it to the jobs."""
     environment: Mapping[str, str] = field(default_factory=dict)
     """Variables with which the processes of jobs must be started."""
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, fields
 
 import torch
 from torch import Tensor, nn
@@ -37,18 +35,17 @@ from finefuse.engine.work.loading import loaded, refuse_changed
 from finefuse.engine.work.made import Made, bill_of, cost_of, to_store
 from finefuse.engine.work.switches import set_up
 from finefuse.engine.work.workbench import Workbench
-from finefuse.errors import BudgetError, NotApplicable, PluginError
+from finefuse.errors import NotApplicable, PluginError
 from finefuse.nets import CHUNK, CombineOutputs, Net
 from finefuse.processor import refuse_unpinned
 from finefuse.rows import told
-from finefuse.types import Member, Record, Ref, Scheme, Searcher, Splits, Tuning
+from finefuse.types import Member, Record, Ref, Scheme, Splits, Tuning
 
 AGREEMENT = 1e-4
 """How far an ensemble's outputs may lie from those combined of its members' stored outputs."""
 WORST = float("-inf")
 BILLED = ("seconds", "cpu_seconds", "steps", "gradients")
 """What the trials of a search cost together."""
-log = logging.getLogger("finefuse")
 
 
 def carry_out(order: Order) -> Record:
@@ -64,28 +61,21 @@ def carry_out(order: Order) -> Record:
     begin_job(order.device)
     bench = Workbench(order)
     with bench.effort.counting():
-        _open_the_doors(bench)
+        surroundings = bench.surroundings
+        surroundings.a_job_begins()
+        for name in {type(metric).__module__ for metric in bench.metrics.values()} & sys.modules.keys():
+            surroundings.look_at(sys.modules[name])
         try:
             with seeded(bench.seed("strategy", **bench.run_axes)):
                 fields = (_CROSSING if order.job.tasks else _STEPS)[order.job.kind](bench)
         except NotApplicable as reason:
             return row(order, "skipped", reason=str(reason), machine=machine_id())
         finally:
-            bench.surroundings.put_back()
+            surroundings.put_back()
             loaded.cache_clear()  # what a plugin may have written to
     finished = row(order, "ok", **fields)
     bench.store.save_row(order.job.key, finished)
     return finished
-
-
-def _open_the_doors(bench: Workbench) -> None:
-    """Import all plugins; what one of them changes by that is put back, because it would change everybody's row."""
-    surroundings = bench.surroundings  # before any plugin is here
-    bench.registry  # noqa: B018
-    if changed := surroundings.put_back():
-        log.warning("a plugin that was imported changed %s; this is put back", ", ".join(changed))
-    for name in {type(metric).__module__ for metric in bench.metrics.values()} & sys.modules.keys():
-        surroundings.look_at(sys.modules[name])
 
 
 def pretrain(bench: Workbench) -> Record:
@@ -110,7 +100,7 @@ def pretrain(bench: Workbench) -> Record:
         with Stopwatch(bench.order.device) as watch:
             bench.backbone.tune(on)
         untouched.check()
-        _within_budget(bench, trainer)
+        trainer.require_budget_kept()
         _save(bench, Made(net, trainer, watch, trainer.trainable), splits)
     return _scored(bench, splits)
 
@@ -155,7 +145,7 @@ def choose(bench: Workbench) -> Record:
     chosen = job.trials[best]
     if not store.has(job.artifact):
         bill = {name: sum(meta.get(name, 0) for meta in metas) for name in BILLED}
-        edges = search.at_edge(_default(bench, search) | metas[best]["tried"], bench.space(search))
+        edges = search.at_edge(bench.defaults(search, metas[best]) | metas[best]["tried"], bench.space(search))
         found = {"trials": len(metas), "chosen": metas[best]["tried"], "at_edge": edges}
         meta = metas[best] | bill | found | {"contended": any(meta.get("contended") for meta in metas)}
         kept = {"weights": store.weights(chosen), "outputs": store.outputs(chosen)}
@@ -163,13 +153,6 @@ def choose(bench: Workbench) -> Record:
     default = _scores(bench, bench.splits, job.trials[0]) if metas[0]["quality"] is not None else {}
     before = {f"default.{name}": value for name, value in default.items() if name.startswith("test.")}
     return _scored(bench, bench.splits) | before
-
-
-def _default(bench: Workbench, search: Searcher) -> Record:
-    """The parameters of what is searched for as it is written; what it leaves open is the network's recipe."""
-    scheme, recipe = bench.build("scheme", Ref.read(search.of)), bench.start().recipe
-    written = {field.name: getattr(scheme, field.name) for field in fields(scheme)}
-    return {name: asdict(recipe).get(name) if value is None else value for name, value in written.items()}
 
 
 def _tune(bench: Workbench, ref: Ref, extra: Record, bill: Record | None = None) -> None:
@@ -189,10 +172,11 @@ def _tune(bench: Workbench, ref: Ref, extra: Record, bill: Record | None = None)
         made = run_scheme(scheme, on, trainer, watch)
     finally:
         if bill is not None:
-            bill.update(cost_of(bench, watch, trainer))
+            bill.update(cost_of(bench, watch, trainer), steps=trainer.taken + bench.effort.own_steps)
     untouched.check()
-    _within_budget(bench, trainer)
-    _save(bench, made, bench.splits, extra | _figures(on))
+    trainer.require_budget_kept()
+    rate = {"rate": trainer.rate} if "tried" in extra else {}
+    _save(bench, made, bench.splits, extra | rate | _figures(on))
 
 
 def _figures(on: Tuning) -> Record:
@@ -202,16 +186,6 @@ def _figures(on: Tuning) -> Record:
         if not isinstance(name, str) or not number or math.isinf(value):
             raise PluginError(f"the figure {told(name)} is {told(value)}; a finite number or NaN was expected")
     return {f"figure.{name}": value for name, value in on.figures.items()}
-
-
-def _within_budget(bench: Workbench, trainer: SuiteTrainer) -> None:
-    """What is trained has its budget, whether the trainer's loop takes the steps or another."""
-    own = bench.effort.own_steps
-    if own + trainer.spent > trainer.budget:
-        raise BudgetError(
-            f"took {own} optimizer steps of its own beside {trainer.spent} of the trainer's, "
-            f"and its budget is {trainer.budget} for both"
-        )
 
 
 def run_scheme(scheme: Scheme, on: Tuning, trainer: SuiteTrainer, watch: Stopwatch) -> Made:

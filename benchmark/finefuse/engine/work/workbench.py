@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property
 from importlib import import_module
 from pathlib import Path
@@ -28,6 +28,7 @@ from finefuse.engine.train.joint import JointTask, joint_data
 from finefuse.engine.train.lent import lent
 from finefuse.engine.train.trainer import SuiteTrainer
 from finefuse.engine.work.loading import Loaded, loaded, registry_of
+from finefuse.engine.work.opened import opened
 from finefuse.engine.work.untouched import Surroundings, Untouched
 from finefuse.errors import NotApplicable
 from finefuse.nets import ManyHeads, Net
@@ -132,8 +133,8 @@ class Workbench:
 
     @cached_property
     def surroundings(self) -> Surroundings:
-        """Torch and the code that scores and times, as they are when first asked for."""
-        return Surroundings()
+        """Torch and the code that scores and times, as they are to be; asked for before any plugin is."""
+        return opened(self.order.doors)
 
     def untouched(self, **given: Splits | None) -> Untouched:
         """What can tell later whether a plugin has changed what it was given, or its surroundings."""
@@ -288,6 +289,16 @@ class Workbench:
     def space(self, search: Searcher) -> Space:
         """The ranges that the scheme declares which a search is for, less the parameters that are given."""
         return Facts(self.registry).space(Ref.read(search.of))
+
+    def defaults(self, search: Searcher, trial: Record) -> Record:
+        """The parameters of the scheme that a search is for, as written; open ones are what the trial trained with.
+
+        That is the network's recipe, but for the rate: a scheme may take another one of it than `lr`.
+        """
+        scheme, used = self.build("scheme", Ref.read(search.of)), asdict(self.start().recipe)
+        used |= {"lr": trial["rate"]} if trial.get("rate") is not None else {}
+        written = {field.name: getattr(scheme, field.name) for field in fields(scheme)}
+        return {name: used.get(name) if value is None else value for name, value in written.items()}
 
     def tuning(self, scheme: Ref) -> tuple[Tuning, SuiteTrainer]:
         """All that a scheme gets to see, and the trainer that is behind it."""
