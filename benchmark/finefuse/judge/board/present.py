@@ -16,7 +16,10 @@ from finefuse.text import plain
 
 Markup = Literal["markdown", "html"]
 ARROWS = {"higher": "↑", "lower": "↓"}
-LEFT = ("rank", "95 %", "strategy", "pool", "level", "needs", "BatchNorm", "runs", "verdict", "cell", "reason")
+LEFT = (
+    "rank", "95 %", "strategy", "pool", "level", "needs", "BatchNorm", "chosen on val", "runs", "verdict", "cell",
+    "reason",
+)  # fmt: skip
 """Columns of text; all others are numbers, and aligned to the right."""
 
 
@@ -40,6 +43,9 @@ def score_table(lines: pd.DataFrame, better: Mapping[str, str]) -> pd.DataFrame:
             table[name] = ["" if math.isnan(mean) else _score(mean, math.inf) for mean in lines[column]]
     if (lines["trials"] > 0).any():
         table["trials"] = ["" if not count else str(count) for count in lines["trials"]]
+    if "chosen" in lines:
+        told = zip(lines["chosen"], lines["edge"], strict=True)
+        table["chosen on val"] = [f"{chosen}{' (at the edge)' * bool(chosen and edge)}" for chosen, edge in told]
     table = table.loc[:, [name in ("rank", "95 %", "strategy", "pool") or (table[name] != "").any() for name in table]]
     return table.assign(runs=lines["status"])
 
