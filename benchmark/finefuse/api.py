@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from finefuse.judge.board.leaderboard import Leaderboard
     from finefuse.judge.compare import Comparison
+    from finefuse.judge.pairing import Pairing
 
 SuiteSource = str | Path | Mapping[str, Any]
 """A suite's name, its file, or its content as a dictionary."""
@@ -182,6 +183,23 @@ def report(
     registry = Registry(_doors(plugins))
     refs = _reporters(registry, reporter if reporters is None else reporters)
     return _results(Path(folder), registry, refs)
+
+
+def pair(folder: str | Path, a: str, b: str) -> Pairing:
+    """Compare two lines of a results folder by data set and seed, on the same test examples.
+
+    Args:
+        folder: a results folder that `run` wrote.
+        a: a strategy as on the board: `full`, `soup of POOL`, `full on BACKBONE`.
+        b: another. Where both name a backbone, they are paired by data set only.
+
+    Raises:
+        FinefuseError: if the folder can't be read, a name is unknown or means several lines, or the two have no seed
+            in common.
+    """
+    from finefuse.judge.pairing import pair as judge
+
+    return judge(read_results(Path(folder)).rows, a, b)
 
 
 def compare(base: str | Path, new: str | Path, *, alpha: float = 0.05, margin: float = 0.01) -> Comparison:

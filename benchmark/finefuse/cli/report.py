@@ -15,10 +15,17 @@ def report(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A results folder, such as results/quick.")],
     reporter: Reporters = None,
     plugin: Plugins = None,
+    pair: Annotated[
+        tuple[str, str] | None,
+        typer.Option(metavar="A B", help="Compare two lines, such as full and 'soup of POOL'; writes nothing."),
+    ] = None,
 ) -> None:
     """Write the reports of a results folder again from its records."""
     from finefuse import api
 
+    if pair:
+        say(api.pair(folder, *pair).to_markdown())
+        raise typer.Exit
     result = api.report(folder, reporters=reporters(reporter), plugins=plugin or ())
     for path in result.written:
         say(path)

@@ -15,7 +15,22 @@ from finefuse.text import plain
 
 Markup = Literal["markdown", "html"]
 ARROWS = {"higher": "↑", "lower": "↓"}
-LEFT = ("rank", "95 %", "strategy", "pool", "level", "needs", "runs", "verdict", "cell", "reason")
+LEFT = (
+    "rank",
+    "95 %",
+    "strategy",
+    "pool",
+    "level",
+    "needs",
+    "runs",
+    "verdict",
+    "cell",
+    "reason",
+    "from b to a",
+    "dataset",
+    "backbone",
+    "metric",
+)
 """Columns of text; all others are numbers, and aligned to the right."""
 
 
@@ -30,7 +45,7 @@ def score_table(lines: pd.DataFrame, better: Mapping[str, str]) -> pd.DataFrame:
         if metric == metrics[0]:
             table = table.assign(**_elsewhere(lines, metric))
             gains = zip(lines["gain"], lines["gain.half"], strict=True)
-            table["gain"] = ["" if math.isnan(mean) else f"{mean:+.4f}{_half(half)}" for mean, half in gains]
+            table["gain"] = ["" if math.isnan(mean) else signed(mean, half) for mean, half in gains]
     for moment, name in {"last": "last", "best": "best-val", "peek": "peek", "default": "default"}.items():
         column = f"{moment}.{metrics[0]}.mean" if metrics else ""
         if column in lines:
@@ -199,6 +214,11 @@ def _score(mean: float, half: float) -> str:
         return "nan"
     text = f"{mean:.4f}" if abs(mean) < 1000 else f"{mean:.5g}"
     return f"{text}{_half(half)}"
+
+
+def signed(mean: float, half: float = math.inf) -> str:
+    """A difference with its sign, and half of its interval."""
+    return f"{mean:+.4f}{_half(half)}"
 
 
 def _half(half: float) -> str:
