@@ -15,11 +15,13 @@ from finefuse.declare.plan import Plan, make_plan
 from finefuse.declare.suite import Suite, load_suite
 from finefuse.deploy.wanted import card_of, check_target, find_row
 from finefuse.device import default_workers, resolve_device
+from finefuse.discovery import capabilities
 from finefuse.discovery.registry import Door, Registry
 from finefuse.engine.drive.observers import Observers
 from finefuse.engine.drive.schedule import run_plan
 from finefuse.engine.store.artifacts import default_store
 from finefuse.errors import FinefuseError
+from finefuse.processor import refuse_changed, refuse_unpinned
 from finefuse.progress import BAD, make_progress
 from finefuse.records import read_results
 from finefuse.types import Executor, Observer, Record, Ref
@@ -94,7 +96,12 @@ def check(suite: SuiteSource, *, plugins: Door | Sequence[Door] = ()) -> Suite:
 
 
 def plan(
-    suite: SuiteSource, *, device: str = "auto", only: str | Sequence[str] = (), plugins: Door | Sequence[Door] = ()
+    suite: SuiteSource,
+    *,
+    device: str = "auto",
+    only: str | Sequence[str] = (),
+    plugins: Door | Sequence[Door] = (),
+    portable: bool = False,
 ) -> Plan:
     """The jobs of a suite, each after those it needs, with their keys.
 
@@ -103,11 +110,12 @@ def plan(
         device: `auto`, `cpu`, `cuda` or `cuda:n`; keys depend on the kind of device.
         only: shell-style patterns on the labels of schemes and fusions; what those need is kept.
         plugins: files, modules or objects to use besides what is installed.
+        portable: as in `run`.
 
     Raises:
         FinefuseError: with one sentence about what is wrong and where.
     """
-    return _planned(suite, Registry(_doors(plugins)), resolve_device(device), only)
+    return _planned(suite, Registry(_doors(plugins)), device, only, portable=portable)[0]
 
 
 def run(
@@ -125,6 +133,7 @@ def run(
     quiet: bool = False,
     observers: Choice | Sequence[Choice] | None = None,
     watcher: Observer | None = None,
+    portable: bool = False,
 ) -> Run:
     """Carry out the jobs of a suite that are left to do and write its reports.
 
@@ -144,13 +153,15 @@ def run(
         quiet: show no progress.
         observers: what follows the run, chosen like reporters; None for the suite's choice.
         watcher: an observer in place of the progress display.
+        portable: pin the instruction set to AVX2 even if the suite doesn't, for the same bits on other machines.
 
     Raises:
         FinefuseError: before any compute, if suite, plugins or folders are wrong. Errors of a job go to its row.
     """
-    registry, device = Registry(_doors(plugins)), resolve_device(device)
-    todo = _planned(suite, registry, device, only)
+    registry = Registry(_doors(plugins))
+    todo, device = _planned(suite, registry, device, only, portable=portable)
     carrier, workers = _executor(registry, todo.suite.run, executor, workers)
+    _check_process(carrier, portable=todo.suite.settings.portable)
     refs = _reporters(registry, reporters, todo.suite.run.reporters)
     told_too = _observers(registry, todo.suite.run, observers)
     workers = workers or default_workers(device, todo.suite.settings.threads)
@@ -265,9 +276,22 @@ def export(
     return Exported(file, card_of(file), found["cell"], note)
 
 
-def _planned(suite: SuiteSource, registry: Registry, device: str, only: str | Sequence[str]) -> Plan:
+def _planned(
+    suite: SuiteSource, registry: Registry, device: str, only: str | Sequence[str], *, portable: bool
+) -> tuple[Plan, str]:
+    """The plan, and the device that it is for."""
+    loaded = load_suite(suite, registry, portable=portable)
+    device = resolve_device(device, portable=loaded.settings.portable)
     patterns = (only,) if isinstance(only, str) else tuple(only)
-    return make_plan(load_suite(suite, registry), registry, device=device, only=patterns)
+    return make_plan(loaded, registry, device=device, only=patterns), device
+
+
+def _check_process(executor: Executor, *, portable: bool) -> None:
+    """Whether this process may carry out jobs, if it does so itself."""
+    if not capabilities.parallel(executor):
+        refuse_changed()
+        if portable:
+            refuse_unpinned()
 
 
 def _broken(registry: Registry) -> list[str]:

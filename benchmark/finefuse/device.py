@@ -13,8 +13,10 @@ from finefuse.errors import FinefuseError
 NODES = Path("/dev")
 
 
-def resolve_device(device: str) -> str:
+def resolve_device(device: str, *, portable: bool = False) -> str:
     """Turn `auto` into `cuda` or `cpu`, and check that a CUDA device that was asked for is there.
+
+    Portable results are those of a processor, so `auto` is `cpu` for them, and a CUDA device is refused.
 
     `auto` is `cuda` where the system has NVIDIA device files (`/dev/nvidia0`, ...) that `CUDA_VISIBLE_DEVICES` does not
     hide, and the installed torch is not a build for CPU. Torch is asked only about a `cuda` that this doesn't show.
@@ -23,12 +25,14 @@ def resolve_device(device: str) -> str:
         FinefuseError: for another word, or a device that isn't there.
     """
     if device == "auto":
-        return "cuda" if visible_gpus() else "cpu"
+        return "cuda" if visible_gpus() and not portable else "cpu"
     if device == "cpu":
         return device
     match = re.fullmatch(r"cuda(?::(\d+))?", device)
     if not match:
         raise FinefuseError(f"unknown device {device!r}; expected auto, cpu, cuda or cuda:0, cuda:1, ...")
+    if portable:
+        raise FinefuseError(f"--device {device}: portable results are those of a processor; use --device cpu")
     wanted, there = int(match[1] or 0), visible_gpus() or _gpus_torch_sees()
     if wanted >= there:
         found = f"only {there} CUDA device{'s' * (there > 1)}" if there else "no CUDA device"

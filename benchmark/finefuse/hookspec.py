@@ -209,7 +209,8 @@ def finefuse_executors() -> Iterable[Entry[Executor]]:
     A future should raise `TimeoutError` past `seconds`, `finefuse.MemoryExceeded` past `crew.memory` bytes, and
     `finefuse.WorkerDied` if its process ended; the job's row then says so. The built-in `local` does all this, and
     kills processes that a job leaves behind; the example does not. Two calls must not run in the same process at the
-    same time, because they seed its global generators.
+    same time, because they seed its global generators. Processes of jobs must be started with the variables in
+    `crew.environment`, which pin a portable suite's instruction set; jobs fail without them.
 
     ```python
     @dataclass(frozen=True)

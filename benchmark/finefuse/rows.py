@@ -147,7 +147,7 @@ _NAMED: dict[str, Rule] = {
     **dict.fromkeys(("threads", "peak_memory", "gradients"), COUNT_OR_NULL),
     **dict.fromkeys(("seconds", "cpu_seconds", "seconds_members", "seconds_before", "flops"), AMOUNT),
     **dict.fromkeys(("quality", "disagreement", "q", "correlation"), SCORE),
-    **dict.fromkeys(("contended", "channels_last", "tf32"), FLAG),
+    **dict.fromkeys(("contended", "channels_last", "tf32", "portable"), FLAG),
     **dict.fromkeys(("params", "tried", "chosen", "prepared_by"), OBJECT),
 }
 _STARTING: dict[str, Rule] = {

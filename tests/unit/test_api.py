@@ -65,7 +65,7 @@ def test_an_attribute_that_is_not_there_is_named() -> None:
 
 def test_the_defaults(handed: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(api, "default_workers", lambda device, threads: 7)
-    monkeypatch.setattr(api, "resolve_device", lambda device: {"auto": "cpu"}[device])
+    monkeypatch.setattr(api, "resolve_device", lambda device, portable: {"auto": "cpu"}[device])
     finefuse.run("toy", plugins=TOYS)
     assert type(handed["executor"]).__name__ == "Local"
     assert (handed["workers"], handed["device"], handed["retry"]) == (7, "cpu", False)

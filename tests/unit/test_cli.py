@@ -174,7 +174,19 @@ def test_run_hands_on_all_its_options(cli: Cli, asked: dict[str, Any]) -> None:
     places = ["--out", "there", "--store", "here"]
     told = ["--reporter", "csv", "--reporter", "json(indent=2)", "--observer", "diary"]
     outcome = cli(
-        "run", "toy", "--workers", 2, "--device", "cpu", "--executor", "serial", *places, *several, *told, "--retry"
+        "run",
+        "toy",
+        "--workers",
+        2,
+        "--device",
+        "cpu",
+        "--executor",
+        "serial",
+        *places,
+        *several,
+        *told,
+        "--retry",
+        "--portable",
     )
     assert outcome.code == 0
     watcher = asked.pop("watcher")
@@ -183,6 +195,7 @@ def test_run_hands_on_all_its_options(cli: Cli, asked: dict[str, Any]) -> None:
         "suite": "toy",
         "workers": 2,
         "device": "cpu",
+        "portable": True,
         "executor": "serial",
         "reporters": ["csv", "json(indent=2)"],
         "observers": ["diary"],
@@ -201,6 +214,7 @@ def test_run_leaves_what_is_not_said_to_the_api(cli: Cli, asked: dict[str, Any])
         "suite": "toy",
         "workers": None,
         "device": "auto",
+        "portable": False,
         "executor": None,
         "reporters": None,
         "observers": None,

@@ -151,7 +151,7 @@ def test_the_machine_is_described_but_not_named():
     import platform
 
     facts = cost.machine()
-    assert {"system", "processor", "cores", "memory", "python", "torch"} <= set(facts)
+    assert {"system", "processor", "vector instructions", "cores", "memory", "python", "torch"} <= set(facts)
     assert platform.node() not in facts.values()
     assert getpass.getuser() not in facts.values()
     assert cost.machine_id() == cost.machine_id()

@@ -14,10 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from finefuse.declare import keys
-from finefuse.declare.keys import address, canonical, derive_seed, digest, environment, explain, processor
+from finefuse.declare.keys import address, canonical, derive_seed, digest, environment, explain
 from finefuse.errors import FinefuseError
 from finefuse.files import file_digest
-from finefuse.types import Ref
+from finefuse.processor import instruction_sets, processor
+from finefuse.types import Ref, Settings
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
@@ -76,14 +77,13 @@ def test_seeds_are_the_same_in_every_process():
 
 
 def test_environment_is_the_kind_of_device_not_which():
-    assert environment("cuda:1") == environment("cuda")
+    assert environment("cuda:1", Settings()) == environment("cuda", Settings())
     facts = {
         "device kind": "cpu",
         "torch": metadata.version("torch"),
         "core": str(keys.RESULTS_VERSION),
-        "processor": processor(),
     }
-    assert environment("cpu") == facts
+    assert environment("cpu", Settings()) == facts | instruction_sets(processor(), os.environ)
 
 
 # ---------------------------------------------------------------------------------------------------------- explain
@@ -179,7 +179,8 @@ def test_keys_are_computed_without_torch():
     script = """
         import sys
         from finefuse.declare import keys
-        found = {keys.address({"seed": str(i), **keys.environment("cpu")}) for i in range(10_000)}
+        from finefuse.types import Settings
+        found = {keys.address({"seed": str(i), **keys.environment("cpu", Settings())}) for i in range(10_000)}
         print(len(found), "torch" in sys.modules)
     """
     done = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, check=True)
@@ -188,12 +189,3 @@ def test_keys_are_computed_without_torch():
 
 def test_source_digests_are_offered_here_too():
     assert keys.source_digests is importlib.import_module("finefuse.discovery.imports").source_digests
-
-
-def test_the_processor_is_named_from_the_system_or_from_python(monkeypatch, tmp_path):
-    info = tmp_path / "cpuinfo"
-    info.write_text("processor\t: 0\nmodel name\t: Some CPU 9000\nflags\t: fpu\nmodel name\t: Some CPU 9000\n")
-    monkeypatch.setattr(keys, "CPUINFO", info)
-    assert keys.processor.__wrapped__() == "Some CPU 9000"
-    monkeypatch.setattr(keys, "CPUINFO", tmp_path / "none")
-    assert keys.processor.__wrapped__()

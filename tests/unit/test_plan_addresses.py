@@ -62,7 +62,7 @@ class Plugin:
 def test_addresses_are_what_they_were(plugins, monkeypatch, changes: dict[str, Any], number: int, digest: str) -> None:
     monkeypatch.setattr(facts, "source_digests", lambda cls: {})
     monkeypatch.setattr(jobs, "COUNTED", {})
-    monkeypatch.setattr(jobs, "environment", lambda device: {"device kind": device})
+    monkeypatch.setattr(jobs, "environment", lambda device, settings: {"device kind": device})
     plan = planned(Registry([plugins, Plugin()], entry_points=False), **changes)
     text = "\n".join(f"{job.cell} {job.artifact} {job.key} {sorted({*job.inputs})}" for job in plan.jobs)
     assert (len(plan.jobs), hashlib.sha256(text.encode()).hexdigest()[:16]) == (number, digest)

@@ -26,6 +26,9 @@ Store = Annotated[
     typer.Option(metavar="DIR", help="Folder of the artifacts.  [default: $FINEFUSE_STORE or a user cache]"),
 ]
 
+Portable = Annotated[
+    bool, typer.Option("--portable", help="Pin the instruction set to AVX2: the same bits on other machines.")
+]
 Executor = Annotated[
     str | None, typer.Option(metavar="NAME", help="What carries out the jobs, as 'name' or 'name(key=value)'.")
 ]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from finefuse.cli.options import Device, Only, Out, Plugins, Store, SuiteName
+from finefuse.cli.options import Device, Only, Out, Plugins, Portable, Store, SuiteName
 from finefuse.cli.printing import complain, say
 from finefuse.types import Cell
 
@@ -29,6 +29,7 @@ def plan(
     suite: SuiteName,
     why: Annotated[bool, typer.Option("--why", help="Say why a job is to run: what changed since its row.")] = False,
     device: Device = "auto",
+    portable: Portable = False,
     out: Out = None,
     only: Only = None,
     plugin: Plugins = None,
@@ -40,7 +41,7 @@ def plan(
     from finefuse.engine.store.artifacts import Artifacts, default_store
     from finefuse.records import Records, passed_over
 
-    todo = api.plan(suite, device=device, only=only or (), plugins=plugin or ())
+    todo = api.plan(suite, device=device, only=only or (), plugins=plugin or (), portable=portable)
     records, refused = Records(out or Path("results") / todo.suite.name).read()
     for note in passed_over(refused):
         complain(note)

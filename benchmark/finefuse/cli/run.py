@@ -8,7 +8,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from finefuse.cli.options import Device, Executor, Observers, Only, Out, Plugins, Reporters, Store, SuiteName, reporters
+from finefuse.cli.options import (
+    Device,
+    Executor,
+    Observers,
+    Only,
+    Out,
+    Plugins,
+    Portable,
+    Reporters,
+    Store,
+    SuiteName,
+    reporters,
+)
 from finefuse.cli.printing import complain, say
 
 if TYPE_CHECKING:
@@ -26,6 +38,7 @@ def run(
         typer.Option(metavar="N", help="Jobs at a time; 0 for no other processes.  [default: one per core or GPU]"),
     ] = None,
     device: Device = "auto",
+    portable: Portable = False,
     executor: Executor = None,
     reporter: Reporters = None,
     observer: Observers = None,
@@ -59,6 +72,7 @@ def run(
             store=store,
             retry=retry,
             watcher=progress,
+            portable=portable,
         )
     if result is None:
         complain(farewell(progress.tally))

@@ -38,8 +38,11 @@ class Planner:
     def __init__(self, suite: Suite, facts: Facts, device: str, copies: Mapping[str, int]) -> None:
         self.suite, self.facts, self.copies = suite, facts, copies
         settings = asdict(suite.settings)
+        del settings["portable"]  # which the instruction sets tell
         budget = settings.pop("budget") | {name: settings.pop(name) for name in ("selection", "checkpoints", "augment")}
-        self.surroundings = environment(device) | {name: piece(value) for name, value in settings.items()}
+        self.surroundings = environment(device, suite.settings) | {
+            name: piece(value) for name, value in settings.items()
+        }
         self.budget = {f"budget: {name}": piece(value) for name, value in budget.items()}
 
     def jobs(self) -> Iterator[Job]:

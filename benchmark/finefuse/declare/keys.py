@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-import platform
+import os
 import re
 from collections.abc import Mapping
 from functools import cache
 from importlib import metadata
-from pathlib import Path
 from typing import Any
 
 from finefuse.discovery.imports import source_digests
 from finefuse.files import file_digest
+from finefuse.processor import PINNED, gpu_models, instruction_sets, processor, refuse_unpinnable
+from finefuse.types import Settings
 
 __all__ = [
     "RESULTS_VERSION",
@@ -27,7 +28,6 @@ __all__ = [
     "source_digests",
 ]
 
-CPUINFO = Path("/proc/cpuinfo")
 RESULTS_VERSION = 3
 """Raised by hand with any change of the core that may move a result."""
 COUNTING = "2"
@@ -57,22 +57,22 @@ def derive_seed(seed: int, **axes: object) -> int:
     return int(_sha256(text)[:16], 16) >> 1
 
 
-def environment(device: str) -> dict[str, str]:
-    """What of the machine and of this program may change a result; `device` as torch writes it, "cuda:1"."""
-    return {
-        "device kind": device.partition(":")[0],
-        "processor": processor(),
-        "torch": _version("torch"),
-        "core": str(RESULTS_VERSION),
-    }
+def environment(device: str, settings: Settings) -> dict[str, str]:
+    """What of the machine and of this program may change a result; `device` as torch writes it, "cuda:1".
 
+    Portable settings need no part of their own: they decide the bits by the instruction sets.
 
-@cache
-def processor() -> str:
-    """The model of the processor. Another one has other vector instructions, and so may round otherwise."""
-    lines = CPUINFO.read_text().splitlines() if CPUINFO.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
+    Raises:
+        FinefuseError: for portable settings, if this machine can't have such results.
+    """
+    kind, environ = device.partition(":")[0], dict(os.environ)
+    if settings.portable:
+        refuse_unpinnable(processor())
+        environ |= PINNED
+    parts = {"device kind": kind, "torch": _version("torch"), "core": str(RESULTS_VERSION)}
+    if kind == "cuda":
+        parts["GPU"] = ", ".join(gpu_models()) or "unknown"
+    return parts | instruction_sets(processor(), environ, settings.precision)
 
 
 def explain(old: Mapping[str, str], new: Mapping[str, str]) -> str:

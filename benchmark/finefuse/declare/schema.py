@@ -153,6 +153,9 @@ class SuiteShape(_Table):
     deterministic: bool = Field(
         default=Settings.deterministic, description="Only algorithms that give the same bits each time, on a GPU too."
     )
+    portable: bool = Field(
+        default=Settings.portable, description="Pin the instruction set to AVX2: the same bits on other machines."
+    )
     accumulate: bool = Field(
         default=Settings.accumulate, description="Out of memory, try once more with half a batch at a time."
     )

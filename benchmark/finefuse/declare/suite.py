@@ -80,14 +80,19 @@ class Suite:
     run: RunChoice = field(default_factory=RunChoice)
 
 
-def load_suite(source: str | Path | Mapping[str, Any], registry: Registry) -> Suite:
+def load_suite(source: str | Path | Mapping[str, Any], registry: Registry, *, portable: bool = False) -> Suite:
     """Read a suite by name, from a file, or from a mapping of the same keys, and resolve all that it names.
+
+    `portable` makes it portable whatever it says itself.
 
     Raises:
         SuiteError: one sentence with file, line and key, and a suggestion, about the first thing that is wrong.
     """
     opened = open_suite(source, registry.suites(), registry.suspicion())
     shape = read_shape(opened)
+    portable = portable or shape.portable
+    if portable:
+        _refuse_unportable(opened, shape)
     reader = _Reader(opened, Facts(registry))
     for key in ("seeds", "latency"):
         opened.refuse_twins(((key, i), str(value)) for i, value in enumerate(getattr(shape, key)))
@@ -118,6 +123,7 @@ def load_suite(source: str | Path | Mapping[str, Any], registry: Registry) -> Su
             selection=shape.selection,
             checkpoints=shape.checkpoints,
             augment=tuple(shape.augment),
+            portable=portable,
             **{name: getattr(shape, name) for name in ("compile", "tf32", "deterministic", "accumulate")},
         ),
         limits=Limits(**shape.limits.model_dump()),
@@ -128,6 +134,14 @@ def load_suite(source: str | Path | Mapping[str, Any], registry: Registry) -> Su
         run=reader.run(shape.run),
         **plain,
     )
+
+
+def _refuse_unportable(source: Source, shape: SuiteShape) -> None:
+    """Settings under which the bits may depend on more of the processor than what is pinned."""
+    for key, only in (("precision", Settings.precision), ("compile", Settings.compile)):
+        if (value := getattr(shape, key)) != only:
+            why = f"with {show(value)} the bits may still depend on the processor"
+            raise source.error((key,), f"must be {show(only)} for portable results: {why}")
 
 
 def suite_schema(registry: Registry) -> dict[str, Any]:

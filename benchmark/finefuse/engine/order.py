@@ -52,6 +52,7 @@ def identity(order: Order) -> Record:
         "channels_last": order.settings.channels_last,
         "compile": order.settings.compile,
         "tf32": order.settings.tf32,
+        "portable": order.settings.portable,
         "parts": dict(job.parts),
     }
 

@@ -46,6 +46,8 @@ class Settings:
     """Which weights of a fine-tuning count: the last, or those of the checkpoint that is best on val."""
     augment: tuple[str, ...] = ()
     """How training images are changed at random."""
+    portable: bool = False
+    """Whether the instruction set is pinned to AVX2, which all newer x86-64 processors have."""
     checkpoints: int = 10
     """How often the network is evaluated during training, which is not part of its cost; 0 for never."""
 
@@ -166,6 +168,8 @@ class Crew:
     """Bytes that one job may take before it is stopped as `oom`; 0 for no limit."""
     preload: tuple[str, ...] = ()
     """Modules that every job imports, none of them a plugin's: a process may import them before its job's time runs."""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    """Variables with which the processes of jobs must be started."""
 
 
 class Executor(Protocol):

@@ -102,7 +102,7 @@ class Worker:
         self._server = subprocess.Popen(
             [sys.executable, *(f"-W{option}" for option in sys.warnoptions), "-P", "-c", PROGRAM, *arguments],
             stdin=subprocess.DEVNULL,
-            env=ALLOCATION | os.environ | dict.fromkeys(THREADS, str(self._crew.threads)) | FORKABLE,
+            env=self._environment(),
             pass_fds=[theirs.fileno()],
             start_new_session=True,
         )
@@ -118,6 +118,10 @@ class Worker:
                 f"no worker process could start: it {_how(self._bury())}; see what it said above"
             ) from None
         return ours, True
+
+    def _environment(self) -> dict[str, str]:
+        threads = dict.fromkeys(THREADS, str(self._crew.threads))
+        return {**ALLOCATION, **os.environ, **threads, **FORKABLE, **self._crew.environment}
 
     def _watch(self, line: Connection, seconds: float) -> Exception | None:
         """Wait for the job to end; or say why it must end now."""

@@ -19,6 +19,7 @@ from finefuse.engine.store.artifacts import Artifacts
 from finefuse.engine.work.attempt import attempt, failure
 from finefuse.errors import MemoryExceeded, StoreError, WorkerDied
 from finefuse.files import write_whole
+from finefuse.processor import PINNED
 from finefuse.records import Records, passed_over
 from finefuse.types import Cell, Crew, Executor, Job, Record, Status
 
@@ -143,9 +144,10 @@ class _Drive:
             self.close(job, self.without(order, missing))
         else:
             if not self.started:
-                threads, limits = order.settings.threads, self.plan.suite.limits
+                settings, memory = order.settings, memory_limit(self.plan.suite.limits, self.workers)
                 self.started = True
-                self.executor.start(Crew(self.workers, threads, memory_limit(limits, self.workers), PRELOAD))
+                pinned = PINNED if settings.portable else {}
+                self.executor.start(Crew(self.workers, settings.threads, memory, PRELOAD, pinned))
             self.free.remove(device)
             if job.place not in self.quiet:
                 self.observers.job_begins(job)

@@ -17,10 +17,11 @@ import psutil
 import torch
 from torch import Tensor, nn
 
-from finefuse.declare.keys import digest, processor
+from finefuse.declare.keys import digest
 from finefuse.engine.measure.load import Load, processors
 from finefuse.engine.precision import mixed_precision
 from finefuse.nets import evaluation
+from finefuse.processor import instruction_sets, processor
 
 WARM_UP, FEWEST, MOST, SECONDS = 5, 20, 400, 0.25
 """Calls before timing, fewest and most timed calls, and the time after which no more than the fewest are made."""
@@ -198,7 +199,9 @@ def machine() -> dict[str, str]:
     """Facts about this machine that affect times; none that identify it or its owner."""
     facts = {
         "system": f"{platform.system()} {platform.machine()}",
-        "processor": processor(),
+        "processor": processor().name,
+        "vector instructions": processor().level,
+        **instruction_sets(processor(), os.environ),
         "cores": str(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()),
         "memory": f"{psutil.virtual_memory().total / 1024**3:.0f} GiB",
         "python": platform.python_version(),
@@ -213,5 +216,6 @@ def machine() -> dict[str, str]:
 def machine_id() -> str:
     """The machine in a few words, and a digest of all its facts: seconds of rows that agree in it can be compared."""
     facts = machine()
-    words = [facts["processor"], f"{facts['cores']} cores", facts.get("gpu", ""), f"torch {facts['torch']}"]
+    used = facts.get("instruction set of torch", "")
+    words = [facts["processor"], used, f"{facts['cores']} cores", facts.get("gpu", ""), f"torch {facts['torch']}"]
     return f"{', '.join(word for word in words if word)} [{digest(facts)[:8]}]"

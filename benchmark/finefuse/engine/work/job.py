@@ -37,6 +37,7 @@ from finefuse.engine.work.switches import set_up
 from finefuse.engine.work.workbench import Workbench
 from finefuse.errors import BudgetError, NotApplicable, PluginError
 from finefuse.nets import CHUNK, CombineOutputs, Net
+from finefuse.processor import refuse_unpinned
 from finefuse.rows import told
 from finefuse.types import Member, Record, Ref, Scheme, Searcher, Splits, Tuning
 
@@ -54,6 +55,8 @@ def carry_out(order: Order) -> Record:
     Raises:
         Exception: whatever went wrong; `finefuse.engine.order.status_of` says which status that is.
     """
+    if order.settings.portable:
+        refuse_unpinned()
     set_up(order.settings, order.device)
     warm_up(order.device)
     begin_job(order.device)

@@ -15,7 +15,7 @@ from finefuse.discovery.registry import Door, Registry
 from finefuse.engine.measure.repeats import repeated
 from finefuse.engine.store.splits import kept_splits
 from finefuse.errors import FinefuseError, PluginError
-from finefuse.types import Backbone, Data, Dataset, Record, Ref, Splits
+from finefuse.types import Backbone, Data, Dataset, Record, Ref, Settings, Splits
 
 SHARE = 0.2
 """Inputs that take more of a GPU's memory than this are moved there batch by batch."""
@@ -55,7 +55,7 @@ def loaded(doors: tuple[Door, ...], dataset: Ref, seed: int, device: str, store:
                 raise PluginError(f"the data set {dataset} is wrong on {name}: {wrong}")
         return splits, {"repeated": repeated(splits), "remarks": capabilities.remarks(plugin)}
 
-    parts = environment("cpu") | facts.parts("dataset", dataset) | {"split seed": str(drawn)}
+    parts = environment("cpu", Settings()) | facts.parts("dataset", dataset) | {"split seed": str(drawn)}
     splits, told = kept_splits(Path(store), address(parts), plugin.task, make)
     refuse_changed(f"data set {dataset}", plugin, content)
     placed = (_placed(part, device) for part in (splits.train, splits.val, splits.test))

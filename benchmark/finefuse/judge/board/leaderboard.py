@@ -216,6 +216,11 @@ def _reading(lines: pd.DataFrame, records: Sequence[Record]) -> Iterator[str]:
     )
     if lines["contended"].any():
         yield "~ marks seconds taken while other jobs ran on the same machine, or other work, as measured at the time."
+    if any(record.get("portable") for record in records):
+        yield (
+            "Portable: the instruction set was pinned to AVX2, so that x86-64 machines with processors of the same "
+            "vendor give the same bits."
+        )
     machines = sorted({str(record["machine"]) for record in records if record.get("machine")})
     if machines:
         warning = "; their seconds can't be compared" if len(machines) > 1 else ""
