@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from finefuse.judge.board.leaderboard import Leaderboard
     from finefuse.judge.compare import Comparison
+    from finefuse.judge.overall import Overall
     from finefuse.judge.pairing import Pairing
 
 SuiteSource = str | Path | Mapping[str, Any]
@@ -211,6 +212,22 @@ def pair(folder: str | Path, a: str, b: str) -> Pairing:
     from finefuse.judge.pairing import pair as judge
 
     return judge(read_results(Path(folder)).rows, a, b)
+
+
+def overall(folder: str | Path, *, impute: str | None = None) -> Overall:
+    """Rank all backbones, schemes and fusions of a results folder together, by data set and over data sets.
+
+    Args:
+        folder: a results folder that `run` wrote.
+        impute: what stands in for scores that are not there: "worst", the worst of the data set; None to rank over data
+            sets only if nothing is missing.
+
+    Raises:
+        FinefuseError: if the folder can't be read, or there is no such imputation.
+    """
+    from finefuse.judge.overall import overall as judge
+
+    return judge(read_results(Path(folder)).rows, impute)
 
 
 def compare(base: str | Path, new: str | Path, *, alpha: float = 0.05, margin: float = 0.01) -> Comparison:

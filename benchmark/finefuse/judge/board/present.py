@@ -56,6 +56,16 @@ def score_table(lines: pd.DataFrame, better: Mapping[str, str]) -> pd.DataFrame:
     return table.assign(runs=lines["status"])
 
 
+def across(lines: pd.DataFrame) -> pd.DataFrame:
+    """The scores of one data set over all backbones."""
+    table = _names(lines)
+    table.insert(list(table).index("strategy"), "backbone", lines["backbone"])
+    metric, lower = lines[["metric", "lower"]].iloc[0]
+    figures = zip(lines["mean"], lines["interval"], strict=True)
+    table[f"{metric} {ARROWS['lower' if lower else 'higher']}"] = [_score(mean, half) for mean, half in figures]
+    return table.assign(seeds=lines["ok"].map(str))
+
+
 def resolved(found: Resolution) -> str:
     """What a table can tell apart, and what would settle its first place, in one sentence or two."""
     if math.isnan(found.needed):
