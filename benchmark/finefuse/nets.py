@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import math
-from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -12,7 +11,22 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from finefuse.batchnorm import BatchNorm, norm_layers, recompute, statistics_kept
 from finefuse.errors import NotApplicable, PluginError
+from finefuse.manyheads import (
+    ByTask,
+    Inputs,
+    ManyHeads,
+    by_task,
+    for_member,
+    for_task,
+    joint,
+    mean_quality,
+    share_a_task,
+    shell,
+    test_inputs,
+    train_inputs,
+)
 from finefuse.network import Net
 from finefuse.tasks.classification import log_probs
 from finefuse.types import Fusing, Member, Recipe
@@ -20,8 +34,10 @@ from finefuse.types import Fusing, Member, Recipe
 __all__ = [
     "CHUNK",
     "BatchNorm",
+    "ByTask",
     "CombineFeatures",
     "CombineOutputs",
+    "Inputs",
     "ManyHeads",
     "Net",
     "Rule",
@@ -29,11 +45,15 @@ __all__ = [
     "average",
     "averaged",
     "base_state",
+    "by_task",
     "evaluation",
     "for_member",
+    "for_task",
     "in_chunks",
+    "joint",
     "log_probs",
     "make_optimizer",
+    "mean_quality",
     "merged",
     "norm_layers",
     "one_hot_votes",
@@ -42,13 +62,14 @@ __all__ = [
     "share_a_task",
     "states_of",
     "statistics_kept",
+    "test_inputs",
+    "train_inputs",
     "weighted_sum",
 ]
 
 State = Mapping[str, Tensor]
 Rule = Callable[[str, list[Tensor]], Tensor]
 """What a merged parameter is: a function of its name and of the members' tensors."""
-BatchNorm = nn.modules.batchnorm._BatchNorm
 CHUNK = 512
 """Examples per forward pass in evaluation. Fixed, because another number may give other bits."""
 
@@ -141,33 +162,10 @@ def make_optimizer(groups: list[dict[str, Any]], name: str, recipe: Recipe) -> t
     return kind(groups, lr=recipe.lr, weight_decay=recipe.weight_decay if name == "adamw" else 0.0, fused=fused)
 
 
-def norm_layers(model: nn.Module) -> Iterator[BatchNorm]:
-    """All BatchNorm layers of a model."""
-    return (m for m in model.modules() if isinstance(m, BatchNorm))
-
-
-@contextmanager
-def statistics_kept(model: nn.Module) -> Iterator[None]:
-    """BatchNorm normalises as usual, but its running statistics and counters stay as they are."""
-    layers = [layer for layer in norm_layers(model) if layer.track_running_stats]
-    for layer in layers:
-        layer.track_running_stats = False
-    try:
-        yield
-    finally:
-        for layer in layers:
-            layer.track_running_stats = True
-
-
 def own_names(net: nn.Module) -> dict[str, str]:
     """The name of every parameter, and the first name of the same parameter: another one where weights are tied."""
     first = {id(p): name for name, p in net.named_parameters()}
     return {name: first[id(p)] for name, p in net.named_parameters(remove_duplicate=False)}
-
-
-def share_a_task(members: Sequence[Member]) -> bool:
-    """Whether all members were tuned for one and the same task: two tasks of equal shape are not one."""
-    return all(member.task is members[0].task for member in members)
 
 
 def states_of(members: Sequence[Member]) -> list[State]:
@@ -240,20 +238,21 @@ def weighted_sum(tensors: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
 
 
 @torch.no_grad()
-def merged(members: Sequence[Member], rule: Rule, x: Tensor | None, weights: Sequence[float] | None = None) -> Net:
+def merged(members: Sequence[Member], rule: Rule, x: Inputs, weights: Sequence[float] | None = None) -> Net:
     """One network whose every parameter is `rule(name, tensors)` of the members' parameters of that name.
 
     A rule must not change what it is given; it may compute in float64. It is asked once for weights that all members
     tie, which stay tied. Running statistics are averaged with `weights` (None: equal ones) and, where the network is
     none of the members, recomputed on inputs `x`, unless that is None. The members' largest counter is kept. Members
-    that don't share a task keep their heads: only the body is merged, and a `ManyHeads` is returned.
+    that don't share a task keep their heads: only the body is merged, and a `ManyHeads` is returned; `x` is then what
+    `train_inputs(of)` says by the pool's policy.
 
     Raises:
         NotApplicable: if the members differ in architecture.
     """
     states = states_of(members)
     weights = [1 / len(members)] * len(members) if weights is None else weights
-    net = _shell(members[0].net)
+    net: Net = shell(members[0].net)
     ruled, first = own_names(net), _tied(members)
     made: dict[str, Tensor] = {}
     for name in states[0]:
@@ -266,8 +265,10 @@ def merged(members: Sequence[Member], rule: Rule, x: Tensor | None, weights: Seq
         made[name] = nn.Parameter(new) if name in first.values() else new  # one object, so that a tie is one
     net.load_state_dict(made, strict=share_a_task(members), assign=True)
     if not share_a_task(members):
-        net = ManyHeads(net, {member.name: copy.deepcopy(member.net.head) for member in members})
-    if x is not None and not any(_same_parameters(net, member.net) for member in members):
+        policy = "averaged" if x is None else "shared" if isinstance(x, Tensor) else "per-task"
+        net = ManyHeads(net, {member.name: copy.deepcopy(member.net.head) for member in members}, policy)
+    own = isinstance(x, Mapping)
+    if x is not None and (own or not any(_same_parameters(net, member.net) for member in members)):
         recalibrate(net, x)
     return net.eval()
 
@@ -278,43 +279,7 @@ def _tied(members: Sequence[Member]) -> dict[str, str]:
     return {name: one for name, one in own.items() if name != one and all(o.get(name) == one for o in others)}
 
 
-class ManyHeads(Net):
-    """One body and a head for each of several members: what merging members of different tasks gives.
-
-    By itself it has features and no outputs; `for_member(net, member)` is the network for a member's task.
-    """
-
-    def __init__(self, body: Net, heads: Mapping[str, nn.Linear]) -> None:
-        first, *others = heads.values()
-        super().__init__(list(body.stages), first, body.recipe)
-        self.names, self.others = tuple(heads), nn.ModuleList(others)
-
-    @property
-    def heads(self) -> dict[str, nn.Linear]:
-        """The heads by name of the member."""
-        return dict(zip(self.names, [self.head, *self.others], strict=True))
-
-    def forward(self, x: Tensor) -> Tensor:  # noqa: ARG002
-        """Refuse: outputs of which task?"""
-        raise PluginError(f"one body has heads for {', '.join(self.names)}; take one with nets.for_member(net, member)")
-
-
-def for_member(net: Net, member: Member) -> Net:
-    """The network for a member's task: the network itself, or its body with the member's head; weights are shared."""
-    if not isinstance(net, ManyHeads):
-        return net
-    return Net(list(net.stages), net.heads[member.name], net.recipe).train(net.training)
-
-
-def _shell(net: Net) -> Net:
-    """A copy that shares the network's tensors, to be given others."""
-    memo: dict[int, Any] = {id(t): t for t in (*net.parameters(), *net.buffers())}
-    empty = (v for module in net.modules() for v in vars(module).values() if type(v) is OrderedDict and not v)
-    memo.update((id(v), OrderedDict()) for v in empty)  # hooks: copied one by one they take half of the time
-    return copy.deepcopy(net, memo)
-
-
-def averaged(members: Sequence[Member], weights: Sequence[float], x: Tensor | None) -> Net:
+def averaged(members: Sequence[Member], weights: Sequence[float], x: Inputs) -> Net:
     """One network with the weighted sum of the members' weights; `x` as in `merged`."""
     return merged(members, lambda _, tensors: weighted_sum(tensors, weights), x, weights)
 
@@ -326,31 +291,18 @@ def _same_parameters(one: Net, other: Net) -> bool:
 
 
 @torch.no_grad()
-def recalibrate(model: nn.Module, x: Tensor, batch_size: int = 256) -> None:
+def recalibrate(model: nn.Module, x: Tensor | Mapping[str, Tensor], batch_size: int = 256) -> None:
     """Recompute BatchNorm's running statistics on inputs `x`; keeps parameters and counters. No-op without BatchNorm.
 
-    Averaged weights make activations that none of the members' statistics describe (Wortsman et al. 2022, Izmailov et
-    al. 2018, arXiv 1803.05407).
+    Of a `ManyHeads` with statistics for each name `x` may be the inputs by name. Averaged weights make activations that
+    none of the members' statistics describe (Wortsman et al. 2022, Izmailov et al. 2018, arXiv 1803.05407).
     """
-    layers = list(norm_layers(model))
-    if not layers or not len(x):
-        return
-    before = [(layer, layer.momentum, layer.training) for layer in layers]
-    device = next(model.parameters()).device
-    counters = [(buffer, buffer.clone()) for buffer in model.buffers() if not buffer.is_floating_point()]
-    model.eval()
-    for layer in layers:
-        layer.reset_running_stats()
-        layer.momentum = None  # a plain mean over the batches
-        layer.train()
-    see = model.features if isinstance(model, ManyHeads) else model
-    for batch in torch.tensor_split(x, max(1, len(x) // batch_size)):  # of nearly one size: none is of one example
-        see(batch.to(device))
-    for layer, momentum, training in before:
-        layer.momentum = momentum
-        layer.train(training)
-    for buffer, count in counters:
-        buffer.copy_(count)
+    if isinstance(model, ManyHeads):
+        model.renew(x, batch_size)
+    elif isinstance(x, Tensor):
+        recompute(model, model, x, batch_size)
+    else:
+        raise PluginError("inputs by name are for a ManyHeads that has statistics for each name")
 
 
 def __getattr__(name: str) -> object:

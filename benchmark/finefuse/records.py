@@ -17,7 +17,7 @@ from typing import Any, get_args
 from finefuse.errors import StoreError
 from finefuse.files import write_whole
 from finefuse.locks import LOCK, only_writer
-from finefuse.rows import wrong_with
+from finefuse.rows import contradicting, wrong_with
 from finefuse.types import Cell, JobKind, Record
 
 PLAN_SCHEMA = 2
@@ -51,16 +51,12 @@ class Records:
             lines = self.file.read_bytes().split(b"\n") if self.file.exists() else [b""]
         if _load(lines[-1]) is None:
             lines.pop()
-        rows: list[Record] = []
-        refused: list[str] = []
         with _no_collection():
-            for number, row in enumerate(_load_all(lines), 1):
-                if wrong := wrong_with(row):
-                    named = f"{row['cell']} " if isinstance(row, dict) and isinstance(row.get("cell"), str) else ""
-                    refused.append(f"{self.file}:{number}: {named}{wrong}")
-                else:
-                    rows.append(row)
-        return rows, refused
+            read = dict(enumerate(_load_all(lines), 1))
+            wrong = {number: said for number, row in read.items() if (said := wrong_with(row))}
+            wrong |= contradicting({number: row for number, row in read.items() if number not in wrong})
+        refused = [f"{self.file}:{number}: {_named(read[number])}{wrong[number]}" for number in sorted(wrong)]
+        return [row for number, row in read.items() if number not in wrong], refused
 
     def append(self, record: Record) -> None:
         """Write one row to the disk, whole or not at all.
@@ -171,6 +167,11 @@ def _current(
     current = {cell: row for cell, row in cells if keys.get(cell) == row["key"]}
     missing = [cell for cell in keys if cell not in current]
     return Results(suite, [current[cell] for cell in keys if cell in current], missing, refused)
+
+
+def _named(row: object) -> str:
+    """The cell of a damaged row, if it has one."""
+    return f"{row['cell']} " if isinstance(row, dict) and isinstance(row.get("cell"), str) else ""
 
 
 def passed_over(refused: list[str]) -> Iterator[str]:

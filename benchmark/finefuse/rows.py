@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from binascii import Error, a2b_base64
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, get_args
 
 from finefuse.types import JobKind, Record, Status
@@ -16,6 +16,8 @@ LARGEST = 1e100
 """No number may be farther from 0, unless it is infinite: squares and sums of all rows must still be numbers."""
 CLOSE = 1e-6
 """How far a score may lie from the share of right examples: metrics may compute in float32."""
+FEWEST = 3
+"""Rows of a former version that must agree before others are held to what they have in common."""
 KINDS, STATUSES = get_args(JobKind), get_args(Status)
 NEEDED = ("cell", "key", "kind", "dataset", "backbone", "label", "pool", "seed", "member", "status")
 SCORED = ("tune", "fuse", "pool")
@@ -68,8 +70,37 @@ def _wrong_share(row: Record) -> str:
     for metric in row.get("shares") or ():
         score = row.get(f"test.{metric}")
         if score is None or not abs(score - share) <= CLOSE:
-            return f"has {score} as `test.{metric}`, and its own bits say {share:.6g}"
+            return _contradiction(metric, score, share)
     return ""
+
+
+def contradicting(rows: Mapping[Any, Record]) -> dict[Any, str]:
+    """What is wrong with rows of a former version, which don't say in `shares` which scores their bits are held to.
+
+    That is told from all of them together: a score that is the share of the bits in most rows, and in three at least
+    that are neither all right nor all wrong, is held to the bits of the others.
+    """
+    able = {k: row for k, row in rows.items() if row["status"] == "ok" and row.get("correct") is not None}
+    former = {k: row for k, row in able.items() if "shares" not in row}
+    share = {k: _share(row) for k, row in former.items()}
+    telling = [k for k in former if 0 < share[k] < 1]
+    found: dict[Any, str] = {}
+    for metric in dict.fromkeys(name for row in former.values() for name in row.get("metrics") or ()):
+        scores = {k: score for k, row in former.items() if (score := row.get(f"test.{metric}")) is not None}
+        agree = sum(abs(scores[k] - share[k]) <= CLOSE for k in telling if k in scores)
+        if agree >= FEWEST and 2 * agree > sum(k in scores for k in telling):
+            wrong = {k: score for k, score in scores.items() if not abs(score - share[k]) <= CLOSE}
+            found |= {k: _contradiction(metric, score, share[k]) for k, score in wrong.items()}
+    return found
+
+
+def _share(row: Record) -> float:
+    """The share of right examples in a row whose bits are sound."""
+    return int.from_bytes(_unpacked(row["correct"]) or b"", "big").bit_count() / int(row["n_test"])
+
+
+def _contradiction(metric: str, score: float | None, share: float) -> str:
+    return f"has {score} as `test.{metric}`, and its own bits say {share:.6g}"
 
 
 def _wrong_losses(row: Record) -> str:
@@ -140,12 +171,12 @@ _NAMED: dict[str, Rule] = {
     **dict.fromkeys(("cell", "key", "dataset", "backbone", "label", "pool", "dataset_use", "backbone_use"), TEXT),
     **dict.fromkeys(("suite", "artifact", "use", "level", "reason"), TEXT),
     **dict.fromkeys(("error", "traceback", "machine", "device", "precision", "compile", "finished"), TEXT_OR_NULL),
-    **dict.fromkeys(("correct", "losses", "examples", "outputs"), TEXT_OR_NULL),
-    **dict.fromkeys(("metrics", "needs", "at_edge", "shares", "remarks"), TEXTS),
+    **dict.fromkeys(("correct", "losses", "examples", "outputs", "statistics"), TEXT_OR_NULL),
+    **dict.fromkeys(("metrics", "needs", "at_edge", "shares", "remarks", "tasks", "ranked_by"), TEXTS),
     **dict.fromkeys(("member", "round", "trial", "members", "repeated"), COUNT),
     **dict.fromkeys(("n_test", "steps", "pieces", "trainable", "parameters", "trials", "best"), COUNT_OR_NULL),
     **dict.fromkeys(("threads", "peak_memory", "gradients"), COUNT_OR_NULL),
-    **dict.fromkeys(("seconds", "cpu_seconds", "seconds_members", "seconds_before", "flops"), AMOUNT),
+    **dict.fromkeys(("seconds", "cpu_seconds", "seconds_members", "seconds_before", "flops", "rate"), AMOUNT),
     **dict.fromkeys(("quality", "disagreement", "q", "correlation"), SCORE),
     **dict.fromkeys(("contended", "channels_last", "tf32", "portable"), FLAG),
     **dict.fromkeys(("params", "tried", "chosen", "prepared_by"), OBJECT),
@@ -154,7 +185,7 @@ _STARTING: dict[str, Rule] = {
     "better": Rule(frozenset({str}), ("higher", "lower").__contains__, "higher or lower"),
     "latency": AMOUNT,
     **dict.fromkeys(("test", "val", "also", "last", "best", "peek", "default"), SCORE),
-    **dict.fromkeys(("single", "mean", "oracle", "figure"), SCORE),
+    **dict.fromkeys(("single", "mean", "oracle", "untouched", "figure", "task"), SCORE),
 }
 
 

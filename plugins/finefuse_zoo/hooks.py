@@ -13,6 +13,12 @@ from finefuse import Entry, hookimpl
 def finefuse_datasets() -> Iterable[Entry[Any]]:
     yield Entry("letters", "finefuse_zoo.datasets.letters:Letters", "53 letters and signs at 8x8, drawn on the spot")
     yield Entry("digits", "finefuse_zoo.datasets.digits:Digits", "handwritten digits at 8x8, few labels for training")
+    yield Entry("shapes", "finefuse_zoo.datasets.shapes:Shapes", "8 shapes at 8x8 or larger, drawn on the spot")
+    yield Entry("signs", "finefuse_zoo.datasets.signs:Signs", "16 runes at 8x8 or larger, drawn on the spot")
+    yield Entry("gratings", "finefuse_zoo.datasets.gratings:Gratings", "stripes at 8x8 or larger, drawn on the spot")
+    yield Entry("dice", "finefuse_zoo.datasets.dice:Dice", "dice by their pips at 8x8 or larger, drawn on the spot")
+    yield Entry("faces", "finefuse_zoo.datasets.faces:Faces", "12 expressions at 8x8 or larger, drawn on the spot")
+    yield Entry("arrows", "finefuse_zoo.datasets.arrows:Arrows", "8 directions at 8x8 or larger, drawn on the spot")
     yield Entry(
         "diabetes", "finefuse_zoo.datasets.diabetes:Diabetes", "progress of a disease, few patients for training"
     )
@@ -180,6 +186,7 @@ OUTPUTS: tuple[Entry[Any], ...] = (
     Entry("stacking", "finefuse_zoo.fusions.stacking:Stacking", "logistic regression on the members' outputs"),
     Entry("knora", "finefuse_zoo.fusions.knora:Knora", "a vote of the members that are right on similar val examples"),
     Entry("snapshot", "finefuse_zoo.fusions.snapshot:Snapshot", "one run in cycles, with a snapshot after each"),
+    Entry("own-members", "finefuse_zoo.fusions.own_members:OwnMembers", "each task's own members answer for it"),
 )
 FEATURES: tuple[Entry[Any], ...] = (
     Entry("gate", "finefuse_zoo.fusions.gate:Gate", "weights for each input, learned on val"),
@@ -217,6 +224,7 @@ WEIGHTS: tuple[Entry[Any], ...] = (
     Entry("distill", "finefuse_zoo.fusions.distill:Distill", "one student taught by the members' mean"),
     Entry("swa", "finefuse_zoo.fusions.swa:Swa", "mean of the weights along the end of one run"),
     Entry("fed-avg", "finefuse_zoo.fusions.fed_avg:FedAvg", "clients with their own data, averaged in rounds"),
+    Entry("joint-training", "finefuse_zoo.fusions.joint_training:JointTraining", "one network trained on all tasks"),
 )
 """Fusions of outputs, of features and of weights."""
 

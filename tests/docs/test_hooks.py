@@ -110,7 +110,7 @@ def test_the_example_is_what_the_protocol_asks_for_and_is_sound(name: str) -> No
     instance = parameters.make(cls, {"of": "full"} if "of" in cls.__annotations__ else {}, name)
     assert isinstance(instance, getattr(optional, name))
     capabilities.check(kind, instance)  # type: ignore[arg-type]
-    if name in ("Prepares", "Searchable"):
+    if name in ("Prepares", "SaysSteps", "Searchable"):
         testing.check_scheme(instance)
     elif name in ("Alone", "Excepted", "ForKinds"):
         testing.check_fusion(instance)

@@ -41,9 +41,19 @@ class Merge:
     def fuse(self, of):
         return of.members[0].net
 
+@dataclass(frozen=True)
+class Average:
+    level = "weight"
+    needs = ()
+
+    def fuse(self, of):
+        from finefuse import nets
+        return nets.averaged(of.members, [1 / len(of.members)] * len(of.members), None)
+
 @hookimpl
 def finefuse_fusions():
     yield Entry("merge", Merge, "takes the first member")
+    yield Entry("average", Average, "the mean of the weights")
 """
 SEARCH = {"of": "plain", "sampler": "grid", "trials": 3, "space": {"lr": {"choices": [0.02, 0.05]}}}
 SUITE = {
@@ -61,6 +71,21 @@ SUITE = {
     "latency": [1],
 }
 
+ACROSS = {
+    "datasets": ["blobs", {"use": "blobs", "as": "wide", "spread": 2.0}],
+    "schemes": ["plain"],
+    "fusions": ["average"],
+    "pools": {"tasks": {"of": ["plain"], "datasets": "*"}},
+}
+
+
+@pytest.fixture(scope="module")
+def crossing(result: Run, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """One with a pool across data sets."""
+    doors, folder = [str(TOYS), str(result.folder.parent / "adds.py")], tmp_path_factory.mktemp("across")
+    how = {"out": folder / "out", "store": folder / "store"}
+    return finefuse.run(SUITE | ACROSS, plugins=doors, workers=0, quiet=True, **how)
+
 
 @pytest.fixture(scope="module")
 def result(tmp_path_factory: pytest.TempPathFactory) -> Run:
@@ -74,7 +99,8 @@ def result(tmp_path_factory: pytest.TempPathFactory) -> Run:
 def general(field: str) -> str:
     """`test.accuracy` as the page writes it, `test.<metric>`."""
     field = re.sub(r"^figure\..+", "figure.<name>", re.sub(r"^latency\.\d+", "latency.<batch>", field))
-    return re.sub(r"\.hits\b", ".<metric>", field.replace("also.again", "also.<data set>"))
+    field = re.sub(r"^task\.(blobs|wide)", "task.<data set>", field.replace("also.again", "also.<data set>"))
+    return re.sub(r"(?<!<data set>)\.(hits|normalised)\b|\.hits\b", ".<metric>", field)
 
 
 def tables(text: str) -> dict[str, list[str]]:
@@ -89,8 +115,8 @@ def section(title: str) -> str:
     return PAGE.split(f"\n## {title}\n")[1].split("\n## ")[0]
 
 
-def test_the_fields_of_real_records_are_documented_and_no_others(result: Run) -> None:
-    written = {general(field) for row in result.rows for field in row}
+def test_the_fields_of_real_records_are_documented_and_no_others(result: Run, crossing: Run) -> None:
+    written = {general(field) for row in (*result.rows, *crossing.rows) for field in row}
     stands_in = {"losses"}  # for `correct`, in tasks that this suite has none of
     assert written | stands_in == set(tables(section("A record")))
 
@@ -110,11 +136,11 @@ def test_kinds_and_statuses_are_told(result: Run) -> None:
     assert {row["status"] for row in result.rows} == {"ok", "failed", "skipped", "blocked"}
 
 
-def test_the_columns_of_the_board_and_where_they_go_are_told(result: Run) -> None:
-    table = tables(section("The board"))
-    assert set(map(general, result.board.lines)) == set(table)
+def test_the_columns_of_the_board_and_where_they_go_are_told(result: Run, crossing: Run) -> None:
+    table, boards = tables(section("The board")), (result.board, crossing.board)
+    assert {general(name) for board in boards for name in board.lines} == set(table)
     in_scores = [name for name, (_, scores, _) in table.items() if scores] + ["metric"]
-    assert set(map(general, result.board.scores())) == set(in_scores)
+    assert {general(name) for board in boards for name in board.scores()} == set(in_scores)
     in_costs = {name for name, (_, _, costs) in table.items() if costs}
     assert set(map(general, result.board.costs())) == in_costs | {"dataset", "backbone", "strategy", "pool"}
 

@@ -5,10 +5,15 @@ from __future__ import annotations
 import pytest
 import torch
 
-from finefuse import Classification, Regression
+import finefuse
+from finefuse import Classification, Ref, Regression
+from finefuse.cli import main
+from finefuse.discovery import capabilities
+from finefuse.discovery.registry import Registry
 from finefuse.engine.randomness import seeded
 from finefuse.engine.train.augment import augmentation
 from finefuse.errors import NotApplicable
+from finefuse.testing import prepared
 
 IMAGES = Classification(3, "image", (1, 8, 8))
 Y = torch.tensor([0, 1, 2, 0, 1, 2])
@@ -149,3 +154,55 @@ def test_a_suite_with_augmentation(workshop):
     assert rows[0]["key"] != rows[1]["key"]
     assert rows[0]["outputs"] != rows[1]["outputs"]
     assert rows[1]["parts"]["budget: augment"] == '["flip","crop"]'
+
+
+# -------------------------------------------------------------------------------------------- what it doesn't reach
+
+
+def planned(schemes: list[object], **more: object) -> tuple[str, ...]:
+    given = {"name": "t", "datasets": ["digits"], "backbones": ["cnn-s"], "schemes": schemes, "augment": ["flip"]}
+    return finefuse.plan({**given, **more}, device="cpu").remarks
+
+
+def test_a_plan_says_which_schemes_see_no_changed_images():
+    probe = {"use": "linear-probe", "as": "probe"}
+    chain = {"use": "chain", "of": [probe["use"], "zero-step"]}
+    mixed = {"use": "chain", "of": ["linear-probe", "full"]}
+    search = {"use": "search", "of": "linear-probe", "trials": 2, "as": "searched"}
+    (said,) = planned(["full", probe, "h-score", chain, mixed, search, "lp-ft"])
+    start = "augment (flip) changes nothing for schemes without steps: "
+    assert said == f'{start}probe, h-score, chain(of=["linear-probe", "zero-step"]), searched'
+    assert planned(["full", "lp-ft"]) == ()
+    assert planned(["linear-probe"], augment=[]) == ()
+
+
+def test_check_says_so_too(tmp_path, capsys):
+    suite = tmp_path / "s.toml"
+    suite.write_text(
+        'name = "s"\ndatasets = ["digits"]\nbackbones = ["cnn-s"]\nschemes = ["logme"]\naugment = ["flip", "crop"]\n'
+    )
+    with pytest.raises(SystemExit):
+        main(["check", str(suite)])
+    first, second = capsys.readouterr().out.splitlines()
+    assert first.endswith("all good")
+    assert second == "augment (flip, crop) changes nothing for schemes without steps: logme"
+
+
+@pytest.mark.slow
+def test_schemes_that_take_no_steps_say_so_and_no_others():
+    registry = Registry()
+    names = [found.entry.name for found in registry.entries("scheme") if not found.missing]
+    idle = {"as-is"}  # which isn't for the small task
+    for name in names:
+        if any(one.default == "required" for one in registry.parameters("scheme", name)):
+            continue
+        scheme = registry.build("scheme", Ref(name))
+        on = prepared(scheme, IMAGES, 1)
+        try:
+            scheme.tune(on)
+        except NotApplicable:
+            continue
+        if not on.trainer.spent:
+            idle.add(name)
+    assert idle == {name for name in names if capabilities.takes_steps(registry.target("scheme", name)) is False}
+    assert idle == {"linear-probe", "zero-step", "as-is", "logme", "leep", "h-score"}

@@ -6,7 +6,8 @@ import pickle
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -39,6 +40,25 @@ def local(hostile: ModuleType) -> Iterator[Local]:
     executor.start(Crew(workers=1, threads=3, memory=0))
     yield executor
     executor.stop()
+
+
+@pytest.fixture
+def prepared(hostile: ModuleType, tmp_path: Path) -> Iterator[Callable[[str], tuple[Local, Path]]]:
+    """An executor whose jobs begin with something that leaves this behind, and where it notes that it was done."""
+    executor, notes = Local(), tmp_path / "notes"
+
+    def start(left: str) -> tuple[Local, Path]:
+        prepare = partial(hostile.prepares_and, left, str(notes))
+        executor.start(Crew(workers=1, threads=1, memory=0, prepare=prepare))
+        return executor, notes
+
+    yield start
+    executor.stop()
+
+
+def server_of(row: dict[str, Any]) -> int:
+    """The process that runs no plugin, above the one that the job was copied from."""
+    return psutil.Process(row["parent"]).ppid()
 
 
 def workers_of(pid: int) -> list[int]:
@@ -186,21 +206,22 @@ def test_two_kills_are_not(local: Local, hostile: ModuleType) -> None:
 
 
 def test_two_kills_within_a_second_say_what_happened(local: Local, hostile: ModuleType) -> None:
-    """Of the job, and of the worker's own process."""
-    for call in (hostile.kills_itself, hostile.kills_its_parent):
+    """Of the job, of what it was copied from, and of the worker's own process."""
+    for call in (hostile.kills_itself, hostile.kills_its_parent, hostile.kills_its_server):
         error = local.submit(call, 0, 20).exception()
         assert str(error) == f"the worker process ended by SIGKILL: {OUTSIDE}"
         assert local.submit(hostile.fine, 1, 20).result()["order"] == 1
 
 
-def test_a_worker_killed_while_idle_is_replaced(local: Local, hostile: ModuleType) -> None:
-    first = local.submit(hostile.fine, 0, 20).result()["parent"]
+@pytest.mark.parametrize("which", ["the worker", "its template"])
+def test_what_is_killed_while_idle_is_replaced(local: Local, hostile: ModuleType, which: str) -> None:
+    row = local.submit(hostile.fine, 0, 20).result()
     for wait in (lambda _: True, gone):  # before and after it has ended
+        first = server_of(row) if which == "the worker" else row["parent"]
         os.kill(first, signal.SIGKILL)
         assert wait(first)
-        second = local.submit(hostile.fine, 1, 20).result()["parent"]
-        assert second != first
-        first = second
+        row = local.submit(hostile.fine, 1, 20).result()
+        assert first not in (row["parent"], server_of(row))
 
 
 def test_the_start_of_a_worker_is_no_part_of_a_jobs_time(hostile: ModuleType) -> None:
@@ -210,7 +231,7 @@ def test_the_start_of_a_worker_is_no_part_of_a_jobs_time(hostile: ModuleType) ->
     for _ in range(2):
         assert executor.submit(hostile.fine, 0, 1.0).result()["order"] == 0
         assert isinstance(executor.submit(hostile.exits, 3, 1.0).exception(), WorkerDied)
-        os.kill(executor.submit(hostile.fine, 0, 1.0).result()["parent"], signal.SIGKILL)
+        os.kill(server_of(executor.submit(hostile.fine, 0, 1.0).result()), signal.SIGKILL)
     executor.stop()
 
 
@@ -232,6 +253,53 @@ def test_a_worker_is_a_session_of_its_own_with_its_threads_pinned(local: Local, 
     assert row["pid"] == row["group"] == row["session"] != os.getsid(0)
     assert row["omp"] == "3"
     assert row["torch"] is False
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere each job prepares itself")
+@pytest.mark.parametrize("harmless", ["nothing", "a hook in copies"])
+def test_what_every_job_begins_with_is_done_once(prepared: Any, hostile: ModuleType, harmless: str) -> None:
+    """In a process that is the same for each job, whatever those before it did."""
+    executor, notes = prepared(harmless)
+    rows = [executor.submit(hostile.was_prepared, n, 60).result() for n in range(3)]
+    assert notes.read_text().split() == [str(rows[0]["parent"])]
+    assert [row["prepared"] for row in rows] == [[f"in {rows[0]['parent']}"]] * 3
+
+
+@pytest.mark.parametrize(
+    "left",
+    [
+        *("a thread", "a child", "a file", "shared memory", "a timer", "a hook", "an audit", "a collector"),
+        *("a profiler", "an error", "an exit", "a sudden end", "a crash", "its line cut"),
+    ],
+)
+def test_where_copies_would_share_something_each_job_begins_by_itself(
+    prepared: Any, hostile: ModuleType, left: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """And nothing of the attempt is left, nor said."""
+    executor, notes = prepared(left)
+    rows = [executor.submit(hostile.was_prepared, n, 60).result() for n in range(2)]
+    assert [row["prepared"] for row in rows] == [[], []]
+    assert rows[0]["parent"] == rows[1]["parent"]
+    (attempted,) = map(int, notes.read_text().split())
+    assert attempted != rows[0]["parent"]
+    assert gone(attempted)
+    assert len(workers_of(os.getpid())) == 2
+    assert "Traceback" not in capfd.readouterr().err
+
+
+def test_what_hangs_at_the_beginning_costs_the_time_of_one_job(hostile: ModuleType) -> None:
+    executor = Local()
+    executor.start(Crew(workers=1, threads=1, memory=0, prepare=partial(hostile.hangs, 0)))
+    assert isinstance(executor.submit(hostile.fine, 0, 0.5).exception(), TimeoutError)
+    assert executor.submit(hostile.fine, 1, 60).result()["order"] == 1
+    executor.stop()
+
+
+def test_what_cannot_travel_is_left_to_the_jobs(hostile: ModuleType) -> None:
+    executor = Local()
+    executor.start(Crew(workers=1, threads=1, memory=0, prepare=lambda: None))
+    assert executor.submit(hostile.fine, 1, 60).result()["order"] == 1
+    executor.stop()
 
 
 def test_torch_is_imported_with_its_threads_before_the_first_call(hostile: ModuleType) -> None:

@@ -303,12 +303,29 @@ def test_the_verb_names_the_files_and_the_seed_it_took(
 def test_what_is_gone_from_the_store_has_to_be_made_again(shop: Shop, tmp_path: Path) -> None:
     store = tmp_path / "store"
     shutil.copytree(shop.store, store)
-    for label, lost in (("stacking", shop.row("full", 1)), ("soup", shop.row("soup"))):
+    for label, which, lost in (
+        ("stacking", "an artifact that it is made of", shop.row("full", 1)),
+        ("soup", "its artifact", shop.row("soup")),
+    ):
         shutil.rmtree(store / lost["artifact"][:2] / lost["artifact"])
         said = refusal(lambda label=label: shop.export(label, tmp_path / "model.pt2", store=store))
+        assert said.startswith(f"{shop.row(label)['cell']}: {which} is not in the store {store}; run the suite")
+    assert not (tmp_path / "model.pt2").exists()
+
+
+def test_what_a_former_version_kept_is_not_said_to_be_gone(shop: Shop, tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    shutil.copytree(shop.store, store)
+    for label, which, kept in (
+        ("stacking", "an artifact that it is made of", shop.row("full", 1)),
+        ("soup", "its artifact", shop.row("soup")),
+    ):
+        (store / kept["artifact"][:2] / kept["artifact"] / "digests.json").unlink()
+        said = refusal(lambda label=label: shop.export(label, tmp_path / "model.pt2", store=store))
         assert said.startswith(
-            f"{shop.row(label)['cell']}: its artifact is no longer in the store {store}; run the suite"
+            f"{shop.row(label)['cell']}: {which} in the store {store} was kept by a former version, without digests"
         )
+        assert said.endswith(f"run the suite {kept['suite']!r} again with a new --store and --out.")
     assert not (tmp_path / "model.pt2").exists()
 
 

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ import torch
 
 import finefuse
 from finefuse import api
+from finefuse.deploy.export import _val_used
 from finefuse.deploy.usage import LISTED, Example, Usage, block, formula, loading
 from finefuse.discovery import capabilities
 from finefuse.discovery.capabilities import DeclarationError
@@ -204,3 +206,26 @@ def test_a_val_figure_of_a_method_that_saw_val_says_so(files: Path, tmp_path: Pa
         made = finefuse.export(tmp_path / "out", label, tmp_path / f"{label}.pt2", store=tmp_path / "store")
         said[label] = "on val, which it was fitted or chosen on" in made.card.read_text()
     assert said == {"stacking": True, "soup": False, "full": False}
+
+
+def maker(kind: str = "tune", selection: str = "last", makers: dict[str, Any] | None = None, **job: Any) -> Any:
+    """Just enough of a workbench to ask what was made with val."""
+    usual: dict[str, Any] = {"kind": kind, "needs": (), "trials": (), "start": "", "fused": ()}
+    made = makers or {}
+    order = SimpleNamespace(job=SimpleNamespace(**usual | job), settings=SimpleNamespace(selection=selection))
+    return SimpleNamespace(order=order, maker=made.__getitem__, store=SimpleNamespace(has=made.__contains__))
+
+
+def test_val_stays_used_in_whatever_is_made_of_what_used_it() -> None:
+    plain, searched, stacked = maker(), maker(trials=("t",)), maker("fuse", needs=("val",))
+    assert not _val_used(plain)
+    assert _val_used(searched)
+    assert _val_used(stacked)
+    assert _val_used(maker(selection="best-val"))
+    made = {"plain": plain, "searched": searched, "stacked": stacked}
+    again = maker(makers=made, start="stacked")
+    soup = maker("fuse", makers=made, fused=(("a", "plain"), ("b", "searched")))
+    assert _val_used(again)
+    assert _val_used(soup)
+    assert not _val_used(maker("fuse", makers=made, fused=(("a", "plain"), ("b", "gone"))))
+    assert _val_used(maker("fuse", makers={"again": again}, fused=(("a", "again"),)))

@@ -12,8 +12,8 @@ from torch import nn
 
 from finefuse import Classification, Regression, nets
 from finefuse.errors import NotApplicable, PluginError
-from finefuse.testing import POINTS, small_fusing, small_members, small_net, small_splits, small_trainer
-from finefuse.types import Fusing, Member
+from finefuse.testing import POINTS, small_fusing, small_members, small_net
+from finefuse.types import Fusing
 from finefuse_zoo.fusions.adamerging import AdaMerging
 from finefuse_zoo.fusions.dare import Dare
 from finefuse_zoo.fusions.fisher import Fisher
@@ -31,6 +31,7 @@ from finefuse_zoo.fusions.ties import Ties
 from finefuse_zoo.fusions.tsv_m import TsvM
 from finefuse_zoo.fusions.wise_ft import WiseFt
 from finefuse_zoo.schemes.lora import Lora
+from helpers.tasks import two_tasks
 
 NEEDS = ("val", "train", "base", "trainer", "test inputs")
 BY_WEIGHT = [
@@ -95,23 +96,6 @@ def test_members_of_one_data_set_have_the_very_same_objects() -> None:
 
 
 # --------------------------------------------------------------------------------- one body, a head for each
-
-
-def two_tasks(task: Any = None) -> Fusing:
-    """Two members, of 3 and 5 classes, from one network."""
-    tasks, base, members = [POINTS, task or Classification(5, "tabular", (4,))], small_net(POINTS), []
-    for task in tasks:
-        net, splits = copy.deepcopy(base), small_splits(task)
-        torch.manual_seed(0)
-        net.replace_head(task.outputs)
-        small_trainer(task, epochs=30).fit(net, [{"params": net.parameters()}])
-        outputs = net.eval()(splits.val.x).detach()
-        given = {"val": splits.val, "train": splits.train, "test_inputs": splits.test.x}
-        score = task.quality(outputs, splits.val)
-        members.append(Member(f"of {task.outputs}", score, outputs, lambda net=net: net, task, **given))
-    one = small_splits(POINTS)
-    made = {"base": base, "trainer": small_trainer(POINTS), "test_inputs": one.test.x}
-    return Fusing(POINTS, members, torch.Generator().manual_seed(0), one.val, one.train, **made)
 
 
 def test_bodies_merge_and_every_member_keeps_its_head() -> None:

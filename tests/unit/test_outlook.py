@@ -113,6 +113,19 @@ def test_a_lost_input_that_two_cells_share_is_made_once(fake: ModuleType, store:
     assert look(fake.plan(a, twin, c), [record(a)], store).remade == ()  # the twin waits and will make it
 
 
+def test_an_input_without_digests_is_not_said_to_be_gone(fake: ModuleType, store: Artifacts) -> None:
+    a, b = fake.job("a"), fake.job("b", needs=("a",))
+    plan = fake.plan(a, b)
+    assert states(plan, [record(a)], store)["a"] == (
+        "to run: its artifact is gone from the store and another job needs it"
+    )
+    store.save(a.artifact, {})
+    next(store.root.rglob("digests.json")).unlink()
+    assert states(plan, [record(a)], store)["a"] == (
+        "to run: its artifact was kept without digests and another job needs it"
+    )
+
+
 def test_rows_are_taken_over(fake: ModuleType, store: Artifacts) -> None:
     a, b, c = fake.job("a"), fake.job("b"), fake.job("c")
     store.save_row(a.key, record(a, suite="elsewhere"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import math
 import re
@@ -9,6 +10,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import pytest
 
 from finefuse import rows
@@ -151,3 +153,52 @@ def test_the_sentence_names_file_line_and_cell(tmp_path: Path, row: dict[str, An
     assert records.read()[1] == [
         f"{records.file}:2: tune/digits/cnn-s/full//s0/m0/r0 has 0.999 as `test.accuracy`, and its own bits say 0.9"
     ]
+
+
+def written(folder: Path, *rows: dict[str, Any]) -> Records:
+    records = Records(folder)
+    for row in rows:
+        records.append(row)
+    return records
+
+
+def former(build: ModuleType, right: int, score: float, seed: int, **more: Any) -> dict[str, Any]:
+    """A row of a version that wrote no `shares`: so many of 100 right, and some other score that agrees by chance."""
+    bits = base64.b64encode(np.packbits(np.arange(100) < right).tobytes()).decode()
+    scores = {"test.accuracy": score, "test.f1": 0.5, "better.f1": "higher", "metrics": ["accuracy", "f1"]}
+    return (
+        {name: value for name, value in build.row(seed=seed).items() if name != "shares"}
+        | scores
+        | {
+            "correct": bits,
+            "n_test": 100,
+            **more,
+        }
+    )
+
+
+@pytest.mark.parametrize("score", [1.5, -3, 0.999, math.nan])
+def test_rows_of_a_former_version_are_held_to_what_they_have_in_common(
+    build: ModuleType, tmp_path: Path, score: float
+) -> None:
+    rows = [former(build, right, right / 100, seed) for seed, right in enumerate((50, 60, 70, 100))]
+    rows += [former(build, 80, score, 9), former(build, 100, 0.5, 10), former(build, 0, math.nan, 11, status="failed")]
+    records = written(tmp_path, *rows)
+    kept, refused = records.read()
+    assert [row["seed"] for row in kept] == [0, 1, 2, 3, 11]
+    contradictions = [(score, 0.8), (0.5, 1)]
+    said = [f"has {given} as `test.accuracy`, and its own bits say {share}" for given, share in contradictions]
+    assert [sentence.split("r0 ")[1] for sentence in refused] == said
+    assert [sentence.split(":")[1] for sentence in refused] == ["5", "6"]
+
+
+@pytest.mark.parametrize("rights", [(50, 60), (0, 100, 100, 100), (50, 60, 70)])
+def test_too_few_rows_of_a_former_version_prove_nothing(build: ModuleType, tmp_path: Path, rights: Any) -> None:
+    rows = [former(build, right, right / 100, seed) for seed, right in enumerate(rights)]
+    rows += [former(build, 80, 0.7, 10 + i) for i in range(len(rights))]  # as many contradict
+    assert written(tmp_path, *rows).read()[1] == []
+
+
+def test_rows_that_say_what_their_bits_are_held_to_say_it_for_themselves(build: ModuleType, tmp_path: Path) -> None:
+    rows = [former(build, right, right / 100, seed) for seed, right in enumerate((50, 60, 70))]
+    assert written(tmp_path, *rows, former(build, 80, 0.7, 9, shares=[])).read()[1] == []

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -18,7 +19,9 @@ from finefuse.engine.order import Order
 from finefuse.engine.store.artifacts import Artifacts
 from finefuse.engine.work.job import carry_out
 from finefuse.errors import FinefuseError
-from finefuse.types import Tuning
+from finefuse.nets import Net
+from finefuse.testing.small import small_net
+from finefuse.types import Budget, Ref, Task, Tuning
 from finefuse_zoo.schemes.search import Range, Search
 
 LR = {"lr": {"low": 1e-3, "high": 1.0, "log": True}}
@@ -247,10 +250,48 @@ class Fragile:
             raise KeyError("a fault of its own")
 
 
+@dataclass(frozen=True)
+class Recipes:
+    """A backbone whose recipe has another rate after a probe, as those of torchvision and timm have."""
+
+    source: ClassVar[Ref | None] = None
+
+    def fingerprint(self) -> str:
+        return ""
+
+    def budget(self) -> Budget:
+        return Budget(1)
+
+    def build(self, task: Task) -> Net:
+        net = small_net(task)
+        return Net(net.stages, net.head, replace(net.recipe, lr_after_probe=1e-4))
+
+
+@dataclass(frozen=True)
+class Breaking:
+    """Breaks off in the fourth of all steps."""
+
+    lr: float = 0.05
+
+    def tune(self, on: Tuning) -> None:
+        steps = iter(range(3))
+
+        def count(_: torch.optim.Optimizer) -> None:
+            if self.lr > 1 and next(steps, None) is None:
+                raise FloatingPointError("overflow")
+
+        on.trainer.fit(on.model, [{"params": on.model.parameters(), "lr": 0.05}], after_step=count)
+
+
 class Plugin:
     @hookimpl
     def finefuse_schemes(self):
         yield Entry("fragile", Fragile)
+        yield Entry("breaking", Breaking)
+
+    @hookimpl
+    def finefuse_backbones(self):
+        yield Entry("recipes", Recipes)
 
 
 @pytest.mark.parametrize("how", ["svd", "eigh", "rate", "anything"])
@@ -268,6 +309,26 @@ def test_a_trial_diverges_however_it_says_so_and_pays_for_it(run, how):
     assert chosen["seconds"] == pytest.approx(sum(r["seconds"] for r in trials))
     assert chosen["cpu_seconds"] == pytest.approx(sum(r["cpu_seconds"] for r in trials))
     assert chosen["steps"] == 3 * 4
+
+
+def test_a_trial_that_breaks_off_pays_for_the_steps_it_took(run):
+    space = {"lr": {"choices": [2.0]}}
+    rows = run(Plugin(), schemes=[{"use": "search", "of": "breaking", "trials": 2, "space": space, "sampler": "grid"}])
+    trials, (chosen,) = [[r for r in rows if r["kind"] == kind] for kind in ("trial", "tune")]
+    assert [r["quality"] is None for r in trials] == [False, True]
+    assert [r["steps"] for r in trials] == [9, 3]
+    assert chosen["steps"] == 12
+
+
+@pytest.mark.parametrize(("low", "edge"), [(0.99e-4, ["lr"]), (1e-6, [])])
+def test_the_edge_is_looked_for_at_the_rate_that_was_used(run, low, edge):
+    space = {"lr": {"low": low, "high": 1e20, "log": True}}
+    scheme = {"use": "search", "of": "lp-ft", "trials": 2, "space": space, "sampler": "grid"}
+    rows = run(Plugin(), schemes=[scheme], backbones=["recipes"], latency=[])
+    first, chosen = next(r for r in rows if r["kind"] == "trial"), next(r for r in rows if r["kind"] == "tune")
+    assert first["rate"] == 1e-4
+    assert chosen["chosen"] == {}
+    assert chosen["at_edge"] == edge
 
 
 def test_a_fault_is_no_divergence(run):

@@ -78,6 +78,24 @@ def test_other_ways_to_break_the_rules(unfaithful):
         check_fusion(unfaithful.UndeclaredFusion)
 
 
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("Refilling", "raised AttributeError: .*budget"),
+        ("Uncounted", "raised AttributeError: .*_spent"),
+        ("OwnLoop", "BudgetError: took 3 optimizer steps of its own beside 15 of the trainer's"),
+    ],
+)
+def test_the_budget_is_out_of_reach_in_the_kit_as_it_is_in_a_run(unfaithful, name, why):
+    with pytest.raises(AssertionError, match=rf"  budget-is-kept: .*{why}"):
+        check_scheme(getattr(unfaithful, name))
+
+
+def test_the_budget_is_out_of_reach_of_fusions_in_the_kit_too(unfaithful):
+    with pytest.raises(AssertionError, match=r"  budget-is-kept: raised AttributeError: .*_budget"):
+        check_fusion(unfaithful.RefillingFusion)
+
+
 def test_rules_can_be_skipped_by_name(unfaithful):
     check_scheme(unfaithful.NumpyUser, skip=["global-rng-is-untouched"])
     with pytest.raises(AssertionError, match="there is no rule budget; there are same-seed"):

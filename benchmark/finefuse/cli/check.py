@@ -18,7 +18,8 @@ def check(suite: SuiteName, plugin: Plugins = None) -> None:
     """Check whether a suite can be run, without running it."""
     from finefuse import api
 
-    say(sentence(api.plan(suite, device="cpu", plugins=plugin or ())))
+    plan = api.plan(suite, device="cpu", plugins=plugin or ())
+    say(sentence(plan), *plan.remarks)
 
 
 def sentence(plan: Plan) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from finefuse.declare.keys import canonical, digest, source_digests
-from finefuse.declare.nested import by_content, each, file_content
+from finefuse.declare.nested import by_content, choices_by_content, each, file_content
 from finefuse.discovery import capabilities
 from finefuse.discovery.capabilities import DeclarationError
 from finefuse.discovery.parameters import holders_of
@@ -39,7 +39,8 @@ def version_of(module: str) -> str:
 
 
 def _holds_paths(value: Any) -> bool:
-    return isinstance(value, Path) or (isinstance(value, list | tuple) and any(isinstance(one, Path) for one in value))
+    inside = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
+    return isinstance(value, Path) or any(map(_holds_paths, inside))
 
 
 class Facts:
@@ -150,10 +151,26 @@ class Facts:
         parts = self.nested(ref) if kind == "scheme" else ()
         return next(filter(None, (self.refusal(kind, part, dataset) for part in parts)), "")
 
+    def one_task(self, fusion: Ref) -> str:
+        """Why a fusion is only for members that share a task; "" where it serves several."""
+        level = self.level(fusion)
+        with _named("fusion", fusion):
+            if capabilities.many_tasks(self.instance("fusion", fusion)):
+                return ""
+        what = {"output": "combines outputs of one task", "feature": "puts one head on all members' features"}
+        return f"{fusion.name} {what.get(level, 'is for members of one task')}, and these have several"
+
     def nested(self, scheme: Ref) -> list[Ref]:
         """The schemes that a scheme is made of."""
         with _named("scheme", scheme):
             return [Ref.read(spec) for spec in capabilities.nested(self.instance("scheme", scheme))]
+
+    def takes_steps(self, scheme: Ref) -> bool:
+        """Whether a scheme takes steps of the trainer, as far as it or all that it is made of say otherwise."""
+        with _named("scheme", scheme):
+            said = capabilities.takes_steps(self.instance("scheme", scheme))
+        parts = self.nested(scheme)
+        return any(map(self.takes_steps, parts)) if said is None and parts else said is not False
 
     def space(self, scheme: Ref) -> Space:
         """The ranges of its parameters that a scheme declares, less those that are given."""
@@ -191,12 +208,15 @@ class Facts:
         name, cls = f"{kind} {ref.name}", self.registry.target(kind, ref.name)
         parts = {name: cls.__qualname__}
         instance, specs = self.instance(kind, ref), self.parameters_of(kind, ref.name, Spec)
+        search = capabilities.searcher(instance) if kind == "scheme" else None
         for key, value in self.registry.resolved(kind, ref).items():
+            if search is not None and key not in specs:
+                value = choices_by_content(self, search, value)
             if not _holds_paths(getattr(instance, key, None)):
                 parts[f"{name}: {key}"] = piece(by_content(self, kind, value) if key in specs else value)
             elif kind not in _CONTENT:
                 read = each(file_content, value)
-                parts[f"{name}: {key}"] = piece(read) if read == value or isinstance(read, list) else read
+                parts[f"{name}: {key}"] = read if isinstance(read, str) and read != value else piece(read)
         parts |= {f"source {file}": text for file, text in source_digests(cls).items()}
         parts |= {f"version of {m}": version_of(m) for m in self.registry.find(kind, ref.name).entry.requires}
         for inner in self.nested(ref) if kind == "scheme" else ():

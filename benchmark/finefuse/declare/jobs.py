@@ -1,16 +1,18 @@
-"""The jobs of a suite: one pair of data set and backbone after another, then the pools across backbones."""
+"""The jobs of a suite: one pair of data set and backbone after another, then the pools across them."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from itertools import product
-from typing import Any
+from typing import Any, NamedTuple
 
 from finefuse.declare.facts import Facts, piece
 from finefuse.declare.keys import COUNTING, address, digest, environment
-from finefuse.declare.suite import Pool, Strategy, Suite
+from finefuse.declare.pools import Pool
+from finefuse.declare.suite import Strategy, Suite
 from finefuse.types import Job, JobKind, PluginKind, Ref
 
 Parts = dict[str, str]
@@ -25,7 +27,7 @@ class LineParts:
         self.parts, self.scoring, self.fields = parts, scoring, fields
         self.pairs = tuple((parts | scoring).items())
 
-    def job(self, own: Parts, **fields: Any) -> Job:
+    def job(self, own: Parts, /, **fields: Any) -> Job:
         """A job with additional parts of its own."""
         artifact = address(self.parts | own)
         key = address({"artifact": artifact} | self.scoring)
@@ -44,6 +46,7 @@ class Planner:
             name: piece(value) for name, value in settings.items()
         }
         self.budget = {f"budget: {name}": piece(value) for name, value in budget.items()}
+        self.firsts = firsts(suite)
 
     def jobs(self) -> Iterator[Job]:
         """All jobs, each after those it needs; measurements of latency come last.
@@ -58,23 +61,24 @@ class Planner:
             pairs[dataset].append(Pair(self, dataset, backbone, base))
         yield from pretraining.values()
         later: list[Job] = []
-        for dataset, own in pairs.items():
-            groups: list[Group] = [*own, *self.mixtures(dataset, own)]
-            for group, seed in product(groups, self.suite.seeds):
-                made = list(group.jobs(seed))
-                yield from made
-                if self.suite.latency and seed == self.suite.seeds[0]:
-                    later += [group.time(job) for job in made if job.place.has_line and not job.round]
+        groups = [group for dataset, own in pairs.items() for group in (*own, *self.mixtures(dataset, own))]
+        for group, seed in product((*groups, *self.crossings(pairs)), self.suite.seeds):
+            made = list(group.jobs(seed))
+            yield from made
+            if self.suite.latency and seed == self.suite.seeds[0]:
+                later += [group.time(job) for job in made if job.place.has_line and not job.round]
         yield from later
 
     def pretrain(self, backbone: Ref, dataset: Ref) -> Job:
         """One for all seeds and data sets, so that all that is tuned has a common ancestor that can be averaged.
 
         A backbone without source data gets the weights it comes with, or random ones, made once for each data set,
-        because its head may have to fit the task; the job's data set is then that one.
+        because its head may have to fit the task, and once for those that a pool is across; the job's data set is then
+        that one, or the first of these.
         """
         own = self.facts.source(backbone)
-        source, skip = own or dataset, "" if own else self.facts.unsuited(backbone, dataset)
+        source = own or self.firsts[dataset]
+        skip = "" if own else self.facts.unsuited(backbone, source)
         parts = self.surroundings | self.facts.parts("backbone", backbone) | self.facts.parts("dataset", source)
         return LineParts(parts, COUNTED).job({}, kind="pretrain", backbone=backbone, dataset=source, skip=skip)
 
@@ -85,6 +89,12 @@ class Planner:
             if pool.backbones:
                 yield Mixture(self, dataset, pool, [by_backbone[backbone] for backbone in pool.backbones])
 
+    def crossings(self, pairs: Mapping[Ref, Sequence[Pair]]) -> Iterator[Crossing]:
+        """The pools across data sets, one for each backbone."""
+        for pool, (i, backbone) in product(self.suite.pools, enumerate(self.suite.backbones)):
+            if pool.datasets:
+                yield Crossing(self, backbone, pool, [pairs[dataset][i] for dataset in pool.datasets])
+
 
 class Group:
     """What is compared with each other: the jobs of one data set and one backbone, or a pool across several."""
@@ -92,29 +102,53 @@ class Group:
     def __init__(self, planner: Planner, dataset: Ref, backbone: Ref, base: str, parts: Parts) -> None:
         self.suite, self.facts, self.surroundings = planner.suite, planner.facts, planner.surroundings
         self.dataset, self.backbone = dataset, backbone
-        self.same = {"dataset": dataset, "backbone": backbone, "base": base}
-        self.unsuited = self.facts.unsuited(backbone, dataset) if base else ""
-        self.parts = parts | self.facts.parts("dataset", dataset) | planner.budget
-        more = {ref: digest(self.facts.parts("dataset", ref)) for ref in self.suite.also_test}
+        self.same: dict[str, Any] = {"dataset": dataset, "backbone": backbone, "base": base}
+        if base and not self.facts.source(backbone) and planner.firsts[self.tasks[0]] != dataset:
+            self.same["made_for"] = planner.firsts[self.tasks[0]]
+        self.unsuited = next(filter(None, (self.facts.unsuited(backbone, d) for d in self.tasks)), "") if base else ""
+        self.parts = parts | self.data_parts() | planner.budget
+        more = {ref: digest(self.facts.parts("dataset", ref)) for ref in self.also_test}
         self.parts |= {f"also tested on {ref}": content for ref, content in more.items()}
-        kind = self.facts.task(dataset).kind
-        self.metrics = tuple(ref for ref in self.suite.metrics if kind in self.facts.metric_kinds(ref))
+        kinds = {self.facts.task(dataset).kind for dataset in self.tasks}
+        self.metrics = tuple(ref for ref in self.suite.metrics if kinds.intersection(self.facts.metric_kinds(ref)))
         self.scoring = COUNTED | {"metrics": ", ".join(map(str, self.metrics))}
         for ref in self.metrics:
             scored = self.facts.parts("metric", ref)
             self.scoring |= {name.replace(f"metric {ref.name}", f"metric {ref}"): scored[name] for name in scored}
-        self.fusions = [(line, self.line("fusion", line)) for line in self.suite.fusions]
+
+    @cached_property
+    def fusions(self) -> list[tuple[Strategy, LineParts]]:
+        """The lines of the fusions."""
+        return [(line, self.line("fusion", line)) for line in self.suite.fusions]
+
+    @property
+    def tasks(self) -> tuple[Ref, ...]:
+        """The data sets that members are tuned for."""
+        return (self.dataset,)
+
+    @property
+    def also_test(self) -> tuple[Ref, ...]:
+        """The further test sets that its models are scored on."""
+        return self.suite.also_test
+
+    def data_parts(self) -> Parts:
+        """The parts of its data."""
+        return self.facts.parts("dataset", self.dataset)
 
     def jobs(self, seed: int) -> Iterator[Job]:
         """All jobs for one seed but the measurements of latency."""
         raise NotImplementedError
 
+    def refusal(self, kind: PluginKind, ref: Ref) -> str:
+        """Why a strategy is not for this group; "" where it is."""
+        return next(filter(None, (self.facts.refusal(kind, ref, dataset) for dataset in self.tasks)), "")
+
     def line(self, kind: PluginKind, of: Strategy) -> LineParts:
         """The line of a scheme or fusion."""
         level = self.facts.level(of.ref) if kind == "fusion" else ""
-        fields = {"strategy": of.ref, "metrics": self.metrics, "also_test": self.suite.also_test, "level": level}
+        fields = {"strategy": of.ref, "metrics": self.metrics, "also_test": self.also_test, "level": level}
         needs, parts = self.facts.needs(kind, of.ref), self.parts | self.facts.parts(kind, of.ref)
-        skip = self.unsuited or self.facts.refusal(kind, of.ref, self.dataset)
+        skip = self.unsuited or self.refusal(kind, of.ref)
         return LineParts(parts, self.scoring, needs=needs, skip=skip, **fields, **self.same)
 
     def fuse(self, pool: Pool, members: Members, seed: int) -> Iterator[Job]:
@@ -126,6 +160,35 @@ class Group:
         for fusion, line in self.fusions:
             yield line.job(own, kind="fuse", label=fusion.label, **fields)
 
+    def tunings(self, pool: Pool) -> Iterator[Tuning]:
+        """Every member of a pool."""
+        raise NotImplementedError
+
+    def fuse_all(self, pool: Pool, seed: int) -> Iterator[Job]:
+        """Every fusion of a pool, with all its rounds."""
+        members = tuple((one.name, one.pair.tuned[seed][one.label][one.copy]) for one in self.tunings(pool))
+        rounds = {fusion.label: fusion for fusion in self.suite.fusions if fusion.rounds > 1}
+        for job in self.fuse(pool, members, seed):
+            yield job
+            if job.label in rounds:
+                yield from self.again(pool, rounds[job.label], job)
+
+    def again(self, pool: Pool, fusion: Strategy, before: Job) -> Iterator[Job]:
+        """The rounds after the first: every member is tuned again from the fused network, and all are fused again."""
+        line = next(line for made, line in self.fusions if made.label == fusion.label)
+        own = {"own members": piece([artifact for _, artifact in before.own])} if before.own else {}
+        for number in range(1, fusion.rounds):
+            members: list[tuple[str, str]] = []
+            run = Variant(before.seed, 0, number, pool.name, before.artifact, fusion.label)
+            for one in self.tunings(pool):
+                jobs = one.pair.tune(one.label, replace(run, member=one.copy))
+                yield from jobs
+                members.append((one.name, jobs[-1].artifact))
+            inputs = {"members": piece([artifact for _, artifact in members])} | own
+            more = {"fused": tuple(members), "own": before.own, "label": fusion.label}
+            before = line.job(run.parts | inputs, kind="fuse", **more, **run.fields)
+            yield before
+
     def time(self, job: Job) -> Job:
         """Measure what a job made. A fusion is made again from its members, because only weights are stored."""
         return LineParts(self.surroundings, {}, **self.same).job(
@@ -136,6 +199,7 @@ class Group:
             pool=job.pool,
             seed=job.seed,
             fused=job.fused,
+            own=job.own,
             timed=job.artifact,
         )
 
@@ -145,8 +209,8 @@ class Pair(Group):
 
     def __init__(self, planner: Planner, dataset: Ref, backbone: Ref, pretrain: Job) -> None:
         made = {name: value for name, value in pretrain.parts if name not in COUNTED}
-        parts = made | {"pretrained backbone": pretrain.artifact}
-        super().__init__(planner, dataset, backbone, pretrain.artifact, parts)
+        self.made = made | {"pretrained backbone": pretrain.artifact}
+        super().__init__(planner, dataset, backbone, pretrain.artifact, self.made)
         self.copies = planner.copies
         self.schemes = {line.label: (line, self.line("scheme", line)) for line in self.suite.schemes}
         self.tuned: dict[int, dict[str, list[str]]] = {}
@@ -161,28 +225,12 @@ class Pair(Group):
                 yield from (*trials, job)
                 tuned[label].append(job.artifact)
         for pool in self.suite.pools:
-            if pool.backbones:
-                continue
-            members = tuple((name, tuned[label][copy]) for name, label, copy in named(pool))
-            rounds = {fusion.label: fusion for fusion in self.suite.fusions if fusion.rounds > 1}
-            for job in self.fuse(pool, members, seed):
-                yield job
-                if job.label in rounds:
-                    yield from self.again(pool, rounds[job.label], job)
+            if not pool.backbones and not pool.datasets:
+                yield from self.fuse_all(pool, seed)
 
-    def again(self, pool: Pool, fusion: Strategy, before: Job) -> Iterator[Job]:
-        """The rounds after the first: every member is tuned again from the fused network, and all are fused again."""
-        line = next(line for made, line in self.fusions if made.label == fusion.label)
-        for number in range(1, fusion.rounds):
-            members: list[tuple[str, str]] = []
-            run = Variant(before.seed, 0, number, pool.name, before.artifact, fusion.label)
-            for name, label, copy in named(pool):
-                jobs = self.tune(label, replace(run, member=copy))
-                yield from jobs
-                members.append((name, jobs[-1].artifact))
-            inputs = {"members": piece([artifact for _, artifact in members])}
-            before = line.job(run.parts | inputs, kind="fuse", label=fusion.label, fused=tuple(members), **run.fields)
-            yield before
+    def tunings(self, pool: Pool) -> Iterator[Tuning]:
+        """Every member of a pool."""
+        return (Tuning(name, self, label, copy) for name, label, copy in named(pool))
 
     def tune(self, label: str, run: Variant) -> list[Job]:
         """The job that makes one tuned network, last; before it, for a search, the trials it chooses from."""
@@ -228,6 +276,64 @@ class Variant:
         return {name: getattr(self, name) for name in ("seed", "member", "round", "pool", "start")}
 
 
+class Tuning(NamedTuple):
+    """A member of a pool: its name there, and the pair, scheme and copy that it is tuned by."""
+
+    name: str
+    pair: Pair
+    label: str
+    copy: int
+
+
+class Crossing(Group):
+    """The jobs of one pool across data sets, with one backbone."""
+
+    def __init__(self, planner: Planner, backbone: Ref, pool: Pool, pairs: Sequence[Pair]) -> None:
+        self.pool, self.pairs = pool, pairs
+        name = Ref.of(" + ".join(str(dataset) for dataset in pool.datasets))
+        super().__init__(planner, name, backbone, pairs[0].same["base"], pairs[0].made)
+        self.parts["statistics"] = pool.statistics
+        self.same["statistics"] = pool.statistics
+        self.same["tasks"] = tuple(one.pair.dataset for one in self.tunings(pool))
+
+    @cached_property
+    def fusions(self) -> list[tuple[Strategy, LineParts]]:
+        """The lines of the fusions."""
+        return [(line, self.line("fusion", line)) for line in self.suite.fusions]
+
+    @property
+    def tasks(self) -> tuple[Ref, ...]:
+        """The data sets that members are tuned for."""
+        return self.pool.datasets
+
+    @property
+    def also_test(self) -> tuple[Ref, ...]:
+        """None: what a further test set asks is one task."""
+        return ()
+
+    def data_parts(self) -> Parts:
+        """The parts of all its data."""
+        return {f"task {ref}": digest(self.facts.parts("dataset", ref)) for ref in self.tasks}
+
+    def refusal(self, kind: PluginKind, ref: Ref) -> str:
+        """Why a fusion is not for members of several tasks, or of these."""
+        return self.facts.one_task(ref) or super().refusal(kind, ref)
+
+    def tunings(self, pool: Pool) -> Iterator[Tuning]:
+        """Every member, data set after data set."""
+        for pair in self.pairs:
+            for name, label, copy in named(pool):
+                yield Tuning(f"{name} on {pair.dataset}", pair, label, copy)
+
+    def jobs(self, seed: int) -> Iterator[Job]:
+        """All fusing for one seed."""
+        yield from self.fuse_all(self.pool, seed)
+
+    def fuse(self, pool: Pool, members: Members, seed: int) -> Iterator[Job]:
+        """The same, with the members that scores are divided by."""
+        return (replace(job, own=members) for job in super().fuse(pool, members, seed))
+
+
 class Mixture(Group):
     """The jobs of one pool across backbones. Its members have no common start."""
 
@@ -236,17 +342,29 @@ class Mixture(Group):
         super().__init__(planner, dataset, name, "", planner.surroundings)
         self.pool, self.pairs = pool, pairs
 
+    def tunings(self, pool: Pool) -> Iterator[Tuning]:
+        """Every member, backbone after backbone."""
+        for pair in self.pairs:
+            for name, label, copy in named(pool):
+                yield Tuning(f"{name} on {pair.backbone}", pair, label, copy)
+
     def jobs(self, seed: int) -> Iterator[Job]:
-        """All fusing for one seed."""
-        members = [
-            (f"{name} on {pair.backbone}", pair.tuned[seed][label][copy])
-            for pair in self.pairs
-            for name, label, copy in named(self.pool)
-        ]
-        yield from self.fuse(self.pool, tuple(members), seed)
+        """All fusing for one seed. Nothing goes in rounds: what is fused across backbones starts no tuning."""
+        members = tuple((one.name, one.pair.tuned[seed][one.label][one.copy]) for one in self.tunings(self.pool))
+        yield from self.fuse(self.pool, members, seed)
 
 
 def named(pool: Pool) -> Iterator[tuple[str, str, int]]:
     """Name, label and copy of every member of a pool."""
     for label, copy in product(pool.of, range(pool.copies)):
         yield f"{label}#{copy}" if pool.copies > 1 else label, label, copy
+
+
+def firsts(suite: Suite) -> dict[Ref, Ref]:
+    """For every data set the first of those that pools are across together with it; itself where there is none."""
+    found = {dataset: dataset for dataset in suite.datasets}
+    for pool in suite.pools:
+        together = {found[dataset] for dataset in pool.datasets}
+        first = next((dataset for dataset in suite.datasets if dataset in together), None)
+        found |= {dataset: first for dataset, before in found.items() if first and before in together}
+    return found

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
+from finefuse.discovery import capabilities
 from finefuse.discovery.registry import Registry
 from finefuse.files import file_digest
 from finefuse.types import PluginKind, Ref, Spec
@@ -44,9 +45,29 @@ def anchored(facts: Known, folder: Path, kind: PluginKind, name: str, params: Ma
     def within(value: Any) -> Any:
         return _anchored_spec(facts, folder, INSIDE[kind], value) if kind in INSIDE else value
 
-    return {
+    found = {
         key: each(from_folder, value) if key in paths else each(within, value) if key in specs else value
         for key, value in params.items()
+    }
+    if kind != "scheme" or not capabilities.searches(facts.registry.target(kind, name)):
+        return found
+
+    def choice(inner: str, parameter: str, value: Any) -> Any:
+        return anchored(facts, folder, kind, inner, {parameter: value})[parameter]
+
+    return {key: _each_choice(facts, found.get("of"), value, choice) for key, value in found.items()}
+
+
+def _each_choice(facts: Known, of: Any, value: Any, change: Callable[[str, str, Any], Any]) -> Any:
+    """Ranges for the parameters of the scheme `of`, with each of their choices changed; anything else is unchanged."""
+    inner = of["use"] if _is_table(facts, "scheme", of) else of
+    if not _is_table(facts, "scheme", {"use": inner}) or not isinstance(value, Mapping):
+        return value
+    return {
+        parameter: {**given, "choices": [change(inner, parameter, one) for one in given["choices"]]}
+        if isinstance(given, Mapping) and isinstance(given.get("choices"), list | tuple)
+        else given
+        for parameter, given in value.items()
     }
 
 
@@ -61,6 +82,16 @@ def by_content(facts: Known, kind: PluginKind, value: Any) -> Any:
     """A parameter of this kind's plugins with what nested ones read in place of where it lies, as a key needs it."""
     inside = INSIDE.get(kind)
     return value if inside is None else each(lambda spec: _spec_by_content(facts, inside, spec), value)
+
+
+def choices_by_content(facts: Known, search: Any, value: Any) -> Any:
+    """A parameter of a search with the content of files in place of their paths among the choices of its ranges."""
+
+    def choice(inner: str, parameter: str, one: Any) -> Any:
+        found = _spec_by_content(facts, "scheme", {"use": inner, parameter: one})
+        return found.get(parameter, found.get("content"))
+
+    return _each_choice(facts, search.of, value, choice)
 
 
 def _spec_by_content(facts: Known, kind: PluginKind, spec: Any) -> Any:
@@ -89,5 +120,9 @@ def _is_table(facts: Known, kind: PluginKind, spec: Any) -> bool:
 
 
 def each(change: Callable[[Any], Any], value: Any) -> Any:
-    """Change a value, or every value of a list."""
-    return [change(one) for one in value] if isinstance(value, list | tuple) else change(value)
+    """Change a value, or every value of a list or of a table that names no plugin."""
+    if isinstance(value, list | tuple):
+        return [each(change, one) for one in value]
+    if isinstance(value, Mapping) and "use" not in value:
+        return {key: each(change, one) for key, one in value.items()}
+    return change(value)

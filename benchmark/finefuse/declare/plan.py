@@ -32,7 +32,7 @@ class Plan:
     contents: Mapping[tuple[PluginKind, Ref], str] = field(default_factory=dict)
     """The fingerprints of data sets and backbones, which are in the addresses."""
     remarks: tuple[str, ...] = ()
-    """Remarks of the data sets: one sentence each, for example about files that are left out or read in part."""
+    """One sentence each, for example about files that are left out or read in part, or what `augment` doesn't reach."""
 
     @property
     def name(self) -> str:
@@ -56,12 +56,22 @@ def make_plan(suite: Suite, registry: Registry, *, device: str = "cpu", only: Se
     _refuse_twins(suite, jobs)
     sources = filter(None, map(facts.source, suite.backbones))
     remarks = [said for ref in (*suite.datasets, *suite.also_test, *sources) for said in facts.remarks(ref)]
+    remarks += _unaugmented(suite, facts)
     return Plan(suite, _keep(jobs, labels) if only else jobs, facts.contents, tuple(dict.fromkeys(remarks)))
 
 
 def _copies(suite: Suite) -> dict[str, int]:
     """How many members of each scheme are tuned."""
     return {s.label: max([1, *(p.copies for p in suite.pools if s.label in p.of)]) for s in suite.schemes}
+
+
+def _unaugmented(suite: Suite, facts: Facts) -> list[str]:
+    """Which schemes see no images that `augment` has changed."""
+    idle = [line.label for line in suite.schemes if not facts.takes_steps(line.ref)]
+    if not idle or not suite.settings.augment:
+        return []
+    changes = ", ".join(suite.settings.augment)
+    return [f"augment ({changes}) changes nothing for schemes without steps: {', '.join(idle)}"]
 
 
 def _refuse_too_many(suite: Suite, facts: Facts, copies: Mapping[str, int]) -> None:

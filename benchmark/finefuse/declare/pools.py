@@ -1,15 +1,50 @@
-"""Flattens pools, which name schemes, other pools and backbones, to schemes and backbones."""
+"""Flattens pools, which name schemes, other pools, backbones and data sets, to schemes, backbones and data sets."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
 
 from finefuse.declare.schema import PoolShape
 from finefuse.declare.suite_text import Source, show, suggest
-from finefuse.types import Ref
+from finefuse.types import Ref, Statistics
 
 EVERY = "*"
+
+
+@dataclass(frozen=True)
+class Pool:
+    """What is fused: `copies` members of each of the schemes whose labels are in `of`.
+
+    It may be across `backbones`, or across `datasets`: then `statistics` is the policy for BatchNorm.
+    """
+
+    name: str
+    of: tuple[str, ...]
+    copies: int
+    backbones: tuple[Ref, ...] = ()
+    datasets: tuple[Ref, ...] = ()
+    statistics: Statistics = "shared"
+
+
+def make_pools(
+    source: Source, shapes: Mapping[str, PoolShape], schemes: Mapping[str, str], plain: Mapping[str, Sequence[Ref]]
+) -> list[Pool]:
+    """The pools of a suite, of schemes by label with the names of their plugins; `plain` has its other plugins by key.
+
+    Raises:
+        SuiteError: about names that are unknown, given twice or alone, and keys that don't go together.
+    """
+    members, pools = flatten(source, shapes, schemes), []
+    for name, shape in shapes.items():
+        if shape.backbones and shape.datasets:
+            raise source.error(("pools", name, "datasets"), "a pool is across backbones or across data sets, not both")
+        if shape.statistics and not shape.datasets:
+            raise source.error(("pools", name, "statistics"), "is for pools across data sets; give `datasets` too")
+        wide = {key: across(source, name, key, getattr(shape, key), plain[key]) for key in ("backbones", "datasets")}
+        pools.append(Pool(name, members[name], shape.copies, **wide, statistics=shape.statistics or "shared"))
+    return pools
 
 
 def flatten(source: Source, pools: Mapping[str, PoolShape], schemes: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
@@ -39,23 +74,22 @@ def flatten(source: Source, pools: Mapping[str, PoolShape], schemes: Mapping[str
     return members
 
 
-def across(source: Source, name: str, pool: PoolShape, backbones: Sequence[Ref]) -> tuple[Ref, ...]:
-    """The backbones that a pool is fused across; none for a pool that each backbone has separately.
+def across(source: Source, name: str, key: str, given: Sequence[str] | None, known: Sequence[Ref]) -> tuple[Ref, ...]:
+    """The backbones or data sets, by `key`, that a pool is fused across; none for a pool that each has separately.
 
     Raises:
-        SuiteError: about unknown names, repetitions, and pools across a single backbone.
+        SuiteError: about unknown names, repetitions, and pools across a single one.
     """
-    places = [("pools", name, "backbones", i) for i in range(len(pool.backbones or ()))]
-    source.refuse_twins(zip(places, pool.backbones or (), strict=True))
-    found: list[Ref] = []
-    for place, part in zip(places, pool.backbones or (), strict=True):
-        named = [ref for ref in backbones if part in (str(ref), ref.name, EVERY)]
+    places = [("pools", name, key, i) for i in range(len(given or ()))]
+    source.refuse_twins(zip(places, given or (), strict=True))
+    one, found = {"backbones": "backbone", "datasets": "data set"}[key], list[Ref]()
+    for place, part in zip(places, given or (), strict=True):
+        named = [ref for ref in known if part in (str(ref), ref.name, EVERY)]
         if not named:
-            hint = suggest(part, map(str, backbones))
-            raise source.error(place, f"no backbone of this suite is called {show(part)}{hint}")
+            raise source.error(place, f"no {one} of this suite is called {show(part)}{suggest(part, map(str, known))}")
         found += named
     if len(found) == 1:
-        raise source.error(("pools", name, "backbones"), f"names {found[0]} alone; a pool across backbones needs two")
+        raise source.error(("pools", name, key), f"names {found[0]} alone; a pool across {one}s needs two")
     return tuple(dict.fromkeys(found))
 
 

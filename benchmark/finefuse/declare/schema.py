@@ -12,7 +12,7 @@ from pydantic_core import ErrorDetails
 from finefuse.declare.suite_text import Source, show, suggest
 from finefuse.declare.toml_lines import KeyPath
 from finefuse.errors import SuiteError
-from finefuse.types import Budget, Limits, Settings
+from finefuse.types import Budget, Limits, Settings, Statistics
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 LABEL = r"^[^\s/|#]+( [^\s/|#]+)*$"
@@ -111,8 +111,14 @@ class PoolShape(_Table):
     backbones: Names | None = Field(
         default=None, description="Fuse across these backbones, '*' for all of them; without, each for itself."
     )
+    datasets: Names | None = Field(
+        default=None, description="Fuse members of these data sets, '*' for all of them; without, each for itself."
+    )
+    statistics: Statistics | None = Field(
+        default=None, description="Across data sets: where a merged body's BatchNorm statistics come from."
+    )
 
-    @field_validator("of", "backbones", mode="before")
+    @field_validator("of", "backbones", "datasets", mode="before")
     @classmethod
     def _all(cls, value: Any) -> Any:
         return ["*"] if value == "*" else value

@@ -12,7 +12,7 @@ from typing import Any
 from finefuse.declare.choice import RunChoice
 from finefuse.declare.facts import Facts
 from finefuse.declare.nested import anchored
-from finefuse.declare.pools import across, flatten
+from finefuse.declare.pools import Pool, make_pools
 from finefuse.declare.schema import (
     ItemShape,
     RunShape,
@@ -48,16 +48,6 @@ class Strategy:
     label: str
     ref: Ref
     rounds: int = 1
-
-
-@dataclass(frozen=True)
-class Pool:
-    """What is fused: `copies` members of each of the schemes whose labels are in `of`, across `backbones` if any."""
-
-    name: str
-    of: tuple[str, ...]
-    copies: int
-    backbones: tuple[Ref, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -104,11 +94,8 @@ def load_suite(source: str | Path | Mapping[str, Any], registry: Registry, *, po
     reader.check_tasks(plain["datasets"], plain["metrics"])
     reader.check_shapes(plain["datasets"], plain["also_test"])
     reader.check_kinds(plain["datasets"], schemes)
-    members = flatten(opened, shape.pools, {scheme.label: scheme.ref.name for scheme in schemes})
-    pools = [
-        Pool(name, members[name], pool.copies, across(opened, name, pool, plain["backbones"]))
-        for name, pool in shape.pools.items()
-    ]
+    pools = make_pools(opened, shape.pools, {line.label: line.ref.name for line in schemes}, plain)
+    reader.check_tasks_of(pools)
     if fusions and not pools:
         pools = [Pool("all", tuple(scheme.label for scheme in schemes), 1)]
     return Suite(
@@ -255,6 +242,18 @@ class _Reader:
             for dataset in datasets:
                 if self.facts.task(other) != self.facts.task(dataset):
                     raise self.source.error(("also_test", i), f"{other} is another task than {dataset}")
+
+    def check_tasks_of(self, pools: Sequence[Pool]) -> None:
+        """Networks of one pool across data sets take inputs of one shape."""
+        for pool in pools:
+            for other in pool.datasets[1:]:
+                one, two = self.facts.task(pool.datasets[0]), self.facts.task(other)
+                if (one.modality, one.input_shape) != (two.modality, two.input_shape):
+                    raise self.source.error(
+                        ("pools", pool.name, "datasets"),
+                        f"{pool.datasets[0]} has {one.modality} inputs of shape {one.input_shape} and {other} "
+                        f"{two.modality} inputs of shape {two.input_shape}; bodies are merged for inputs of one shape",
+                    )
 
     def default_metrics(self, datasets: Sequence[Ref]) -> tuple[Ref, ...]:
         """For every kind of task the metric that says it is the default for it."""

@@ -59,19 +59,27 @@ def bench_of(row: Record, store: Path, device: str, doors: tuple[Door, ...]) -> 
     """What the row's job was done with, from what the store says of its artifact.
 
     Raises:
-        FinefuseError: if that is gone, or what it is fused from.
+        FinefuseError: if that isn't there, or what it is fused from, or was kept without digests.
     """
     artifacts, address = Artifacts(store), row["artifact"]
+    lacking = [address]
     if artifacts.has(address):
         origin = artifacts.origin(address)
         job = job_of(origin["job"])
         needed = job.inputs if job.kind == "fuse" and (job.level != "weight" or not job.base) else ()
-        if all(artifacts.has(artifact) for artifact in needed):
+        lacking = [artifact for artifact in needed if not artifacts.has(artifact)]
+        if not lacking:
             settings = settings_of(origin["settings"])
             return Workbench(Order(job, row["suite"], settings, (), device, str(store), doors))
+    which = "its artifact" if lacking == [address] else "an artifact that it is made of"
+    again = f"run the suite {row['suite']!r} again with a new --store and --out"
+    if any(map(artifacts.unchecked, lacking)):
+        raise FinefuseError(
+            f"{row['cell']}: {which} in the store {store} was kept by a former version, without digests, so that "
+            f"nothing can tell whether it is still what was measured; {again}."
+        )
     raise FinefuseError(
-        f"{row['cell']}: its artifact is no longer in the store {store}; run the suite {row['suite']!r} again with a "
-        "new --store and --out, or name the --store that it was run with."
+        f"{row['cell']}: {which} is not in the store {store}; {again}, or name the --store that it was run with."
     )
 
 
@@ -143,10 +151,13 @@ def _by_formula(shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
 
 
 def _val_used(bench: Workbench) -> bool:
-    """Whether the job was given the val examples, or chose a checkpoint or a trial by them."""
+    """Whether the job, or one that made what it started from or fused, was given val or chose by it."""
     job = bench.order.job
     by_choice = job.kind == "tune" and (bench.order.settings.selection == "best-val" or bool(job.trials))
-    return "val" in job.needs or by_choice
+    if "val" in job.needs or by_choice:
+        return True
+    made_of = [*filter(None, [job.start]), *(artifact for _, artifact in job.fused)]
+    return any(_val_used(bench.maker(artifact)) for artifact in made_of if bench.store.has(artifact))
 
 
 @contextmanager

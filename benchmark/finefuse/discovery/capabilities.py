@@ -46,6 +46,16 @@ def searcher(scheme: Any) -> Searcher | None:
     return scheme  # type: ignore[no-any-return]
 
 
+def takes_steps(scheme: Any) -> bool | None:
+    """Whether a scheme takes steps of the trainer; None where it doesn't say."""
+    return _flag(scheme, "takes_steps") if _has(scheme, "takes_steps") else None
+
+
+def searches(scheme: type) -> bool:
+    """Whether schemes of this class are searches, asked before there is one."""
+    return method(scheme, "suggest") is not None
+
+
 def source_needs(scheme: Any) -> tuple[SourceNeed, ...]:
     """The parts of the pretraining that a scheme needs."""
     return _among(scheme, "needs", SourceNeed)
@@ -160,6 +170,13 @@ def alone(fusion: Any) -> bool:
     return _flag(fusion, "alone")
 
 
+def many_tasks(fusion: Any) -> bool:
+    """Whether a fusion serves members of several tasks: those of weights do, unless they say otherwise."""
+    if _has(fusion, "many_tasks"):
+        return _flag(fusion, "many_tasks")
+    return level(fusion) == "weight" and not alone(fusion)
+
+
 def except_for(fusion: Any) -> tuple[Law, ...]:
     """The laws that a fusion does not keep."""
     return _among(fusion, "except_for", Law)
@@ -189,8 +206,8 @@ def version(plugin: Any) -> str:
 _QUESTIONS: Mapping[PluginKind, tuple[Callable[[Any], object], ...]] = {
     "dataset": (lambda dataset: method(dataset, "token_numbers"),),
     "backbone": (head_outputs, keeps_head, adapts, lambda backbone: method(backbone, "refuses")),
-    "scheme": (prepares, searcher, source_needs, kinds, nested, lambda scheme: space(type(scheme))),
-    "fusion": (level, fusion_needs, kinds, alone, except_for),
+    "scheme": (prepares, searcher, source_needs, takes_steps, kinds, nested, lambda scheme: space(type(scheme))),
+    "fusion": (level, fusion_needs, kinds, alone, many_tasks, except_for),
     "metric": (metric_kinds, higher_is_better),
     "executor": (parallel,),
     "observer": (observer_calls,),

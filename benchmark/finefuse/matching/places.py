@@ -26,12 +26,13 @@ def aligned(of: Fusing) -> list[Member]:
         NotApplicable: if members differ in architecture, or units can't be followed through it.
     """
     first, *others = nets.states_of(of.members)
-    units = follow(of.members[0].net, of.train.inputs(slice(2)))
+    few = of.members[0].train.inputs(slice(2))
+    units = follow(of.members[0].net, few)
     made = [of.members[0]]
     for member, state in zip(of.members[1:], others, strict=True):
         net = copy.deepcopy(member.net)
         net.load_state_dict(permuted(units, net.state_dict(), match(units, first, state, of.rng)))
-        _require_same_function(member.net, net, of.train.inputs(slice(2)))
+        _require_same_function(member.net, net, few)
         made.append(replace(member, load=partial(_itself, net)))
     return made
 

@@ -71,6 +71,10 @@ class Classification(Shape):
         """Accuracy."""
         return float(self.right(outputs, data.y).double().mean())
 
+    def normalised(self, quality: float, own: float) -> float:
+        """The ratio of the accuracies."""
+        return quality / own if own else float("nan")
+
     def merits(self, outputs: Tensor, y: Tensor) -> Tensor:
         """How confident each member is in the right class; every right member ranks above every wrong one."""
         import torch

@@ -49,6 +49,12 @@ class Values(Shape):
         """Minus the loss, in float64."""
         return -float(self.losses(outputs.double(), data.y.double()).mean().detach())
 
+    def normalised(self, quality: float, own: float) -> float:
+        """The own model's loss by this one's: half for a loss twice as large."""
+        if not quality:
+            return float("inf") if own else 1.0
+        return own / quality
+
     def merits(self, outputs: Tensor, y: Tensor) -> Tensor:
         """Minus the loss of each member on each example."""
         return -self.losses(outputs, y)

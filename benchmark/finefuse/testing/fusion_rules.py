@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 
 from finefuse.discovery import capabilities
 from finefuse.engine.randomness import seeded
+from finefuse.engine.train.lent import lent
 from finefuse.engine.train.trainer import SuiteTrainer
 from finefuse.nets import CombineOutputs, Net
 from finefuse.testing.rules import (
@@ -23,7 +25,16 @@ from finefuse.testing.rules import (
     try_rules,
     two_test_labellings,
 )
-from finefuse.testing.small import TASKS, changed, outputs_of, small_fusing, small_members, small_splits, snapshot
+from finefuse.testing.small import (
+    TASKS,
+    changed,
+    outputs_of,
+    small_fusing,
+    small_members,
+    small_splits,
+    small_trainer,
+    snapshot,
+)
 from finefuse.types import Fusion, Law, Splits, Task
 
 
@@ -38,8 +49,12 @@ def check_fusion(fusion: Any, *, skip: Collection[str] = (), tasks: Sequence[Tas
     try_rules(fusion, FUSION_RULES, skip, tasks)
 
 
-def _fused(fusion: Fusion, task: Task, nets: list[Net] | None = None) -> nn.Module:
-    return fusion.fuse(small_fusing(nets or small_members(task), task, fusion.needs)).eval()
+def _fused(fusion: Fusion, task: Task, nets: list[Net] | None = None, trainer: SuiteTrainer | None = None) -> nn.Module:
+    """Fuse as a run does: with a trainer that is lent."""
+    of = small_fusing(nets or small_members(task), task, fusion.needs)
+    if "trainer" in fusion.needs:
+        of = replace(of, trainer=lent(trainer or small_trainer(task)))
+    return fusion.fuse(of).eval()
 
 
 def _fusion_frozen(fusion: Fusion, task: Task) -> None:
@@ -59,9 +74,9 @@ def _fusion_repeats(fusion: Fusion, task: Task) -> None:
 
 
 def _fusion_budget(fusion: Fusion, task: Task) -> None:
-    of = small_fusing(small_members(task), task, fusion.needs)
-    fusion.fuse(of)
-    assert not isinstance(of.trainer, SuiteTrainer) or of.trainer.spent <= of.trainer.budget
+    trainer = small_trainer(task)
+    _fused(fusion, task, trainer=trainer)
+    require(trainer.spent <= trainer.budget, f"took {trainer.spent} steps, and the budget is {trainer.budget}")
 
 
 def _fusion_rng(fusion: Fusion, task: Task) -> None:

@@ -9,7 +9,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from finefuse.discovery import capabilities
 from finefuse.engine.randomness import seeded
+from finefuse.engine.train.lent import lent
 from finefuse.engine.train.trainer import SuiteTrainer
 from finefuse.nets import Net
 from finefuse.testing.rules import (
@@ -22,8 +24,18 @@ from finefuse.testing.rules import (
     try_rules,
     two_test_labellings,
 )
-from finefuse.testing.small import TASKS, changed, outputs_of, prepare_for, prepared, small_net, small_splits, snapshot
-from finefuse.types import Budget, Data, Scheme, Splits, Task
+from finefuse.testing.small import (
+    TASKS,
+    changed,
+    outputs_of,
+    prepare_for,
+    prepared,
+    small_net,
+    small_splits,
+    small_trainer,
+    snapshot,
+)
+from finefuse.types import Budget, Data, Scheme, Splits, Task, Tuning
 
 
 def check_scheme(scheme: Any, *, skip: Collection[str] = (), tasks: Sequence[Task] = TASKS) -> None:
@@ -53,11 +65,19 @@ class _Witness(SuiteTrainer):
         super().fit(model, listed, **how)
 
 
+def _tune(scheme: Scheme, on: Tuning, trainer: SuiteTrainer | None = None) -> SuiteTrainer:
+    """Tune as a run does: with a trainer that is lent, while steps in any loop are counted; return that trainer."""
+    trainer = trainer or small_trainer(on.task, on.train, 4)
+    with trainer.effort.counting():
+        scheme.tune(replace(on, trainer=lent(trainer)))
+    return trainer
+
+
 def _scheme_frozen(scheme: Scheme, task: Task) -> None:
     on = prepared(scheme, task)
     witness = _Witness(task, on.train)
     before, original = snapshot(on.model), snapshot(on.pretrained)
-    scheme.tune(replace(on, trainer=witness))
+    _tune(scheme, on, witness)
     touched = {name for name in changed(before, on.model) if not name.startswith(("head.", *witness.prefixes))}
     require(not touched, f"{', '.join(sorted(touched))} changed, but the trainer was not given that stage")
     require(not changed(original, on.pretrained), "the pretrained original was changed")
@@ -68,7 +88,7 @@ def _scheme_repeats(scheme: Scheme, task: Task) -> None:
     for seed in (1, 2):  # of the global generators, which must not matter
         on = prepared(scheme, task)
         with seeded(seed):
-            scheme.tune(on)
+            _tune(scheme, on)
         runs.append(on.model)
     different = changed(snapshot(runs[0]), runs[1])
     require(not different, f"two runs with one seed differ in {', '.join(sorted(different))}")
@@ -77,21 +97,22 @@ def _scheme_repeats(scheme: Scheme, task: Task) -> None:
 def _scheme_budget(scheme: Scheme, task: Task) -> None:
     for epochs in (4, 1):
         on = prepared(scheme, task, epochs)
-        scheme.tune(on)
-        assert isinstance(on.trainer, SuiteTrainer)
-        assert on.trainer.spent <= on.trainer.budget
+        trainer = _tune(scheme, on, small_trainer(task, on.train, epochs))
+        trainer.require_budget_kept()
+        idle = capabilities.takes_steps(scheme) is False
+        require(not (idle and trainer.spent), f"says that it takes no steps, and took {trainer.spent}")
 
 
 def _scheme_rng(scheme: Scheme, task: Task) -> None:
     on = prepared(scheme, task)
     with random_state_kept():
-        scheme.tune(on)
+        _tune(scheme, on)
 
 
 def _scheme_test_labels(scheme: Scheme, task: Task) -> None:
     def run(splits: Splits) -> nn.Module:
         on = replace(prepared(scheme, task), train=splits.train, val=splits.val)
-        scheme.tune(on)
+        _tune(scheme, on)
         return on.model
 
     first, second = (run(splits) for splits in two_test_labellings(task))
@@ -100,7 +121,7 @@ def _scheme_test_labels(scheme: Scheme, task: Task) -> None:
 
 def _scheme_shape(scheme: Scheme, task: Task) -> None:
     on = prepared(scheme, task)
-    scheme.tune(on)
+    _tune(scheme, on)
     require_fine_outputs(on.model, task)
     again = prepare_for(scheme, small_net(task))
     again.load_state_dict(on.model.state_dict())

@@ -103,6 +103,9 @@ class Task(Protocol):
     def quality(self, outputs: Tensor, data: Data) -> float:
         """How good outputs are for choosing between models; higher is better."""
 
+    def normalised(self, quality: float, own: float) -> float:
+        """A quality by that of the task's own model: 1 for as good, more for better; NaN if that is no measure."""
+
     def merits(self, outputs: Tensor, y: Tensor) -> Tensor:
         """How good the members' outputs (members, N, outputs) are, (members, N): an oracle picks the best member."""
 

@@ -22,6 +22,8 @@ Level = Literal["output", "feature", "weight"]
 Law = Literal["one member", "equal members", "order"]
 """The laws that a fusion keeps unless it is `Excepted`."""
 Need = Literal["val", "train", "base", "trainer", "test inputs"]
+Statistics = Literal["averaged", "shared", "per-task"]
+"""BatchNorm's running statistics of a body merged of several tasks: the members' mean, or renewed once, or per task."""
 OptimizerChoice = Literal["sgd", "adam", "adamw"] | Callable[[list[dict[str, Any]]], "torch.optim.Optimizer"]
 """An optimizer by name, with defaults from the network's recipe, or a function of the groups."""
 
@@ -229,6 +231,10 @@ class Fusing:
     `PluginError`. `base` is the network all members started from: the pretrained one with their common head,
     or the fused one of the round before; across backbones it is the first member's. `test_inputs` have no labels; a
     method that learns from them is transductive.
+
+    In a pool across data sets `task`, `val`, `train` and `test_inputs` are the members' own, and to use those here
+    raises `NotApplicable`; `base` is a `ManyHeads`, `trainer` has the training data of all tasks, one after the other
+    in the order of `nets.by_task(members)`, and `statistics` is the pool's policy for BatchNorm.
     """
 
     task: Task
@@ -239,6 +245,7 @@ class Fusing:
     base: Net = _BASE
     trainer: Trainer = _TRAINER
     test_inputs: Tensor = _TEST
+    statistics: Statistics = "shared"
 
 
 @runtime_checkable

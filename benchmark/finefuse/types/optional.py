@@ -38,6 +38,13 @@ class NeedsPretraining(Protocol):
 
 
 @runtime_checkable
+class SaysSteps(Protocol):
+    """A scheme that says whether it takes steps of the trainer; where it takes none, `augment` changes nothing."""
+
+    takes_steps: ClassVar[bool]
+
+
+@runtime_checkable
 class ForKinds(Protocol):
     """A strategy or metric that supports only some kinds of task."""
 
@@ -122,6 +129,16 @@ class Alone(Protocol):
     """A fusion that makes its own members, as many as the pool has; its cost leaves out the pool's."""
 
     alone: ClassVar[bool]
+
+
+@runtime_checkable
+class ForManyTasks(Protocol):
+    """A fusion that says whether it serves members of several tasks.
+
+    Without it those on the weight level do, unless they are `Alone`, and no others.
+    """
+
+    many_tasks: ClassVar[bool]
 
 
 @runtime_checkable

@@ -109,6 +109,10 @@ class Job:
     Its inputs are artifacts. `base` is the pretrained backbone; a pool across backbones has none. `start` is the fused
     network that a later round starts from. `fused` are the members of a pool, by name. `trials` are those that a search
     chooses from, or whose results a trial needs. `timed` is the model whose latency is measured.
+
+    In a pool across data sets `tasks` are the data sets of the members of `fused`, one for each, `own` the members of
+    round 0, whose scores all others are divided by, and `statistics` the policy for BatchNorm. `made_for` is the data
+    set that a backbone without source data was made for, where that is not the job's own.
     """
 
     kind: JobKind
@@ -128,6 +132,10 @@ class Job:
     fused: tuple[tuple[str, str], ...] = ()
     trials: tuple[str, ...] = ()
     timed: str = ""
+    tasks: tuple[Ref, ...] = ()
+    own: tuple[tuple[str, str], ...] = ()
+    statistics: str = ""
+    made_for: Ref | None = None
     level: str = ""
     needs: tuple[str, ...] = ()
     skip: str = ""
@@ -139,7 +147,8 @@ class Job:
     def inputs(self) -> tuple[str, ...]:
         """Artifacts that must exist before this job can start; a timed fusion is made again from its members."""
         timed = "" if self.fused else self.timed
-        return (*filter(None, (self.base, self.start, timed)), *(member for _, member in self.fused), *self.trials)
+        members = dict.fromkeys(member for _, member in (*self.fused, *self.own))
+        return (*filter(None, (self.base, self.start, timed)), *members, *self.trials)
 
     @property
     def members(self) -> NoReturn:
@@ -168,6 +177,9 @@ class Crew:
     """Bytes that one job may take before it is stopped as `oom`; 0 for no limit."""
     preload: tuple[str, ...] = ()
     """Modules that every job imports, none of them a plugin's: a process may import them before its job's time runs."""
+    prepare: Callable[[], object] | None = None
+    """What every job begins with, the same for all, such as opening the plugins. A process may do it once and be copied
+    for each job, if nothing is left in it that copies would share; an executor may as well leave it to the jobs."""
     environment: Mapping[str, str] = field(default_factory=dict)
     """Variables with which the processes of jobs must be started."""
 

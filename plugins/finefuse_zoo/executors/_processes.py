@@ -45,23 +45,35 @@ def kill(pids: Iterable[int]) -> None:
 
 
 class Family:
-    """The descendants of a process, who are looked up about once a second because that reads the whole table."""
+    """A job below a server's template, looked up about once a second because that reads the whole table.
 
-    def __init__(self, parent: int) -> None:
-        self._parent = parent
+    It is the template's descendants, or while there are none the template, which is preparing.
+    """
+
+    def __init__(self, server: int) -> None:
+        self._server = server
         self._known: list[psutil.Process] = []
         self._looked = float("-inf")
 
     def memory(self) -> int:
         """Resident bytes of all together, without pages of files, which the system can take back at any time."""
         if time.monotonic() - self._looked > 1:
-            self._known, self._looked = descendants(self._parent), time.monotonic()
+            self._known, self._looked = _below_the_template(self._server), time.monotonic()
         total = 0
         for process in self._known:
             with suppress(psutil.Error):
                 memory = process.memory_info()
                 total += memory.rss - getattr(memory, "shared", 0)  # only Linux tells
         return total
+
+
+def _below_the_template(server: int) -> list[psutil.Process]:
+    everyone, below = descendants(server), []
+    for process in everyone:
+        with suppress(psutil.Error):
+            if process.ppid() != server:
+                below.append(process)
+    return below or everyone
 
 
 def _prctl(option: int, value: int) -> None:

@@ -1,27 +1,27 @@
-"""A worker of `local`: a process that runs no plugin, and forks another one for each job.
+"""A worker of `local`: a process that runs no plugin, and has another one, its template, fork one for each job.
 
-The driver's side is in _worker.py. It sends a parcel; the server answers with the process id of the job, and when that
-has ended with how it ended and what it said. Nothing that a job does to its process can reach the next job's.
+The driver's side is in _worker.py. It sends a parcel; the server answers with the process id of the template, and when
+the job has ended with how it ended and what it said. Nothing that a job does to its process can reach the next job's.
 """
 
 from __future__ import annotations
 
 import gc
 import os
-import pickle
 import select
 import signal
+import socket
 import sys
 import time
-import traceback
 import warnings
 from collections.abc import Sequence
 from contextlib import suppress
 from importlib import import_module
 from multiprocessing.connection import Connection
-from typing import NoReturn
+from socket import send_fds
 
-from finefuse_zoo.executors._processes import adopt_orphans, descendants, die_with, kill
+from finefuse_zoo.executors._processes import adopt_orphans, descendants, kill
+from finefuse_zoo.executors._template import END, LENGTH, READY, be_the_template, received
 
 BLOCK = 65536
 
@@ -41,65 +41,143 @@ def serve(fd: int, threads: int, preload: Sequence[str]) -> None:
         import_module(module)
     gc.collect()
     gc.freeze()  # what is here already stays shared with the jobs: no collector of theirs goes through it
-    woken = _wake_up_when_children_end()
     with suppress(EOFError, BrokenPipeError, ConnectionResetError):
-        driver.send("ready")
-        while True:
-            parcel = driver.recv_bytes()
-            driver.send(_Job(parcel, threads, driver).done(woken))
+        _Server(driver, driver.recv_bytes(), threads).work()
 
 
-class _Job:
-    """One job in a separate process and session."""
+class _GoneError(Exception):
+    """The template has ended, with this exit code."""
 
-    def __init__(self, parcel: bytes, threads: int, driver: Connection) -> None:
-        self._driver = driver
-        self._answers, answer = os.pipe()
-        sys.stdout.flush()
+    def __init__(self, code: int) -> None:
+        super().__init__(code)
+        self.code = code
+
+
+class _Answer:
+    """What a job says, by a pipe that only the job, and what it starts, can write to."""
+
+    def __init__(self) -> None:
+        self._reader, self.writer = os.pipe()
+        self._said = bytearray()
+        self.more = True
+
+    def fileno(self) -> int:
+        """Where it is read."""
+        return self._reader
+
+    def listen(self) -> None:
+        """Take in some of it."""
+        block = os.read(self._reader, BLOCK)
+        self._said += block
+        self.more = bool(block)
+
+    def whole(self) -> bytes:
+        """All of it, when no writer is left."""
+        while self.more:
+            self.listen()
+        os.close(self._reader)
+        return bytes(self._said)
+
+
+class _Server:
+    """Passes parcels on to the template, and replaces it when it is gone or in doubt."""
+
+    def __init__(self, driver: Connection, prepare: bytes, threads: int) -> None:
+        self._driver, self._prepare, self._threads = driver, prepare, threads
+        self._line: socket.socket | None = None
+        self._template = 0
+
+    def work(self) -> None:
+        """Carry out one job after the other."""
+        self._driver.send("ready")
+        try:
+            while True:
+                self._driver.send(self._job(self._driver.recv_bytes()))
+        finally:
+            self._forget()
+
+    def _job(self, parcel: bytes) -> tuple[int, bytes]:
+        """Carry out one job, and end all that it started: its exit code, and what it said."""
+        answer = None
+        try:
+            line = self._ready()
+            answer = _Answer()
+            with suppress(OSError):  # the template has just ended, which is noticed next
+                send_fds(line, [LENGTH.pack(len(parcel))], [answer.writer])
+                line.sendall(parcel)
+            os.close(answer.writer)
+            status, childless = END.unpack(self._hear(line, END.size, answer))
+            code = os.waitstatus_to_exitcode(status)
+            if not childless:
+                self._forget()
+        except _GoneError as gone:
+            code = gone.code
+            self._forget()
+        return code, answer.whole() if answer else b""
+
+    def _ready(self) -> socket.socket:
+        """The line to a template that waits for a parcel."""
+        if self._line and select.select([self._line], (), (), 0)[0]:
+            self._forget()  # it was killed while it had nothing to do
+        if self._line:
+            self._driver.send(self._template)
+            return self._line
+        line = self._fork()
+        self._driver.send(self._template)  # now, because to prepare is part of what a job does
+        try:
+            self._hear(line, len(READY))
+        except _GoneError as gone:
+            unprepared, self._prepare = not self._prepare, b""  # from now on each job prepares itself
+            if unprepared or gone.code == -signal.SIGKILL:  # it took too long, or too much
+                raise
+            self._forget()
+            line = self._fork()
+            self._hear(line, len(READY))
+        return line
+
+    def _fork(self) -> socket.socket:
+        self._line, theirs = socket.socketpair()
         server = os.getpid()
+        sys.stdout.flush()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # OpenBLAS has threads, and puts them away for a fork
-            self.pid = os.fork()
-        if not self.pid:
-            driver.close()
-            _be_the_job(parcel, threads, answer, server)
-        os.close(answer)
-        self._said = b""
+            self._template = os.fork()
+        if not self._template:
+            self._driver.close()
+            self._line.close()
+            be_the_template(theirs, self._prepare, self._threads, server)
+        theirs.close()
+        return self._line
 
-    def done(self, woken: int) -> tuple[int, bytes]:
-        """Wait for the end of the job, and of all that it started: its exit code, and what it said."""
-        try:
-            self._driver.send(self.pid)
-            code = self._wait(woken)
-        except (OSError, EOFError):
-            kill([self.pid])
-            end_children()
-            raise
-        end_children()
-        self._listen_to_the_rest()
-        return code, self._said
+    def _hear(self, line: socket.socket, size: int, answer: _Answer | None = None) -> bytes:
+        """What the template says next; meanwhile the job's answer is taken in.
 
-    def _wait(self, woken: int) -> int:
-        sources = [self._driver.fileno(), self._answers, woken]
+        Raises:
+            EOFError: if the driver has hung up.
+        """
         while True:
+            sources: list[Connection | socket.socket | _Answer] = [
+                self._driver,
+                line,
+                *([answer] if answer and answer.more else []),
+            ]
             ready, _, _ = select.select(sources, (), ())
-            if self._driver.fileno() in ready:
+            if self._driver in ready:
                 raise EOFError("the driver has hung up")
-            if self._answers in ready:
-                block = os.read(self._answers, BLOCK)
-                self._said += block
-                if not block:
-                    sources.remove(self._answers)
-            if woken in ready:
-                os.read(woken, BLOCK)
-                pid, status = os.waitpid(self.pid, os.WNOHANG)
-                if pid:
-                    return os.waitstatus_to_exitcode(status)
+            if answer and answer in ready:
+                answer.listen()
+            if line in ready:
+                if message := _received(line, size):
+                    return message
+                _, status = os.waitpid(self._template, 0)
+                raise _GoneError(os.waitstatus_to_exitcode(status))
 
-    def _listen_to_the_rest(self) -> None:
-        while block := os.read(self._answers, BLOCK):  # no writer is left
-            self._said += block
-        os.close(self._answers)
+    def _forget(self) -> None:
+        """End the template, and all that it or its jobs started."""
+        end_children()
+        if self._line:
+            self._line.close()
+        self._line = None
 
 
 def end_children() -> None:
@@ -114,61 +192,9 @@ def end_children() -> None:
         return
 
 
-def _be_the_job(parcel: bytes, threads: int, answer: int, server: int) -> NoReturn:
-    """Carry out the job in this process, and end with it."""
-    code = 1
-    try:
-        die_with(server)
-        os.setsid()
-        signal.set_wakeup_fd(-1)
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        if torch := sys.modules.get("torch"):
-            torch.set_num_threads(threads)
-            torch.set_num_interop_threads(1)
-        me = os.getpid()
-        said = _perform(parcel)
-        if os.getpid() == me:  # and no copy of it that a plugin has made
-            sys.stdout.flush()
-            sys.stderr.flush()
-            with open(answer, "wb") as out:
-                out.write(said)
-            code = 0
-    except BaseException:
-        traceback.print_exc()
-    finally:
-        os._exit(code)
-
-
-def _perform(parcel: bytes) -> bytes:
-    """Carry out the pickled (call, order); the answer is the pickled (result, error), one of them None.
-
-    Unpickling is done here, so a plugin that fails at it affects only its own job.
-    """
-    try:
-        call, order = pickle.loads(parcel)
-        return pickle.dumps((call(order), None))
-    except BaseException as error:  # a plugin's SystemExit is an error like any other
-        return pickle.dumps((None, portable(error)))
-
-
-def portable(error: BaseException) -> Exception:
-    """The error, if it can be pickled, or one with the same message; a note holds its traceback."""
-    text = "".join(traceback.format_exception(error))
-    try:
-        copy: object = pickle.loads(pickle.dumps(error))
-    except Exception:
-        copy = None
-    known = "".join(traceback.format_exception_only(error)).strip()
-    sent = copy if isinstance(copy, Exception) else RuntimeError(known)
-    sent.add_note(text)
-    return sent
-
-
-def _wake_up_when_children_end() -> int:
-    """A file descriptor that can be read when a child has ended."""
-    woken, wake = os.pipe()
-    for end in (woken, wake):
-        os.set_blocking(end, False)
-    signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
-    signal.signal(signal.SIGCHLD, lambda *_: None)
-    return woken
+def _received(line: socket.socket, size: int) -> bytes:
+    """So many bytes, or none if the other end is gone."""
+    with suppress(ConnectionError):
+        message = received(line, size)
+        return message if len(message) == size else b""
+    return b""

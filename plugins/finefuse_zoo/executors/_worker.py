@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 
@@ -38,7 +39,10 @@ class Worker:
 
     def __init__(self, crew: Crew, preload: bool, stopping: threading.Event) -> None:
         self._crew, self._stopping = crew, stopping
-        self._preload = crew.preload if preload else ()
+        self._preload, self._prepare = crew.preload if preload else (), b""
+        if preload and crew.prepare:
+            with suppress(Exception):  # what can't travel there is of no use; orders say why
+                self._prepare = pickle.dumps(crew.prepare)
         self._server: subprocess.Popen[bytes] | None = None
         self._line: Connection | None = None
 
@@ -109,6 +113,7 @@ class Worker:
         theirs.close()
         self._line = ours
         try:
+            ours.send_bytes(self._prepare)
             while not ours.poll(TICK):
                 if self._stopping.is_set():
                     raise WorkerDied("the run was stopped")

@@ -23,9 +23,10 @@ Order = TypeVar("Order")
 class Local:
     """Workers that carry out one job at a time, each in a separate process.
 
-    A worker is a process that runs no plugin: it imports what every job needs and then forks one for each job, which
-    costs about 50 ms and leaves nothing behind. A job that exceeds its time or memory is killed with every process it
-    started; a job killed from outside (SIGKILL) is tried again. With `preload` false nothing is imported in advance.
+    A worker is a process that runs no plugin. It imports what every job needs and forks another one, which imports the
+    plugins and is then copied for each job, so that no job leaves anything behind for the next. A job that exceeds its
+    time or memory is killed with every process it started; a job killed from outside (SIGKILL) is tried again. With
+    `preload` false nothing is imported in advance.
     """
 
     preload: bool = True

@@ -7,8 +7,8 @@ from typing import Literal
 
 import torch
 
-from finefuse import NotApplicable
-from finefuse.types import Fusing
+from finefuse import NotApplicable, nets
+from finefuse.types import Fusing, Task
 
 By = Literal["accuracy", "above-chance", "softmax"]
 
@@ -31,13 +31,21 @@ def member_weights(of: Fusing, by: By, temperature: float, given: Sequence[float
         score = torch.tensor([member.score for member in of.members], dtype=torch.float64)
         if by == "softmax":
             w = (score / temperature).softmax(0)
-        elif not of.task.classes:
-            raise NotApplicable(f"by = {by!r} needs accuracies, and {of.task.kind} has none; use by = 'softmax'")
+        elif unlike := [task.kind for task in tasks_of(of) if not task.classes]:
+            raise NotApplicable(f"by = {by!r} needs accuracies, and {unlike[0]} has none; use by = 'softmax'")
         else:
-            w = score if by == "accuracy" else (score - 1 / of.task.classes).clamp_min(0)
+            chance = torch.tensor([1 / task.classes for task in tasks_of(of)], dtype=torch.float64)
+            w = score if by == "accuracy" else (score - chance).clamp_min(0)
     if not w.sum() > 0:
         raise NotApplicable("no member has a positive weight")
     if not w.sum().isfinite():
         raise NotApplicable(f"the weights must have a finite sum, and they are {w.tolist()}")
     weights: list[float] = (w / w.sum()).tolist()
     return weights
+
+
+def tasks_of(of: Fusing) -> list[Task]:
+    """The task of each member."""
+    if nets.share_a_task(of.members):
+        return [of.task] * len(of.members)
+    return [member.task for member in of.members]

@@ -27,30 +27,14 @@ SAMPLE = 2**12
 """Magnitudes that tell roughly where a quantile lies."""
 
 
-def train_inputs(of: Fusing, recalibrate: bool) -> Tensor | None:
+def train_inputs(of: Fusing, recalibrate: bool) -> nets.Inputs:
     """What statistics are renewed from, or None where that is not wanted."""
-    if not recalibrate:
-        return None
-    if nets.share_a_task(of.members):
-        return of.train.x
-    return torch.cat([member.train.x for member in one_of_each_task(of.members)])
+    return nets.train_inputs(of) if recalibrate else None
 
 
-def test_inputs(of: Fusing, recalibrate: bool) -> Tensor | None:
+def test_inputs(of: Fusing, recalibrate: bool) -> nets.Inputs:
     """The same, from the test inputs."""
-    if not recalibrate:
-        return None
-    if nets.share_a_task(of.members):
-        return of.test_inputs
-    return torch.cat([member.test_inputs for member in one_of_each_task(of.members)])
-
-
-def one_of_each_task(members: Sequence[Member]) -> list[Member]:
-    """The first member of each task."""
-    firsts: dict[int, Member] = {}
-    for member in members:
-        firsts.setdefault(id(member.task), member)
-    return list(firsts.values())
+    return nets.test_inputs(of) if recalibrate else None
 
 
 def drawn_inputs(of: Fusing, samples: int) -> list[Tensor]:
@@ -60,14 +44,6 @@ def drawn_inputs(of: Fusing, samples: int) -> list[Tensor]:
         if id(train) not in drawn:
             drawn[id(train)] = train.inputs(torch.randperm(len(train), generator=of.rng)[:samples])
     return [drawn[id(member.train)] for member in of.members]
-
-
-def mean_quality(of: Fusing, net: nets.Net) -> float:
-    """How good a network is on val, in the mean over the members' tasks."""
-    tasks = one_of_each_task(of.members)
-    outputs = [of.trainer.outputs(nets.for_member(net, member), member.val.x) for member in tasks]
-    found = [member.task.quality(one, member.val) for member, one in zip(tasks, outputs, strict=True)]
-    return sum(found) / len(found)
 
 
 def with_base(of: Fusing) -> list[Member]:
@@ -82,7 +58,7 @@ def with_base(of: Fusing) -> list[Member]:
     return [replace(of.members[0], name="base", score=float("nan"), load=lambda: base), *of.members]
 
 
-def from_base(of: Fusing, rule: Rule, x: Tensor | None, share: float = 1.0) -> nets.Net:
+def from_base(of: Fusing, rule: Rule, x: nets.Inputs, share: float = 1.0) -> nets.Net:
     """One network whose every parameter is `rule(name, theta_0, [theta_1, ...])`.
 
     Running statistics are those of the base and the mean of the members', the latter by `share` in [0, 1]; where the

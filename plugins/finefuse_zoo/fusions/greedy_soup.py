@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from finefuse import nets
 from finefuse.types import Fusing, Law, Level, Need
-from finefuse_zoo.fusions._task_vectors import mean_quality, train_inputs
+from finefuse_zoo.fusions._task_vectors import train_inputs
 
 if TYPE_CHECKING:
     from torch import nn
@@ -25,6 +25,7 @@ class GreedySoup:
     level: ClassVar[Level] = "weight"
     needs: ClassVar[tuple[Need, ...]] = ("val", "train", "trainer")
     except_for: ClassVar[tuple[Law, ...]] = ("order",)
+    many_tasks: ClassVar[bool] = False
 
     def fuse(self, of: Fusing) -> nn.Module:
         """One network."""
@@ -34,7 +35,7 @@ class GreedySoup:
         for member in ranked[1:]:
             trial = [*chosen, member]
             net = nets.averaged(trial, [1 / len(trial)] * len(trial), train_inputs(of, self.recalibrate))
-            score = mean_quality(of, net)
+            score = nets.mean_quality(of, net)
             if score > best:
                 chosen, best, soup = trial, score, net
         return soup

@@ -30,6 +30,7 @@ class Repair:
     level: ClassVar[Level] = "weight"
     needs: ClassVar[tuple[Need, ...]] = ("train",)
     except_for: ClassVar[tuple[Law, ...]] = ()
+    many_tasks: ClassVar[bool] = False
 
     def fuse(self, of: Fusing) -> nn.Module:
         """One network."""

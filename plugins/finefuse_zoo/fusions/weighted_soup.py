@@ -9,7 +9,7 @@ from annotated_types import Ge, Gt
 
 from finefuse import nets
 from finefuse.types import Fusing, Level, Need
-from finefuse_zoo.fusions._member_weights import By, member_weights
+from finefuse_zoo.fusions._member_weights import By, member_weights, tasks_of
 from finefuse_zoo.fusions._task_vectors import train_inputs
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class WeightedSoup:
 
     def fuse(self, of: Fusing) -> nn.Module:
         """One network."""
-        by = self.by or ("accuracy" if of.task.classes else "softmax")
+        by = self.by or ("accuracy" if all(task.classes for task in tasks_of(of)) else "softmax")
         weights = member_weights(of, by, self.temperature, self.weights)
         x = train_inputs(of, self.recalibrate)
         return nets.averaged(of.members, weights, x)

@@ -9,7 +9,7 @@ from annotated_types import Ge, Le
 
 from finefuse import nets
 from finefuse.types import Fusing, Law, Level, Need
-from finefuse_zoo.fusions._task_vectors import mean_quality, train_inputs, with_base
+from finefuse_zoo.fusions._task_vectors import train_inputs, with_base
 
 if TYPE_CHECKING:
     from torch import nn
@@ -36,7 +36,7 @@ class WiseFt:
         """One network."""
         if self.a != "val":
             return self._between(of, self.a)
-        return self._between(of, max(GRID, key=lambda a: (mean_quality(of, self._between(of, a)), -abs(a - 0.5))))
+        return self._between(of, max(GRID, key=lambda a: (nets.mean_quality(of, self._between(of, a)), -abs(a - 0.5))))
 
     def _between(self, of: Fusing, a: float) -> nets.Net:
         share = a / len(of.members)

@@ -16,6 +16,7 @@ class AsIs:
     For backbones whose head has the task's own classes; if the number of outputs differs, it does not apply.
     """
 
+    takes_steps: ClassVar[bool] = False
     needs: ClassVar[tuple[str, ...]] = ("source head",)
 
     def tune(self, on: Tuning) -> None:

@@ -23,6 +23,7 @@ class LinearProbe:
 
     C: Annotated[float, Gt(0)] = 1.0
     space: ClassVar[Space] = {"C": {"low": 1e-3, "high": 1e3, "log": True}}
+    takes_steps: ClassVar[bool] = False
     kinds: ClassVar[tuple[str, ...]] = ("classification", "regression")
 
     def tune(self, on: Tuning) -> None:

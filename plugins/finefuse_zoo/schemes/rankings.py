@@ -21,6 +21,8 @@ class LogMe:
     record has it as `figure.logme`; it ranks backbones.
     """
 
+    takes_steps: ClassVar[bool] = False
+
     def tune(self, on: Tuning) -> None:
         """The figure, and the head."""
         y, outputs = on.train.y, on.task.outputs
@@ -40,6 +42,7 @@ class Leep:
     """
 
     needs: ClassVar[tuple[str, ...]] = ("source head",)
+    takes_steps: ClassVar[bool] = False
     kinds: ClassVar[tuple[str, ...]] = ("classification",)
 
     def tune(self, on: Tuning) -> None:
@@ -57,6 +60,7 @@ class HScore:
     features it is the number of classes less one, whatever the backbone.
     """
 
+    takes_steps: ClassVar[bool] = False
     kinds: ClassVar[tuple[str, ...]] = ("classification",)
 
     def tune(self, on: Tuning) -> None:

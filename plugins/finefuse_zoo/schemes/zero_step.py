@@ -19,6 +19,7 @@ class ZeroStep:
     linear: W_c = mu_c, b_c = -1/2 ||mu_c||^2. doi 10.1109/TPAMI.2013.83. It takes no steps from the budget. A baseline.
     """
 
+    takes_steps: ClassVar[bool] = False
     kinds: ClassVar[tuple[str, ...]] = ("classification",)
 
     def tune(self, on: Tuning) -> None:

@@ -117,7 +117,8 @@ def state_of(plan: Plan, records: Sequence[Record], artifacts: Artifacts) -> lis
     def standing(job: Job) -> Standing:
         row, before = outlook.rows.get(job.place), newest.get(job.place)
         if job.place in remade:
-            return Standing(job, "to run", "its artifact is gone from the store and another job needs it")
+            kept = "was kept without digests" if artifacts.unchecked(job.artifact) else "is gone from the store"
+            return Standing(job, "to run", f"its artifact {kept} and another job needs it")
         if job.place in adopted:
             return Standing(job, "cached", "" if before and before["key"] == job.key else "its row is in the store")
         if row is not None and row["status"] in DONE:

@@ -6,6 +6,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from finefuse.declare.plan import Plan
@@ -16,7 +17,7 @@ from finefuse.engine.drive.outlook import Outlook, look_closely
 from finefuse.engine.drive.shares import memory_limit, places
 from finefuse.engine.order import Order, identity, row, status_of
 from finefuse.engine.store.artifacts import Artifacts
-from finefuse.engine.work.attempt import attempt, failure
+from finefuse.engine.work.attempt import attempt, failure, get_ready
 from finefuse.errors import MemoryExceeded, StoreError, WorkerDied
 from finefuse.files import write_whole
 from finefuse.processor import PINNED
@@ -147,7 +148,8 @@ class _Drive:
                 settings, memory = order.settings, memory_limit(self.plan.suite.limits, self.workers)
                 self.started = True
                 pinned = PINNED if settings.portable else {}
-                self.executor.start(Crew(self.workers, settings.threads, memory, PRELOAD, pinned))
+                prepare = partial(get_ready, self.registry.doors)
+                self.executor.start(Crew(self.workers, settings.threads, memory, PRELOAD, prepare, pinned))
             self.free.remove(device)
             if job.place not in self.quiet:
                 self.observers.job_begins(job)

@@ -52,6 +52,10 @@ class Artifacts:
         """Whether the artifact is there; it was complete when it was kept."""
         return (self._folder(address) / DIGESTS).is_file()
 
+    def unchecked(self, address: str) -> bool:
+        """Whether a former version kept the artifact, without digests: it can't be checked and counts as not there."""
+        return not self.has(address) and (self._folder(address) / "meta.json").is_file()
+
     def intact(self, address: str) -> bool:
         """Whether all of an artifact that is there is still what was kept; reads every byte of it."""
         folder = self._folder(address)

@@ -23,11 +23,12 @@ def job_of(origin: Record) -> Job:
         members = job.pop("members")
         fused = members if job["kind"] == "fuse" else []
         job |= {"fused": fused, "trials": [] if fused else [artifact for _, artifact in members]}
-    for name in ("backbone", "dataset", "strategy"):
-        job[name] = Ref(**job[name]) if job[name] else None
-    for name in ("metrics", "also_test"):
-        job[name] = tuple(Ref(**ref) for ref in job[name])
-    job["fused"] = tuple((name, artifact) for name, artifact in job["fused"])
+    for name in ("backbone", "dataset", "strategy", "made_for"):
+        job[name] = Ref(**job[name]) if job.get(name) else None
+    for name in ("metrics", "also_test", "tasks"):
+        job[name] = tuple(Ref(**ref) for ref in job.get(name, ()))
+    for name in ("fused", "own"):
+        job[name] = tuple((member, artifact) for member, artifact in job.get(name, ()))
     job["trials"], job["needs"] = tuple(job["trials"]), tuple(job["needs"])
     return Job(**job)
 

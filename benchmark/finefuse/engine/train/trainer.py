@@ -55,10 +55,12 @@ class SuiteTrainer:
     ) -> None:
         self._budget = max(1, math.ceil(budget.epochs * len(data) / budget.batch_size))
         self._batch_size, self._spent = budget.batch_size, 0
-        self._effort = effort or Effort()
+        self.effort = effort or Effort()
         self.aside = self.aside_cpu = 0.0
         """Wall and processor seconds spent on evaluating the network, which are not part of the cost."""
         self.curve: Curve | None = None
+        self.rate: float | None = None
+        """The largest learning rate that the last phase began with; None before there was one."""
         self._steps, self._extra, self._checkpoints = 0, 0, frozenset[int]()
         self._trained: dict[int, nn.Parameter] = {}
         self._data, self._device = data, data.y.device
@@ -85,6 +87,23 @@ class SuiteTrainer:
     def spent(self) -> int:
         """Steps paid for so far; one that evaluates the gradient twice costs two."""
         return self._spent
+
+    def require_budget_kept(self) -> None:
+        """Refuse what was trained with more steps than the budget holds, in the trainer's loop or any other.
+
+        Raises:
+            BudgetError: in one sentence.
+        """
+        if self.effort.own_steps + self.spent > self.budget:
+            raise BudgetError(
+                f"took {self.effort.own_steps} optimizer steps of its own beside {self.spent} of the trainer's, "
+                f"and its budget is {self.budget} for both"
+            )
+
+    @property
+    def taken(self) -> int:
+        """Steps that were really taken, counted as `spent` is: fewer than that where training broke off."""
+        return self._steps
 
     @property
     def augments(self) -> bool:
@@ -126,6 +145,7 @@ class SuiteTrainer:
             rest = rest if self._compile == "off" else torch.compile(rest, mode=self._compile)
             choice = optimizer or recipe.optimizer
             optimizer_ = choice(wanted) if callable(choice) else make_optimizer(wanted, choice, recipe)
+            self.rate = max(float(group["lr"]) for group in optimizer_.param_groups)
             schedule = torch.optim.lr_scheduler.LambdaLR(optimizer_, self._rate(steps))
             for positions in self._next_batches(steps, rows):
                 x, batch = inputs(positions)
@@ -138,8 +158,8 @@ class SuiteTrainer:
                         return value if penalty is None else value + penalty(model, some)
 
                 closure = self._gradients(model, optimizer_, value_of, len(positions))
-                with self._effort.not_own():
-                    optimizer_.step(self._effort.own_again(closure))
+                with self.effort.not_own():
+                    optimizer_.step(self.effort.own_again(closure))
                 if after_step is not None:
                     after_step(optimizer_)  # before the schedule moves on: it sees the rates of this step
                 schedule.step()

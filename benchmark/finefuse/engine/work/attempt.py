@@ -10,6 +10,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
+from finefuse.discovery.registry import Door
 from finefuse.engine.order import Order, row, status_of
 from finefuse.errors import PluginError, StoreError, one_line
 from finefuse.rows import wrong_with
@@ -40,6 +41,15 @@ def attempt(order: Order, carry_out: Callable[[Order], Record] | None = None) ->
         status = "failed" if isinstance(error, TimeoutError) else status_of(error)
         peak = _peak_memory(order) if status == "oom" else None
         return failure(order, error, status, "".join(traceback.format_exception(error)), peak)
+
+
+def get_ready(doors: tuple[Door, ...]) -> None:
+    """What every job begins with, and which may be done once in a process that is copied for each job."""
+    logging.getLogger("finefuse").addFilter(shown)
+    with _no_bars():
+        from finefuse.engine.work.opened import open_ahead
+
+        open_ahead(doors)
 
 
 def _really(order: Order) -> Record:

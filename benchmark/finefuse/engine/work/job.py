@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
 
 import torch
 from torch import Tensor, nn
@@ -30,23 +28,24 @@ from finefuse.engine.randomness import seeded
 from finefuse.engine.store.origin import origin_of
 from finefuse.engine.train.lent import lent
 from finefuse.engine.train.trainer import SuiteTrainer
+from finefuse.engine.work import crossing
 from finefuse.engine.work.deployed import deployed
 from finefuse.engine.work.diverged import divergence_noticed
 from finefuse.engine.work.loading import loaded, refuse_changed
+from finefuse.engine.work.made import Made, bill_of, cost_of, to_store
 from finefuse.engine.work.switches import set_up
 from finefuse.engine.work.workbench import Workbench
-from finefuse.errors import BudgetError, NotApplicable, PluginError
+from finefuse.errors import NotApplicable, PluginError
 from finefuse.nets import CHUNK, CombineOutputs, Net
 from finefuse.processor import refuse_unpinned
 from finefuse.rows import told
-from finefuse.types import Member, Record, Ref, Scheme, Searcher, Splits, Tuning
+from finefuse.types import Member, Record, Ref, Scheme, Splits, Tuning
 
 AGREEMENT = 1e-4
 """How far an ensemble's outputs may lie from those combined of its members' stored outputs."""
 WORST = float("-inf")
 BILLED = ("seconds", "cpu_seconds", "steps", "gradients")
 """What the trials of a search cost together."""
-log = logging.getLogger("finefuse")
 
 
 def carry_out(order: Order) -> Record:
@@ -62,38 +61,21 @@ def carry_out(order: Order) -> Record:
     begin_job(order.device)
     bench = Workbench(order)
     with bench.effort.counting():
-        _open_the_doors(bench)
+        surroundings = bench.surroundings
+        surroundings.a_job_begins()
+        for name in {type(metric).__module__ for metric in bench.metrics.values()} & sys.modules.keys():
+            surroundings.look_at(sys.modules[name])
         try:
             with seeded(bench.seed("strategy", **bench.run_axes)):
-                fields = _STEPS[order.job.kind](bench)
+                fields = (_CROSSING if order.job.tasks else _STEPS)[order.job.kind](bench)
         except NotApplicable as reason:
             return row(order, "skipped", reason=str(reason), machine=machine_id())
         finally:
-            bench.surroundings.put_back()
+            surroundings.put_back()
             loaded.cache_clear()  # what a plugin may have written to
     finished = row(order, "ok", **fields)
     bench.store.save_row(order.job.key, finished)
     return finished
-
-
-def _open_the_doors(bench: Workbench) -> None:
-    """Import all plugins; what one of them changes by that is put back, because it would change everybody's row."""
-    surroundings = bench.surroundings  # before any plugin is here
-    bench.registry  # noqa: B018
-    if changed := surroundings.put_back():
-        log.warning("a plugin that was imported changed %s; this is put back", ", ".join(changed))
-    for name in {type(metric).__module__ for metric in bench.metrics.values()} & sys.modules.keys():
-        surroundings.look_at(sys.modules[name])
-
-
-@dataclass(frozen=True)
-class Made:
-    """What a job made, and what it took."""
-
-    model: nn.Module
-    trainer: SuiteTrainer
-    watch: Stopwatch
-    trainable: int
 
 
 def pretrain(bench: Workbench) -> Record:
@@ -102,7 +84,7 @@ def pretrain(bench: Workbench) -> Record:
     splits = bench.source
     if splits is None:
         meta: Record = {"machine": machine_id()}
-        weights = _to_store(bench.fresh(bench.source_task))
+        weights = to_store(bench.fresh(bench.source_task))
         backbone = bench.order.job.backbone
         refuse_changed(f"backbone {backbone}", bench.backbone, bench.order.contents.get(("backbone", backbone), ""))
         if said := capabilities.remarks(bench.backbone):
@@ -118,7 +100,7 @@ def pretrain(bench: Workbench) -> Record:
         with Stopwatch(bench.order.device) as watch:
             bench.backbone.tune(on)
         untouched.check()
-        _within_budget(bench, trainer)
+        trainer.require_budget_kept()
         _save(bench, Made(net, trainer, watch, trainer.trainable), splits)
     return _scored(bench, splits)
 
@@ -163,7 +145,7 @@ def choose(bench: Workbench) -> Record:
     chosen = job.trials[best]
     if not store.has(job.artifact):
         bill = {name: sum(meta.get(name, 0) for meta in metas) for name in BILLED}
-        edges = search.at_edge(_default(bench, search) | metas[best]["tried"], bench.space(search))
+        edges = search.at_edge(bench.defaults(search, metas[best]) | metas[best]["tried"], bench.space(search))
         found = {"trials": len(metas), "chosen": metas[best]["tried"], "at_edge": edges}
         meta = metas[best] | bill | found | {"contended": any(meta.get("contended") for meta in metas)}
         kept = {"weights": store.weights(chosen), "outputs": store.outputs(chosen)}
@@ -171,13 +153,6 @@ def choose(bench: Workbench) -> Record:
     default = _scores(bench, bench.splits, job.trials[0]) if metas[0]["quality"] is not None else {}
     before = {f"default.{name}": value for name, value in default.items() if name.startswith("test.")}
     return _scored(bench, bench.splits) | before
-
-
-def _default(bench: Workbench, search: Searcher) -> Record:
-    """The parameters of what is searched for as it is written; what it leaves open is the network's recipe."""
-    scheme, recipe = bench.build("scheme", Ref.read(search.of)), bench.start().recipe
-    written = {field.name: getattr(scheme, field.name) for field in fields(scheme)}
-    return {name: asdict(recipe).get(name) if value is None else value for name, value in written.items()}
 
 
 def _tune(bench: Workbench, ref: Ref, extra: Record, bill: Record | None = None) -> None:
@@ -197,10 +172,11 @@ def _tune(bench: Workbench, ref: Ref, extra: Record, bill: Record | None = None)
         made = run_scheme(scheme, on, trainer, watch)
     finally:
         if bill is not None:
-            bill.update(_cost(bench, watch, trainer))
+            bill.update(cost_of(bench, watch, trainer), steps=trainer.taken + bench.effort.own_steps)
     untouched.check()
-    _within_budget(bench, trainer)
-    _save(bench, made, bench.splits, extra | _figures(on))
+    trainer.require_budget_kept()
+    rate = {"rate": trainer.rate} if "tried" in extra else {}
+    _save(bench, made, bench.splits, extra | rate | _figures(on))
 
 
 def _figures(on: Tuning) -> Record:
@@ -210,16 +186,6 @@ def _figures(on: Tuning) -> Record:
         if not isinstance(name, str) or not number or math.isinf(value):
             raise PluginError(f"the figure {told(name)} is {told(value)}; a finite number or NaN was expected")
     return {f"figure.{name}": value for name, value in on.figures.items()}
-
-
-def _within_budget(bench: Workbench, trainer: SuiteTrainer) -> None:
-    """What is trained has its budget, whether the trainer's loop takes the steps or another."""
-    own = bench.effort.own_steps
-    if own + trainer.spent > trainer.budget:
-        raise BudgetError(
-            f"took {own} optimizer steps of its own beside {trainer.spent} of the trainer's, "
-            f"and its budget is {trainer.budget} for both"
-        )
 
 
 def run_scheme(scheme: Scheme, on: Tuning, trainer: SuiteTrainer, watch: Stopwatch) -> Made:
@@ -250,15 +216,12 @@ def fuse(bench: Workbench) -> Record:
         trainer = bench.fusion_trainer
         trained = trainer.trainable + (0 if alone else sum(int(meta["trainable"]) for meta in metas))
         _save(
-            bench, Made(fused, trainer, watch, trained), bench.splits, _bill(metas, alone) | _added(bench, fused, metas)
+            bench,
+            Made(fused, trainer, watch, trained),
+            bench.splits,
+            bill_of(metas, alone) | _added(bench, fused, metas),
         )
     return _scored(bench, bench.splits)
-
-
-def _bill(metas: Sequence[Record], alone: bool) -> Record:
-    """What the members cost, with the rounds before; nothing for a fusion that makes its own."""
-    members = 0.0 if alone else sum(float(meta["seconds"]) for meta in metas)
-    return {"seconds_members": members + max(float(meta.get("seconds_before", 0)) for meta in metas)}
 
 
 def _added(bench: Workbench, fused: nn.Module, metas: Sequence[Record]) -> Record:
@@ -297,6 +260,12 @@ _STEPS: Mapping[str, Callable[[Workbench], Record]] = {
     "pool": pool,
     "time": time,
 }
+_CROSSING: Mapping[str, Callable[[Workbench], Record]] = {
+    "fuse": crossing.fuse,
+    "pool": crossing.pool,
+    "time": crossing.time,
+}
+"""The same for pools across data sets."""
 
 
 def _save(bench: Workbench, made: Made, splits: Splits, extra: Mapping[str, object] | None = None) -> None:
@@ -307,7 +276,7 @@ def _save(bench: Workbench, made: Made, splits: Splits, extra: Mapping[str, obje
     outputs |= {part: made.trainer.outputs(made.model, x) for part, x in more.items() if part not in outputs}
     _refuse_bad(bench, splits, outputs)
     meta = {
-        **_cost(bench, made.watch, made.trainer),
+        **cost_of(bench, made.watch, made.trainer),
         "trainable": made.trainable,
         "quality": splits.task.quality(outputs["val"], splits.val),
         "parameters": parameter_count(made.model),
@@ -317,20 +286,8 @@ def _save(bench: Workbench, made: Made, splits: Splits, extra: Mapping[str, obje
         "machine": machine_id(),
         **(extra or {}),
     }
-    weights = _to_store(made.model) if isinstance(made.model, Net) else None
+    weights = to_store(made.model) if isinstance(made.model, Net) else None
     bench.store.save(bench.order.job.artifact, meta, origin=origin_of(bench.order), weights=weights, outputs=outputs)
-
-
-def _cost(bench: Workbench, watch: Stopwatch, trainer: SuiteTrainer) -> Record:
-    """What was measured while a strategy was at work."""
-    return {
-        "seconds": watch.seconds - trainer.aside,
-        "cpu_seconds": watch.cpu_seconds - trainer.aside_cpu,
-        "peak_memory": watch.peak_memory,
-        "steps": trainer.spent + bench.effort.own_steps,
-        "gradients": bench.effort.gradients,
-        "pieces": trainer.pieces,
-    }
 
 
 def _refuse_bad(bench: Workbench, splits: Splits, outputs: Mapping[str, Tensor]) -> None:
@@ -397,7 +354,3 @@ def _scored(bench: Workbench, splits: Splits) -> Record:
 def _scores(bench: Workbench, splits: Splits, artifact: str) -> Record:
     outputs = {part: tensor.to(splits.test.y.device) for part, tensor in bench.store.outputs(artifact).items()}
     return score_fields(bench.metrics, splits, outputs, bench.more_tests)
-
-
-def _to_store(net: nn.Module) -> dict[str, Tensor]:
-    return {name: tensor.detach().cpu().contiguous() for name, tensor in net.state_dict().items()}

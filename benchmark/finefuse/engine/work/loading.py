@@ -36,7 +36,7 @@ class Loaded:
     remarks: tuple[str, ...]
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=16)
 def loaded(doors: tuple[Door, ...], dataset: Ref, seed: int, device: str, store: str, content: str = "") -> Loaded:
     """A data set for one seed, mapped from the store; kept, because a job may ask for the same ones again.
 

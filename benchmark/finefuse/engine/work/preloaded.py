@@ -1,4 +1,4 @@
-"""What every job imports besides plugins: a worker has it before it forks. Computes nothing, starts no thread."""
+"""What every job imports besides plugins, and does first: a worker has it before it forks. Starts no thread."""
 
 import safetensors.torch
 import sklearn.datasets
@@ -8,6 +8,7 @@ import torchmetrics.functional
 from pydantic import TypeAdapter
 from pydantic.dataclasses import dataclass
 
+from finefuse.engine.measure.cost import machine_id, warm_up
 from finefuse.engine.work import attempt, job
 
 __all__ = ["attempt", "job", "safetensors", "sklearn", "torch", "torchmetrics"]
@@ -21,3 +22,6 @@ class _First:
 
 
 TypeAdapter(_First)
+if not torch.cuda.is_available():  # else it would start threads of CUDA's
+    warm_up("cpu")
+    machine_id()

@@ -30,9 +30,12 @@ MODULES = (
     "torchmetrics.functional.regression", "builtins", "hashlib", "json", "math", "time",
 )  # fmt: skip
 """Of others, what scores, outputs and costs are computed by."""
+COUNTED = "torch.autograd"
+"""Where a job counts what is called."""
 PACKAGES = (
-    "finefuse.nets", "finefuse.rows", "finefuse.tasks", "finefuse.engine.measure", "finefuse.engine.store",
-    "finefuse.engine.train", "finefuse.engine.work", "torch.nn.modules",
+    "finefuse.nets", "finefuse.manyheads", "finefuse.batchnorm", "finefuse.rows", "finefuse.tasks",
+    "finefuse.engine.measure", "finefuse.engine.store", "finefuse.engine.train", "finefuse.engine.work",
+    "torch.nn.modules",
 )  # fmt: skip
 """Modules, and with them their submodules, whose classes are looked into as well."""
 METHODS = (property, classmethod, staticmethod)
@@ -77,8 +80,7 @@ class Surroundings:
     """Torch's switches and the code that scores and times, as they are now; what is new later is not looked at."""
 
     def __init__(self) -> None:
-        self._switches = [(switch, switch.read()) for switch in SWITCHES]
-        self._known: list[tuple[str, Any, dict[str, Any]]] = []
+        self._known: dict[str, tuple[Any, dict[str, Any]]] = {}
         for name in MODULES:
             if name in sys.modules:
                 self._note(name, sys.modules[name])
@@ -86,7 +88,13 @@ class Surroundings:
             for module in (sys.modules[name], *_submodules(sys.modules[name])):
                 self.look_at(module)
         self._note("torch.Tensor", torch.Tensor)
+        self.a_job_begins()
+
+    def a_job_begins(self) -> None:
+        """What is set for each job, before any plugin has its say in it, is to stay as it is now."""
+        self._switches = [(switch, switch.read()) for switch in SWITCHES]
         self._hooks = {name: dict(value) for name, value in vars(nn.modules.module).items() if name in HOOKS}
+        self._note(COUNTED, sys.modules[COUNTED])
 
     def look_at(self, module: ModuleType) -> None:
         """The functions and classes of a module, and the methods of the classes that are its own."""
@@ -97,7 +105,7 @@ class Surroundings:
 
     def _note(self, name: str, owner: Any) -> None:
         code = {key: value for key, value in vars(owner).items() if _is_code(value)}
-        self._known.append((name, owner, {key: (value, _inside(value)) for key, value in code.items()}))
+        self._known[name] = owner, {key: (value, _inside(value)) for key, value in code.items()}
 
     def put_back(self) -> list[str]:
         """Undo what is different by now; what it was, by names that a person can look for."""
@@ -106,7 +114,7 @@ class Surroundings:
             if switch.read() != before:
                 found.append(switch.name)
                 switch.write(before)
-        for name, owner, code in self._known:
+        for name, (owner, code) in self._known.items():
             now = vars(owner)
             for key, (value, inside) in code.items():
                 if now.get(key) is not value:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property
 from importlib import import_module
 from pathlib import Path
@@ -23,12 +24,14 @@ from finefuse.engine.store.artifacts import Artifacts
 from finefuse.engine.store.origin import job_of
 from finefuse.engine.train.augment import Change, augmentation
 from finefuse.engine.train.checkpoints import Curve
+from finefuse.engine.train.joint import JointTask, joint_data
 from finefuse.engine.train.lent import lent
 from finefuse.engine.train.trainer import SuiteTrainer
 from finefuse.engine.work.loading import Loaded, loaded, registry_of
+from finefuse.engine.work.opened import opened
 from finefuse.engine.work.untouched import Surroundings, Untouched
 from finefuse.errors import NotApplicable
-from finefuse.nets import Net
+from finefuse.nets import ManyHeads, Net
 from finefuse.types import (
     Backbone,
     Budget,
@@ -79,6 +82,17 @@ class Workbench:
         assert job.dataset is not None
         return self.loaded(job.dataset, job.seed).splits
 
+    @cached_property
+    def crossed(self) -> dict[Ref, Splits]:
+        """The splits of every task of a pool across data sets; each task is an object of its own."""
+        found = {ref: self.loaded(ref, self.order.job.seed).splits for ref in dict.fromkeys(self.order.job.tasks)}
+        return {ref: replace(splits, task=copy.copy(splits.task)) for ref, splits in found.items()}
+
+    def one(self, dataset: Ref) -> Workbench:
+        """The bench for one of the tasks of a pool across data sets."""
+        job = replace(self.order.job, dataset=dataset, tasks=(), fused=(), own=())
+        return Workbench(replace(self.order, job=job))
+
     def loaded(self, dataset: Ref, seed: int) -> Loaded:
         """A data set for a seed, if it still is what was planned."""
         order = self.order
@@ -101,9 +115,11 @@ class Workbench:
     def told(self) -> Record:
         """What a row says of the data it rests on."""
         job = self.order.job
-        refs = [self.backbone.source] if job.kind == "pretrain" else [job.dataset, *job.also_test]
-        found = [self.loaded(ref, 0 if job.kind == "pretrain" else job.seed) for ref in refs if ref]
-        return {"repeated": found[0].repeated, "remarks": [said for one in found for said in one.remarks]}
+        own: list[Ref | None] = [*dict.fromkeys(job.tasks)]
+        own = own or [self.backbone.source if job.kind == "pretrain" else job.dataset]
+        found = [self.loaded(ref, 0 if job.kind == "pretrain" else job.seed) for ref in (*own, *job.also_test) if ref]
+        repeated = sum(one.repeated for one in found[: len(own)])
+        return {"repeated": repeated, "remarks": [said for one in found for said in one.remarks]}
 
     @cached_property
     def metrics(self) -> dict[str, Metric]:
@@ -117,8 +133,8 @@ class Workbench:
 
     @cached_property
     def surroundings(self) -> Surroundings:
-        """Torch and the code that scores and times, as they are when first asked for."""
-        return Surroundings()
+        """Torch and the code that scores and times, as they are to be; asked for before any plugin is."""
+        return opened(self.order.doors)
 
     def untouched(self, **given: Splits | None) -> Untouched:
         """What can tell later whether a plugin has changed what it was given, or its surroundings."""
@@ -179,8 +195,9 @@ class Workbench:
         """What the backbone was pretrained for; the job's own task where it starts from random weights."""
         if self.source is not None:
             return self.source.task
-        outputs = capabilities.head_outputs(self.backbone)
-        return self.splits.task.resized(outputs) if outputs else self.splits.task
+        job, outputs = self.order.job, capabilities.head_outputs(self.backbone)
+        task = (self.loaded(job.made_for, job.seed).splits if job.made_for else self.splits).task
+        return task.resized(outputs) if outputs else task
 
     @property
     def provided(self) -> set[str]:
@@ -216,12 +233,17 @@ class Workbench:
         Across backbones it is what the first member started from.
         """
         if self.order.job.start:
-            return self.tuned(self.order.job.start)
+            return self.for_task(self.tuned(self.order.job.start))
         if not self.order.job.base:
             return self.maker(self.order.job.fused[0][1]).start()
         net = self.pretrained()
         self.give_head(net)
         return net
+
+    def for_task(self, net: Net) -> Net:
+        """The network for the job's data set, of one with many heads; any other as it is."""
+        dataset = self.order.job.dataset
+        return net.network(head_name(dataset)) if isinstance(net, ManyHeads) and dataset else net
 
     def give_head(self, net: Net) -> None:
         """Replace the source head, unless the backbone keeps one that has the right size."""
@@ -236,11 +258,17 @@ class Workbench:
         maker = self.maker(artifact)
         while not maker.order.job.base and maker.order.job.fused:  # across backbones it is one of the first member's
             maker = maker.maker(maker.order.job.fused[0][1])
-        net = maker.fresh(maker.source_task)
-        maker.give_head(net)
+        net, meta, tasks = maker.fresh(maker.source_task), self.store.meta(artifact), maker.order.job.tasks
+        if not tasks:
+            maker.give_head(net)
         maker.place(net)
-        if scheme := self.store.meta(artifact).get("prepared_by"):
+        if scheme := meta.get("prepared_by"):
             maker.prepare(self.registry.build("scheme", Ref.of(scheme["use"], **scheme["params"])), net)
+        if tasks:
+            sizes = {head_name(ref): splits.task.outputs for ref, splits in maker.crossed.items()}
+            heads = {name: nn.Linear(net.head.in_features, outputs) for name, outputs in sizes.items()}
+            net = ManyHeads(net, heads, meta["statistics"])
+            maker.place(net)
         net.load_state_dict(self.store.weights(artifact))
         return net.eval()
 
@@ -261,6 +289,16 @@ class Workbench:
     def space(self, search: Searcher) -> Space:
         """The ranges that the scheme declares which a search is for, less the parameters that are given."""
         return Facts(self.registry).space(Ref.read(search.of))
+
+    def defaults(self, search: Searcher, trial: Record) -> Record:
+        """The parameters of the scheme that a search is for, as written; open ones are what the trial trained with.
+
+        That is the network's recipe, but for the rate: a scheme may take another one of it than `lr`.
+        """
+        scheme, used = self.build("scheme", Ref.read(search.of)), asdict(self.start().recipe)
+        used |= {"lr": trial["rate"]} if trial.get("rate") is not None else {}
+        written = {field.name: getattr(scheme, field.name) for field in fields(scheme)}
+        return {name: used.get(name) if value is None else value for name, value in written.items()}
 
     def tuning(self, scheme: Ref) -> tuple[Tuning, SuiteTrainer]:
         """All that a scheme gets to see, and the trainer that is behind it."""
@@ -312,7 +350,13 @@ class Workbench:
     @cached_property
     def fusion_trainer(self) -> SuiteTrainer:
         """A trainer on the training data with the suite's whole budget, for fusions that train."""
-        splits, settings = self.splits, self.order.settings
+        settings = self.order.settings
+        if self.order.job.tasks:
+            parts = list(self.crossed.values())
+            joint: Any = JointTask(parts[0].task.modality, parts[0].task.input_shape)
+            change = augmentation(settings.augment, joint)
+            return self.trainer(joint, joint_data(parts), settings.budget, self.seed("fusion order"), change)
+        splits = self.splits
         change = augmentation(settings.augment, splits.task)
         return self.trainer(splits.task, splits.train, settings.budget, self.seed("fusion order"), change)
 
@@ -331,3 +375,8 @@ class Workbench:
             accumulate=settings.accumulate,
             effort=self.effort,
         )
+
+
+def head_name(dataset: Ref) -> str:
+    """The name of a data set's head: what it is, whatever a suite calls it."""
+    return str(replace(dataset, label=""))

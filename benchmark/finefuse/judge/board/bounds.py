@@ -8,12 +8,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from finefuse.judge.board.endings import reasons, status
+from finefuse.judge.board.tasks import bound_fields
 from finefuse.judge.frame import number
 from finefuse.judge.statistics import mean_interval, paired_interval
 from finefuse.types import Record
 
-BOUNDS = ("single", "mean", "oracle")
-"""The member that is best on val, the mean member, and the best member for each example."""
+BOUNDS = ("single", "mean", "oracle", "untouched")
+"""The member that is best on val, the mean member, the best member for each example; the body before any tuning.
+
+A pool across data sets has the first, of each task, and the last; all others have all but the last.
+"""
 DIVERSITY = ("disagreement", "q", "correlation")
 Gain = tuple[float, float]
 """By how much a fusion scores above the single member that is best on val, and half of the interval."""
@@ -63,12 +67,14 @@ def _line(place: PoolPlace, planned: Sequence[Record]) -> dict[str, Any]:
     }
     for bound in BOUNDS:
         for metric in metrics:
+            if not any(f"{bound}.test.{metric}" in row for row in rows):
+                continue
             values = [number(row, f"{bound}.test.{metric}") for row in rows]
             line[f"{bound}.{metric}.mean"], line[f"{bound}.{metric}.half"] = mean_interval(values)
     for figure in DIVERSITY:
         defined = [value for row in rows if not math.isnan(value := number(row, figure))]
         line[figure] = mean_interval(defined)[0]
-    return line
+    return line | bound_fields(rows)
 
 
 def gain(fused: Sequence[Record], bounds: Sequence[Record], better: Mapping[str, str]) -> Gain:

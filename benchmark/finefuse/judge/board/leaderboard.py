@@ -14,6 +14,7 @@ from finefuse.judge.board import present
 from finefuse.judge.board.bounds import make_pools
 from finefuse.judge.board.data_notes import data_notes
 from finefuse.judge.board.lines import MOMENTS, make_lines
+from finefuse.judge.board.tasks import task_table
 from finefuse.judge.frame import table
 from finefuse.judge.resolution import Resolution
 from finefuse.types import Cell, Record
@@ -49,6 +50,7 @@ class Leaderboard:
     def scores(self) -> pd.DataFrame:
         """Only what a repeated run must reproduce, bit by bit: no seconds, no latency, no machine."""
         figures = [*self._starting("test."), *self._starting("also."), *self._moments(), *self._starting("figure.")]
+        figures += [*self._starting("statistics"), *self._starting("task.")]
         shown = [*NAMES, *ACCESS, *RANKS, *figures, *GAIN, *SEARCH, *RUNS, *SIZES]
         scores = self.lines[shown].copy()
         scores.insert(len(NAMES), "metric", [next(iter(metrics), "") for metrics in self.lines["metrics"]])
@@ -86,6 +88,8 @@ class Leaderboard:
                 ours = ours[(ours["dataset"] == dataset) & (ours["backbone"] == backbone)]
             if len(ours) and ours["ok"].any():
                 yield present.draw(present.pool_table(ours), markup)
+            if (by_task := task_table(lines, ours)) is not None:
+                yield present.draw(by_task, markup)
             if rounds := present.by_round(lines):
                 yield present.bullets(rounds, markup)
             if reported := present.figures(lines):
@@ -135,8 +139,9 @@ def make_leaderboard(
         if any(not math.isnan(line.get(name := f"{moment}.{metric}.mean", math.nan)) for line in lines)
     ]
     names = {name for line in lines for name in line}
-    extras = sorted(name for name in names if name.startswith(("also.", "figure.")))
-    columns = [*known, *metrics, *extras, *_latency(names)]
+    extras = sorted(name for name in names if name.startswith(("also.", "figure.", "task.")))
+    crossing = ["tasks", "statistics"] if any(line["tasks"] for line in lines) else []
+    columns = [*known, *metrics, *crossing, *extras, *_latency(names)]
     frame = table({name: [line.get(name, math.nan) for line in lines] for name in columns})
     said = (*_absent(missing), *_refused(refused), *data_notes(records))
     notes = (_coverage(records, missing), *said, *_reading(frame, records))

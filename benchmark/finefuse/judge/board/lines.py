@@ -11,6 +11,7 @@ from finefuse.errors import StoreError
 from finefuse.judge.board.bounds import PoolPlace, by_pool, gain
 from finefuse.judge.board.endings import reasons, status
 from finefuse.judge.board.ranking import Draft, Line, ranked
+from finefuse.judge.board.tasks import task_fields
 from finefuse.judge.frame import numbers
 from finefuse.judge.resolution import Resolution
 from finefuse.judge.statistics import mean_interval
@@ -122,6 +123,7 @@ def _line(place: Place, rows: list[Record], timed: list[Record], metrics: Sequen
         "memory": _mean(ok, "peak_memory"),
         "trials": max([row.get("trials", 0) for row in ok], default=0),
         "edge": ", ".join(sorted({name for row in ok for name in row.get("at_edge", ())})),
+        **task_fields(ok),
     }
     for metric in metrics:
         line[f"test.{metric}.mean"], line[f"test.{metric}.half"] = mean_interval(numbers(ok, f"test.{metric}"))

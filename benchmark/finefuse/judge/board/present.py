@@ -6,6 +6,7 @@ import html
 import math
 import re
 from collections.abc import Iterable, Mapping
+from itertools import product
 from typing import Literal
 
 import pandas as pd
@@ -22,6 +23,7 @@ LEFT = (
     "pool",
     "level",
     "needs",
+    "BatchNorm",
     "runs",
     "verdict",
     "cell",
@@ -38,6 +40,8 @@ def score_table(lines: pd.DataFrame, better: Mapping[str, str]) -> pd.DataFrame:
     """The scores of one data set and backbone: the ranking metric with its interval, the others' means."""
     metrics = max(lines["metrics"], key=len)
     table = _names(lines).assign(level=lines["level"], needs=lines["needs"])
+    if "statistics" in lines:
+        table["BatchNorm"] = lines["statistics"].fillna("")
     for metric in metrics:
         halves = lines["interval"] if metric == metrics[0] else [math.inf] * len(lines)
         pairs = zip(lines[f"test.{metric}.mean"], halves, lines["ok"], strict=True)
@@ -96,9 +100,13 @@ def pool_table(pools: pd.DataFrame) -> pd.DataFrame:
     """Bounds of the fusions of each pool, in the ranking metric, and how much its members differ."""
     whole = pools["reason"].eq("").all()
     pools = pools[pools["ok"] > 0]
-    metric = pools["metrics"].iloc[0][0]
     table = pools[["pool"]].assign(members=pools["members"].map(str))
-    for bound, name in {"single": "best single on val", "mean": "mean member", "oracle": "oracle"}.items():
+    crossing = "tasks" in pools and isinstance(pools["tasks"].iloc[0], tuple)
+    single = "own models" if crossing else "best single on val"
+    named = {"single": single, "mean": "mean member", "oracle": "oracle", "untouched": "untouched body, tuned heads"}
+    for metric, (bound, name) in product(pools["metrics"].iloc[0][: 1 + crossing], named.items()):
+        if f"{bound}.{metric}.mean" not in pools or pools[f"{bound}.{metric}.mean"].isna().all():
+            continue
         figures = zip(pools[f"{bound}.{metric}.mean"], pools[f"{bound}.{metric}.half"], strict=True)
         table[f"{name}, {metric}"] = [_score(mean, half) for mean, half in figures]
     for name in ("disagreement", "q", "correlation"):

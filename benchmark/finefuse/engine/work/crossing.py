@@ -1,0 +1,228 @@
+"""Jobs of pools across data sets: members of several tasks are fused, and what comes of it is scored on every task."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from torch import Tensor, nn
+
+from finefuse.batchnorm import running
+from finefuse.declare.keys import COUNTING
+from finefuse.discovery import capabilities
+from finefuse.engine.measure.cost import Stopwatch, batch_of, machine_id, measure_latency, parameter_count
+from finefuse.engine.measure.crossing import crossing_bounds, crossing_fields
+from finefuse.engine.measure.flops import flops_per_example
+from finefuse.engine.randomness import seeded
+from finefuse.engine.store.origin import origin_of
+from finefuse.engine.train.lent import lent
+from finefuse.engine.work.made import bill_of, cost_of, to_store
+from finefuse.engine.work.workbench import Workbench, head_name
+from finefuse.errors import NotApplicable, PluginError
+from finefuse.manyheads import ByTask, ManyHeads, by_task, one_per_task
+from finefuse.nets import CombineOutputs, Net
+from finefuse.rows import told
+from finefuse.types import Fusing, Member, Record, Ref, Splits
+from finefuse.types.undeclared import Undeclared, undeclared
+
+Model = ManyHeads | ByTask
+
+
+def fusing(bench: Workbench) -> Fusing:
+    """All that a fusion of members of several tasks gets to see."""
+    job, needs = bench.order.job, capabilities.fusion_needs(bench.strategy("fusion"))
+    members = [_member(bench, *one, needs) for one in zip(job.fused, job.tasks, strict=True)]
+    makers: dict[str, Callable[[], Any]] = {
+        "base": partial(base, bench),
+        "trainer": lambda: lent(bench.fusion_trainer),
+    }
+    made = {name: make() for name, make in makers.items() if name in needs}
+    lacking = {name: _members_own(name) for name in ("task", "val", "train", "test_inputs")}
+    rng, statistics = bench.rng("fusion", **bench.run_axes), job.statistics
+    return Fusing(members=members, rng=rng, statistics=statistics, **lacking, **made)  # type: ignore[arg-type]
+
+
+def _members_own(name: str) -> Any:
+    sentence = f"the fusion reads `of.{name}`, and the members have several tasks: each has its own `member.{name}`"
+    return Undeclared(sentence, NotApplicable)
+
+
+def _member(bench: Workbench, named: tuple[str, str], ref: Ref, needs: Sequence[str]) -> Member:
+    (name, artifact), splits = named, bench.crossed[ref]
+    given: dict[str, Any] = {"val": splits.val, "train": splits.train, "test_inputs": splits.test.x}
+    given = {what: one for what, one in given.items() if what.replace("_", " ") in needs}
+    outputs, score = undeclared("val_outputs", "val", of="member"), float("nan")
+    if "val" in needs:
+        outputs = bench.store.outputs(artifact)["val"].to(bench.order.device)
+        score = splits.task.quality(outputs, splits.val)
+    return Member(name, score, outputs, lambda: bench.tuned(artifact), splits.task, **given)
+
+
+def base(bench: Workbench) -> ManyHeads:
+    """What all members started from, with the heads that they started from."""
+    job = bench.order.job
+    if job.start:
+        net = bench.tuned(job.start)
+        assert isinstance(net, ManyHeads)
+        return ManyHeads(net, {n: net.heads[head_name(ref)] for (n, _), ref in zip(job.fused, job.tasks, strict=True)})
+    starts = {ref: bench.one(ref).start() for ref in bench.crossed}
+    first = next(iter(starts.values()))
+    return ManyHeads(first, {n: starts[ref].head for (n, _), ref in zip(job.fused, job.tasks, strict=True)}).eval()
+
+
+def remade(bench: Workbench) -> Model:
+    """What the job's fusion makes of its members, by task, in evaluation mode."""
+    of = fusing(bench)
+    with seeded(bench.seed("strategy", **bench.run_axes)):
+        model = _settled(bench, bench.strategy("fusion").fuse(of), of).eval()
+    for module in list(model.modules()):
+        if isinstance(module, CombineOutputs):
+            module.materialise()
+    return model.eval()
+
+
+def _settled(bench: Workbench, fused: object, of: Fusing) -> Model:
+    if not isinstance(fused, nn.Module):
+        raise PluginError(f"a fusion gives a module, and this one gave {told(fused)}")
+    names = map(head_name, bench.crossed)
+    return one_per_task(fused, dict(zip(names, by_task(of.members), strict=True)))
+
+
+def network(model: Model, ref: Ref) -> nn.Module:
+    """What is deployed for one task."""
+    name = head_name(ref)
+    return model.network(name) if isinstance(model, ManyHeads) else model.networks[name]
+
+
+def fuse(bench: Workbench) -> Record:
+    """Fuse tuned members of several tasks."""
+    job, fusion = bench.order.job, bench.strategy("fusion")
+    if not bench.store.has(job.artifact):
+        bench.fusion_trainer  # noqa: B018 - refuses tasks whose data can't be put together
+        of = fusing(bench)
+        untouched = bench.untouched(**{f"task {i}": splits for i, splits in enumerate(bench.crossed.values())})
+        with Stopwatch(bench.order.device) as watch:
+            fused = fusion.fuse(of)
+        untouched.check()
+        _save(bench, _settled(bench, fused, of), watch, alone=capabilities.alone(fusion))
+    meta = bench.store.meta(job.artifact)
+    if meta.pop("counting", None) != COUNTING:
+        meta["flops"] = _flops(bench, remade(bench))
+    return {**meta, **_scores(bench, bench.store.outputs(job.artifact)), **bench.told}
+
+
+def _save(bench: Workbench, model: Model, watch: Stopwatch, *, alone: bool) -> None:
+    """Compute the outputs for every task, and store them with what was made and what it cost."""
+    job, trainer = bench.order.job, bench.fusion_trainer
+    outputs = {}
+    for i, (ref, splits) in enumerate(bench.crossed.items()):
+        net = network(model, ref)
+        for part, data in (("val", splits.val), ("test", splits.test)):
+            outputs[f"{i}.{part}"] = found = trainer.outputs(net, data.x)
+            if wrong := splits.task.bad_outputs(found, len(data)):
+                shaped = found.shape == (len(data), splits.task.outputs)
+                raise (FloatingPointError if shaped else PluginError)(f"on {part} of {ref}, {wrong}")
+    metas = [bench.store.meta(artifact) for _, artifact in job.fused]
+    meta = {
+        **cost_of(bench, watch, trainer),
+        "trainable": trainer.trainable + (0 if alone else sum(int(one["trainable"]) for one in metas)),
+        "quality": _quality(bench, outputs),
+        "parameters": parameter_count(model),
+        "flops": _flops(bench, model),
+        "counting": COUNTING,
+        "contended": watch.contended,
+        "machine": machine_id(),
+        "statistics": model.policy if isinstance(model, ManyHeads) and running(model.stages) else "",
+        **bill_of(metas, alone),
+        **_added(bench, model, metas),
+    }
+    weights = to_store(model) if isinstance(model, ManyHeads) else None
+    bench.store.save(job.artifact, meta, origin=origin_of(bench.order), weights=weights, outputs=outputs)
+
+
+def _flops(bench: Workbench, model: Model) -> int:
+    """Of one example of the task that takes most."""
+    return max(flops_per_example(network(model, ref), splits.test.x) for ref, splits in bench.crossed.items())
+
+
+def _added(bench: Workbench, model: Model, metas: Sequence[Record]) -> Record:
+    """The scheme that added modules to the members' bodies, if the fused body has them too."""
+    prepared = [meta["prepared_by"] for meta in metas if "prepared_by" in meta]
+    if not prepared or not isinstance(model, ManyHeads):
+        return {}
+    plain = base(bench).stages.state_dict().keys() == model.stages.state_dict().keys()
+    return {} if plain else {"prepared_by": prepared[0]}
+
+
+def _own(bench: Workbench) -> dict[Ref, dict[str, Tensor]]:
+    """The outputs of each task's own model: of its members that were tuned first, the best on val."""
+    job, found = bench.order.job, dict[Ref, tuple[float, dict[str, Tensor]]]()
+    for (_, artifact), ref in zip(job.own, job.tasks, strict=True):
+        splits, outputs = bench.crossed[ref], bench.store.outputs(artifact)
+        outputs = {part: outputs[part].to(splits.test.y.device) for part in ("val", "test")}
+        quality = splits.task.quality(outputs["val"], splits.val)
+        if ref not in found or quality > found[ref][0]:
+            found[ref] = quality, outputs
+    return {ref: found[ref][1] for ref in bench.crossed}
+
+
+def _quality(bench: Workbench, outputs: Mapping[str, Tensor]) -> float:
+    """How good it is on val, for choosing: the mean over the tasks of their quality by that of their own model."""
+    own, found = _own(bench), []
+    for i, (ref, splits) in enumerate(bench.crossed.items()):
+        task, val = splits.task, splits.val
+        found.append(task.normalised(task.quality(outputs[f"{i}.val"], val), task.quality(own[ref]["val"], val)))
+    return sum(found) / len(found)
+
+
+def _scores(bench: Workbench, stored: Mapping[str, Tensor]) -> Record:
+    outputs = {
+        str(ref): {part: stored[f"{i}.{part}"].to(splits.test.y.device) for part in ("val", "test")}
+        for i, (ref, splits) in enumerate(bench.crossed.items())
+    }
+    return crossing_fields(bench.metrics, _shown(bench), outputs, {str(ref): one for ref, one in _own(bench).items()})
+
+
+def _shown(bench: Workbench) -> dict[str, Splits]:
+    """The splits by what the suite calls the data sets."""
+    return {str(ref): splits for ref, splits in bench.crossed.items()}
+
+
+def pool(bench: Workbench) -> Record:
+    """What the fusions are to be held against: each task's own model, and its head on the body before any tuning."""
+    job, trainer = bench.order.job, bench.fusion_trainer
+    untouched: dict[str, dict[str, Tensor]] = {}
+    for ref, splits in bench.crossed.items():
+        own = [artifact for (_, artifact), task in zip(job.own, job.tasks, strict=True) if task == ref]
+        head = bench.tuned(max(own, key=lambda artifact: float(bench.store.meta(artifact)["quality"]))).head
+        net = Net(list(bench.one(ref).start().stages), head)
+        untouched[str(ref)] = {part: trainer.outputs(net, getattr(splits, part).x) for part in ("val", "test")}
+    own_outputs = {str(ref): outputs for ref, outputs in _own(bench).items()}
+    return crossing_bounds(bench.metrics, _shown(bench), own_outputs, untouched) | {"machine": machine_id()}
+
+
+def deployed_for_tasks(bench: Workbench) -> Model:
+    """What the job fused or timed, by task, in evaluation mode: from the store, or made again from the members.
+
+    Raises:
+        StoreError: if it, or a member, is not in the store.
+    """
+    made = bench.order.job.timed or bench.order.job.artifact
+    if bench.strategy("fusion").level == "weight" and bench.store.has(made):
+        net = bench.tuned(made)
+        assert isinstance(net, ManyHeads)
+        return net
+    return remade(bench)
+
+
+def time(bench: Workbench) -> Record:
+    """Measure the latency of what would be deployed for the first task."""
+    ref, splits = next(iter(bench.crossed.items()))
+    model = network(deployed_for_tasks(bench), ref).eval()
+    fields: Record = {"machine": machine_id(), "contended": False}
+    for size in bench.order.latency:
+        latency = measure_latency(model, batch_of(splits.test.x, size), bench.order.settings.precision)
+        fields[f"latency.{size}.p50"], fields[f"latency.{size}.p95"] = latency.p50, latency.p95
+        fields["contended"] |= latency.contended
+    return fields

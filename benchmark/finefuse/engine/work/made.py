@@ -1,0 +1,46 @@
+"""What a job made, what it took, and what of it is stored."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from finefuse.engine.measure.cost import Stopwatch
+from finefuse.engine.train.trainer import SuiteTrainer
+from finefuse.engine.work.workbench import Workbench
+from finefuse.types import Record
+
+
+@dataclass(frozen=True)
+class Made:
+    """What a job made, and what it took."""
+
+    model: nn.Module
+    trainer: SuiteTrainer
+    watch: Stopwatch
+    trainable: int
+
+
+def cost_of(bench: Workbench, watch: Stopwatch, trainer: SuiteTrainer) -> Record:
+    """What was measured while a strategy was at work."""
+    return {
+        "seconds": watch.seconds - trainer.aside,
+        "cpu_seconds": watch.cpu_seconds - trainer.aside_cpu,
+        "peak_memory": watch.peak_memory,
+        "steps": trainer.spent + bench.effort.own_steps,
+        "gradients": bench.effort.gradients,
+        "pieces": trainer.pieces,
+    }
+
+
+def bill_of(metas: Sequence[Record], alone: bool) -> Record:
+    """What the members cost, with the rounds before; nothing for a fusion that makes its own."""
+    members = 0.0 if alone else sum(float(meta["seconds"]) for meta in metas)
+    return {"seconds_members": members + max(float(meta.get("seconds_before", 0)) for meta in metas)}
+
+
+def to_store(net: nn.Module) -> dict[str, Tensor]:
+    """A network's weights as they are stored."""
+    return {name: tensor.detach().cpu().contiguous() for name, tensor in net.state_dict().items()}
