@@ -77,7 +77,8 @@ class Overall:
         said = [
             f"Average ranks over {len(self.tables)} data sets differ if they are {self.critical:.2f} apart (Nemenyi, "
             "at 5 %); 95 %: of a bootstrap of data sets, of seeds in them, and of the test examples of these. wins: "
-            "share of data sets in which an entrant is better. score: 1 at the best entrant of a data set, 0 at the median.",
+            "share of data sets in which an entrant is better. score: 1 at the best entrant of a data set, 0 at the "
+            "median."
         ]
         starred = "* marks entrants for some of whose scores the worst of the data set stands in."
         return [*said, starred] if self.ranks["imputed"].any() else said
