@@ -17,11 +17,11 @@ from finefuse.types import Data, Entry, Ref, Splits, Task
 from finefuse.version import __version__
 
 if TYPE_CHECKING:
-    from finefuse.api import check, compare, export, plan, report, run
+    from finefuse.api import check, compare, export, overall, pair, plan, report, run
     from finefuse.tasks import Classification, Regression
 
 _LATER = {
-    **dict.fromkeys(("check", "compare", "export", "plan", "report", "run"), "finefuse.api"),
+    **dict.fromkeys(("check", "compare", "export", "overall", "pair", "plan", "report", "run"), "finefuse.api"),
     **dict.fromkeys(("Classification", "Regression"), "finefuse.tasks"),
 }
 """Where names are that are imported when they are first asked for."""
@@ -42,6 +42,8 @@ __all__ = [
     "compare",
     "export",
     "hookimpl",
+    "overall",
+    "pair",
     "plan",
     "report",
     "run",

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
     from finefuse.judge.board.leaderboard import Leaderboard
     from finefuse.judge.compare import Comparison
+    from finefuse.judge.overall import Overall
+    from finefuse.judge.pairing import Pairing
 
 SuiteSource = str | Path | Mapping[str, Any]
 """A suite's name, its file, or its content as a dictionary."""
@@ -193,6 +195,39 @@ def report(
     registry = Registry(_doors(plugins))
     refs = _reporters(registry, reporter if reporters is None else reporters)
     return _results(Path(folder), registry, refs)
+
+
+def pair(folder: str | Path, a: str, b: str) -> Pairing:
+    """Compare two lines of a results folder by data set and seed, on the same test examples.
+
+    Args:
+        folder: a results folder that `run` wrote.
+        a: a strategy as on the board: `full`, `soup of POOL`, `full on BACKBONE`.
+        b: another. Where both name a backbone, they are paired by data set only.
+
+    Raises:
+        FinefuseError: if the folder can't be read, a name is unknown or means several lines, or the two have no seed
+            in common.
+    """
+    from finefuse.judge.pairing import pair as judge
+
+    return judge(read_results(Path(folder)).rows, a, b)
+
+
+def overall(folder: str | Path, *, impute: str | None = None) -> Overall:
+    """Rank all backbones, schemes and fusions of a results folder together, by data set and over data sets.
+
+    Args:
+        folder: a results folder that `run` wrote.
+        impute: what stands in for scores that are not there: "worst", the worst of the data set; None to rank over data
+            sets only if nothing is missing.
+
+    Raises:
+        FinefuseError: if the folder can't be read, or there is no such imputation.
+    """
+    from finefuse.judge.overall import overall as judge
+
+    return judge(read_results(Path(folder)).rows, impute)
 
 
 def compare(base: str | Path, new: str | Path, *, alpha: float = 0.05, margin: float = 0.01) -> Comparison:

@@ -101,6 +101,26 @@ def test_report_leaves_what_a_person_wrote_as_it_is(results: Path, capsys: pytes
     assert (results / "leaderboard.md").read_text(encoding="utf-8").startswith("# ")
 
 
+def test_report_of_a_pair_writes_nothing(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = set(results.iterdir())
+    outcome = call(capsys, "report", results, "--pair", "full", "lp")
+    assert (outcome.code, outcome.err, set(results.iterdir())) == (0, "", before)
+    assert outcome.out.startswith("# a: full, b: lp\n")
+    wrong = call(capsys, "report", results, "--pair", "full", "ful")
+    assert (wrong.code, wrong.out) == (2, "")
+    assert wrong.err == "error: no line with a score is called 'ful'; did you mean 'full'?\n"
+
+
+def test_report_over_all_backbones_writes_nothing(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = set(results.iterdir())
+    outcome = call(capsys, "report", results, "--overall")
+    assert (outcome.code, outcome.err, set(results.iterdir())) == (0, "", before)
+    assert outcome.out.startswith("## digits\n")
+    wrong = call(capsys, "report", results, "--impute", "best")
+    assert (wrong.code, wrong.out) == (2, "")
+    assert wrong.err.startswith("error: no imputation is called 'best'")
+
+
 def test_report_of_one_format(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert call(capsys, "report", results, "--reporter", "json").out == f"{results / 'leaderboard.json'}\n"
 

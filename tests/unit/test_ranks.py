@@ -155,8 +155,8 @@ def test_what_examples_leave_open_is_added() -> None:
     scores = np.array([[0.9, 0.9, 0.9], [0.8, 0.8, 0.8]])
     assert judged(scores).apart[0, 1]
     shared = np.array([[0.0, 0.07**2], [0.07**2, 0.0]])
-    assert not judged(scores, noise=Noise(shared, Z((2, 2)), Z(2), Z(2), Z(2))).apart[0, 1]
-    assert not judged(scores, noise=Noise(Z((2, 2)), np.full((2, 2), 0.07**2), Z(2), Z(2), Z(2))).apart[0, 1]
+    assert not judged(scores, noise=Noise(shared, Z((2, 2)), Z((2, 2)), Z(2), Z(2), Z(2))).apart[0, 1]
+    assert not judged(scores, noise=Noise(Z((2, 2)), np.full((2, 2), 0.07**2), Z((2, 2)), Z(2), Z(2), Z(2))).apart[0, 1]
 
 
 def test_a_lower_class_is_better_than_any_score() -> None:

@@ -38,7 +38,7 @@ def test_as_many_seeds_as_it_says_would_settle_first_place() -> None:
 
 
 def test_more_seeds_do_not_settle_what_examples_leave_open() -> None:
-    noise = Noise(np.full((6, 6), 1.0), *(np.zeros(shape) for shape in ((6, 6), 6, 6, 6)))
+    noise = Noise(np.full((6, 6), 1.0), *(np.zeros(shape) for shape in ((6, 6), (6, 6), 6, 6, 6)))
     assert math.isinf(found(table(1.0, 3), noise).seeds)
     assert math.isinf(found(table(0.0, 3)).seeds)
 

@@ -15,10 +15,26 @@ def report(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A results folder, such as results/quick.")],
     reporter: Reporters = None,
     plugin: Plugins = None,
+    pair: Annotated[
+        tuple[str, str] | None,
+        typer.Option(metavar="A B", help="Compare two lines, such as full and 'soup of POOL'; writes nothing."),
+    ] = None,
+    overall: Annotated[
+        bool, typer.Option("--overall", help="Rank all backbones together, also over data sets; writes nothing.")
+    ] = False,
+    impute: Annotated[
+        str | None, typer.Option(metavar="HOW", help="With --overall: what stands in for missing scores; worst.")
+    ] = None,
 ) -> None:
     """Write the reports of a results folder again from its records."""
     from finefuse import api
 
+    if pair or overall or impute:
+        if pair:
+            say(api.pair(folder, *pair).to_markdown())
+        if overall or impute:
+            say(api.overall(folder, impute=impute).to_markdown())
+        raise typer.Exit
     result = api.report(folder, reporters=reporters(reporter), plugins=plugin or ())
     for path in result.written:
         say(path)

@@ -199,9 +199,7 @@ class _Reader:
         """A line with the fusions that it is chosen from."""
         place, lists = (*path, "choose"), item.choose or {}
         if kind != "fusion":
-            raise self.source.error(
-                place, "only fusions are chosen so; the parameters of schemes are for the table [search]"
-            )
+            raise self.source.error(place, "only fusions are chosen so; those of schemes are for the table [search]")
         if line.rounds > 1:
             raise self.source.error(place, "doesn't go with rounds: which parameters would the next round have?")
         if (level := self.facts.level(line.ref)) != "weight":

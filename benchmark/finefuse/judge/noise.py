@@ -18,12 +18,13 @@ class Noise:
 
     `shared` is the part of the mean over seeds that remains however many seeds there are, because all have the same
     test examples. `least` is what test examples alone make of the variance of a single seed: seeds can't vary less,
-    but by chance. `own_single` is the variance of a single seed's score among samples of test examples, NaN where
-    nothing is known by example.
+    but by chance. `single` is the variance of a single seed among samples of test examples, NaN where nothing is known
+    by example.
     """
 
     shared: Floats
     least: Floats
+    single: Floats
     own_shared: Floats
     own_least: Floats
     own_single: Floats
@@ -32,7 +33,7 @@ class Noise:
 def no_noise(lines: int) -> Noise:
     """Where nothing is known of single examples."""
     square, flat = np.zeros((lines, lines)), np.zeros(lines)
-    return Noise(square, square, flat, flat, np.full(lines, np.nan))
+    return Noise(square, square, square + np.nan, flat, flat, flat + np.nan)
 
 
 def noise_of(seeds: Iterable[tuple[Sequence[int], Singles]], lines: int, *, same: bool) -> Noise:
@@ -56,10 +57,10 @@ def noise_of(seeds: Iterable[tuple[Sequence[int], Singles]], lines: int, *, same
             sums[[*having, lines]] += centred
             count[[*having, lines]] += 1
     each = np.divide(each, total, out=np.zeros_like(each), where=total > 0)
-    known = total[-1, :-1] > 0
     shared, least = _parts(each, total, count, sums) if same else (np.zeros_like(each), each)
-    single = np.where(known, each[-1, :-1], np.nan)
-    return Noise(shared[:-1, :-1], least[:-1, :-1], shared[-1, :-1], least[-1, :-1], single)
+    single = np.where(total > 0, each, np.nan)
+    pairs, own = (slice(-1), slice(-1)), (-1, slice(-1))
+    return Noise(shared[pairs], least[pairs], single[pairs], shared[own], least[own], single[own])
 
 
 def _parts(each: Floats, total: Floats, count: Singles, sums: Singles) -> tuple[Floats, Floats]:

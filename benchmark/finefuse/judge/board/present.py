@@ -17,9 +17,23 @@ from finefuse.text import plain
 Markup = Literal["markdown", "html"]
 ARROWS = {"higher": "↑", "lower": "↓"}
 LEFT = (
-    "rank", "95 %", "strategy", "pool", "level", "needs", "BatchNorm", "chosen on val", "runs", "verdict", "cell",
+    "rank",
+    "95 %",
+    "strategy",
+    "pool",
+    "level",
+    "needs",
+    "BatchNorm",
+    "chosen on val",
+    "runs",
+    "verdict",
+    "cell",
     "reason",
-)  # fmt: skip
+    "from b to a",
+    "dataset",
+    "backbone",
+    "metric",
+)
 """Columns of text; all others are numbers, and aligned to the right."""
 
 
@@ -36,7 +50,7 @@ def score_table(lines: pd.DataFrame, better: Mapping[str, str]) -> pd.DataFrame:
         if metric == metrics[0]:
             table = table.assign(**_elsewhere(lines, metric))
             gains = zip(lines["gain"], lines["gain.half"], strict=True)
-            table["gain"] = ["" if math.isnan(mean) else f"{mean:+.4f}{_half(half)}" for mean, half in gains]
+            table["gain"] = ["" if math.isnan(mean) else signed(mean, half) for mean, half in gains]
     for moment, name in {"last": "last", "best": "best-val", "peek": "peek", "default": "default"}.items():
         column = f"{moment}.{metrics[0]}.mean" if metrics else ""
         if column in lines:
@@ -48,6 +62,16 @@ def score_table(lines: pd.DataFrame, better: Mapping[str, str]) -> pd.DataFrame:
         table["chosen on val"] = [f"{chosen}{' (at the edge)' * bool(chosen and edge)}" for chosen, edge in told]
     table = table.loc[:, [name in ("rank", "95 %", "strategy", "pool") or (table[name] != "").any() for name in table]]
     return table.assign(runs=lines["status"])
+
+
+def across(lines: pd.DataFrame) -> pd.DataFrame:
+    """The scores of one data set over all backbones."""
+    table = _names(lines)
+    table.insert(list(table).index("strategy"), "backbone", lines["backbone"])
+    metric, lower = lines[["metric", "lower"]].iloc[0]
+    figures = zip(lines["mean"], lines["interval"], strict=True)
+    table[f"{metric} {ARROWS['lower' if lower else 'higher']}"] = [_score(mean, half) for mean, half in figures]
+    return table.assign(seeds=lines["ok"].map(str))
 
 
 def resolved(found: Resolution) -> str:
@@ -212,6 +236,11 @@ def _score(mean: float, half: float) -> str:
         return "nan"
     text = f"{mean:.4f}" if abs(mean) < 1000 else f"{mean:.5g}"
     return f"{text}{_half(half)}"
+
+
+def signed(mean: float, half: float = math.inf) -> str:
+    """A difference with its sign, and half of its interval."""
+    return f"{mean:+.4f}{_half(half)}"
 
 
 def _half(half: float) -> str:
