@@ -13,7 +13,7 @@ from finefuse.declare.choice import Choice, RunChoice, all_chosen, chosen
 from finefuse.declare.facts import Facts
 from finefuse.declare.plan import Plan, make_plan
 from finefuse.declare.suite import Suite, load_suite
-from finefuse.deploy.wanted import card_of, check_target, find_row
+from finefuse.deploy.wanted import card_of, check_target, find_row, find_task
 from finefuse.device import default_workers, resolve_device
 from finefuse.discovery import capabilities
 from finefuse.discovery.registry import Door, Registry
@@ -257,6 +257,7 @@ def export(
     backbone: str | None = None,
     seed: int | None = None,
     round: int | None = None,  # noqa: A002 - it is called so in the rows
+    task: str | None = None,
     device: str | None = None,
     force: bool = False,
     plugins: Door | Sequence[Door] = (),
@@ -273,6 +274,7 @@ def export(
         backbone: with its parameters or without.
         seed: None for the first.
         round: of a fusion with several, from 0.
+        task: of a pool across data sets the one that the file is for.
         device: where an ensemble is fused again; None for the kind of device that the row was measured on.
         force: overwrite existing files.
         plugins: as in `run`.
@@ -284,12 +286,14 @@ def export(
     narrow = {"dataset": dataset, "backbone": backbone, "pool": pool, "seed": seed, "round": round}
     file = Path(to)
     found, note = find_row(Path(folder), row, narrow)
+    one = find_task(found, task)
     check_target(file, force=force)
     registry = Registry(_doors(plugins))
     device = resolve_device(device or found["device"].split(":")[0])
     from finefuse.deploy.export import export as write
 
-    write(found, file, store=Path(store or default_store()).absolute(), device=device, doors=registry.doors)
+    where = Path(store or default_store()).absolute()
+    write(found, file, store=where, device=device, doors=registry.doors, task=one)
     return Exported(file, card_of(file), found["cell"], note)
 
 

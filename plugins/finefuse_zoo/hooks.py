@@ -129,6 +129,12 @@ SCHEMES: tuple[Entry[Any], ...] = (
         extra="search",
         default_for=("search",),
     ),
+    Entry(
+        "frozen-head",
+        "finefuse_zoo.schemes.frozen_head:FrozenHead",
+        "another scheme, with the head as a probe left it",
+        default_for=("frozen head",),
+    ),
     Entry("lora", "finefuse_zoo.schemes.lora:Lora", "low-rank changes of the weights", **_ADAPTER),
     Entry("rslora", "finefuse_zoo.schemes.lora:RsLora", "lora with a scale for large ranks", **_ADAPTER),
     Entry("dora", "finefuse_zoo.schemes.lora:Dora", "lora for directions, magnitudes apart", **_ADAPTER),

@@ -43,12 +43,13 @@ class Merge:
 
 @dataclass(frozen=True)
 class Average:
+    scale: float = 1.0
     level = "weight"
     needs = ()
 
     def fuse(self, of):
         from finefuse import nets
-        return nets.averaged(of.members, [1 / len(of.members)] * len(of.members), None)
+        return nets.averaged(of.members, [self.scale / len(of.members)] * len(of.members), None)
 
 @hookimpl
 def finefuse_fusions():
@@ -74,7 +75,7 @@ SUITE = {
 ACROSS = {
     "datasets": ["blobs", {"use": "blobs", "as": "wide", "spread": 2.0}],
     "schemes": ["plain"],
-    "fusions": ["average"],
+    "fusions": [{"use": "average", "choose": {"scale": [0.5, 1.0]}}],
     "pools": {"tasks": {"of": ["plain"], "datasets": "*"}},
 }
 

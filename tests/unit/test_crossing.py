@@ -20,8 +20,10 @@ from finefuse.declare.suite import load_suite
 from finefuse.discovery.registry import Registry
 from finefuse.engine.measure.crossing import ratio
 from finefuse.engine.store.artifacts import Artifacts
-from finefuse.errors import NotApplicable, SuiteError
+from finefuse.errors import FinefuseError, NotApplicable, SuiteError
 from finefuse.types import Ref
+from finefuse_zoo.schemes.frozen_head import FrozenHead
+from finefuse_zoo.schemes.linear_probe import LinearProbe
 from helpers.runs import FIXTURES, steady
 from helpers.tasks import two_tasks
 
@@ -37,6 +39,7 @@ SUITE: dict[str, Any] = {
     "fusions": [
         *({"use": "soup", "rounds": 2}, "own-members", "joint-training", "distill", "mean-probs", "repair"),
         *({"use": "task-arithmetic", "scaling": 0.4}, "git-rebasin", "weighted-soup"),
+        {"use": "task-arithmetic", "choose": {"scaling": [0.0, 0.4, 3.0]}},
     ],
     "pools": {"tasks": TASKS},
     "latency": [1],
@@ -121,7 +124,7 @@ def test_task_arithmetic_adds_to_the_shared_start(run):
 def test_every_row_is_worked_out_again_from_the_rows_of_the_own_models(run):
     own = {name: only(run.rows, kind="tune", dataset=name, round=0)["test.accuracy"] for name in (ONE, OTHER)}
     done = [row for row in run.rows if row["kind"] == "fuse" and row["status"] == "ok"]
-    assert len(done) == 8
+    assert len(done) == 9
     for row in done:
         scores = {name: row[f"task.{name}.test.accuracy"] for name in own}
         assert row["test.normalised"] == pytest.approx(sum(scores[name] / own[name] for name in own) / 2)
@@ -165,6 +168,50 @@ def test_what_needs_one_label_space_says_so_before_any_compute(run):
         "mean-probs": "mean-probs combines outputs of one task, and these have several",
         "repair": "repair is for members of one task, and these have several",
     }
+
+
+def test_the_coefficient_that_is_best_on_val_is_chosen_and_all_are_billed(run):
+    trials = [row for row in run.rows if row["kind"] == "trial"]
+    chosen = fused(run, "task-arithmetic")
+    own = {d: only(run.rows, kind="tune", dataset=d, round=0)["val.accuracy"] for d in (ONE, OTHER)}
+    by_val = [sum(row[f"task.{d}.val.accuracy"] / own[d] for d in own) / 2 for row in trials]
+    assert [row["quality"] for row in trials] == pytest.approx(by_val)
+    best = max(range(3), key=by_val.__getitem__)
+    assert (chosen["trials"], chosen["chosen"]) == (3, {"scaling": [0.0, 0.4, 3.0][best]})
+    assert chosen["outputs"] == trials[best]["outputs"]
+    assert chosen["at_edge"] == (["scaling"] if best != 1 else [])
+    assert chosen["seconds"] == pytest.approx(sum(row["seconds"] for row in trials))
+    assert chosen["seconds_members"] == trials[0]["seconds_members"]
+    assert trials[1]["artifact"] == fused(run, "task-arithmetic(scaling=0.4)")["artifact"]
+    assert f"scaling={[0.0, 0.4, 3.0][best]}" in run.board.to_markdown()
+
+
+def test_a_file_for_each_task(run, tmp_path):
+    for name, params in ((ONE, {}), (OTHER, {"outputs": 4, "centres": 7})):
+        file, x = tmp_path / f"{len(params)}.pt2", splits(**params).test.x[:3]
+        where = {"store": run.folder / "store", "plugins": TINY}
+        made = finefuse.export(run.folder / "out", "soup", file, task=name, round=0, **where)
+        state = run.store.weights(fused(run, "soup")["artifact"])
+        outputs = torch.export.load(file).module()(x)
+        head = "head" if name == ONE else "others.apart.0"
+        mine = {"head.weight": state[f"{head}.weight"], "head.bias": state[f"{head}.bias"]}
+        assert torch.allclose(outputs, by_hand(state | mine, x), atol=1e-5)
+        assert f"{fused(run, 'soup')[f'task.{name}.test.accuracy']:.4f} on test (90 examples)" in made.card.read_text()
+
+
+@pytest.mark.parametrize(
+    ("label", "task", "sentence"),
+    [
+        ("soup", None, f"serves several tasks, one file for each: --task names one of '{ONE}', '{OTHER}'"),
+        ("soup", "point", "has no task 'point'; did you mean 'points'?"),
+        (f"tune/{ONE}/tiny/full//s0/m0/r0", ONE, "is for one task; leave out --task"),
+    ],
+)
+def test_which_task_is_exported(run, tmp_path, label, task, sentence):
+    with pytest.raises(FinefuseError) as caught:
+        finefuse.export(run.folder / "out", label, tmp_path / "x.pt2", task=task, round=0)
+    assert sentence in str(caught.value)
+    assert not list(tmp_path.iterdir())
 
 
 def test_every_round_starts_from_the_merged_body_with_the_own_head(run):
@@ -318,6 +365,57 @@ def test_refusals(write, pool, sentence):
     with pytest.raises(SuiteError) as caught:
         load_suite(file, Registry((TINY,)))
     assert str(caught.value).startswith(f"{file}:7: pools.mix.{sentence}")
+
+
+@pytest.mark.parametrize(
+    ("key", "item", "sentence"),
+    [
+        ("schemes", {"use": "full", "choose": {"lr": [0.1]}}, "choose: only fusions are chosen so"),
+        ("schemes", {"use": "full", "head": "cold"}, 'head: must be "frozen", not "cold"'),
+        ("fusions", {"use": "vote", "choose": {"scaling": [0.1]}}, "choose: vote fuses on the output level"),
+        ("fusions", {"use": "soup", "rounds": 2, "choose": {"recalibrate": [True]}}, "choose: doesn't go with rounds"),
+        ("fusions", {"use": "dare", "p": 0.1, "choose": {"p": [0.1]}}, "choose.p: is given both alone and to choose"),
+        ("fusions", {"use": "dare", "choose": {"q": [0.1]}}, "choose.q: "),
+        ("fusions", {"use": "dare", "choose": {"p": [2.0]}}, "choose.p: "),
+        ("fusions", {"use": "dare", "choose": {"p": []}}, "choose.p: must not be empty"),
+        ("fusions", {"use": "dare", "choose": {"p": [0.1, 0.1]}}, "choose: dare(p=0.1) is given twice"),
+        ("fusions", {"use": "dare", "choose": {"p": [0.1] * 101, "scaling": [0.1] * 101}}, "choose: has more than"),
+    ],
+)
+def test_what_can_be_chosen_and_frozen(key, item, sentence):
+    with pytest.raises(SuiteError) as caught:
+        load_suite(SUITE | {key: [item]}, Registry((TINY,)))
+    assert str(caught.value).startswith(f"{key}[0].{sentence}")
+
+
+# ------------------------------------------------------------------------------------------------- frozen heads
+
+
+def test_a_frozen_head_is_the_probes_and_the_body_moves(lab):
+    on, probe = lab.tuning(lab.POINTS), lab.tuning(lab.POINTS)
+    LinearProbe().tune(probe)
+    before = lab.state(on.model)
+    FrozenHead("full").tune(on)
+    assert torch.equal(on.model.head.weight, probe.model.head.weight)
+    assert {name for name in lab.changed(before, on.model) if "stages" in name}
+
+
+@pytest.mark.parametrize(
+    ("scheme", "sentence"),
+    [("head-sgd", "trains nothing but the head"), ("linear-probe", None), ("feature-tune", "adds modules")],
+)
+def test_schemes_that_need_the_head(lab, scheme, sentence):
+    on = lab.tuning(lab.POINTS)
+    if sentence is None:
+        FrozenHead(scheme).tune(on)  # the same probe twice changes nothing
+        return
+    with pytest.raises(NotApplicable, match=sentence):
+        FrozenHead(scheme).tune(on)
+
+
+def test_a_head_that_moves_by_itself_is_told(lab):
+    with pytest.raises(NotApplicable, match="changes the head by itself"):
+        FrozenHead({"use": "linear-probe", "C": 0.01}).tune(lab.tuning(lab.POINTS))
 
 
 # ----------------------------------------------------------------------------------------------- what fusions get

@@ -20,6 +20,9 @@ def export(
     backbone: Annotated[str | None, typer.Option(metavar="NAME", help="Which backbone.")] = None,
     seed: Annotated[int | None, typer.Option(metavar="N", help="Which seed.  [default: the first]")] = None,
     round_: Annotated[int | None, typer.Option("--round", metavar="N", help="Which round, from 0.")] = None,
+    task: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Which task, of a pool across data sets: one file for each.")
+    ] = None,
     device: Annotated[
         str | None, typer.Option(metavar="DEVICE", help="Where to fuse again.  [default: where it was run]")
     ] = None,
@@ -42,6 +45,7 @@ def export(
         backbone=backbone,
         seed=seed,
         round=round_,
+        task=task,
         device=device,
         force=force,
         plugins=plugin or (),

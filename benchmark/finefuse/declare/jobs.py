@@ -158,7 +158,14 @@ class Group:
         bounds = LineParts(self.surroundings, self.scoring, metrics=self.metrics, skip=self.unsuited, **self.same)
         yield bounds.job({"members": own["members"]}, kind="pool", **fields)
         for fusion, line in self.fusions:
-            yield line.job(own, kind="fuse", label=fusion.label, **fields)
+            trials: list[Job] = []
+            for i, ref in enumerate(fusion.choices):
+                one = self.line("fusion", replace(fusion, ref=ref))
+                trials.append(one.job(own, kind="trial", label=fusion.label, trial=i, **fields))
+            chosen = {f"choice {i}": job.artifact for i, job in enumerate(trials)}
+            yield from trials
+            more = {"trials": tuple(chosen.values()), "label": fusion.label}
+            yield line.job(own | chosen, kind="fuse", **more, **fields)
 
     def tunings(self, pool: Pool) -> Iterator[Tuning]:
         """Every member of a pool."""

@@ -70,6 +70,11 @@ class ItemShape(UseShape):
         default=None, min_length=1, description="Lists of values for parameters: one line for each combination."
     )
 
+    choose: dict[str, Annotated[list[Any], Field(min_length=1)]] | None = Field(
+        default=None,
+        min_length=1,
+        description="Lists of values for parameters: one line with the combination that is best on val; fusions only.",
+    )
     rounds: Positive | None = Field(
         default=None, description="Fine-tune, fuse, and fine-tune again from the fused network; fusions only."
     )

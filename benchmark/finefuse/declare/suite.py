@@ -43,11 +43,15 @@ _KINDS: dict[str, PluginKind] = {
 
 @dataclass(frozen=True)
 class Strategy:
-    """A line of the board: a scheme or fusion method, its label, and the number of rounds of a fusion."""
+    """A line of the board: a scheme or fusion method, and its label.
+
+    Of a fusion also the number of rounds, and what it is chosen from, on val.
+    """
 
     label: str
     ref: Ref
     rounds: int = 1
+    choices: tuple[Ref, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -150,6 +154,8 @@ class _Reader:
             lines = self._expand((key, i), _KINDS[key], item)
             if item.rounds:
                 self._check_rounds((key, i, "rounds"), _KINDS[key], lines)
+            if item.choose:
+                lines = [self._with_choices((key, i), _KINDS[key], item, line) for line in lines]
             found += [((key, i), line) for line in lines]
         comparable = key in ("schemes", "fusions")  # where the same thing may stand twice, under two names
         hint = "; give one another name with `as`" if comparable else ""
@@ -189,19 +195,52 @@ class _Reader:
                     "level give it, can be fine-tuned again",
                 )
 
+    def _with_choices(self, path: KeyPath, kind: PluginKind, item: ItemShape, line: Strategy) -> Strategy:
+        """A line with the fusions that it is chosen from."""
+        place, lists = (*path, "choose"), item.choose or {}
+        if kind != "fusion":
+            raise self.source.error(place, "only fusions are chosen so; those of schemes are for the table [search]")
+        if line.rounds > 1:
+            raise self.source.error(place, "doesn't go with rounds: which parameters would the next round have?")
+        if (level := self.facts.level(line.ref)) != "weight":
+            said = f"{line.ref.name} fuses on the {level} level, and what is chosen must be one network"
+            raise self.source.error(place, said)
+        if prod(map(len, lists.values())) > MAX_GRID:
+            raise self.source.error(place, f"has more than {MAX_GRID:,} combinations")
+        for name in lists:
+            if name in line.ref.kwargs:
+                raise self.source.error((*place, name), "is given both alone and to choose from")
+        points = [dict(zip(lists, values, strict=True)) for values in product(*lists.values())]
+        found = [self._resolve(path, kind, item.use, line.ref.kwargs, point, "choose") for point in points]
+        self.source.refuse_twins(((place), str(ref)) for ref in found)
+        return replace(line, choices=tuple(found))
+
     def searched(self, scheme: Strategy, how: SearchShape) -> Strategy:
         """The search for a scheme's parameters, under the scheme's own label; without a space it stays as it is."""
         if not self.facts.space(scheme.ref):
             return scheme
         spec = {"use": scheme.ref.name, **scheme.ref.kwargs}
         given = {"of": spec, "trials": how.trials, "sampler": how.sampler}
-        return Strategy(scheme.label, self._resolve(("search",), "scheme", self._searcher(), given, {}))
+        return Strategy(
+            scheme.label, self._resolve(("search",), "scheme", self._default(("search",), "search"), given, {})
+        )
 
-    def _searcher(self) -> str:
+    def _default(self, path: KeyPath, role: str) -> str:
+        """The name of the scheme that has a role where none is named."""
         try:
-            return self.facts.registry.default("scheme", "search")
+            return self.facts.registry.default("scheme", role)
         except PluginError as error:
-            raise self.source.error(("search",), str(error)) from error
+            raise self.source.error(path, str(error)) from error
+
+    def _head(self, path: KeyPath, kind: PluginKind, item: ItemShape) -> tuple[dict[str, Any], bool]:
+        """The parameters of a plugin, and whether it is a scheme whose head shall stay as a probe leaves it."""
+        if kind != "scheme" or "head" not in item.params:
+            return item.params, False
+        if "head" in (p.name for p in self.facts.registry.parameters("scheme", item.use)):
+            return item.params, False
+        if item.params["head"] != "frozen":
+            raise self.source.error((*path, "head"), f'must be "frozen", not {show(item.params["head"])}')
+        return {name: value for name, value in item.params.items() if name != "head"}, True
 
     def _expand(self, path: KeyPath, kind: PluginKind, item: ItemShape) -> list[Strategy]:
         grid = item.grid or {}
@@ -210,16 +249,25 @@ class _Reader:
         for name in grid:
             if name in item.params:
                 raise self.source.error((*path, name), "is given both alone and in the grid")
-        lines = []
+        lines, (params, frozen) = [], self._head(path, kind, item)
         for values in product(*grid.values()):
             point = dict(zip(grid, values, strict=True))
-            ref = self._resolve(path, kind, item.use, item.params, point)
+            ref = self._resolve(path, kind, item.use, params, point)
             label = Ref.of(item.as_, **point) if item.as_ else Ref.of(item.use, **item.params, **point)
+            if frozen:
+                given = {"of": {"use": ref.name, **ref.kwargs}}
+                ref = self._resolve(path, kind, self._default(path, "frozen head"), given, {})
             lines.append(Strategy(str(label), replace(ref, label=str(label)) if item.as_ else ref, item.rounds or 1))
         return lines
 
     def _resolve(
-        self, path: KeyPath, kind: PluginKind, name: str, given: Mapping[str, Any], point: Mapping[str, Any]
+        self,
+        path: KeyPath,
+        kind: PluginKind,
+        name: str,
+        given: Mapping[str, Any],
+        point: Mapping[str, Any],
+        inside_of: str = "grid",
     ) -> Ref:
         for key, value in (*given.items(), *point.items()):
             try:
@@ -230,7 +278,7 @@ class _Reader:
             ref = Ref.of(name, **anchored(self.facts, self.source.folder, kind, name, {**given, **point}))
             self.facts.check(kind, ref)
         except ParameterError as error:
-            inside = ("grid", error.key) if error.key in point else (error.key,) if error.key in given else ()
+            inside = (inside_of, error.key) if error.key in point else (error.key,) if error.key in given else ()
             raise self.source.error((*path, *inside), str(error)) from error
         except FinefuseError as error:
             raise self.source.error(path, str(error)) from error

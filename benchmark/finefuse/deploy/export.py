@@ -18,9 +18,11 @@ from finefuse.deploy.usage import LISTED, Example, Usage
 from finefuse.deploy.wanted import card_of
 from finefuse.discovery import capabilities
 from finefuse.discovery.registry import Door
+from finefuse.engine.measure.cost import parameter_count
 from finefuse.engine.order import Order
 from finefuse.engine.store.artifacts import Artifacts
 from finefuse.engine.store.origin import job_of, settings_of
+from finefuse.engine.work.crossing import deployed_for_tasks, network
 from finefuse.engine.work.deployed import deployed
 from finefuse.engine.work.loading import split_seed
 from finefuse.engine.work.switches import in_force
@@ -34,8 +36,8 @@ ELSEWHERE = 1e-2
 """How far outputs computed on two kinds of device may differ: some GPUs round products to ten bits."""
 
 
-def export(row: Record, file: Path, *, store: Path, device: str, doors: tuple[Door, ...]) -> None:
-    """Write the module that the row measured, and its card, whole or not at all.
+def export(row: Record, file: Path, *, store: Path, device: str, doors: tuple[Door, ...], task: str = "") -> None:
+    """Write the module that the row measured, and its card, whole or not at all; of several tasks that for one.
 
     Raises:
         FinefuseError: in one sentence, if its artifacts are gone, it is no longer what was measured, or the format
@@ -43,8 +45,11 @@ def export(row: Record, file: Path, *, store: Path, device: str, doors: tuple[Do
     """
     bench = bench_of(row, store, device, doors)
     with in_force(bench.order.settings, device):
-        model = deployed(bench)
-        check = _unchanged(bench, model, row)
+        if bench.order.job.tasks:
+            row, bench, model, part = _for_task(row, bench, task)
+        else:
+            model, part = deployed(bench), "test"
+        check = _unchanged(bench, model, row, part)
     model.cpu()
     model.to(memory_format=torch.contiguous_format)
     with _drafts(file) as (draft, words):
@@ -53,6 +58,18 @@ def export(row: Record, file: Path, *, store: Path, device: str, doors: tuple[Do
         except FinefuseError as error:
             raise FinefuseError(f"{row['cell']}: {error}") from error
         words.write_text(card(row, file, _facts(bench, model, written, check)), encoding="utf-8")
+
+
+def _for_task(row: Record, bench: Workbench, task: str) -> tuple[Record, Workbench, nn.Module, str]:
+    """Of a row of several tasks: what it says of one, its bench and network, and the name of its outputs."""
+    i = row["tasks"].index(task)
+    ref, splits = list(bench.crossed.items())[i]
+    model = network(deployed_for_tasks(bench), ref)
+    prefix = f"task.{task}.own."
+    metrics = [name.removeprefix(prefix) for name in row if name.startswith(prefix)]
+    scores = {f"{of}.{m}": row[f"task.{task}.{of}.{m}"] for m in metrics for of in ("test", "val")}
+    about = {"metrics": metrics, "dataset": task, "n_test": len(splits.test), "parameters": parameter_count(model)}
+    return row | scores | about, bench.one(ref), model.eval(), f"{i}.test"
 
 
 def bench_of(row: Record, store: Path, device: str, doors: tuple[Door, ...]) -> Workbench:
@@ -83,9 +100,9 @@ def bench_of(row: Record, store: Path, device: str, doors: tuple[Door, ...]) -> 
     )
 
 
-def _unchanged(bench: Workbench, model: nn.Module, row: Record) -> str:
+def _unchanged(bench: Workbench, model: nn.Module, row: Record, part: str) -> str:
     """Compare the module with the stored test outputs, and say how close it is."""
-    stored = bench.store.outputs(row["artifact"])["test"][:CHUNK]
+    stored = bench.store.outputs(row["artifact"])[part][:CHUNK]
     real = bench.fusion_trainer.outputs(model, bench.splits.test.x[:CHUNK]).cpu()
     same = row["device"].split(":")[0] == bench.order.device.split(":")[0]
     within = AGREEMENT if same else ELSEWHERE

@@ -46,6 +46,27 @@ def find_row(folder: Path, wanted: str, narrow: Mapping[str, str | int | None]) 
     return _exportable(found[0]), note if len(seeds) > 1 else ""
 
 
+def find_task(row: Record, task: str | None) -> str:
+    """The task of a pool across data sets that a file is for; "" for a row of one task.
+
+    Raises:
+        FinefuseError: if the row has several tasks and none or an unknown one is named, or it has one and one is named.
+    """
+    tasks = row.get("tasks") or []
+    if not tasks:
+        if task is not None:
+            raise FinefuseError(f"{row['cell']} is for one task; leave out --task.")
+        return ""
+    if task is None:
+        raise FinefuseError(
+            f"{row['cell']} serves several tasks, one file for each: --task names one of {_listed(tasks)}."
+        )
+    if task not in tasks:
+        hint = did_you_mean(task, tasks) or f"; there are {_listed(tasks)}"
+        raise FinefuseError(f"{row['cell']} has no task {task!r}{hint}")
+    return task
+
+
 def check_target(file: Path, *, force: bool) -> None:
     """Whether the file can be asked for.
 

@@ -17,6 +17,7 @@ from finefuse.engine.measure.flops import flops_per_example
 from finefuse.engine.randomness import seeded
 from finefuse.engine.store.origin import origin_of
 from finefuse.engine.train.lent import lent
+from finefuse.engine.work.chosen import choose_fused
 from finefuse.engine.work.made import bill_of, cost_of, to_store
 from finefuse.engine.work.workbench import Workbench, head_name
 from finefuse.errors import NotApplicable, PluginError
@@ -96,8 +97,10 @@ def network(model: Model, ref: Ref) -> nn.Module:
 
 
 def fuse(bench: Workbench) -> Record:
-    """Fuse tuned members of several tasks."""
+    """Fuse tuned members of several tasks, or choose from what other jobs fused."""
     job, fusion = bench.order.job, bench.strategy("fusion")
+    if job.trials and not bench.store.has(job.artifact):
+        choose_fused(bench)
     if not bench.store.has(job.artifact):
         bench.fusion_trainer  # noqa: B018 - refuses tasks whose data can't be put together
         of = fusing(bench)

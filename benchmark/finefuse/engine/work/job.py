@@ -29,6 +29,7 @@ from finefuse.engine.store.origin import origin_of
 from finefuse.engine.train.lent import lent
 from finefuse.engine.train.trainer import SuiteTrainer
 from finefuse.engine.work import crossing
+from finefuse.engine.work.chosen import choose_fused
 from finefuse.engine.work.deployed import deployed
 from finefuse.engine.work.diverged import divergence_noticed
 from finefuse.engine.work.loading import loaded, refuse_changed
@@ -118,6 +119,8 @@ def tune(bench: Workbench) -> Record:
 
 def trial(bench: Workbench) -> Record:
     """One trial of a search; one that diverges is no failure, but scores lowest."""
+    if bench.order.job.fused:
+        return fuse(bench)
     job, search = bench.order.job, bench.searcher()
     assert job.strategy is not None
     if not bench.store.has(job.artifact):
@@ -199,8 +202,10 @@ def run_scheme(scheme: Scheme, on: Tuning, trainer: SuiteTrainer, watch: Stopwat
 
 
 def fuse(bench: Workbench) -> Record:
-    """Fuse tuned members."""
+    """Fuse tuned members, or choose from what other jobs fused."""
     job = bench.order.job
+    if job.trials and not bench.store.has(job.artifact):
+        choose_fused(bench)
     if not bench.store.has(job.artifact):
         fusion, of = bench.strategy("fusion"), bench.fusing()
         untouched = bench.untouched(task=bench.splits)
@@ -261,6 +266,7 @@ _STEPS: Mapping[str, Callable[[Workbench], Record]] = {
     "time": time,
 }
 _CROSSING: Mapping[str, Callable[[Workbench], Record]] = {
+    "trial": crossing.fuse,
     "fuse": crossing.fuse,
     "pool": crossing.pool,
     "time": crossing.time,

@@ -51,7 +51,7 @@ class Leaderboard:
     def scores(self) -> pd.DataFrame:
         """Only what a repeated run must reproduce, bit by bit: no seconds, no latency, no machine."""
         figures = [*self._starting("test."), *self._starting("also."), *self._moments(), *self._starting("figure.")]
-        figures += [*self._starting("statistics"), *self._starting("task.")]
+        figures += [*self._starting("statistics"), *self._starting("chosen"), *self._starting("task.")]
         shown = [*NAMES, *ACCESS, *RANKS, *figures, *GAIN, *SEARCH, *RUNS, *SIZES]
         scores = self.lines[shown].copy()
         scores.insert(len(NAMES), "metric", [next(iter(metrics), "") for metrics in self.lines["metrics"]])
@@ -141,8 +141,9 @@ def make_leaderboard(
     ]
     names = {name for line in lines for name in line}
     extras = sorted(name for name in names if name.startswith(("also.", "figure.", "task.")))
-    crossing = ["tasks", "statistics"] if any(line["tasks"] for line in lines) else []
-    columns = [*known, *metrics, *crossing, *extras, *_latency(names)]
+    some = ["tasks", "statistics"] if any(line["tasks"] for line in lines) else []
+    some += ["chosen"] if any(line["chosen"] for line in lines) else []
+    columns = [*known, *metrics, *some, *extras, *_latency(names)]
     frame = table({name: [line.get(name, math.nan) for line in lines] for name in columns})
     said = (*_absent(missing), *_refused(refused), *data_notes(records), *fairness_notes(records, frame))
     notes = (_coverage(records, missing), *said, *_reading(frame, records))

@@ -123,6 +123,7 @@ def _line(place: Place, rows: list[Record], timed: list[Record], metrics: Sequen
         "memory": _mean(ok, "peak_memory"),
         "trials": max([row.get("trials", 0) for row in ok], default=0),
         "edge": ", ".join(sorted({name for row in ok for name in row.get("at_edge", ())})),
+        "chosen": _chosen(ok),
         **task_fields(ok),
     }
     for metric in metrics:
@@ -136,6 +137,12 @@ def _line(place: Place, rows: list[Record], timed: list[Record], metrics: Sequen
     line |= {field: _mean(ok, field) for field in fields if field.startswith("figure.")}
     latencies = {field for row in measured for field in row if field.startswith("latency.")}
     return line | {field: _mean(measured, field) for field in sorted(latencies)}, ok
+
+
+def _chosen(rows: Sequence[Record]) -> str:
+    """The parameters of a fusion that were chosen on val: `scaling=0.3`, or `scaling=0.3; scaling=1` by seed."""
+    found = [row["chosen"] for row in rows if row["kind"] == "fuse" and row.get("chosen")]
+    return "; ".join(dict.fromkeys(", ".join(f"{name}={value}" for name, value in one.items()) for one in found))
 
 
 def _mean(rows: Sequence[Record], field: str) -> float:

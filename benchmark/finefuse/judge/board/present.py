@@ -24,6 +24,7 @@ LEFT = (
     "level",
     "needs",
     "BatchNorm",
+    "chosen on val",
     "runs",
     "verdict",
     "cell",
@@ -56,6 +57,9 @@ def score_table(lines: pd.DataFrame, better: Mapping[str, str]) -> pd.DataFrame:
             table[name] = ["" if math.isnan(mean) else _score(mean, math.inf) for mean in lines[column]]
     if (lines["trials"] > 0).any():
         table["trials"] = ["" if not count else str(count) for count in lines["trials"]]
+    if "chosen" in lines:
+        told = zip(lines["chosen"], lines["edge"], strict=True)
+        table["chosen on val"] = [f"{chosen}{' (at the edge)' * bool(chosen and edge)}" for chosen, edge in told]
     table = table.loc[:, [name in ("rank", "95 %", "strategy", "pool") or (table[name] != "").any() for name in table]]
     return table.assign(runs=lines["status"])
 

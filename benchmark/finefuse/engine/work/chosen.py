@@ -1,0 +1,53 @@
+"""The fusion that is best on val of several with other parameters, each of which a job has made."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from finefuse.engine.store.origin import job_of, origin_of
+from finefuse.engine.work.workbench import Workbench
+from finefuse.types import Record
+
+BILLED = ("seconds", "cpu_seconds", "steps", "gradients")
+"""What all that were tried cost together; their members are paid for once."""
+
+
+def choose_fused(bench: Workbench) -> None:
+    """Keep the trial with the highest quality on val, the first of equals, as what the job made.
+
+    Raises:
+        FloatingPointError: if none has a quality.
+    """
+    store, job = bench.store, bench.order.job
+    metas = [store.meta(artifact) for artifact in job.trials]
+    qualities = [-math.inf if math.isnan(meta["quality"]) else float(meta["quality"]) for meta in metas]
+    best = max(range(len(metas)), key=qualities.__getitem__)
+    if math.isnan(metas[best]["quality"]):
+        raise FloatingPointError(f"none of {len(metas)} fusions has a quality on val to choose it by")
+    made = [job_of(store.origin(artifact)["job"]).strategy for artifact in job.trials]
+    tried = varied([ref.kwargs for ref in made if ref is not None])
+    found = {"trials": len(metas), "chosen": tried[best], "at_edge": at_edge(tried, best)}
+    bill = {name: sum(meta.get(name, 0) for meta in metas) for name in BILLED}
+    meta = metas[best] | bill | found | {"contended": any(bool(meta.get("contended")) for meta in metas)}
+    kept = {"weights": store.weights(job.trials[best]), "outputs": store.outputs(job.trials[best])}
+    store.save(job.artifact, meta, origin=origin_of(bench.order), **kept)
+
+
+def varied(tried: Sequence[Mapping[str, Any]]) -> list[Record]:
+    """Of the parameters of each trial those that are not the same in all."""
+    names = dict.fromkeys(name for params in tried for name in params)
+    other = [name for name in names if any(params.get(name) != tried[0].get(name) for params in tried)]
+    return [{name: params.get(name) for name in other} for params in tried]
+
+
+def at_edge(tried: Sequence[Mapping[str, Any]], best: int) -> list[str]:
+    """Which of the chosen parameters are the smallest or largest of the numbers that were tried."""
+    edges = []
+    for name, value in tried[best].items():
+        values = [params[name] for params in tried]
+        numbers = all(isinstance(one, int | float) and not isinstance(one, bool) for one in values)
+        if numbers and value in (min(values), max(values)):
+            edges.append(name)
+    return edges
