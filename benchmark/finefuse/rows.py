@@ -12,6 +12,8 @@ from finefuse.types import JobKind, Record, Status
 
 SCHEMA = 1
 """The version of a row's fields; a row of another is refused."""
+COSTS = 1
+"""The version of the protocol of costs: raised by hand where seconds, memory or latency come to mean something else."""
 LARGEST = 1e100
 """No number may be farther from 0, unless it is infinite: squares and sums of all rows must still be numbers."""
 CLOSE = 1e-6
@@ -165,6 +167,7 @@ ANYTHING = Rule(frozenset({str, int, float, bool, list, dict, NONE}), None, "")
 _NAMED: dict[str, Rule] = {
     "kind": Rule(frozenset({str}), KINDS.__contains__, f"one of {', '.join(KINDS)}"),
     "status": Rule(frozenset({str}), STATUSES.__contains__, f"one of {', '.join(STATUSES)}"),
+    "costs": Rule(frozenset({int, NONE}), _from_zero, "a whole number from 0, or null"),
     "schema": Rule(frozenset({int}), (SCHEMA).__eq__, f"schema {SCHEMA}"),
     "seed": Rule(frozenset({int}), _whole, "a whole number"),
     "parts": Rule(frozenset({dict}), _parts, "an object of texts"),

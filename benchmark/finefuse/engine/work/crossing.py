@@ -23,7 +23,7 @@ from finefuse.engine.work.workbench import Workbench, head_name
 from finefuse.errors import NotApplicable, PluginError
 from finefuse.manyheads import ByTask, ManyHeads, by_task, one_per_task
 from finefuse.nets import CombineOutputs, Net
-from finefuse.rows import told
+from finefuse.rows import COSTS, told
 from finefuse.types import Fusing, Member, Record, Ref, Splits
 from finefuse.types.undeclared import Undeclared, undeclared
 
@@ -223,7 +223,7 @@ def time(bench: Workbench) -> Record:
     """Measure the latency of what would be deployed for the first task."""
     ref, splits = next(iter(bench.crossed.items()))
     model = network(deployed_for_tasks(bench), ref).eval()
-    fields: Record = {"machine": machine_id(), "contended": False}
+    fields: Record = {"machine": machine_id(), "costs": COSTS, "contended": False}
     for size in bench.order.latency:
         latency = measure_latency(model, batch_of(splits.test.x, size), bench.order.settings.precision)
         fields[f"latency.{size}.p50"], fields[f"latency.{size}.p95"] = latency.p50, latency.p95

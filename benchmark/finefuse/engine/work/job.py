@@ -39,7 +39,7 @@ from finefuse.engine.work.workbench import Workbench
 from finefuse.errors import NotApplicable, PluginError
 from finefuse.nets import CHUNK, CombineOutputs, Net
 from finefuse.processor import refuse_unpinned
-from finefuse.rows import told
+from finefuse.rows import COSTS, told
 from finefuse.types import Member, Record, Ref, Scheme, Splits, Tuning
 
 AGREEMENT = 1e-4
@@ -250,7 +250,7 @@ def time(bench: Workbench) -> Record:
     untouched = bench.untouched(task=bench.splits)
     model, x = deployed(bench), bench.splits.test.x
     untouched.check()
-    fields: Record = {"machine": machine_id(), "contended": False}
+    fields: Record = {"machine": machine_id(), "costs": COSTS, "contended": False}
     for size in bench.order.latency:
         latency = measure_latency(model, batch_of(x, size), bench.order.settings.precision)
         fields[f"latency.{size}.p50"], fields[f"latency.{size}.p95"] = latency.p50, latency.p95

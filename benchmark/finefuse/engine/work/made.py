@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from finefuse.engine.measure.cost import Stopwatch
 from finefuse.engine.train.trainer import SuiteTrainer
 from finefuse.engine.work.workbench import Workbench
+from finefuse.rows import COSTS
 from finefuse.types import Record
 
 
@@ -32,6 +33,7 @@ def cost_of(bench: Workbench, watch: Stopwatch, trainer: SuiteTrainer) -> Record
         "steps": trainer.spent + bench.effort.own_steps,
         "gradients": bench.effort.gradients,
         "pieces": trainer.pieces,
+        "costs": COSTS,
     }
 
 

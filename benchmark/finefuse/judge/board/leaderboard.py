@@ -13,6 +13,7 @@ import pandas as pd
 from finefuse.judge.board import present
 from finefuse.judge.board.bounds import make_pools
 from finefuse.judge.board.data_notes import data_notes
+from finefuse.judge.board.fairness import comparable, fairness_notes
 from finefuse.judge.board.lines import MOMENTS, make_lines
 from finefuse.judge.board.tasks import task_table
 from finefuse.judge.frame import table
@@ -115,7 +116,7 @@ def make_leaderboard(
     """
     records = list(records)
     absent = [_stand_in(cell) for cell in missing if isinstance(cell, Cell)]
-    lines, better, resolutions = make_lines([*records, *absent])
+    lines, better, resolutions = make_lines([*comparable(records), *absent])
     known = [
         *NAMES,
         "label",
@@ -144,7 +145,7 @@ def make_leaderboard(
     some += ["chosen"] if any(line["chosen"] for line in lines) else []
     columns = [*known, *metrics, *some, *extras, *_latency(names)]
     frame = table({name: [line.get(name, math.nan) for line in lines] for name in columns})
-    said = (*_absent(missing), *_refused(refused), *data_notes(records))
+    said = (*_absent(missing), *_refused(refused), *data_notes(records), *fairness_notes(records, frame))
     notes = (_coverage(records, missing), *said, *_reading(frame, records))
     bounds = make_pools([*records, *absent])
     pools = table({name: [line.get(name, math.nan) for line in bounds] for line in bounds for name in line})

@@ -1,0 +1,90 @@
+"""Notes on what makes lines of one table unlike in more than their strategies."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+
+import pandas as pd
+
+from finefuse.rows import COSTS
+from finefuse.types import Cell, Record
+
+SETTINGS = ("precision", "threads", "channels_last", "compile", "tf32", "portable")
+"""Fields of rows that lines of one table should agree in; the kind of device is one too."""
+PARTS = ("torch", "core", "instruction set of torch", "budget: epochs", "budget: batch_size", "budget: schedule")
+"""The same of what went into their keys; "core" is the version of finefuse's results."""
+MEASURED = ("seconds", "cpu_seconds", "seconds_members", "seconds_before", "peak_memory", "contended")
+SELECTION = "budget: selection"
+
+
+def comparable(records: Sequence[Record]) -> Sequence[Record]:
+    """The records, without costs where these were measured by an older protocol than others."""
+    newest = max(map(cost_version, records), default=COSTS)
+    return [record if cost_version(record) == newest else _without_costs(record) for record in records]
+
+
+def _without_costs(record: Record) -> Record:
+    return {name: value for name, value in record.items() if name not in MEASURED and not name.startswith("latency.")}
+
+
+def cost_version(record: Record) -> int:
+    """The version of the protocol by which a row's costs were measured; 1 where it doesn't say."""
+    return int(record.get("costs") or 1)
+
+
+def fairness_notes(records: Sequence[Record], lines: pd.DataFrame) -> Iterator[str]:
+    """One sentence for each difference."""
+    ok = [record for record in records if record["status"] == "ok"]
+    scored = [record for record in ok if Cell.of(record).has_line]
+    yield from _settings(scored)
+    yield from _tuning(lines)
+    yield from _costs(ok)
+    days = sorted({str(record["finished"])[:10] for record in scored if record.get("finished")})
+    if len(days) > 1:
+        yield f"Rows were measured on {len(days)} days, from {days[0]} to {days[-1]}."
+
+
+def _settings(scored: Sequence[Record]) -> Iterator[str]:
+    """Settings and versions in which the rows of one table differ, and checkpoints selected in different ways."""
+    found: dict[tuple[str, str], Counter[tuple[object, ...]]] = defaultdict(Counter)
+    for record in scored:
+        parts: Mapping[str, str] = record.get("parts") or {}
+        device = str(record.get("device") or "").partition(":")[0]
+        values = [record.get(name) for name in SETTINGS] + [parts.get(name) for name in PARTS]
+        found[record["dataset"], record["backbone"]][device, *values, parts.get(SELECTION)] += 1
+    told: dict[str, list[str]] = defaultdict(list)
+    for (dataset, backbone), counts in found.items():
+        for at, name in enumerate(("device", *SETTINGS, *PARTS, SELECTION)):
+            each: Counter[str] = Counter()
+            for settings, count in counts.items():
+                if settings[at] is not None:
+                    each[str(settings[at]).strip('"')] += count
+            if len(each) > 1:
+                shares = ", ".join(f"{value} {count}" for value, count in sorted(each.items()))
+                told[f"{name.removeprefix('budget: ')} ({shares})"].append(f"{dataset} · {backbone}")
+    for difference, tables in told.items():
+        more = f" and {len(tables) - 3} other tables" if len(tables) > 3 else ""
+        yield f"Rows of one table differ in {difference}: {'; '.join(tables[:3])}{more}."
+
+
+def _tuning(lines: pd.DataFrame) -> Iterator[str]:
+    """Schemes of one table that were searched with different numbers of trials, or beside some that were not."""
+    schemes = lines[(lines["pool"] == "") & (lines["ok"] > 0)]
+    for (dataset, backbone), group in schemes.groupby(["dataset", "backbone"], sort=False):
+        if group["trials"].nunique() > 1:
+            searched = group[group["trials"] > 0]
+            told = ", ".join(f"{name} {n}" for name, n in zip(searched["strategy"], searched["trials"], strict=True))
+            rest = len(group) - len(searched)
+            others = f"; none of {rest} others" if rest else ""
+            yield f"Unequal tuning on {dataset} · {backbone}: trials of {told}{others}."
+
+
+def _costs(ok: Sequence[Record]) -> Iterator[str]:
+    versions = Counter(map(cost_version, ok))
+    if len(versions) > 1:
+        newest = max(versions)
+        yield (
+            f"Costs of {versions.total() - versions[newest]} rows were measured by an older protocol and are left out; "
+            f"those shown are of version {newest}."
+        )

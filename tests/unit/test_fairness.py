@@ -1,0 +1,85 @@
+"""What makes lines of one table unlike in more than their strategies is told on the board."""
+
+from __future__ import annotations
+
+import math
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from finefuse.judge.board.leaderboard import make_leaderboard
+from finefuse.types import Record
+from helpers.boards import line, runs
+
+
+def notes(rows: list[Record]) -> str:
+    return "\n".join(make_leaderboard("demo", rows).notes)
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "told"),
+    [
+        ({"precision": "fp32"}, {"precision": "bf16"}, "precision (bf16 2, fp32 2)"),
+        ({"device": "cuda:0"}, {"device": "cpu"}, "device (cpu 2, cuda 2)"),
+        ({"threads": 1}, {"threads": 4}, "threads (1 2, 4 2)"),
+        ({"parts": {"torch": "2.6"}}, {"parts": {"torch": "2.7"}}, "torch (2.6 2, 2.7 2)"),
+        ({"parts": {"budget: epochs": "3"}}, {"parts": {"budget: epochs": "30"}}, "epochs (3 2, 30 2)"),
+        (
+            {"parts": {"budget: selection": '"last"'}},
+            {"parts": {"budget: selection": '"best-val"'}},
+            "selection (best-val 2, last 2)",
+        ),
+    ],
+)
+def test_settings_in_which_rows_differ(
+    build: ModuleType, ours: dict[str, Any], theirs: dict[str, Any], told: str
+) -> None:
+    rows = runs(build, "a", [0.9, 0.8], **ours) + runs(build, "b", [0.7, 0.6], **theirs)
+    assert f"Rows of one table differ in {told}: digits · cnn-s." in notes(rows)
+    apart = runs(build, "a", [0.9, 0.8], **ours) + runs(build, "a", [0.7, 0.6], backbone="vit-t", **theirs)
+    assert "differ in" not in notes(apart)
+
+
+def test_several_gpus_of_one_kind_and_unknown_settings_are_no_difference(build: ModuleType) -> None:
+    rows = runs(build, "a", [0.9], device="cuda:0") + runs(build, "b", [0.9], device="cuda:1", precision=None)
+    assert "differ in" not in notes(rows)
+
+
+def test_many_tables_are_counted(build: ModuleType) -> None:
+    rows = [
+        build.row(label=label, dataset=f"d{d}", precision=precision)
+        for d in range(9)
+        for label, precision in (("a", "fp32"), ("b", "bf16"))
+    ]
+    assert "differ in precision (bf16 1, fp32 1): d0 · cnn-s; d1 · cnn-s; d2 · cnn-s and 6 other tables." in notes(rows)
+
+
+def test_unequal_tuning(build: ModuleType) -> None:
+    rows = runs(build, "a", [0.9, 0.8], trials=8) + runs(build, "b", [0.7, 0.6]) + runs(build, "c", [0.7, 0.6])
+    assert "Unequal tuning on digits · cnn-s: trials of a 8; none of 2 others." in notes(rows)
+    equal = runs(build, "a", [0.9, 0.8], trials=8) + runs(build, "b", [0.7, 0.6], trials=8)
+    assert "Unequal" not in notes(equal)
+    both = runs(build, "a", [0.9, 0.8], trials=8) + runs(build, "b", [0.7, 0.6], trials=20)
+    assert "trials of a 8, b 20." in notes(both)
+
+
+def test_costs_of_an_older_protocol_are_left_out(build: ModuleType) -> None:
+    new, old = runs(build, "new", [0.9, 0.8], costs=2), runs(build, "old", [0.7, 0.6], contended=True)
+    timed = [build.row("time", "old"), build.row("time", "new", costs=2)]
+    board = make_leaderboard("demo", [*new, *old, *timed])
+    assert line(board, "new")["seconds"] == 1.5
+    assert math.isnan(line(board, "old")["seconds"])
+    assert math.isnan(line(board, "old")["latency.1.p50"])
+    assert line(board, "old")["test.accuracy.mean"] == pytest.approx(0.65)
+    assert (
+        "Costs of 3 rows were measured by an older protocol and are left out; those shown are of version 2."
+        in board.notes
+    )
+    assert "older protocol" not in notes([*old, *runs(build, "b", [0.1], costs=1)])
+
+
+def test_days_of_measurement(build: ModuleType) -> None:
+    rows = [build.row(seed=s, finished=f"2026-0{s + 1}-01T10:00:00+00:00") for s in range(3)]
+    assert "Rows were measured on 3 days, from 2026-01-01 to 2026-03-01." in notes(rows)
+    assert "days" not in notes(rows[:1])
