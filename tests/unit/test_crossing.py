@@ -338,9 +338,43 @@ def test_random_weights_are_shared_too(tmp_path):
     assert {row["status"] for row in run.rows} == {"ok"}
 
 
+def test_unseen_tasks_are_probed_on_the_merged_body(tmp_path):
+    third = {"use": "points", "outputs": 5, "centres": 9}
+    pool = TASKS | {"held_out": ["points(centres=9, outputs=5)"], "probe": "linear-probe"}
+    changes = {"schemes": ["full", "linear-probe"], "datasets": ["points", MANY, third], "pools": {"p": pool}}
+    fusions = ["soup", "own-members", {"use": "task-arithmetic", "scaling": 0.0}]
+    run = ran(tmp_path, fusions=fusions, **changes, latency=[1])
+    assert {row["status"] for row in run.rows} == {"ok"}
+    assert {row["dataset"] for row in run.rows if row["kind"] == "fuse"} == {f"{ONE} + {OTHER}"}
+    unseen = [row for row in run.rows if row["kind"] == "tune" and row["pool"] == "p"]
+    assert {row["label"] for row in unseen} == {
+        "linear-probe after soup",
+        "linear-probe after task-arithmetic(scaling=0)",
+    }
+    states = run.store.weights(only(run.rows, kind="fuse", label="soup")["artifact"])
+    made = run.store.weights(only(unseen, label="linear-probe after soup")["artifact"])
+    assert all(torch.equal(made[name], states[name]) for name in states if "stages" in name)
+    assert made["head.weight"].shape == (5, 6)
+    plain = only(run.rows, kind="tune", label="linear-probe", dataset="points(centres=9, outputs=5)")
+    same = only(unseen, label="linear-probe after task-arithmetic(scaling=0)")
+    assert same["outputs"] == plain["outputs"]  # that merge is the pretrained body
+    assert len([row for row in run.rows if row["kind"] == "time"]) == 3 * 2 + 3
+    lines = run.board.lines
+    (line,) = lines[lines["strategy"] == "linear-probe after soup"].to_dict("records")
+    spent = only(run.rows, kind="fuse", label="soup")
+    own = only(unseen, label="linear-probe after soup")["seconds"]
+    assert line["seconds_with_members"] == pytest.approx(own + spent["seconds"] + spent["seconds_members"])
+
+
 @pytest.mark.parametrize(
     ("pool", "sentence"),
     [
+        ({"held_out": ["line"], "probe": "full"}, "held_out: is for pools across data sets; give `datasets` too"),
+        ({"datasets": ["points", "line"], "held_out": ["line"]}, "held_out: goes with `probe`"),
+        ({"datasets": ["points", "line"], "probe": "full"}, "probe: goes with `held_out`"),
+        ({"datasets": "*", "held_out": ["line"], "probe": "ful"}, 'probe: no scheme is called "ful"; did you mean'),
+        ({"datasets": "*", "held_out": ["lin"], "probe": "full"}, "held_out[0]: no data set of this suite is called"),
+        ({"datasets": ["points", "line"], "held_out": ["line"], "probe": "full"}, "datasets[1]: line is held out"),
         ({"datasets": ["point"]}, "datasets[0]: no data set of this suite is called \"point\"; did you mean 'points'?"),
         ({"datasets": ["line"]}, "datasets: names line alone; a pool across data sets needs two"),
         ({"datasets": "*"}, "datasets: points has tabular inputs of shape (4,) and points(images=true) image inputs"),

@@ -166,7 +166,8 @@ def _tune(bench: Workbench, ref: Ref, extra: Record, bill: Record | None = None)
         before = bench.store.meta(start)
         if "prepared_by" in before and capabilities.prepares(scheme):
             raise NotApplicable(f"{ref.name} adds modules to the network, and the fused one has some already")
-        extra = extra | {"seconds_before": before["seconds"] + before["seconds_members"]}
+        spent = before["seconds"] + before["seconds_members"]
+        extra = extra | {"seconds_before": spent} | ({} if bench.order.job.round else {"seconds_members": spent})
         extra |= {name: before[name] for name in ("prepared_by",) if name in before}
     if bench.prepare(scheme, on.model):
         extra = extra | {"prepared_by": {"use": ref.name, "params": ref.kwargs}}
