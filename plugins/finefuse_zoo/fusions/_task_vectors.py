@@ -37,6 +37,11 @@ def test_inputs(of: Fusing, recalibrate: bool) -> nets.Inputs:
     return nets.test_inputs(of) if recalibrate else None
 
 
+def one_of_each_task(members: Sequence[Member]) -> list[Member]:
+    """The first member of each task."""
+    return [group[0] for group in nets.by_task(members)]
+
+
 def drawn_inputs(of: Fusing, samples: int) -> list[Tensor]:
     """For each member so many of its training inputs, drawn at random; the same for members with the same data."""
     drawn: dict[int, Tensor] = {}

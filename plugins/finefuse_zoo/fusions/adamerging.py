@@ -15,7 +15,7 @@ from finefuse import nets
 from finefuse.types import Fusing, Law, Level, Need
 from finefuse_zoo.fusions._curvature import called_with
 from finefuse_zoo.fusions._layer_statistics import normalised_by_the_batch
-from finefuse_zoo.fusions._task_vectors import test_inputs
+from finefuse_zoo.fusions._task_vectors import one_of_each_task, test_inputs
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -58,11 +58,7 @@ class AdaMerging:
 
     def _learned(self, of: Fusing, names: list[str]) -> Tensor:
         """One lambda per tensor and member, (names, members)."""
-        base, states, tasks = (
-            nets.base_state(of),
-            nets.states_of(of.members),
-            [group[0] for group in nets.by_task(of.members)],
-        )
+        base, states, tasks = nets.base_state(of), nets.states_of(of.members), one_of_each_task(of.members)
         changes = [torch.stack([state[name] - base[name] for state in states]) for name in names]
         lambdas = torch.full((len(names), len(states)), self.start, device=changes[0].device, requires_grad=True)
         adam, copies = torch.optim.Adam([lambdas], lr=self.lr), [copy.deepcopy(member.net).eval() for member in tasks]
