@@ -30,7 +30,7 @@ def steps(line: str) -> list[list[str]]:
     return [shlex.split(step) for step in line.split(" && ")]
 
 
-@pytest.mark.parametrize("marker", ["main", "tests"])
+@pytest.mark.parametrize("marker", ["main", "lite", "tests"])
 def test_a_line_makes_its_own_environment_and_uses_nothing_else(marker: str) -> None:
     first, *rest = steps(line_after(marker))
     assert first == ["python3", "-m", "venv", ".venv"]
@@ -38,11 +38,24 @@ def test_a_line_makes_its_own_environment_and_uses_nothing_else(marker: str) -> 
     assert all(step[0].startswith(".venv/bin/") for step in rest)
 
 
-def test_the_main_line_installs_the_checkout_and_runs_a_suite_that_exists() -> None:
-    _, install, run = steps(line_after("main"))
-    assert install[-1] == "."
+@pytest.mark.parametrize(("marker", "what"), [("main", "."), ("lite", ".[lite]")])
+def test_a_line_installs_the_checkout_and_runs_a_suite_that_exists(marker: str, what: str) -> None:
+    _, install, run = steps(line_after(marker))
+    assert install[-1] == what
     assert run[:2] == [".venv/bin/finefuse", "run"]
     assert run[2] in Registry().suites()
+
+
+def test_the_extra_of_the_lite_line_holds_all_that_its_suite_needs() -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    named = {re.split("[=>]", line)[0].replace("-", "_") for line in extras["lite"]}
+    assert sum(line.endswith("-model==0.1.0") for line in extras["lite"]) == 3
+    registry = Registry()
+    suite = tomllib.loads(registry.suites()["lite"].read_text(encoding="utf-8"))
+    used = {registry.find("backbone", backbone["use"]).entry for backbone in suite["backbones"]}
+    assert {entry.extra for entry in used} == {"lite"}
+    assert {module for entry in used for module in entry.requires} == named
+    assert set(extras["lite"]) <= set(extras["test"])
 
 
 def test_the_tests_line_installs_what_the_tests_need() -> None:

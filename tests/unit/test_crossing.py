@@ -20,7 +20,8 @@ from finefuse.declare.suite import load_suite
 from finefuse.discovery.registry import Registry
 from finefuse.engine.measure.crossing import ratio
 from finefuse.engine.store.artifacts import Artifacts
-from finefuse.errors import FinefuseError, NotApplicable, SuiteError
+from finefuse.engine.work.made import choices_of
+from finefuse.errors import FinefuseError, NotApplicable, PluginError, SuiteError
 from finefuse.types import Ref
 from finefuse_zoo.schemes.frozen_head import FrozenHead
 from finefuse_zoo.schemes.linear_probe import LinearProbe
@@ -40,6 +41,7 @@ SUITE: dict[str, Any] = {
         *({"use": "soup", "rounds": 2}, "own-members", "joint-training", "distill", "mean-probs", "repair"),
         *({"use": "task-arithmetic", "scaling": 0.4}, "git-rebasin", "weighted-soup"),
         {"use": "task-arithmetic", "choose": {"scaling": [0.0, 0.4, 3.0]}},
+        {"use": "wise-ft", "a": "val"},
     ],
     "pools": {"tasks": TASKS},
     "latency": [1],
@@ -124,7 +126,7 @@ def test_task_arithmetic_adds_to_the_shared_start(run):
 def test_every_row_is_worked_out_again_from_the_rows_of_the_own_models(run):
     own = {name: only(run.rows, kind="tune", dataset=name, round=0)["test.accuracy"] for name in (ONE, OTHER)}
     done = [row for row in run.rows if row["kind"] == "fuse" and row["status"] == "ok"]
-    assert len(done) == 9
+    assert len(done) == 10
     for row in done:
         scores = {name: row[f"task.{name}.test.accuracy"] for name in own}
         assert row["test.normalised"] == pytest.approx(sum(scores[name] / own[name] for name in own) / 2)
@@ -184,6 +186,23 @@ def test_the_coefficient_that_is_best_on_val_is_chosen_and_all_are_billed(run):
     assert chosen["seconds_members"] == trials[0]["seconds_members"]
     assert trials[1]["artifact"] == fused(run, "task-arithmetic(scaling=0.4)")["artifact"]
     assert f"scaling={[0.0, 0.4, 3.0][best]}" in run.board.to_markdown()
+
+
+def test_what_a_method_chooses_by_itself_is_told(run):
+    row = fused(run, "wise-ft(a=val)")
+    base = run.store.weights(only(run.rows, kind="pretrain")["artifact"])["stages.1.0.weight"]
+    tuned = [only(run.rows, kind="tune", dataset=d, round=0)["artifact"] for d in (ONE, OTHER)]
+    mean = sum(run.store.weights(artifact)["stages.1.0.weight"] for artifact in tuned) / 2
+    a = row["chosen"]["a"]
+    assert torch.allclose(run.store.weights(row["artifact"])["stages.1.0.weight"], (1 - a) * base + a * mean, atol=1e-6)
+    assert row["at_edge"] == (["a"] if a in (0.0, 1.0) else [])
+    assert f"| a={a}" in run.board.to_markdown()
+
+
+@pytest.mark.parametrize("choice", [{"a": 1.0}, {"a": ("x", True)}, {"a": (1.0, 1)}, {1: (1.0, True)}])
+def test_choices_that_make_no_sense(choice):
+    with pytest.raises(PluginError, match="a number and True or False were expected"):
+        choices_of(replace(two_tasks(), choices=choice))
 
 
 def test_a_file_for_each_task(run, tmp_path):
@@ -338,9 +357,43 @@ def test_random_weights_are_shared_too(tmp_path):
     assert {row["status"] for row in run.rows} == {"ok"}
 
 
+def test_unseen_tasks_are_probed_on_the_merged_body(tmp_path):
+    third = {"use": "points", "outputs": 5, "centres": 9}
+    pool = TASKS | {"held_out": ["points(centres=9, outputs=5)"], "probe": "linear-probe"}
+    changes = {"schemes": ["full", "linear-probe"], "datasets": ["points", MANY, third], "pools": {"p": pool}}
+    fusions = ["soup", "own-members", {"use": "task-arithmetic", "scaling": 0.0}]
+    run = ran(tmp_path, fusions=fusions, **changes, latency=[1])
+    assert {row["status"] for row in run.rows} == {"ok"}
+    assert {row["dataset"] for row in run.rows if row["kind"] == "fuse"} == {f"{ONE} + {OTHER}"}
+    unseen = [row for row in run.rows if row["kind"] == "tune" and row["pool"] == "p"]
+    assert {row["label"] for row in unseen} == {
+        "linear-probe after soup",
+        "linear-probe after task-arithmetic(scaling=0)",
+    }
+    states = run.store.weights(only(run.rows, kind="fuse", label="soup")["artifact"])
+    made = run.store.weights(only(unseen, label="linear-probe after soup")["artifact"])
+    assert all(torch.equal(made[name], states[name]) for name in states if "stages" in name)
+    assert made["head.weight"].shape == (5, 6)
+    plain = only(run.rows, kind="tune", label="linear-probe", dataset="points(centres=9, outputs=5)")
+    same = only(unseen, label="linear-probe after task-arithmetic(scaling=0)")
+    assert same["outputs"] == plain["outputs"]  # that merge is the pretrained body
+    assert len([row for row in run.rows if row["kind"] == "time"]) == 3 * 2 + 3
+    lines = run.board.lines
+    (line,) = lines[lines["strategy"] == "linear-probe after soup"].to_dict("records")
+    spent = only(run.rows, kind="fuse", label="soup")
+    own = only(unseen, label="linear-probe after soup")["seconds"]
+    assert line["seconds_with_members"] == pytest.approx(own + spent["seconds"] + spent["seconds_members"])
+
+
 @pytest.mark.parametrize(
     ("pool", "sentence"),
     [
+        ({"held_out": ["line"], "probe": "full"}, "held_out: is for pools across data sets; give `datasets` too"),
+        ({"datasets": ["points", "line"], "held_out": ["line"]}, "held_out: goes with `probe`"),
+        ({"datasets": ["points", "line"], "probe": "full"}, "probe: goes with `held_out`"),
+        ({"datasets": "*", "held_out": ["line"], "probe": "ful"}, 'probe: no scheme is called "ful"; did you mean'),
+        ({"datasets": "*", "held_out": ["lin"], "probe": "full"}, "held_out[0]: no data set of this suite is called"),
+        ({"datasets": ["points", "line"], "held_out": ["line"], "probe": "full"}, "datasets[1]: line is held out"),
         ({"datasets": ["point"]}, "datasets[0]: no data set of this suite is called \"point\"; did you mean 'points'?"),
         ({"datasets": ["line"]}, "datasets: names line alone; a pool across data sets needs two"),
         ({"datasets": "*"}, "datasets: points has tabular inputs of shape (4,) and points(images=true) image inputs"),

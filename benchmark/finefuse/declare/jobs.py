@@ -66,7 +66,8 @@ class Planner:
             made = list(group.jobs(seed))
             yield from made
             if self.suite.latency and seed == self.suite.seeds[0]:
-                later += [group.time(job) for job in made if job.place.has_line and not job.round]
+                own = [job for job in made if job.dataset == group.dataset and job.place.has_line]
+                later += [group.time(job) for job in own if not job.round]
         yield from later
 
     def pretrain(self, backbone: Ref, dataset: Ref) -> Job:
@@ -93,7 +94,8 @@ class Planner:
         """The pools across data sets, one for each backbone."""
         for pool, (i, backbone) in product(self.suite.pools, enumerate(self.suite.backbones)):
             if pool.datasets:
-                yield Crossing(self, backbone, pool, [pairs[dataset][i] for dataset in pool.datasets])
+                own, held = ([pairs[ref][i] for ref in refs] for refs in (pool.datasets, pool.held_out))
+                yield Crossing(self, backbone, pool, own, held)
 
 
 class Group:
@@ -262,7 +264,7 @@ class Pair(Group):
 
 @dataclass(frozen=True)
 class Variant:
-    """One of the tunings by a scheme: its seed and copy, and in later rounds of a fusion the network it starts from."""
+    """One of the tunings by a scheme: its seed and copy, and after a fusion the network it starts from."""
 
     seed: int
     member: int
@@ -274,7 +276,7 @@ class Variant:
     @property
     def parts(self) -> Parts:
         """The parts that distinguish it from other tunings by the same scheme."""
-        again = {"round": piece(self.round), "start": self.start} if self.round else {}
+        again = {"round": piece(self.round), "start": self.start} if self.start else {}
         return {"seed": piece(self.seed), "member": piece(self.member)} | again
 
     @property
@@ -295,8 +297,10 @@ class Tuning(NamedTuple):
 class Crossing(Group):
     """The jobs of one pool across data sets, with one backbone."""
 
-    def __init__(self, planner: Planner, backbone: Ref, pool: Pool, pairs: Sequence[Pair]) -> None:
-        self.pool, self.pairs = pool, pairs
+    def __init__(
+        self, planner: Planner, backbone: Ref, pool: Pool, pairs: Sequence[Pair], held_out: Sequence[Pair]
+    ) -> None:
+        self.pool, self.pairs, self.held_out = pool, pairs, held_out
         name = Ref.of(" + ".join(str(dataset) for dataset in pool.datasets))
         super().__init__(planner, name, backbone, pairs[0].same["base"], pairs[0].made)
         self.parts["statistics"] = pool.statistics
@@ -333,8 +337,15 @@ class Crossing(Group):
                 yield Tuning(f"{name} on {pair.dataset}", pair, label, copy)
 
     def jobs(self, seed: int) -> Iterator[Job]:
-        """All fusing for one seed."""
-        yield from self.fuse_all(self.pool, seed)
+        """All fusing for one seed, and tuning for what is held out from each network that was merged last."""
+        last: dict[str, Job] = {}
+        for job in self.fuse_all(self.pool, seed):
+            yield job
+            if job.kind == "fuse" and job.level == "weight":
+                last[job.label] = job
+        for pair, job in product(self.held_out, last.values()):
+            run = Variant(seed, 0, 0, self.pool.name, job.artifact, job.label)
+            yield from pair.tune(self.pool.probe, run)
 
     def fuse(self, pool: Pool, members: Members, seed: int) -> Iterator[Job]:
         """The same, with the members that scores are divided by."""
@@ -371,7 +382,7 @@ def firsts(suite: Suite) -> dict[Ref, Ref]:
     """For every data set the first of those that pools are across together with it; itself where there is none."""
     found = {dataset: dataset for dataset in suite.datasets}
     for pool in suite.pools:
-        together = {found[dataset] for dataset in pool.datasets}
+        together = {found[dataset] for dataset in (*pool.datasets, *pool.held_out)}
         first = next((dataset for dataset in suite.datasets if dataset in together), None)
         found |= {dataset: first for dataset, before in found.items() if first and before in together}
     return found

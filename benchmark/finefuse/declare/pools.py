@@ -17,7 +17,8 @@ EVERY = "*"
 class Pool:
     """What is fused: `copies` members of each of the schemes whose labels are in `of`.
 
-    It may be across `backbones`, or across `datasets`: then `statistics` is the policy for BatchNorm.
+    It may be across `backbones`, or across `datasets`: then `statistics` is the policy for BatchNorm, and the scheme
+    `probe` tunes what is merged for the data sets that are `held_out`.
     """
 
     name: str
@@ -26,6 +27,8 @@ class Pool:
     backbones: tuple[Ref, ...] = ()
     datasets: tuple[Ref, ...] = ()
     statistics: Statistics = "shared"
+    held_out: tuple[Ref, ...] = ()
+    probe: str = ""
 
 
 def make_pools(
@@ -40,11 +43,32 @@ def make_pools(
     for name, shape in shapes.items():
         if shape.backbones and shape.datasets:
             raise source.error(("pools", name, "datasets"), "a pool is across backbones or across data sets, not both")
-        if shape.statistics and not shape.datasets:
-            raise source.error(("pools", name, "statistics"), "is for pools across data sets; give `datasets` too")
-        wide = {key: across(source, name, key, getattr(shape, key), plain[key]) for key in ("backbones", "datasets")}
-        pools.append(Pool(name, members[name], shape.copies, **wide, statistics=shape.statistics or "shared"))
+        for key in ("statistics", "held_out", "probe"):
+            if getattr(shape, key) and not shape.datasets:
+                raise source.error(("pools", name, key), "is for pools across data sets; give `datasets` too")
+        held = _held_out(source, name, shape, schemes, plain["datasets"])
+        known = {"backbones": plain["backbones"], "datasets": [ref for ref in plain["datasets"] if ref not in held]}
+        backbones, datasets = (across(source, name, key, getattr(shape, key), refs) for key, refs in known.items())
+        policy, probe = shape.statistics or "shared", shape.probe or ""
+        pools.append(Pool(name, members[name], shape.copies, backbones, datasets, policy, held, probe))
     return pools
+
+
+def _held_out(
+    source: Source, name: str, shape: PoolShape, schemes: Mapping[str, str], datasets: Sequence[Ref]
+) -> tuple[Ref, ...]:
+    """The data sets that a pool holds out, with a scheme to tune for them."""
+    if bool(shape.held_out) != bool(shape.probe):
+        given, lacking = ("held_out", "probe") if shape.held_out else ("probe", "held_out")
+        raise source.error(("pools", name, given), f"goes with `{lacking}`: data sets, and the label of a scheme")
+    if shape.probe and shape.probe not in schemes:
+        hint = suggest(shape.probe, schemes)
+        raise source.error(("pools", name, "probe"), f"no scheme is called {show(shape.probe)}{hint}")
+    found = across(source, name, "held_out", shape.held_out, datasets)
+    for i, part in enumerate(shape.datasets or ()):
+        if part in map(str, found):
+            raise source.error(("pools", name, "datasets", i), f"{part} is held out")
+    return found
 
 
 def flatten(source: Source, pools: Mapping[str, PoolShape], schemes: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
@@ -75,20 +99,20 @@ def flatten(source: Source, pools: Mapping[str, PoolShape], schemes: Mapping[str
 
 
 def across(source: Source, name: str, key: str, given: Sequence[str] | None, known: Sequence[Ref]) -> tuple[Ref, ...]:
-    """The backbones or data sets, by `key`, that a pool is fused across; none for a pool that each has separately.
+    """The backbones or data sets, by `key`, that a pool is fused across or holds out; none for no such pool.
 
     Raises:
         SuiteError: about unknown names, repetitions, and pools across a single one.
     """
     places = [("pools", name, key, i) for i in range(len(given or ()))]
     source.refuse_twins(zip(places, given or (), strict=True))
-    one, found = {"backbones": "backbone", "datasets": "data set"}[key], list[Ref]()
+    one, found = "backbone" if key == "backbones" else "data set", list[Ref]()
     for place, part in zip(places, given or (), strict=True):
         named = [ref for ref in known if part in (str(ref), ref.name, EVERY)]
         if not named:
             raise source.error(place, f"no {one} of this suite is called {show(part)}{suggest(part, map(str, known))}")
         found += named
-    if len(found) == 1:
+    if len(found) == 1 and key != "held_out":
         raise source.error(("pools", name, key), f"names {found[0]} alone; a pool across {one}s needs two")
     return tuple(dict.fromkeys(found))
 

@@ -122,6 +122,10 @@ class PoolShape(_Table):
     statistics: Statistics | None = Field(
         default=None, description="Across data sets: where a merged body's BatchNorm statistics come from."
     )
+    held_out: Annotated[list[str], Field(min_length=1)] | None = Field(
+        default=None, description="Across data sets: others, for which `probe` tunes what was merged."
+    )
+    probe: Label | None = Field(default=None, description="The label of the scheme that tunes for `held_out`.")
 
     @field_validator("of", "backbones", "datasets", mode="before")
     @classmethod

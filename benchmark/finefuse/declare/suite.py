@@ -294,7 +294,7 @@ class _Reader:
     def check_tasks_of(self, pools: Sequence[Pool]) -> None:
         """Networks of one pool across data sets take inputs of one shape."""
         for pool in pools:
-            for other in pool.datasets[1:]:
+            for other in (*pool.datasets[1:], *pool.held_out):
                 one, two = self.facts.task(pool.datasets[0]), self.facts.task(other)
                 if (one.modality, one.input_shape) != (two.modality, two.input_shape):
                     raise self.source.error(

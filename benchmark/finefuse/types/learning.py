@@ -246,6 +246,8 @@ class Fusing:
     trainer: Trainer = _TRAINER
     test_inputs: Tensor = _TEST
     statistics: Statistics = "shared"
+    choices: dict[str, tuple[float, bool]] = field(default_factory=dict)
+    """What the method chooses on val by itself, for the board: by name the value, and whether it is at the edge."""
 
 
 @runtime_checkable

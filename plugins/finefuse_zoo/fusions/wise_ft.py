@@ -36,7 +36,9 @@ class WiseFt:
         """One network."""
         if self.a != "val":
             return self._between(of, self.a)
-        return self._between(of, max(GRID, key=lambda a: (nets.mean_quality(of, self._between(of, a)), -abs(a - 0.5))))
+        best = max(GRID, key=lambda a: (nets.mean_quality(of, self._between(of, a)), -abs(a - 0.5)))
+        of.choices["a"] = best, best in (GRID[0], GRID[-1])
+        return self._between(of, best)
 
     def _between(self, of: Fusing, a: float) -> nets.Net:
         share = a / len(of.members)

@@ -18,7 +18,7 @@ from finefuse.engine.randomness import seeded
 from finefuse.engine.store.origin import origin_of
 from finefuse.engine.train.lent import lent
 from finefuse.engine.work.chosen import choose_fused
-from finefuse.engine.work.made import bill_of, cost_of, to_store
+from finefuse.engine.work.made import bill_of, choices_of, cost_of, to_store
 from finefuse.engine.work.workbench import Workbench, head_name
 from finefuse.errors import NotApplicable, PluginError
 from finefuse.manyheads import ByTask, ManyHeads, by_task, one_per_task
@@ -108,14 +108,14 @@ def fuse(bench: Workbench) -> Record:
         with Stopwatch(bench.order.device) as watch:
             fused = fusion.fuse(of)
         untouched.check()
-        _save(bench, _settled(bench, fused, of), watch, alone=capabilities.alone(fusion))
+        _save(bench, _settled(bench, fused, of), watch, choices_of(of), alone=capabilities.alone(fusion))
     meta = bench.store.meta(job.artifact)
     if meta.pop("counting", None) != COUNTING:
         meta["flops"] = _flops(bench, remade(bench))
     return {**meta, **_scores(bench, bench.store.outputs(job.artifact)), **bench.told}
 
 
-def _save(bench: Workbench, model: Model, watch: Stopwatch, *, alone: bool) -> None:
+def _save(bench: Workbench, model: Model, watch: Stopwatch, extra: Record, *, alone: bool) -> None:
     """Compute the outputs for every task, and store them with what was made and what it cost."""
     job, trainer = bench.order.job, bench.fusion_trainer
     outputs = {}
@@ -139,6 +139,7 @@ def _save(bench: Workbench, model: Model, watch: Stopwatch, *, alone: bool) -> N
         "statistics": model.policy if isinstance(model, ManyHeads) and running(model.stages) else "",
         **bill_of(metas, alone),
         **_added(bench, model, metas),
+        **extra,
     }
     weights = to_store(model) if isinstance(model, ManyHeads) else None
     bench.store.save(job.artifact, meta, origin=origin_of(bench.order), weights=weights, outputs=outputs)

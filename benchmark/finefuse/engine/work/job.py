@@ -33,7 +33,7 @@ from finefuse.engine.work.chosen import choose_fused
 from finefuse.engine.work.deployed import deployed
 from finefuse.engine.work.diverged import divergence_noticed
 from finefuse.engine.work.loading import loaded, refuse_changed
-from finefuse.engine.work.made import Made, bill_of, cost_of, to_store
+from finefuse.engine.work.made import Made, bill_of, choices_of, cost_of, to_store
 from finefuse.engine.work.switches import set_up
 from finefuse.engine.work.workbench import Workbench
 from finefuse.errors import NotApplicable, PluginError
@@ -166,7 +166,8 @@ def _tune(bench: Workbench, ref: Ref, extra: Record, bill: Record | None = None)
         before = bench.store.meta(start)
         if "prepared_by" in before and capabilities.prepares(scheme):
             raise NotApplicable(f"{ref.name} adds modules to the network, and the fused one has some already")
-        extra = extra | {"seconds_before": before["seconds"] + before["seconds_members"]}
+        spent = before["seconds"] + before["seconds_members"]
+        extra = extra | {"seconds_before": spent} | ({} if bench.order.job.round else {"seconds_members": spent})
         extra |= {name: before[name] for name in ("prepared_by",) if name in before}
     if bench.prepare(scheme, on.model):
         extra = extra | {"prepared_by": {"use": ref.name, "params": ref.kwargs}}
@@ -220,12 +221,8 @@ def fuse(bench: Workbench) -> Record:
         alone = capabilities.alone(fusion)
         trainer = bench.fusion_trainer
         trained = trainer.trainable + (0 if alone else sum(int(meta["trainable"]) for meta in metas))
-        _save(
-            bench,
-            Made(fused, trainer, watch, trained),
-            bench.splits,
-            bill_of(metas, alone) | _added(bench, fused, metas),
-        )
+        extra = bill_of(metas, alone) | _added(bench, fused, metas) | choices_of(of)
+        _save(bench, Made(fused, trainer, watch, trained), bench.splits, extra)
     return _scored(bench, bench.splits)
 
 

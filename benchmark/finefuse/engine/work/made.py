@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from finefuse.engine.measure.cost import Stopwatch
 from finefuse.engine.train.trainer import SuiteTrainer
 from finefuse.engine.work.workbench import Workbench
-from finefuse.rows import COSTS
-from finefuse.types import Record
+from finefuse.errors import PluginError
+from finefuse.rows import COSTS, told
+from finefuse.types import Fusing, Record
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,20 @@ def bill_of(metas: Sequence[Record], alone: bool) -> Record:
     """What the members cost, with the rounds before; nothing for a fusion that makes its own."""
     members = 0.0 if alone else sum(float(meta["seconds"]) for meta in metas)
     return {"seconds_members": members + max(float(meta.get("seconds_before", 0)) for meta in metas)}
+
+
+def choices_of(of: Fusing) -> Record:
+    """What a fusion says that it chose on val.
+
+    Raises:
+        PluginError: if that is not a number by name, and whether it is at the edge.
+    """
+    for name, choice in of.choices.items():
+        pair = isinstance(choice, tuple) and len(choice) == 2
+        if not isinstance(name, str) or not pair or type(choice[0]) not in (int, float) or type(choice[1]) is not bool:
+            raise PluginError(f"the choice {told(name)} is {told(choice)}; a number and True or False were expected")
+    chosen = {name: value for name, (value, _) in of.choices.items()}
+    return {"chosen": chosen, "at_edge": [n for n, (_, edge) in of.choices.items() if edge]} if chosen else {}
 
 
 def to_store(net: nn.Module) -> dict[str, Tensor]:

@@ -31,7 +31,7 @@ from finefuse.engine.work.loading import Loaded, loaded, registry_of
 from finefuse.engine.work.opened import opened
 from finefuse.engine.work.untouched import Surroundings, Untouched
 from finefuse.errors import NotApplicable
-from finefuse.nets import ManyHeads, Net
+from finefuse.nets import ManyHeads, Net, recalibrate
 from finefuse.types import (
     Backbone,
     Budget,
@@ -241,9 +241,19 @@ class Workbench:
         return net
 
     def for_task(self, net: Net) -> Net:
-        """The network for the job's data set, of one with many heads; any other as it is."""
+        """The network for the job's data set, of one with many heads; with a fresh one if none is its own."""
         dataset = self.order.job.dataset
-        return net.network(head_name(dataset)) if isinstance(net, ManyHeads) and dataset else net
+        if not isinstance(net, ManyHeads) or dataset is None:
+            return net
+        name = head_name(dataset)
+        if name in net.names:
+            return net.network(name)
+        body = Net(list(net.stages), net.head, net.recipe).eval()
+        with seeded(self.seed("head", backbone=self.order.job.backbone.name)):
+            body.replace_head(self.splits.task.outputs)
+        if net.policy == "per-task":
+            recalibrate(body, self.splits.train.x)
+        return body
 
     def give_head(self, net: Net) -> None:
         """Replace the source head, unless the backbone keeps one that has the right size."""
