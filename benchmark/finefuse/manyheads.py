@@ -198,7 +198,19 @@ def _by_policy(of: Fusing, inputs: Mapping[str, Tensor]) -> Inputs:
         return None
     if of.statistics == "per-task":
         return inputs
-    return torch.cat([inputs[members[0].name] for members in by_task(of.members)])
+    return one_after_another([inputs[members[0].name] for members in by_task(of.members)])
+
+
+def one_after_another(inputs: Sequence[Tensor]) -> Tensor:
+    """The inputs of several tasks as those of one.
+
+    Raises:
+        NotApplicable: if they differ in their type of number: what means the same would be two things.
+    """
+    types = list(dict.fromkeys(str(x.dtype).removeprefix("torch.") for x in inputs))
+    if len(types) > 1:
+        raise NotApplicable(f"the inputs of the tasks are of different types: {', '.join(types)}")
+    return torch.cat(list(inputs))
 
 
 def mean_quality(of: Fusing, net: nn.Module) -> float:

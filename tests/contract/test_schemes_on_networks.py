@@ -25,7 +25,10 @@ CONVOLUTIONAL = ("cnn-s", "resnet18", "mobilenet-v2")
 NETWORKS = ["vit-t", *(pytest.param(name, marks=pytest.mark.slow) for name in CONVOLUTIONAL)]
 OWN = ("resnet18", "mobilenet-v2")
 """Networks that take the pictures as they are; the zoo's own take small grey ones."""
-EXAMPLES: dict[str, dict[str, Any]] = {"chain": {"of": ["linear-probe", "discriminative"], "plus": ["l2-sp"]}}
+EXAMPLES: dict[str, dict[str, Any]] = {
+    "chain": {"of": ["linear-probe", "discriminative"], "plus": ["l2-sp"]},
+    "frozen-head": {"of": "full"},
+}
 SCHEMES = [one for one in REGISTRY.entries("scheme") if one.entry.name not in ("search", "as-is")]
 
 

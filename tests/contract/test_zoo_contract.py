@@ -31,6 +31,7 @@ REGISTRY = Registry(("finefuse_zoo.hooks",), entry_points=False)
 ZOO = Path(finefuse_zoo.__file__).parent
 EXAMPLES: dict[str, dict[str, Any]] = {
     "chain": {"of": ["linear-probe", "full"], "plus": ["l2-sp"]},
+    "frozen-head": {"of": "full"},
     "search": {"of": "head-sgd", "trials": 2},
 }
 """Parameters of strategies that have no defaults for all of them."""

@@ -219,3 +219,14 @@ def test_adapters_leave_weights_alone_that_layers_share(lab: Any) -> None:
     on = replace(lab.tuning(POINTS), model=tied_net())
     with pytest.raises(NotApplicable, match=r"stages\.0\.0, stages\.1: .* weights that layers share"):
         Lora().tune(on)
+
+
+def test_inputs_of_different_types_are_not_put_together() -> None:
+    of = two_tasks()
+    first, second = of.members
+    stored = replace(second.train, x=(second.train.x * 10).to(torch.uint8))
+    mixed = replace(of, members=[first, replace(second, train=stored)], statistics="shared")
+    assert len(nets.train_inputs(replace(of, statistics="shared"))) == len(first.train) + len(second.train)
+    with pytest.raises(NotApplicable, match=r"^the inputs of the tasks are of different types: float32, uint8$"):
+        nets.train_inputs(mixed)
+    assert nets.train_inputs(replace(mixed, statistics="per-task"))[second.name].dtype == torch.uint8

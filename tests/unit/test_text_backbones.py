@@ -31,7 +31,10 @@ SMALL: dict[str, Any] = {
 }
 REFUSED = {("text-cnn", "norm-tune"), ("text-cnn", "side-tune"), *((name, "stochnorm") for name in SMALL)}
 """Schemes that need what these networks don't have: norm layers, widths of an embedding, BatchNorm."""
-EXAMPLES: dict[str, dict[str, Any]] = {"chain": {"of": ["linear-probe", "discriminative"], "plus": ["l2-sp"]}}
+EXAMPLES: dict[str, dict[str, Any]] = {
+    "chain": {"of": ["linear-probe", "discriminative"], "plus": ["l2-sp"]},
+    "frozen-head": {"of": "full"},
+}
 SCHEMES = [one for one in REGISTRY.entries("scheme") if one.entry.name not in ("search", "as-is")]
 
 both = pytest.mark.parametrize("name", SMALL)

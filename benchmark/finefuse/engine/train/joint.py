@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 import torch
 
 from finefuse.errors import NotApplicable
+from finefuse.manyheads import one_after_another
 from finefuse.types import Data, Modality, Splits
 
 
@@ -30,11 +31,7 @@ def joint_data(parts: Sequence[Splits]) -> Data:
     """The training inputs of all, one after the other; as targets the number of the task, (N,), int64.
 
     Raises:
-        NotApplicable: if inputs differ in their type of number: what means the same would be two things.
+        NotApplicable: if inputs differ in their type of number.
     """
-    types = {part.train.x.dtype: part for part in parts}
-    if len(types) > 1:
-        names = ", ".join(str(dtype).removeprefix("torch.") for dtype in types)
-        raise NotApplicable(f"the inputs of the tasks are of different types: {names}")
     numbers = [torch.full((len(part.train),), i, device=part.train.y.device) for i, part in enumerate(parts)]
-    return Data(torch.cat([part.train.x for part in parts]), torch.cat(numbers))
+    return Data(one_after_another([part.train.x for part in parts]), torch.cat(numbers))
