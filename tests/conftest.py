@@ -10,9 +10,12 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 FIXTURES = Path(__file__).parent / "fixtures"
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # torch isn't imported yet; two test processes fight over cores otherwise
+settings.register_profile("loaded", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("loaded")  # a machine that does other work too fails no test
 
 
 def load_fixture(name: str) -> ModuleType:

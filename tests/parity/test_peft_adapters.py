@@ -335,6 +335,28 @@ def test_layers_that_peft_gets_wrong_are_left_alone(lab):
     assert on.figures == {"adapted_layers": 1}
 
 
+def test_a_layer_with_an_output_without_weights_has_no_direction_for_dora(lab):
+    on = lab.tuning(lab.IMAGES)
+    layers = [layer for layer in on.model.stages.modules() if type(layer) is nn.Conv2d]
+    with torch.no_grad():
+        layers[0].weight[1] = 0
+    before = layers[0].weight.detach().clone()
+    Dora().tune(on)
+    assert torch.equal(layers[0].weight, before)
+    assert on.figures == {"adapted_layers": len(layers) - 1}
+    assert all(p.isfinite().all() for p in on.model.parameters())
+
+
+def test_adapters_train_at_the_recipe_s_rate_for_them(lab):
+    rates = []
+    for recipe in (Recipe("sgd", lr=0.05), Recipe("sgd", lr=0.05, lr_of_adapters=0.01)):
+        on = lab.tuning(lab.IMAGES)
+        on.model.recipe = recipe
+        on.trainer.fit = lambda _, groups, **__: rates.extend(group["lr"] for group in groups)
+        Lora().tune(on)
+    assert rates == [0.05, 0.01]
+
+
 @pytest.mark.parametrize("scheme", [Lora, RsLora, Dora])
 def test_where_no_layer_is_left_the_scheme_does_not_apply(lab, scheme):
     on = replace(lab.tuning(lab.IMAGES), model=odd_net())
@@ -342,7 +364,8 @@ def test_where_no_layer_is_left_the_scheme_does_not_apply(lab, scheme):
         scheme(targets=re.compile("[12]")).tune(on)
     assert str(caught.value) == (
         "peft's LORA is right for none of the layers stages.1, stages.2.0: "
-        "it fails at groups, dilation, a padding that isn't zeros, or weights that layers share"
+        "it fails at groups, dilation, a padding that isn't zeros, weights that layers share, "
+        "and, for DoRA, an output whose weights are all 0"
     )
     with pytest.raises(NotApplicable, match=r"no layer's name has 'nowhere' in it; there are stages\.0, stages\.1"):
         scheme(targets=re.compile("nowhere")).tune(on)

@@ -14,7 +14,7 @@ from finefuse.engine.train.batches import batch_order
 
 
 @given(st.integers(1, 50), st.integers(1, 20), st.integers(0, 2**62))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_every_example_comes_once_per_epoch_in_batches_of_one_size(n, size, seed):
     size = min(size, n)
     flat = torch.cat(list(islice(batch_order(n, size, seed), 4 * n)))

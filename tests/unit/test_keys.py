@@ -27,7 +27,7 @@ json_values = st.recursive(
 )
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.dictionaries(st.text(), json_values))
 def test_canonical_forgets_order_and_nothing_else(value: dict[str, object]):
     backwards = dict(reversed(value.items()))
@@ -57,7 +57,7 @@ def test_addresses_depend_on_every_part():
     assert len({address(other) for other in [parts, *others]}) == 6
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.integers(), st.text(), st.integers())
 def test_seeds_fit_and_depend_on_names_not_on_order(seed: int, dataset: str, member: int):
     found = derive_seed(seed, dataset=dataset, member=member)

@@ -85,7 +85,7 @@ def test_a_tied_vote_goes_to_the_lowest_class():
 
 
 @given(st.lists(st.floats(-2, 2), min_size=1, max_size=4), st.integers(0, 2**31))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_average_is_the_weighted_sum(weights, seed):
     rng = torch.Generator().manual_seed(seed)
     states = [{"w": torch.randn(3, 2, generator=rng)} for _ in weights]

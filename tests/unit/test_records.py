@@ -124,7 +124,7 @@ def test_huge_rows(tmp_path: Path) -> None:
 # ---------------------------------------------------------------------------------------------- torn and damaged files
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(data=st.data())
 def test_a_kill_at_any_byte_costs_at_most_the_last_row(tmp_path: Path, data: st.DataObject) -> None:
     file = tmp_path / "records.jsonl"

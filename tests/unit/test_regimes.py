@@ -13,7 +13,9 @@ from finefuse.errors import NotApplicable
 from finefuse_zoo.schemes.bitfit import BitFit
 from finefuse_zoo.schemes.discriminative import Discriminative
 from finefuse_zoo.schemes.elastic import Elastic
+from finefuse_zoo.schemes.feature_tune import FeatureTune
 from finefuse_zoo.schemes.full import Full
+from finefuse_zoo.schemes.head_sgd import HeadSgd
 from finefuse_zoo.schemes.l1 import L1
 from finefuse_zoo.schemes.l1_sp import L1Sp
 from finefuse_zoo.schemes.l2 import L2
@@ -22,6 +24,7 @@ from finefuse_zoo.schemes.layer_decay import LayerDecay
 from finefuse_zoo.schemes.norm_tune import NormTune
 from finefuse_zoo.schemes.scratch import Scratch
 from finefuse_zoo.schemes.selective import Selective
+from finefuse_zoo.schemes.side_tune import SideTune
 from finefuse_zoo.schemes.two_rate import TwoRate
 
 WHOLE = [Full, Discriminative, LayerDecay, TwoRate, L2, L1, Elastic, L2Sp, L1Sp, Scratch]
@@ -226,12 +229,32 @@ def test_bitfit_trains_biases_and_the_head_alone(lab):
     assert lab.changed(before, on.model) == biases | {"head.weight", "head.bias"}
 
 
+@pytest.mark.parametrize("scheme", [BitFit, NormTune])
 @pytest.mark.parametrize(("optimizer", "factor"), [("sgd", 1), ("adam", 10), ("adamw", 10)])
-def test_bitfit_trains_at_ten_times_the_recipes_rate_under_adam(lab, optimizer, factor):
+def test_few_parameters_train_at_ten_times_the_recipes_rate_under_adam(lab, scheme, optimizer, factor):
     on = lab.tuning(lab.IMAGES)
     on.model.recipe = replace(on.model.recipe, optimizer=optimizer, lr=0.01)
-    assert {rate for rate, _ in table(on, BitFit()).values()} == {0.01 * factor}
-    assert {rate for rate, _ in table(on, BitFit(lr=0.7)).values()} == {0.7}
+    assert {rate for rate, _ in table(on, scheme()).values()} == {0.01 * factor}
+    assert {rate for rate, _ in table(on, scheme(lr=0.7)).values()} == {0.7}
+
+
+@pytest.mark.parametrize("scheme", [HeadSgd, FeatureTune])
+def test_fresh_heads_train_at_the_recipes_rate_for_them(lab, scheme):
+    on = lab.tuning(lab.IMAGES)
+    assert {rate for rate, _ in table(on, scheme()).values()} == {1e-3}
+    on.model.recipe = replace(on.model.recipe, lr_of_head=0.02)
+    assert {rate for rate, _ in table(on, scheme()).values()} == {0.02}
+    assert {rate for rate, _ in table(on, scheme(lr=0.7)).values()} == {0.7}
+
+
+def test_what_is_new_beside_a_backbone_trains_faster_than_the_copy_of_its_stages(lab):
+    on = lab.tuning(lab.IMAGES)
+    on.model.recipe = replace(on.model.recipe, optimizer="adam", lr=0.01)
+    SideTune().prepare(on.model)
+    rates = {name: rate for name, (rate, _) in table(on, SideTune()).items()}
+    new = {name for name in rates if name.startswith(("stages.0.project.", "head."))}
+    assert {rates[name] for name in new} == {0.1}
+    assert {rates[name] for name in rates.keys() - new} == {0.01}
 
 
 def test_bitfit_finds_biases_by_any_name(lab):

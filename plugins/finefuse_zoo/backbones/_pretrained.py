@@ -108,7 +108,9 @@ class Pretrained:
         means = {"own": own, "imagenet": IMAGENET, "half": HALF}[self.normalise]
         stages[0] = nn.Sequential(Preprocess(self.side, *means), *stages[0])
         layer_norm = any(isinstance(module, nn.LayerNorm) for stage in stages for module in stage.modules())
-        convolutional = Recipe("sgd", lr=0.01, lr_after_probe=1e-4, norm_after_probe="eval")
+        convolutional = Recipe(
+            "sgd", lr=0.01, lr_after_probe=1e-4, norm_after_probe="eval", lr_of_adapters=1e-3, lr_of_head=3e-3
+        )
         recipe = Recipe("adamw", lr=1e-4, weight_decay=0.05) if layer_norm else convolutional
         net = Net(stages, head, recipe)
         if min(height, width) < SMALL:

@@ -56,7 +56,7 @@ class CnnS:
             residual_stage(w),
             nn.Sequential(residual_stage(w), nn.AdaptiveAvgPool2d(1), nn.Flatten()),
         ]
-        return Net(stages, nn.Linear(w, task.outputs), Recipe("sgd", lr=0.03, weight_decay=5e-4, momentum=0.9))
+        return Net(stages, nn.Linear(w, task.outputs), Recipe("sgd", lr=0.03, lr_of_head=0.03))
 
     def tune(self, on: Tuning) -> None:
         """Pretrain all of it with SGD."""

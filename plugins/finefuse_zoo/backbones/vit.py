@@ -59,7 +59,7 @@ class VitT:
             *(transformer_block(dim, HEADS) for _ in range(self.depth)),
             nn.Sequential(nn.LayerNorm(dim), MeanTokens()),
         ]
-        return Net(stages, nn.Linear(dim, task.outputs), Recipe("adamw", lr=3e-3, weight_decay=0.05))
+        return Net(stages, nn.Linear(dim, task.outputs), Recipe("adamw", lr=3e-3, weight_decay=0.05, lr_of_head=0.03))
 
     def tune(self, on: Tuning) -> None:
         """Pretrain all of it with AdamW."""

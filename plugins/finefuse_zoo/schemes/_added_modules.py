@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
@@ -75,10 +74,6 @@ class SideBySide(nn.Module):
         super().train(mode)
         self.base.eval()
         return self
-
-    def trained(self) -> Iterable[nn.Parameter]:
-        """Parameters of the side network, without alpha."""
-        return [*self.side.parameters(), *self.project.parameters()]
 
 
 def zero(layer: nn.Linear | nn.Conv2d) -> nn.Linear | nn.Conv2d:

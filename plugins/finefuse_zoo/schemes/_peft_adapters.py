@@ -62,9 +62,10 @@ def tune_adapters(
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(int(torch.randint(2**62, (), generator=on.rng)))
         adapted = peft.get_peft_model(on.model, config)
+    rate = lr or on.model.recipe.lr_of_adapters or on.model.recipe.lr
     trained = [*(p for p in on.model.stages.parameters() if p.requires_grad), *on.model.head.parameters()]
     with _plain_state(on.model, adapted):
-        on.trainer.fit(on.model, [{"params": trained, "lr": lr or on.model.recipe.lr}], norm="eval")
+        on.trainer.fit(on.model, [{"params": trained, "lr": rate}], norm="eval")
     adapted.merge_and_unload()
     for p, flag in flags:
         p.requires_grad_(flag)
@@ -100,6 +101,7 @@ def _layers(net: Net, kind: str, targets: Pattern[str] | None, fits: Callable[[n
     if not fitting:
         raise NotApplicable(
             f"peft's {kind} is right for none of the layers {', '.join(wanted)}: "
-            "it fails at groups, dilation, a padding that isn't zeros, or weights that layers share"
+            "it fails at groups, dilation, a padding that isn't zeros, weights that layers share, "
+            "and, for DoRA, an output whose weights are all 0"
         )
     return fitting

@@ -27,6 +27,5 @@ class BitFit:
         biases = [p for name, p in on.model.stages.named_parameters() if name.endswith("bias")]
         if not biases:
             raise NotApplicable("the backbone has no biases")
-        recipe = on.model.recipe
-        lr = self.lr or recipe.lr * (10 if recipe.optimizer in ("adam", "adamw") else 1)
-        on.trainer.fit(on.model, [{"params": [*biases, *on.model.head.parameters()], "lr": lr}], norm="affine")
+        groups = [{"params": [*biases, *on.model.head.parameters()], "lr": self.lr or on.model.recipe.lr_of_few}]
+        on.trainer.fit(on.model, groups, norm="affine")

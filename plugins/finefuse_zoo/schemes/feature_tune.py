@@ -19,13 +19,14 @@ class FeatureTune:
 
     `kind` "mlp" puts f + scale (U relu(D f + c) + d) in the place of f; "conv" does the same to the feature map before
     it is pooled, D being 3x3 and U 1x1, where the last stage has one. `width` is the hidden one. U and d start at zero.
-    The adapter stays in the network (Houlsby et al. 2019, arXiv 1902.00751, has them inside of transformers).
+    `lr` None takes the recipe's rate for heads. The adapter stays in the network (Houlsby et al. 2019,
+    arXiv 1902.00751, has them inside of transformers).
     """
 
     kind: Literal["mlp", "conv"] = "mlp"
     width: Annotated[int, Ge(1)] = 64
     scale: Annotated[float, Ge(0)] = 1.0
-    lr: Annotated[float, Gt(0)] = 1e-3
+    lr: Annotated[float, Gt(0)] | None = None
     space: ClassVar[Space] = {"lr": {"low": 1e-4, "high": 0.1, "log": True}}
 
     def prepare(self, model: Net) -> None:
@@ -38,4 +39,6 @@ class FeatureTune:
     def tune(self, on: Tuning) -> None:
         """One call of the trainer, which evaluates the frozen stages once."""
         params = [*on.model.stages[-1].parameters(), *on.model.head.parameters()]
-        on.trainer.fit(on.model, [{"params": params, "lr": self.lr}], optimizer="adam", norm="eval")
+        on.trainer.fit(
+            on.model, [{"params": params, "lr": self.lr or on.model.recipe.lr_of_head}], optimizer="adam", norm="eval"
+        )

@@ -29,4 +29,6 @@ class Ia3:
         """One call of the trainer."""
         import peft
 
-        tune_adapters(on, peft.IA3Config(feedforward_modules=[]), lr=self.lr, targets=self.targets)
+        tune_adapters(
+            on, peft.IA3Config(feedforward_modules=[]), lr=self.lr or on.model.recipe.lr_of_few, targets=self.targets
+        )

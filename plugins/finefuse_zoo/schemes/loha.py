@@ -32,4 +32,4 @@ class Loha:
         import peft
 
         config = peft.LoHaConfig(r=self.r, alpha=self.alpha)
-        tune_adapters(on, config, lr=self.lr, targets=self.targets, fits=zero_padded)
+        tune_adapters(on, config, lr=self.lr or on.model.recipe.lr_of_few, targets=self.targets, fits=zero_padded)

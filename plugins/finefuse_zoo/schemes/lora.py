@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from re import Pattern
-from typing import Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from annotated_types import Ge, Gt, Lt
 
 from finefuse.types import Space, Tuning
 from finefuse_zoo.schemes._peft_adapters import ordinary, tune_adapters
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,11 @@ class Lora:
         import peft
 
         config = peft.LoraConfig(r=self.r, lora_alpha=self.alpha, lora_dropout=self.dropout, **self.variant)
-        tune_adapters(on, config, lr=self.lr, targets=self.targets, fits=ordinary)
+        tune_adapters(on, config, lr=self.lr, targets=self.targets, fits=self.fits)
+
+    def fits(self, layer: nn.Module) -> bool:
+        """Whether a layer can have such an adapter."""
+        return ordinary(layer)
 
 
 @dataclass(frozen=True)
@@ -55,7 +62,12 @@ class Dora(Lora):
     """`lora` of a weight's direction, its magnitude trained apart (DoRA, Liu et al. 2024, arXiv 2402.09353).
 
     The weight is m V / ||V|| with V = W + (alpha / r) B A, the norm taken for each output, and m starting at ||W||. The
-    gradient takes ||V|| for a constant. Checked as `lora`.
+    gradient takes ||V|| for a constant. A layer with an output whose weights are all 0, and so have no direction, is
+    left alone. Checked as `lora`.
     """
 
     variant: ClassVar[Mapping[str, bool]] = {"use_dora": True}
+
+    def fits(self, layer: nn.Module) -> bool:
+        """Whether a layer can have such an adapter."""
+        return ordinary(layer) and bool(layer.get_parameter("weight").flatten(1).any(1).all())

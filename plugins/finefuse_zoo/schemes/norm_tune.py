@@ -16,7 +16,7 @@ from finefuse.types import Space, Tuning
 class NormTune:
     """Train scale and shift of BatchNorm, LayerNorm and GroupNorm, and the head (Frankle et al. 2021, 2003.00152).
 
-    Everything else stays as it is, including the statistics of BatchNorm. `lr` None uses the recipe's rate.
+    Everything else stays as it is, including the statistics of BatchNorm. `lr` None as in `bitfit`.
     """
 
     lr: Annotated[float, Gt(0)] | None = None
@@ -30,4 +30,4 @@ class NormTune:
         if not affine:
             raise NotApplicable("the backbone has no norm layers with a scale and a shift")
         params = [*affine, *on.model.head.parameters()]
-        on.trainer.fit(on.model, [{"params": params, "lr": self.lr or on.model.recipe.lr}], norm="affine")
+        on.trainer.fit(on.model, [{"params": params, "lr": self.lr or on.model.recipe.lr_of_few}], norm="affine")

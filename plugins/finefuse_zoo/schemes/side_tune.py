@@ -22,7 +22,8 @@ class SideTune:
     Side-tuning (Zhang et al. 2020, arXiv 1912.13503). S starts as a copy of the first stages, `share` of them rounded
     up, whose output is averaged over positions and projected to the features' width by a matrix that starts at zero; a
     copy of all stages is not projected. The head and, with `learn`, the logit of alpha are trained as well; an alpha of
-    0 or 1 stays. Both networks are deployed.
+    0 or 1 stays. Both networks are deployed. `lr` None takes the recipe's rate for S and alpha, and, as `bitfit`, ten
+    times as much under Adam for the projection and the head.
     """
 
     share: Annotated[float, Gt(0), Le(1)] = 0.5
@@ -46,8 +47,12 @@ class SideTune:
         stage: Any = on.model.stages[0]
         if not stage.fits(on.trainer.outputs(stage.side, on.train.x[:1])):
             raise NotApplicable("what the copied stages put out has another width than their last layer")
-        lr = self.lr or on.model.recipe.lr
-        groups = [{"params": [*stage.trained(), *on.model.head.parameters()], "lr": lr}]
+        recipe = on.model.recipe
+        lr, lr_of_new = self.lr or recipe.lr, self.lr or recipe.lr_of_few
+        groups = [
+            {"params": stage.side.parameters(), "lr": lr},
+            {"params": [*stage.project.parameters(), *on.model.head.parameters()], "lr": lr_of_new},
+        ]
         if self.learn and 0 < self.alpha < 1:
             groups.append({"params": [stage.logit], "lr": lr, "weight_decay": 0.0})
         on.trainer.fit(on.model, groups, norm=self.norm)
