@@ -182,7 +182,7 @@ _NAMED: dict[str, Rule] = {
     **dict.fromkeys(("seconds", "cpu_seconds", "seconds_members", "seconds_before", "flops", "rate"), AMOUNT),
     **dict.fromkeys(("quality", "disagreement", "q", "correlation"), SCORE),
     **dict.fromkeys(("contended", "channels_last", "tf32", "portable"), FLAG),
-    **dict.fromkeys(("params", "tried", "chosen", "prepared_by"), OBJECT),
+    **dict.fromkeys(("params", "tried", "chosen", "prepared_by", "given"), OBJECT),
 }
 _STARTING: dict[str, Rule] = {
     "better": Rule(frozenset({str}), ("higher", "lower").__contains__, "higher or lower"),
@@ -203,6 +203,18 @@ class _Rules(dict[str, Rule]):
 
 
 _RULES = _Rules()
+
+
+def is_given(row: Record) -> bool:
+    """Whether a row's network was tuned elsewhere, and not only something that it is made of."""
+    return bool(row.get("given")) and row["kind"] == "tune" and "seconds_before" not in row
+
+
+def origin(name: str, given: Mapping[str, str]) -> str:
+    """Where a network is from that was tuned elsewhere, as a sentence without its full stop."""
+    known = "; ".join(f"{what.replace('_', ' ')} {text}" for what, text in given.items())
+    seen = given.get("trained_on", "unknown") == "unknown"
+    return f"{name} was given: {known}{'; its training data may hold test examples' if seen else ''}"
 
 
 def told(value: object, most: int = 40) -> str:

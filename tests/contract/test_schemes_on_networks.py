@@ -29,7 +29,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "chain": {"of": ["linear-probe", "discriminative"], "plus": ["l2-sp"]},
     "frozen-head": {"of": "full"},
 }
-SCHEMES = [one for one in REGISTRY.entries("scheme") if one.entry.name not in ("search", "as-is")]
+SCHEMES = [one for one in REGISTRY.entries("scheme") if one.entry.name not in ("search", "as-is", "from-file")]
 
 
 @cache

@@ -33,6 +33,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "chain": {"of": ["linear-probe", "full"], "plus": ["l2-sp"]},
     "frozen-head": {"of": "full"},
     "search": {"of": "head-sgd", "trials": 2},
+    "from-file": {"file": __file__},
 }
 """Parameters of strategies that have no defaults for all of them."""
 OFFLINE: dict[str, dict[str, Any]] = {name: {"weights": "none"} for name in ("torchvision", "timm")}
@@ -50,6 +51,7 @@ TASKS = {
 """What backbones are tried on that are not pretrained by the suite; the others get pictures."""
 RULES_NOT_KEPT: dict[str, dict[str, str]] = {
     "search": dict.fromkeys(testing.SCHEME_CHECKS, "the core gives it the trials, which these rules can't"),
+    "from-file": dict.fromkeys(testing.SCHEME_CHECKS, "there is no file of weights for the small tasks"),
     "as-is": dict.fromkeys(testing.SCHEME_CHECKS, "the source head of the small tasks has other outputs"),
 }
 """Rules of `finefuse.testing` that a built-in strategy doesn't keep, and why that is right."""

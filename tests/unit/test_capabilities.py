@@ -100,7 +100,7 @@ def test_a_suite_that_names_it_is_told_so_with_the_key(plugins: ModuleType, key:
     assert said == f"{key}[0]: the {kind} {name!r} {SENTENCES[kind, name]}"
 
 
-NEEDY = {"chain", "frozen-head", "search"}
+NEEDY = {"chain", "frozen-head", "from-file", "search"}
 """Those whose parameters have no defaults."""
 
 

@@ -35,7 +35,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "chain": {"of": ["linear-probe", "discriminative"], "plus": ["l2-sp"]},
     "frozen-head": {"of": "full"},
 }
-SCHEMES = [one for one in REGISTRY.entries("scheme") if one.entry.name not in ("search", "as-is")]
+SCHEMES = [one for one in REGISTRY.entries("scheme") if one.entry.name not in ("search", "as-is", "from-file")]
 
 both = pytest.mark.parametrize("name", SMALL)
 

@@ -87,7 +87,7 @@ class Planner:
         """The pools across backbones, their members in the order in which the pool names these."""
         by_backbone = {pair.backbone: pair for pair in pairs}
         for pool in self.suite.pools:
-            if pool.backbones:
+            if pool.backbones and by_backbone[pool.backbones[0]].schemes.keys() & pool.of:
                 yield Mixture(self, dataset, pool, [by_backbone[backbone] for backbone in pool.backbones])
 
     def crossings(self, pairs: Mapping[Ref, Sequence[Pair]]) -> Iterator[Crossing]:
@@ -221,7 +221,8 @@ class Pair(Group):
         self.made = made | {"pretrained backbone": pretrain.artifact}
         super().__init__(planner, dataset, backbone, pretrain.artifact, self.made)
         self.copies = planner.copies
-        self.schemes = {line.label: (line, self.line("scheme", line)) for line in self.suite.schemes}
+        own = [line for line in self.suite.schemes if line.is_for(dataset)]
+        self.schemes = {line.label: (line, self.line("scheme", line)) for line in own}
         self.tuned: dict[int, dict[str, list[str]]] = {}
         """Artifacts by seed, label and copy."""
 
@@ -234,12 +235,18 @@ class Pair(Group):
                 yield from (*trials, job)
                 tuned[label].append(job.artifact)
         for pool in self.suite.pools:
-            if not pool.backbones and not pool.datasets:
+            if not pool.backbones and not pool.datasets and self.schemes.keys() & pool.of:
                 yield from self.fuse_all(pool, seed)
 
     def tunings(self, pool: Pool) -> Iterator[Tuning]:
         """Every member of a pool."""
-        return (Tuning(name, self, label, copy) for name, label, copy in named(pool))
+        return (Tuning(name, self, label, copy) for name, label, copy in self.named(pool))
+
+    def named(self, pool: Pool) -> Iterator[tuple[str, str, int]]:
+        """Name, label and copy of every member of a pool that is for this data set."""
+        for label, copy in product(pool.of, range(pool.copies)):
+            if label in self.schemes:
+                yield f"{label}#{copy}" if pool.copies > 1 else label, label, copy
 
     def tune(self, label: str, run: Variant) -> list[Job]:
         """The job that makes one tuned network, last; before it, for a search, the trials it chooses from."""
@@ -333,7 +340,7 @@ class Crossing(Group):
     def tunings(self, pool: Pool) -> Iterator[Tuning]:
         """Every member, data set after data set."""
         for pair in self.pairs:
-            for name, label, copy in named(pool):
+            for name, label, copy in pair.named(pool):
                 yield Tuning(f"{name} on {pair.dataset}", pair, label, copy)
 
     def jobs(self, seed: int) -> Iterator[Job]:
@@ -363,19 +370,13 @@ class Mixture(Group):
     def tunings(self, pool: Pool) -> Iterator[Tuning]:
         """Every member, backbone after backbone."""
         for pair in self.pairs:
-            for name, label, copy in named(pool):
+            for name, label, copy in pair.named(pool):
                 yield Tuning(f"{name} on {pair.backbone}", pair, label, copy)
 
     def jobs(self, seed: int) -> Iterator[Job]:
         """All fusing for one seed. Nothing goes in rounds: what is fused across backbones starts no tuning."""
         members = tuple((one.name, one.pair.tuned[seed][one.label][one.copy]) for one in self.tunings(self.pool))
         yield from self.fuse(self.pool, members, seed)
-
-
-def named(pool: Pool) -> Iterator[tuple[str, str, int]]:
-    """Name, label and copy of every member of a pool."""
-    for label, copy in product(pool.of, range(pool.copies)):
-        yield f"{label}#{copy}" if pool.copies > 1 else label, label, copy
 
 
 def firsts(suite: Suite) -> dict[Ref, Ref]:

@@ -8,6 +8,7 @@ from graphlib import CycleError, TopologicalSorter
 
 from finefuse.declare.schema import PoolShape
 from finefuse.declare.suite_text import Source, show, suggest
+from finefuse.declare.toml_lines import KeyPath
 from finefuse.types import Ref, Statistics
 
 EVERY = "*"
@@ -104,16 +105,26 @@ def across(source: Source, name: str, key: str, given: Sequence[str] | None, kno
     Raises:
         SuiteError: about unknown names, repetitions, and pools across a single one.
     """
-    places = [("pools", name, key, i) for i in range(len(given or ()))]
-    source.refuse_twins(zip(places, given or (), strict=True))
-    one, found = "backbone" if key == "backbones" else "data set", list[Ref]()
-    for place, part in zip(places, given or (), strict=True):
-        named = [ref for ref in known if part in (str(ref), ref.name, EVERY)]
-        if not named:
-            raise source.error(place, f"no {one} of this suite is called {show(part)}{suggest(part, map(str, known))}")
-        found += named
+    one = "backbone" if key == "backbones" else "data set"
+    found = named(source, ("pools", name, key), given or (), known, one)
     if len(found) == 1 and key != "held_out":
         raise source.error(("pools", name, key), f"names {found[0]} alone; a pool across {one}s needs two")
+    return found
+
+
+def named(source: Source, path: KeyPath, given: Sequence[str], known: Sequence[Ref], one: str) -> tuple[Ref, ...]:
+    """The backbones or data sets of a suite that a list names, by label or plugin, in its order.
+
+    Raises:
+        SuiteError: about unknown names and repetitions; `one` is what each is.
+    """
+    places, found = [(*path, i) for i in range(len(given))], list[Ref]()
+    source.refuse_twins(zip(places, given, strict=True))
+    for place, part in zip(places, given, strict=True):
+        fitting = [ref for ref in known if part in (str(ref), ref.name, EVERY)]
+        if not fitting:
+            raise source.error(place, f"no {one} of this suite is called {show(part)}{suggest(part, map(str, known))}")
+        found += fitting
     return tuple(dict.fromkeys(found))
 
 

@@ -78,6 +78,9 @@ class ItemShape(UseShape):
     rounds: Positive | None = Field(
         default=None, description="Fine-tune, fuse, and fine-tune again from the fused network; fusions only."
     )
+    datasets: Annotated[list[str], Field(min_length=1)] | None = Field(
+        default=None, description="The data sets that a scheme is for; without it all. Schemes only."
+    )
 
 
 _USE = {"type": "object", "properties": {"use": {"type": "string"}}, "required": ["use"]}

@@ -12,7 +12,7 @@ from typing import Any
 from finefuse.declare.choice import RunChoice
 from finefuse.declare.facts import Facts
 from finefuse.declare.nested import anchored
-from finefuse.declare.pools import Pool, make_pools
+from finefuse.declare.pools import Pool, make_pools, named
 from finefuse.declare.schema import (
     ItemShape,
     RunShape,
@@ -45,13 +45,19 @@ _KINDS: dict[str, PluginKind] = {
 class Strategy:
     """A line of the board: a scheme or fusion method, and its label.
 
-    Of a fusion also the number of rounds, and what it is chosen from, on val.
+    Of a fusion also the number of rounds, and what it is chosen from, on val; of a scheme the data sets that it is for,
+    none for all.
     """
 
     label: str
     ref: Ref
     rounds: int = 1
     choices: tuple[Ref, ...] = ()
+    datasets: tuple[Ref, ...] = ()
+
+    def is_for(self, dataset: Ref) -> bool:
+        """Whether a scheme is tuned for a data set."""
+        return not self.datasets or dataset in self.datasets
 
 
 @dataclass(frozen=True)
@@ -91,7 +97,7 @@ def load_suite(source: str | Path | Mapping[str, Any], registry: Registry, *, po
     for key in ("seeds", "latency"):
         opened.refuse_twins(((key, i), str(value)) for i, value in enumerate(getattr(shape, key)))
     plain = {key: tuple(line.ref for line in reader.lines(shape, key)) for key in PLAIN}
-    schemes, fusions = reader.lines(shape, "schemes"), reader.lines(shape, "fusions")
+    schemes, fusions = reader.lines(shape, "schemes", plain["datasets"]), reader.lines(shape, "fusions")
     if shape.search:
         schemes = tuple(reader.searched(scheme, shape.search) for scheme in schemes)
     plain["metrics"] = plain["metrics"] or reader.default_metrics(plain["datasets"])
@@ -100,6 +106,7 @@ def load_suite(source: str | Path | Mapping[str, Any], registry: Registry, *, po
     reader.check_kinds(plain["datasets"], schemes)
     pools = make_pools(opened, shape.pools, {line.label: line.ref.name for line in schemes}, plain)
     reader.check_tasks_of(pools)
+    reader.check_members_of(pools, schemes)
     if fusions and not pools:
         pools = [Pool("all", tuple(scheme.label for scheme in schemes), 1)]
     return Suite(
@@ -147,8 +154,8 @@ class _Reader:
     source: Source
     facts: Facts
 
-    def lines(self, shape: SuiteShape, key: str) -> tuple[Strategy, ...]:
-        """All plugins under one key, grids expanded."""
+    def lines(self, shape: SuiteShape, key: str, datasets: Sequence[Ref] = ()) -> tuple[Strategy, ...]:
+        """All plugins under one key, grids expanded; schemes may be for some of the data sets only."""
         found: list[tuple[KeyPath, Strategy]] = []
         for i, item in enumerate(getattr(shape, key)):
             lines = self._expand((key, i), _KINDS[key], item)
@@ -156,6 +163,8 @@ class _Reader:
                 self._check_rounds((key, i, "rounds"), _KINDS[key], lines)
             if item.choose:
                 lines = [self._with_choices((key, i), _KINDS[key], item, line) for line in lines]
+            if item.datasets is not None:
+                lines = [replace(line, datasets=self._only((key, i), item, datasets)) for line in lines]
             found += [((key, i), line) for line in lines]
         comparable = key in ("schemes", "fusions")  # where the same thing may stand twice, under two names
         hint = "; give one another name with `as`" if comparable else ""
@@ -163,6 +172,12 @@ class _Reader:
         if not comparable:
             self.source.refuse_twins((path, str(replace(line.ref, label=""))) for path, line in found)
         return tuple(line for _, line in found)
+
+    def _only(self, path: KeyPath, item: ItemShape, known: Sequence[Ref]) -> tuple[Ref, ...]:
+        """The data sets that a scheme is for."""
+        if path[0] != "schemes":
+            raise self.source.error((*path, "datasets"), "is for schemes, which may be for some of the data sets only")
+        return named(self.source, (*path, "datasets"), item.datasets or (), known, "data set")
 
     def run(self, shape: RunShape) -> RunChoice:
         """Its executor, observers and reporters."""
@@ -221,9 +236,8 @@ class _Reader:
             return scheme
         spec = {"use": scheme.ref.name, **scheme.ref.kwargs}
         given = {"of": spec, "trials": how.trials, "sampler": how.sampler}
-        return Strategy(
-            scheme.label, self._resolve(("search",), "scheme", self._default(("search",), "search"), given, {})
-        )
+        found = self._resolve(("search",), "scheme", self._default(("search",), "search"), given, {})
+        return replace(scheme, ref=found)
 
     def _default(self, path: KeyPath, role: str) -> str:
         """The name of the scheme that has a role where none is named."""
@@ -303,6 +317,17 @@ class _Reader:
                         f"{two.modality} inputs of shape {two.input_shape}; bodies are merged for inputs of one shape",
                     )
 
+    def check_members_of(self, pools: Sequence[Pool], schemes: Sequence[Strategy]) -> None:
+        """A pool across data sets has members of each, and its probe is for those that it holds out."""
+        by_label = {scheme.label: scheme for scheme in schemes}
+        for pool in pools:
+            for dataset in pool.datasets:
+                if not any(by_label[label].is_for(dataset) for label in pool.of):
+                    raise self.source.error(("pools", pool.name, "of"), f"has no scheme that is for {dataset}")
+            for dataset in pool.held_out:
+                if not by_label[pool.probe].is_for(dataset):
+                    raise self.source.error(("pools", pool.name, "probe"), f"{pool.probe} is not for {dataset}")
+
     def default_metrics(self, datasets: Sequence[Ref]) -> tuple[Ref, ...]:
         """For every kind of task the metric that says it is the default for it."""
         found: dict[str, Ref] = {}
@@ -317,7 +342,7 @@ class _Reader:
 
     def check_kinds(self, datasets: Sequence[Ref], schemes: Sequence[Strategy]) -> None:
         """At least one scheme must be for the kind of task of one data set."""
-        refusals = [self.facts.refusal("scheme", s.ref, dataset) for dataset in datasets for s in schemes]
+        refusals = [self.facts.refusal("scheme", s.ref, d) for d in datasets for s in schemes if s.is_for(d)]
         if all(refusals):
             why = "; ".join(dict.fromkeys(refusals))
             raise self.source.error(("schemes",), f"no scheme is for any data set: {why}")

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from finefuse.deploy.usage import Usage, block, loading
+from finefuse.rows import is_given, origin
 from finefuse.text import printable
 from finefuse.types import Record, Task
 
@@ -46,6 +47,7 @@ def card(row: Record, file: Path, facts: CardFacts) -> str:
         f"- **key** `{row['key']}`, **artifact** `{row['artifact']}`",
         f"- **data set** {row['dataset']}, **backbone** {row['backbone']}",
         *_members(facts),
+        *[f"- **origin** {origin(name, given)}" for name, given in (row.get("given") or {}).items()],
         *_scores(row, facts),
         _cost(row),
         f"- **inputs** {_inputs(facts)}",
@@ -62,6 +64,8 @@ def card(row: Record, file: Path, facts: CardFacts) -> str:
 
 
 def _kind(row: Record) -> str:
+    if is_given(row):
+        return "A network that was given, read"
     if row["kind"] == "tune":
         return "A network fine-tuned"
     made = {"output": "An ensemble of outputs fused", "feature": "A fusion of features made"}
@@ -85,12 +89,12 @@ def _scores(row: Record, facts: CardFacts) -> list[str]:
 
 
 def _cost(row: Record) -> str:
+    figures = f"{row['parameters']:,} parameters, {row['flops']:,} floating-point operations per example"
+    if is_given(row):
+        return f"- **cost** of what was given is not known; {figures}"
     others = row.get("seconds_members", 0.0) + row.get("seconds_before", 0.0)
     also = f" and {others:.2f} s for what it is made of" if others else ""
-    return (
-        f"- **cost** {row['seconds']:.2f} s{also}; {row['parameters']:,} parameters, "
-        f"{row['flops']:,} floating-point operations per example"
-    )
+    return f"- **cost** {row['seconds']:.2f} s{also}{' and what was given' if row.get('given') else ''}; {figures}"
 
 
 def _inputs(facts: CardFacts) -> str:

@@ -12,7 +12,7 @@ from typing import Any, get_args
 
 from finefuse.errors import FinefuseError, PluginError, did_you_mean
 from finefuse.types import Description, Law, Level, Need, PluginKind, Space, Spec, Task, Vocabulary
-from finefuse.types.optional import Prepares, Searcher, SourceNeed
+from finefuse.types.optional import Prepares, ReadsMembers, Searcher, SourceNeed
 
 _TEXTS, _FLAG = "a tuple of texts", "True or False"
 
@@ -33,6 +33,21 @@ class DeclarationError(PluginError):
 def prepares(scheme: Any) -> Prepares | None:
     """The scheme, if it adds modules to the network."""
     return scheme if method(scheme, "prepare") else None
+
+
+def given(scheme: Any) -> dict[str, str] | None:
+    """What a scheme says of a network that was tuned elsewhere; None where it tunes itself."""
+    if not method(scheme, "provenance"):
+        return None
+    said = ask(scheme, "provenance", Mapping, "a table of texts")
+    if not all(isinstance(text, str) for pair in said.items() for text in pair):
+        raise DeclarationError(scheme, f"has {said!r} for its `provenance`, which should be a table of texts")
+    return dict(said)
+
+
+def reads_members(backbone: Any) -> ReadsMembers | None:
+    """The backbone, if it reads files of networks that were tuned from it."""
+    return backbone if method(backbone, "member") else None
 
 
 def searcher(scheme: Any) -> Searcher | None:
@@ -205,8 +220,17 @@ def version(plugin: Any) -> str:
 
 _QUESTIONS: Mapping[PluginKind, tuple[Callable[[Any], object], ...]] = {
     "dataset": (lambda dataset: method(dataset, "token_numbers"),),
-    "backbone": (head_outputs, keeps_head, adapts, lambda backbone: method(backbone, "refuses")),
-    "scheme": (prepares, searcher, source_needs, takes_steps, kinds, nested, lambda scheme: space(type(scheme))),
+    "backbone": (head_outputs, keeps_head, adapts, reads_members, lambda backbone: method(backbone, "refuses")),
+    "scheme": (
+        prepares,
+        searcher,
+        source_needs,
+        takes_steps,
+        kinds,
+        nested,
+        lambda scheme: method(scheme, "provenance"),
+        lambda scheme: space(type(scheme)),
+    ),
     "fusion": (level, fusion_needs, kinds, alone, many_tasks, except_for),
     "metric": (metric_kinds, higher_is_better),
     "executor": (parallel,),

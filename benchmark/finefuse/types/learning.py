@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_checkable
 
 from finefuse.types.data import Data, Splits, Task
@@ -159,7 +160,8 @@ class Tuning:
     its source head. `source` is the pretraining data, and `source_task` its task, where the scheme declares
     `needs = ("source",)`, else None. `rng` is the scheme's own source of randomness; don't use torch's global one.
     `figures` are numbers that the scheme adds to its row, such as a ranking score. `scheme` builds another scheme, for
-    schemes that are made of others.
+    schemes that are made of others. `read(file, key, head)` gives the backbone's network with the weights of another
+    file, for backbones that are `ReadsMembers`, else it is None.
     """
 
     task: Task
@@ -173,6 +175,7 @@ class Tuning:
     source: Data | None = None
     source_task: Task | None = None
     figures: dict[str, float] = field(default_factory=dict)
+    read: Callable[[Path, str | None, bool], Net] | None = None
 
 
 @runtime_checkable

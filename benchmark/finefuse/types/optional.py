@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_checkable
 
 from finefuse.types.data import Task
@@ -35,6 +36,26 @@ class NeedsPretraining(Protocol):
     """A scheme that uses the backbone's pretraining data or head; cells whose backbone lacks it are skipped."""
 
     needs: ClassVar[tuple[SourceNeed, ...]]
+
+
+@runtime_checkable
+class Given(Protocol):
+    """A scheme whose networks were tuned elsewhere: they have no bill, and their rows say where they are from."""
+
+    def provenance(self) -> Mapping[str, str]:
+        """What is known of the network, by name. Called after `tune`."""
+
+
+@runtime_checkable
+class ReadsMembers(Protocol):
+    """A backbone that reads files of networks that were tuned from it, whatever their tensors are called."""
+
+    def member(self, task: Task, file: Path, key: str | None, head: bool) -> Net:
+        """The network for a task with the weights in a file, under `key` if it holds several; `head` if its head too.
+
+        Raises:
+            FinefuseError: if there is no such file, or it doesn't fit.
+        """
 
 
 @runtime_checkable

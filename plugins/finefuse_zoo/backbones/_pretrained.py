@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
@@ -116,6 +116,19 @@ class Pretrained:
         if min(height, width) < SMALL:
             self._try(net, shape)
         return net
+
+    def member(self, task: Task, file: Path, key: str | None, head: bool) -> Net:
+        """This network with the weights in another file; its head too, if the file has it.
+
+        Raises:
+            NotApplicable: if the network takes no head from a file.
+            FinefuseError: if the weights can't be had, or don't fit.
+        """
+        classes = task.outputs if head else 0
+        reader = replace(self, file=file, weights="default", weights_key=key, classes=classes, keep_head=False)
+        if head and reader.head_outputs is None:
+            raise NotApplicable(f"{self.model} takes no head from a file of weights: give it apart, as `head`")
+        return reader.build(task)
 
     def _try(self, net: Net, shape: tuple[int, ...]) -> None:
         import torch

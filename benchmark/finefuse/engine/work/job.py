@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
+from finefuse.declare.facts import Facts
 from finefuse.declare.keys import COUNTING
 from finefuse.discovery import capabilities
 from finefuse.engine.measure.bounds import bounds
@@ -32,6 +33,7 @@ from finefuse.engine.work import crossing
 from finefuse.engine.work.chosen import choose_fused
 from finefuse.engine.work.deployed import deployed
 from finefuse.engine.work.diverged import divergence_noticed
+from finefuse.engine.work.given import given, refuse_changed_files
 from finefuse.engine.work.loading import loaded, refuse_changed
 from finefuse.engine.work.made import Made, bill_of, choices_of, cost_of, to_store
 from finefuse.engine.work.switches import set_up
@@ -163,12 +165,14 @@ def _tune(bench: Workbench, ref: Ref, extra: Record, bill: Record | None = None)
     scheme, (on, trainer) = bench.build("scheme", ref), bench.tuning(ref)
     untouched = bench.untouched(task=bench.splits, source=bench.source if on.source is not None else None)
     if start := bench.order.job.start:
+        if capabilities.method(scheme, "provenance"):
+            raise NotApplicable(f"{ref.name} reads a finished network, and tunes none further")
         before = bench.store.meta(start)
         if "prepared_by" in before and capabilities.prepares(scheme):
             raise NotApplicable(f"{ref.name} adds modules to the network, and the fused one has some already")
         spent = before["seconds"] + before["seconds_members"]
         extra = extra | {"seconds_before": spent} | ({} if bench.order.job.round else {"seconds_members": spent})
-        extra |= {name: before[name] for name in ("prepared_by",) if name in before}
+        extra |= {name: before[name] for name in ("prepared_by", "given") if name in before}
     if bench.prepare(scheme, on.model):
         extra = extra | {"prepared_by": {"use": ref.name, "params": ref.kwargs}}
     watch = Stopwatch(bench.order.device)
@@ -179,8 +183,9 @@ def _tune(bench: Workbench, ref: Ref, extra: Record, bill: Record | None = None)
             bill.update(cost_of(bench, watch, trainer), steps=trainer.taken + bench.effort.own_steps)
     untouched.check()
     trainer.require_budget_kept()
+    refuse_changed_files(Facts(bench.registry), bench.order.job, ref)
     rate = {"rate": trainer.rate} if "tried" in extra else {}
-    _save(bench, made, bench.splits, extra | rate | _figures(on))
+    _save(bench, made, bench.splits, extra | rate | _figures(on) | given(scheme, bench.order.job.label))
 
 
 def _figures(on: Tuning) -> Record:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from finefuse.engine.measure.cost import Stopwatch
 from finefuse.engine.train.trainer import SuiteTrainer
+from finefuse.engine.work.given import given_of
 from finefuse.engine.work.workbench import Workbench
 from finefuse.errors import PluginError
 from finefuse.rows import COSTS, told
@@ -41,7 +42,8 @@ def cost_of(bench: Workbench, watch: Stopwatch, trainer: SuiteTrainer) -> Record
 def bill_of(metas: Sequence[Record], alone: bool) -> Record:
     """What the members cost, with the rounds before; nothing for a fusion that makes its own."""
     members = 0.0 if alone else sum(float(meta["seconds"]) for meta in metas)
-    return {"seconds_members": members + max(float(meta.get("seconds_before", 0)) for meta in metas)}
+    before = max(float(meta.get("seconds_before", 0)) for meta in metas)
+    return {"seconds_members": members + before, **({} if alone else given_of(metas))}
 
 
 def choices_of(of: Fusing) -> Record:

@@ -3,17 +3,36 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 
+from finefuse.rows import origin
 from finefuse.types import Record
+
+DIGEST = re.compile(r"\b[0-9a-f]{64}\b")
+"""Given in full by rows and cards."""
 
 
 def data_notes(records: Sequence[Record]) -> Iterator[str]:
     """One sentence for each note."""
     said = [sentence for record in records for sentence in record.get("remarks") or ()]
     yield from (f"{sentence}." for sentence in dict.fromkeys(said))
+    yield from _given(records)
     yield from _repeated(records)
     yield from _unchanged(records)
+
+
+def _given(records: Sequence[Record]) -> Iterator[str]:
+    """Networks that were tuned elsewhere."""
+    rows = [record for record in records if record["kind"] == "tune" and record.get("given")]
+    found = dict.fromkeys(origin(name, given) for record in rows for name, given in record["given"].items())
+    yield from (f"{DIGEST.sub(_short, sentence)}." for sentence in found)
+    if len({record["seed"] for record in rows}) > 1:
+        yield "Given networks are the same for all seeds: between these only the splits differ, and how they are fused."
+
+
+def _short(digest: re.Match[str]) -> str:
+    return f"{digest[0][:12]}..."
 
 
 def _repeated(records: Sequence[Record]) -> Iterator[str]:

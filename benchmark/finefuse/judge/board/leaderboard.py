@@ -59,7 +59,7 @@ class Leaderboard:
 
     def costs(self) -> pd.DataFrame:
         """What was measured with a clock, in seconds."""
-        return self.lines[[*NAMES, *COSTS, *self._starting("latency.")]]
+        return self.lines[[*NAMES, *COSTS, *self._starting("origin"), *self._starting("latency.")]]
 
     def to_markdown(self) -> str:
         """Two pipe tables per data set and backbone, scores with what failed and costs; then the notes."""
@@ -142,7 +142,7 @@ def make_leaderboard(
     names = {name for line in lines for name in line}
     extras = sorted(name for name in names if name.startswith(("also.", "figure.", "task.")))
     some = ["tasks", "statistics"] if any(line["tasks"] for line in lines) else []
-    some += ["chosen"] if any(line["chosen"] for line in lines) else []
+    some += [name for name in ("chosen", "origin") if any(line[name] for line in lines)]
     columns = [*known, *metrics, *some, *extras, *_latency(names)]
     frame = table({name: [line.get(name, math.nan) for line in lines] for name in columns})
     said = (*_absent(missing), *_refused(refused), *data_notes(records), *fairness_notes(records, frame))

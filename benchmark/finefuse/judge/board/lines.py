@@ -15,6 +15,7 @@ from finefuse.judge.board.tasks import task_fields
 from finefuse.judge.frame import numbers
 from finefuse.judge.resolution import Resolution
 from finefuse.judge.statistics import mean_interval
+from finefuse.rows import is_given
 from finefuse.types import Cell, Record
 
 MOMENTS = ("default", "last", "best", "peek")
@@ -124,6 +125,7 @@ def _line(place: Place, rows: list[Record], timed: list[Record], metrics: Sequen
         "trials": max([row.get("trials", 0) for row in ok], default=0),
         "edge": ", ".join(sorted({name for row in ok for name in row.get("at_edge", ())})),
         "chosen": _chosen(ok),
+        "origin": _origin(ok),
         **task_fields(ok),
     }
     for metric in metrics:
@@ -137,6 +139,13 @@ def _line(place: Place, rows: list[Record], timed: list[Record], metrics: Sequen
     line |= {field: _mean(ok, field) for field in fields if field.startswith("figure.")}
     latencies = {field for row in measured for field in row if field.startswith("latency.")}
     return line | {field: _mean(measured, field) for field in sorted(latencies)}, ok
+
+
+def _origin(rows: Sequence[Record]) -> str:
+    """Whether a line's networks were tuned elsewhere ("given"), or some of what it is made of ("made of given")."""
+    if not any(row.get("given") for row in rows):
+        return ""
+    return "given" if all(is_given(row) for row in rows) else "made of given"
 
 
 def _chosen(rows: Sequence[Record]) -> str:

@@ -140,6 +140,10 @@ def cost_table(lines: pd.DataFrame) -> pd.DataFrame:
     table["train s"] = mark + lines["seconds"].map(_digits)
     table["cpu s"] = lines["cpu_seconds"].map(_digits)
     table["+ pool s"] = mark + lines["seconds_with_members"].map(_digits)
+    if "origin" in lines:
+        own, part = lines["origin"] == "given", lines["origin"] == "made of given"
+        table.loc[own, ["train s", "cpu s", "+ pool s"]] = "given"
+        table.loc[part, "+ pool s"] += " + given"
     table["memory"] = [f"{_count(value)}B" if value >= 1000 else "" for value in lines["memory"]]
     for name, column in {"trainable": "trainable", "params": "parameters", "FLOPs": "flops"}.items():
         table[name] = lines[column].map(_count)

@@ -1,0 +1,56 @@
+"""Networks that were tuned elsewhere: how schemes read them from files, and what rows say of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from torch import nn
+
+from finefuse.declare.facts import Facts
+from finefuse.discovery import capabilities
+from finefuse.errors import FinefuseError
+from finefuse.nets import Net
+from finefuse.types import Backbone, Job, Record, Ref, Scheme, Task
+
+Read = Callable[[Path, "str | None", bool], Net]
+
+
+def reader(backbone: Backbone, task: Task, place: Callable[[nn.Module], None]) -> Read | None:
+    """What reads a file as the backbone's network, moved to its place; None for backbones that read none."""
+    known = capabilities.reads_members(backbone)
+    if known is None:
+        return None
+
+    def read(file: Path, key: str | None, head: bool) -> Net:
+        net = known.member(task, file, key, head)
+        place(net)
+        return net.eval()
+
+    return read
+
+
+def refuse_changed_files(facts: Facts, job: Job, ref: Ref) -> None:
+    """Nothing, if the files that a scheme has read are what they were when the suite was planned.
+
+    Raises:
+        FinefuseError: else, because the results would be kept under the address of what is gone.
+    """
+    planned = dict(job.parts)
+    for name in sorted(facts.path_parameters("scheme", ref.name)):
+        part = f"scheme {ref.name}: {name}"
+        if part in planned and facts.parts("scheme", ref).get(part) != planned[part]:
+            told = f"the {name} of {job.label} has changed since the suite was planned"
+            raise FinefuseError(f"{told}; run again to make a new plan")
+
+
+def given(scheme: Scheme, label: str) -> Record:
+    """Of a scheme whose network was tuned elsewhere: where it is from, and no bill."""
+    origin = capabilities.given(scheme)
+    return {} if origin is None else {"given": {label: origin}, "seconds": 0.0, "cpu_seconds": 0.0, "trainable": 0}
+
+
+def given_of(metas: Sequence[Record]) -> Record:
+    """What of these networks was tuned elsewhere, and where it is from."""
+    found = {name: origin for meta in metas for name, origin in meta.get("given", {}).items()}
+    return {"given": found} if found else {}
