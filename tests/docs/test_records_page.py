@@ -29,9 +29,18 @@ class Adds:
         on.figures["rank"] = 7.0
         on.trainer.fit(on.model, [{"params": on.model.parameters()}])
 
+@dataclass(frozen=True)
+class Found:
+    def tune(self, on):
+        pass
+
+    def provenance(self):
+        return {"licence": "MIT"}
+
 @hookimpl
 def finefuse_schemes():
     yield Entry("adds", Adds, "adds a layer and reports a figure")
+    yield Entry("found", Found, "was tuned elsewhere")
 
 @dataclass(frozen=True)
 class Merge:
@@ -65,7 +74,7 @@ SUITE = {
     "also_test": [{"use": "blobs", "as": "again"}],
     "backbones": ["mlp"],
     "metrics": ["hits"],
-    "schemes": ["plain", "adds", "clumsy", "choosy", {"use": "search", "as": "searched", **SEARCH}],
+    "schemes": ["plain", "adds", "clumsy", "choosy", "found", {"use": "search", "as": "searched", **SEARCH}],
     "selection": "best-val",
     "fusions": ["middle", {"use": "merge", "rounds": 2}],
     "pools": {"good": {"of": ["plain", "adds"]}, "bad": {"of": ["clumsy"]}},

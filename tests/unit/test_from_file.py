@@ -236,7 +236,7 @@ SENTENCES = {
     "short digest": ({"sha256": "abc"}, r"schemes\[0\].sha256"),
     "an unknown data set": (
         {"datasets": ["fw"]},
-        r"schemes\[0\].datasets\[0\]: no data set of this suite is called "fw"; did you mean 'few'",
+        r"schemes\[0\].datasets\[0\]: no data set of this suite is called \"fw\"; did you mean 'few'",
     ),
 }
 
@@ -246,6 +246,12 @@ def test_the_suite_is_refused_in_one_sentence(folder: Path, case: str) -> None:
     changes, sentence = SENTENCES[case]
     with pytest.raises(SuiteError, match=sentence):
         load_suite(SUITE | {"schemes": [scheme(folder / "one.safetensors") | changes]}, Registry([TINY]))
+
+
+def test_what_was_given_is_no_part_of_another_scheme(folder: Path) -> None:
+    inner = {"use": "from-file", "file": str(folder / "one.safetensors")}
+    with pytest.raises(SuiteError, match="from-file gives a network tuned elsewhere, and can't be part of another"):
+        load_suite(SUITE | {"schemes": [{"use": "chain", "of": [inner, "full"]}]}, Registry([TINY]))
 
 
 # ------------------------------------------------------------------------------------------------------ several tasks

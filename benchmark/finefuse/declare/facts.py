@@ -86,6 +86,9 @@ class Facts:
                 self.check("scheme", inner)
                 if self.trials(inner):
                     raise PluginError(f"the scheme {ref.name!r}: a search can't be part of another scheme")
+                if capabilities.method(self.instance("scheme", inner), "provenance"):
+                    said = f"{inner.name} gives a network tuned elsewhere, and can't be part of another scheme"
+                    raise PluginError(f"the scheme {ref.name!r}: {said}")
             self.trials(ref)
 
     def task(self, dataset: Ref) -> Task:

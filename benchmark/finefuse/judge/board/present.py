@@ -105,7 +105,8 @@ def pool_table(pools: pd.DataFrame) -> pd.DataFrame:
     whole = pools["reason"].eq("").all()
     pools = pools[pools["ok"] > 0]
     table = pools[["pool"]].assign(members=pools["members"].map(str))
-    crossing = "tasks" in pools and isinstance(pools["tasks"].iloc[0], tuple)
+    across_data = pools["tasks"].iloc[0] if "tasks" in pools else None
+    crossing = isinstance(across_data, tuple)
     single = "own models" if crossing else "best single on val"
     named = {"single": single, "mean": "mean member", "oracle": "oracle", "untouched": "untouched body, tuned heads"}
     for metric, (bound, name) in product(pools["metrics"].iloc[0][: 1 + crossing], named.items()):
