@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +17,7 @@ FIXTURES = Path(__file__).parent / "fixtures"
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # torch isn't imported yet; two test processes fight over cores otherwise
 settings.register_profile("loaded", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("loaded")  # a machine that does other work too fails no test
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts what is in the background without it
 
 
 def load_fixture(name: str) -> ModuleType:

@@ -79,7 +79,10 @@ def processor() -> Processor:
 
 
 def gpu_models() -> list[str]:
-    """The models of the machine's NVIDIA GPUs, as the driver names them; none if it doesn't tell."""
+    """The models of the machine's NVIDIA GPUs, as the driver names them; none if it doesn't tell.
+
+    Of a machine with several models all are named: which of them a job gets isn't known when keys are made.
+    """
     told = [file.read_text() for file in GPUS.glob("*/information")]
     return sorted(set(re.findall(r"^Model:\s*(.+?)\s*$", "\n".join(told), flags=re.MULTILINE)))
 

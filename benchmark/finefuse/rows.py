@@ -79,16 +79,18 @@ def _wrong_share(row: Record) -> str:
 def contradicting(rows: Mapping[Any, Record]) -> dict[Any, str]:
     """What is wrong with rows of a former version, which don't say in `shares` which scores their bits are held to.
 
-    That is told from all of them together: a score that is the share of the bits in most rows, and in three at least
-    that are neither all right nor all wrong, is held to the bits of the others.
+    That is told from all of them together: a score that is the share of the bits in most rows of a data set, and in
+    three at least that are neither all right nor all wrong, is held to the bits of the others.
     """
     able = {k: row for k, row in rows.items() if row["status"] == "ok" and row.get("correct") is not None}
     former = {k: row for k, row in able.items() if "shares" not in row}
     share = {k: _share(row) for k, row in former.items()}
     telling = [k for k in former if 0 < share[k] < 1]
     found: dict[Any, str] = {}
-    for metric in dict.fromkeys(name for row in former.values() for name in row.get("metrics") or ()):
-        scores = {k: score for k, row in former.items() if (score := row.get(f"test.{metric}")) is not None}
+    named = ((row["dataset"], name) for row in former.values() for name in row.get("metrics") or ())
+    for dataset, metric in dict.fromkeys(named):
+        own = {k: row for k, row in former.items() if row["dataset"] == dataset}
+        scores = {k: score for k, row in own.items() if (score := row.get(f"test.{metric}")) is not None}
         agree = sum(abs(scores[k] - share[k]) <= CLOSE for k in telling if k in scores)
         if agree >= FEWEST and 2 * agree > sum(k in scores for k in telling):
             wrong = {k: score for k, score in scores.items() if not abs(score - share[k]) <= CLOSE}

@@ -378,6 +378,11 @@ def test_a_search_costs_what_its_trials_do() -> None:
     assert told.startswith("3 jobs, 3 to run; about 6.0 s of training and fusing")
 
 
+def test_to_pick_a_fusion_s_coefficient_costs_nothing() -> None:
+    pick = Job("fuse", Ref("mlp"), Ref("blobs"), Ref("ties"), "ties", pool="p", trials=("x", "y"))
+    assert estimate([pick], []) == {pick.place: 0.0}
+
+
 def test_totals_say_how_much_is_unknown() -> None:
     standings = [Standing(job(seed=seed), "to run") for seed in range(3)]
     assert totals(standings, {}) == "3 jobs, 3 to run; the cost is unknown until some have run"

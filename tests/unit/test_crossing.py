@@ -15,6 +15,7 @@ from torch import nn
 
 import finefuse
 from finefuse import nets
+from finefuse.declare import plan as plan_module
 from finefuse.declare.plan import make_plan
 from finefuse.declare.suite import load_suite
 from finefuse.discovery.registry import Registry
@@ -439,6 +440,17 @@ def test_what_can_be_chosen_and_frozen(key, item, sentence):
     with pytest.raises(SuiteError) as caught:
         load_suite(SUITE | {key: [item]}, Registry((TINY,)))
     assert str(caught.value).startswith(f"{key}[0].{sentence}")
+
+
+def test_values_to_choose_from_count_as_jobs(monkeypatch):
+    scaling = [i / 100 for i in range(1, 61)]
+    fusion = {"use": "task-arithmetic", "choose": {"scaling": scaling}}
+    asked = SUITE | {"fusions": [fusion]}
+    registry = Registry((TINY,))
+    assert len(make_plan(load_suite(asked, registry), registry, device="cpu").jobs) > 50
+    monkeypatch.setattr(plan_module, "MAX_JOBS", 50)
+    with pytest.raises(SuiteError, match=r"the suite asks for [0-9]+ jobs, and a plan holds at most 50"):
+        make_plan(load_suite(asked, registry), registry, device="cpu")
 
 
 # ------------------------------------------------------------------------------------------------- frozen heads

@@ -182,6 +182,14 @@ def test_the_peak_of_memory_does_not_depend_on_what_a_worker_freed_before(hostil
     assert abs(first - again) < 5 * MIB
 
 
+def test_a_job_computes_with_several_threads_after_the_fork(hostile: ModuleType) -> None:
+    executor = Local()
+    executor.start(Crew(workers=1, threads=2, memory=0, preload=PRELOAD))
+    row = executor.submit(hostile.multiplies, 0, 120).result()
+    executor.stop()
+    assert row["threads"] == 2
+
+
 def test_no_gpu_is_touched_before_the_fork(hostile: ModuleType) -> None:
     executor = Local()
     executor.start(Crew(workers=1, threads=1, memory=0, preload=PRELOAD))

@@ -199,6 +199,12 @@ def test_too_few_rows_of_a_former_version_prove_nothing(build: ModuleType, tmp_p
     assert written(tmp_path, *rows).read()[1] == []
 
 
+def test_what_rows_of_one_data_set_have_in_common_says_nothing_of_another(build: ModuleType, tmp_path: Path) -> None:
+    rows = [former(build, right, right / 100, seed) for seed, right in enumerate((50, 60, 70, 80))]
+    other = former(build, 80, 0.7, 9, dataset="another")
+    assert written(tmp_path, *rows, other).read()[1] == []
+
+
 def test_rows_that_say_what_their_bits_are_held_to_say_it_for_themselves(build: ModuleType, tmp_path: Path) -> None:
     rows = [former(build, right, right / 100, seed) for seed, right in enumerate((50, 60, 70))]
     assert written(tmp_path, *rows, former(build, 80, 0.7, 9, shares=[])).read()[1] == []

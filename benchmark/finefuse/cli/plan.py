@@ -56,7 +56,7 @@ def plan(
 def estimate(jobs: Sequence[Job], records: Sequence[Record]) -> dict[Cell, float]:
     """Seconds that strategies may take, by cell: the mean of the rows most alike, of the same method and backbone.
 
-    A job that only picks one of a search's trials takes none. A job without such a row is left out.
+    A job that only picks one of several trials takes none. A job without such a row is left out.
     """
     seen: dict[tuple[str, ...], list[float]] = {}
     for row in records:
@@ -81,7 +81,7 @@ def _kin(cell: Cell, use: str) -> tuple[str, ...]:
 
 
 def _picks(job: Job) -> bool:
-    return job.kind == "tune" and bool(job.trials)
+    return job.kind in ("tune", "fuse") and bool(job.trials)
 
 
 def totals(standings: Sequence[Standing], costs: Mapping[Cell, float]) -> str:

@@ -7,7 +7,8 @@ def test_thaw():
     check_scheme(Thaw)
 ```
 
-As in a run, a strategy is lent its trainer: what that counts is out of its reach, and steps of its own loops count too.
+As in a run, a strategy is lent its trainer: what that counts is out of its reach. Of a scheme, steps of its own loops
+count too; of a fusion they are only shown.
 
 Under pytest a test that takes the argument `scheme_check` or `fusion_check` runs once per rule. The rules are tried on
 small tasks made here, tabular and image, with and without BatchNorm, in a second or two on a CPU; `tasks` names others.

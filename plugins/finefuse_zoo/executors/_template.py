@@ -12,7 +12,7 @@ import struct
 import sys
 import traceback
 import warnings
-from os import WNOHANG, _exit, close, fork, getpid, setsid, waitpid
+from os import WNOHANG, _exit, close, fork, getpid, set_inheritable, setsid, waitpid
 from socket import recv_fds
 from typing import NoReturn
 
@@ -59,6 +59,7 @@ def _prepared(prepare: bytes) -> bool:
 def _copy(line: socket.socket, length: int, answer: int) -> None:
     """One job, and how it ended."""
     parcel, template = received(line, length), getpid()
+    set_inheritable(answer, False)  # what the job starts must not hold it open
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # OpenBLAS has threads, and puts them away for a fork
         pid = fork()

@@ -57,7 +57,7 @@ class Worker:
         try:
             trouble = self._watch(line, seconds)
             if trouble is not None:
-                self._kill_job(job)
+                self._kill_job()
             code, said = line.recv() if line.poll(PATIENCE) else (None, b"")
         except (EOFError, OSError):
             raise self._lost(job) from None
@@ -142,9 +142,9 @@ class Worker:
                 return MemoryExceeded(f"took more than {limit} of memory", peak_memory=taken)
         return None
 
-    def _kill_job(self, job: int) -> None:
+    def _kill_job(self) -> None:
         assert self._server is not None
-        kill([*(child.pid for child in descendants(self._server.pid)), job])
+        kill([child.pid for child in descendants(self._server.pid)])
 
     def _lost(self, job: int) -> WorkerDied:
         """The server has died, and can't end the job any more."""

@@ -22,14 +22,14 @@ class CoTuning:
     """CE(z_t, y_t) + strength * CE(z_s, p(y_s | y_t)): both heads are trained (You et al. 2020, NeurIPS).
 
     The relationship p(y_s | y_t) of source to target classes comes from the pretrained head's probabilities on the
-    training data. "direct" takes their mean over every target class. "reverse" fits a logistic regression from them to
-    the target class, with the C that is best on val, reads p(y_t | y_s) off where a source class is certain, and
-    inverts it by Bayes' rule. They are not calibrated, because there are no held-out source data. The source head is
-    dropped at the end. Apart from this it is `full`. Classification only. Checked as `source-replay`, and that a
-    planted relationship is found.
+    training data. "direct" takes their mean over every target class. "reverse" fits a logistic regression from them
+    to the target class, with the C that is best on val, reads p(y_t | y_s) off where a source class is certain, and
+    inverts it by Bayes' rule. The paper's strength 2.3 undoes a pretrained network in few steps: hence 1. They are
+    not calibrated, because there are no held-out source data. The source head is dropped at the end. Apart from
+    this it is `full`. Classification only. Checked as `source-replay`, and that a planted relationship is found.
     """
 
-    strength: Annotated[float, Ge(0)] = 2.3
+    strength: Annotated[float, Ge(0)] = 1.0
     relationship: Literal["direct", "reverse"] = "direct"
     lr: Annotated[float, Gt(0)] | None = None
     norm: NormPolicy = "train"

@@ -200,7 +200,7 @@ def machine() -> dict[str, str]:
     facts = {
         "system": f"{platform.system()} {platform.machine()}",
         "processor": processor().name,
-        "vector instructions": processor().level,
+        **({"vector instructions": processor().level} if processor().x86 and processor().flags else {}),
         **instruction_sets(processor(), os.environ),
         "cores": str(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()),
         "memory": f"{psutil.virtual_memory().total / 1024**3:.0f} GiB",

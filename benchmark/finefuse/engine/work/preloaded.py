@@ -1,5 +1,7 @@
 """What every job imports besides plugins, and does first: a worker has it before it forks. Starts no thread."""
 
+import sys
+
 import safetensors.torch
 import sklearn.datasets
 import torch
@@ -22,6 +24,9 @@ class _First:
 
 
 TypeAdapter(_First)
-if not torch.cuda.is_available():  # else it would start threads of CUDA's
+if sys.platform == "linux" and not torch.cuda.is_available():  # elsewhere it would start threads
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # a pool of more would not live through a fork, and jobs would wait for it
     warm_up("cpu")
+    torch.set_num_threads(threads)
     machine_id()
