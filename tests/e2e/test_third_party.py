@@ -110,7 +110,7 @@ def run(*plugins: str) -> list[str]:
 def ranked(board: str) -> set[str]:
     """The strategies of a board's lines that have a rank."""
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in board.splitlines() if "|" in line]
-    return {row[1] for row in cells if row[0].rstrip("=").isdigit()}
+    return {row[2] for row in cells if row[0].rstrip("=").isdigit()}  # after the rank and its interval
 
 
 def load(file: Path) -> types.ModuleType:
