@@ -19,11 +19,14 @@ import finefuse
 from finefuse import Classification, api
 from finefuse.declare.facts import Facts
 from finefuse.declare.suite import load_suite
+from finefuse.discovery import capabilities
+from finefuse.discovery.capabilities import DeclarationError
 from finefuse.discovery.registry import Registry
 from finefuse.engine.store.artifacts import Artifacts
 from finefuse.engine.work.given import refuse_changed_files
-from finefuse.errors import FinefuseError, SuiteError
+from finefuse.errors import FinefuseError, NotApplicable, SuiteError
 from finefuse_zoo.backbones.timm_models import Timm
+from finefuse_zoo.backbones.vision import Torchvision
 from helpers.runs import FIXTURES, reasons
 
 TINY = str(FIXTURES / "plugins" / "tiny.py")
@@ -309,6 +312,13 @@ def test_only_schemes_are_for_some_data_sets() -> None:
         load_suite(suite, Registry([TINY]))
 
 
+@pytest.mark.parametrize("said", [{"licence": 3}, {3: "MIT"}, "MIT"])
+def test_what_a_scheme_says_of_its_origin_must_be_texts(said: Any) -> None:
+    scheme = SimpleNamespace(provenance=lambda: said)
+    with pytest.raises(DeclarationError, match=r"for its `provenance`, which should be a table of texts$"):
+        capabilities.given(scheme)
+
+
 # ------------------------------------------------------------------------------------- networks with names of their own
 def test_a_backbone_reads_files_by_its_own_names(tmp_path: Path) -> None:
     import timm
@@ -328,3 +338,9 @@ def test_a_backbone_reads_files_by_its_own_names(tmp_path: Path) -> None:
     assert all(tensor.equal(net.stages.state_dict()[name]) for name, tensor in body.items())
     with pytest.raises(FinefuseError, match=r"a\.safetensors, as weights of test_resnet"):
         backbone.member(Classification(5, "image", (3, 64, 64)), tmp_path / "a.safetensors", None, head=True)
+
+
+def test_a_network_whose_head_no_file_has_says_so(tmp_path: Path) -> None:
+    task, backbone = Classification(3, "image", (3, 64, 64)), Torchvision(model="squeezenet1_1", weights="none")
+    with pytest.raises(NotApplicable, match="squeezenet1_1 takes no head from a file of weights: give it apart"):
+        backbone.member(task, tmp_path / "a.safetensors", None, head=True)
