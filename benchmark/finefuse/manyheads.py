@@ -198,7 +198,13 @@ def _by_policy(of: Fusing, inputs: Mapping[str, Tensor]) -> Inputs:
         return None
     if of.statistics == "per-task":
         return inputs
-    return one_after_another([inputs[members[0].name] for members in by_task(of.members)])
+    return _mixed(one_after_another([inputs[members[0].name] for members in by_task(of.members)]))
+
+
+def _mixed(x: Tensor) -> Tensor:
+    """Inputs in an order that puts all tasks into every batch, the same one each time."""
+    order = torch.randperm(len(x), generator=torch.Generator().manual_seed(0))
+    return x[order.to(x.device)]
 
 
 def one_after_another(inputs: Sequence[Tensor]) -> Tensor:

@@ -108,6 +108,24 @@ def test_losses_count_where_the_score_is_their_mean_or_its_root(build: ModuleTyp
     assert noise.own_single[0] == pytest.approx(losses.var(ddof=1, dtype=float) / 200 / scale**2, rel=1e-3)
 
 
+def test_a_line_that_diverged_hides_no_difference(build: ModuleType) -> None:
+    losses = np.random.default_rng(8).exponential(size=(2, 3, 50)) * np.array([1, 1e20])[:, None, None]
+    drafts = [
+        [
+            build.row(
+                **{"label": label, "seed": seed, "metrics": ["m"], "better.m": "lower", "correct": None, "n_test": 50},
+                losses=base64.b64encode(one.astype("<f4").tobytes()).decode(),
+                **{"test.m": float(one.astype("<f4").mean(dtype=float))},
+            )
+            for seed, one in enumerate(line)
+        ]
+        for label, line in zip("ab", losses, strict=True)
+    ]
+    noise = table_noise(drafts, "m")
+    assert np.isfinite(noise.least).all()
+    assert np.isfinite(noise.own_single).all()
+
+
 @pytest.mark.parametrize("damaged", ["?", "AAAA"])
 def test_damaged_bits_are_told(build: ModuleType, damaged: str) -> None:
     with pytest.raises(StoreError, match="correct"):

@@ -86,6 +86,29 @@ def test_equal_entrants_share_their_ranks(build: ModuleType) -> None:
     assert list(found.ranks["score"]) == [1.0, 1.0]
 
 
+def test_the_worst_of_many_equal_ones_scores_nothing(build: ModuleType) -> None:
+    seeds = {"full": 0.9, "soup": 0.9, "lora": 0.9, "broken": 0.1}
+    rows = [r for d in "xy" for label, mean in seeds.items() for r in runs(build, label, [mean] * 2, dataset=d)]
+    found = overall(rows)
+    assert dict(zip(found.ranks["strategy"], found.ranks["score"], strict=True)) == {
+        "full": 1.0,
+        "soup": 1.0,
+        "lora": 1.0,
+        "broken": 0.0,
+    }
+
+
+def test_the_same_scores_in_another_order_of_seeds_are_equal(build: ModuleType) -> None:
+    orders = {"a": [349, 333, 324, 307, 310], "b": [349, 307, 324, 310, 333], "c": [310, 307, 333, 324, 349]}
+    rows = [
+        r
+        for d in "xy"
+        for label, right in orders.items()
+        for r in runs(build, label, [n / 360 for n in right], dataset=d)
+    ]
+    assert ranks(overall(rows)) == {"a": 2.0, "b": 2.0, "c": 2.0}
+
+
 def test_unequal_coverage_is_refused_unless_an_imputation_is_named(build: ModuleType) -> None:
     rows = [row for row in several(build) if (row["label"], row["dataset"]) != ("a", "d0")]
     found = overall(rows)
@@ -102,6 +125,8 @@ def test_unequal_coverage_is_refused_unless_an_imputation_is_named(build: Module
 def test_a_score_that_is_no_number_is_not_there(build: ModuleType) -> None:
     rows = several(build)
     rows[0]["test.accuracy"] = math.nan
+    assert overall(rows).refused.startswith("1 of 9")
+    rows[0]["test.accuracy"] = None
     assert overall(rows).refused.startswith("1 of 9")
     lost = [row | ({"test.accuracy": math.nan} if row["dataset"] == "d0" else {}) for row in several(build)]
     assert overall(lost, "worst").refused == "nothing has a score on d0."

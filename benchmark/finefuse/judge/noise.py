@@ -79,6 +79,8 @@ def _parts(each: Floats, total: Floats, count: Singles, sums: Singles) -> tuple[
 
 def _distances(values: Singles) -> Floats:
     """The squared distance of every two rows."""
-    gram = (values @ values.T).astype(np.float64)
+    scale = np.maximum(np.abs(values).max(1, initial=0.0), 1)  # float32 doesn't hold the squares of large losses
+    values = values / scale[:, None]
+    gram = (values @ values.T).astype(np.float64) * np.outer(scale, scale.astype(np.float64))
     own = np.diag(gram)
     return np.maximum(own[:, None] + own - 2 * gram, 0.0)

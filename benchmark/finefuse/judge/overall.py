@@ -17,7 +17,9 @@ from finefuse.errors import FinefuseError, did_you_mean
 from finefuse.judge.board import present
 from finefuse.judge.board.lines import Place
 from finefuse.judge.board.ranking import Line, ranked, score_table
+from finefuse.judge.frame import numbers
 from finefuse.judge.outcomes import table_noise
+from finefuse.judge.ranks import ROUNDING
 from finefuse.judge.resolution import Resolution
 from finefuse.judge.statistics import mean_interval
 from finefuse.judge.studentised import range_quantile
@@ -135,7 +137,7 @@ def _table(entrants: Mapping[Entrant, list[Record]]) -> tuple[list[Line], Resolu
         rows.sort(key=lambda row: int(row["seed"]))
         if (other := rows[0]["metrics"][0]) != metric:
             raise FinefuseError(f"{first['dataset']}: ranked by {metric} on {first['backbone']}, by {other} elsewhere.")
-        mean, _ = mean_interval([row[f"test.{metric}"] for row in rows])
+        mean, _ = mean_interval(numbers(rows, f"test.{metric}"))
         drafts.append(({**entrant._asdict(), "metric": metric, "lower": lower, "mean": mean, "ok": len(rows)}, rows))
     lines, found = ranked(drafts, metric, lower=lower)
     return lines, found, lower
@@ -183,6 +185,7 @@ def _over(
         whole[:, there] = drawn[:, [at[entrants[e]] for e in there]]
         absent[d] = np.isnan(whole[0])
         filled = np.where(np.isnan(whole), np.fmin.reduce(whole, axis=1, keepdims=True), whole)
+        filled = _evened(filled)
         means[d], ranks[d] = filled[0], _ranks(filled)
     if absent.any() and (impute is None or absent.all(1).any()):
         return *nothing, _unequal(absent, entrants, list(scores))
@@ -217,8 +220,15 @@ def _summary(means: Floats, ranks: Floats, wins: Floats) -> dict[str, Floats]:
     low, high = np.percentile(drawn, [2.5, 97.5], axis=0)
     best, median = means.max(1, keepdims=True), np.median(means, axis=1, keepdims=True)
     span = best - median
-    score = np.where(span > 0, np.maximum((means - median) / np.where(span > 0, span, 1), 0), 1.0).mean(0)
+    score = np.where(span > 0, np.maximum((means - median) / np.where(span > 0, span, 1), 0), means == best).mean(0)
     return {"rank": ranks[:, 0].mean(0), "low": low, "high": high, "wins": np.nanmean(wins, axis=1), "score": score}
+
+
+def _evened(scores: Floats) -> Floats:
+    """Scores to as many digits as are more than rounding, so that what is equal but for that is equal."""
+    step = ROUNDING * (float(np.abs(scores).max()) or 1.0)
+    evened: Floats = np.round(scores / step) * step
+    return evened
 
 
 def _ranks(scores: Floats) -> Floats:

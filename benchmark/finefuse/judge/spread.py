@@ -95,7 +95,8 @@ def _two_way(scores: Floats, there: Floats) -> tuple[Floats, Floats]:
     count = np.maximum(there.sum(1), 1)[:, None]
     shares = there / count
     centred = there * (scores - (scores * there).sum(1, keepdims=True) / count)
-    inverse = np.linalg.pinv(np.diag(there.sum(0)) - there.T @ shares, hermitian=True)
+    laplacian = np.diag(there.sum(0)) - there.T @ shares
+    inverse = np.linalg.pinv(laplacian, rcond=1e-10, hermitian=True)  # it is singular, but for rounding
     effects = inverse @ centred.sum(0)
     residuals = there * (centred - effects + (shares @ effects)[:, None])
     spent = np.diag(inverse) - 2 * shares @ inverse + ((shares @ inverse) * shares).sum(1, keepdims=True)

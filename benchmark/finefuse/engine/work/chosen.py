@@ -3,15 +3,28 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from finefuse.engine.measure.cost import machine_id
 from finefuse.engine.store.origin import job_of, origin_of
 from finefuse.engine.work.workbench import Workbench
 from finefuse.types import Record
 
 BILLED = ("seconds", "cpu_seconds", "steps", "gradients")
 """What all that were tried cost together; their members are paid for once."""
+
+
+def fused_trial(bench: Workbench, fuse: Callable[[Workbench], Record]) -> Record:
+    """One of the fusions to choose from; one that diverges is no failure, but has no quality."""
+    store, job = bench.store, bench.order.job
+    if not store.has(job.artifact) or store.meta(job.artifact)["quality"] is not None:
+        try:
+            return fuse(bench)
+        except FloatingPointError as diverged:
+            meta = {"quality": None, "reason": str(diverged), "machine": machine_id()}
+            store.save(job.artifact, meta, origin=origin_of(bench.order))
+    return store.meta(job.artifact)
 
 
 def choose_fused(bench: Workbench) -> None:
@@ -22,15 +35,16 @@ def choose_fused(bench: Workbench) -> None:
     """
     store, job = bench.store, bench.order.job
     metas = [store.meta(artifact) for artifact in job.trials]
-    qualities = [-math.inf if math.isnan(meta["quality"]) else float(meta["quality"]) for meta in metas]
+    found = [math.nan if meta["quality"] is None else float(meta["quality"]) for meta in metas]
+    qualities = [-math.inf if math.isnan(quality) else quality for quality in found]
     best = max(range(len(metas)), key=qualities.__getitem__)
-    if math.isnan(metas[best]["quality"]):
+    if math.isnan(found[best]):
         raise FloatingPointError(f"none of {len(metas)} fusions has a quality on val to choose it by")
     made = [job_of(store.origin(artifact)["job"]).strategy for artifact in job.trials]
     tried = varied([ref.kwargs for ref in made if ref is not None])
-    found = {"trials": len(metas), "chosen": tried[best], "at_edge": at_edge(tried, best)}
+    choice = {"trials": len(metas), "chosen": tried[best], "at_edge": at_edge(tried, best)}
     bill = {name: sum(meta.get(name, 0) for meta in metas) for name in BILLED}
-    meta = metas[best] | bill | found | {"contended": any(bool(meta.get("contended")) for meta in metas)}
+    meta = metas[best] | bill | choice | {"contended": any(bool(meta.get("contended")) for meta in metas)}
     kept = {"weights": store.weights(job.trials[best]), "outputs": store.outputs(job.trials[best])}
     store.save(job.artifact, meta, origin=origin_of(bench.order), **kept)
 

@@ -30,7 +30,7 @@ from finefuse.engine.store.origin import origin_of
 from finefuse.engine.train.lent import lent
 from finefuse.engine.train.trainer import SuiteTrainer
 from finefuse.engine.work import crossing
-from finefuse.engine.work.chosen import choose_fused
+from finefuse.engine.work.chosen import choose_fused, fused_trial
 from finefuse.engine.work.deployed import deployed
 from finefuse.engine.work.diverged import divergence_noticed
 from finefuse.engine.work.given import given, refuse_changed_files
@@ -122,7 +122,7 @@ def tune(bench: Workbench) -> Record:
 def trial(bench: Workbench) -> Record:
     """One trial of a search; one that diverges is no failure, but scores lowest."""
     if bench.order.job.fused:
-        return fuse(bench)
+        return fused_trial(bench, fuse)
     job, search = bench.order.job, bench.searcher()
     assert job.strategy is not None
     if not bench.store.has(job.artifact):
@@ -268,7 +268,7 @@ _STEPS: Mapping[str, Callable[[Workbench], Record]] = {
     "time": time,
 }
 _CROSSING: Mapping[str, Callable[[Workbench], Record]] = {
-    "trial": crossing.fuse,
+    "trial": lambda bench: fused_trial(bench, crossing.fuse),
     "fuse": crossing.fuse,
     "pool": crossing.pool,
     "time": crossing.time,
