@@ -40,7 +40,7 @@ class Load:
         """Whether others took part of the machine between two moments."""
         clock, own = later.clock - self.clock, later.own - self.own
         if self.waited is None or later.waited is None:
-            waited = max(0.0, clock - own)  # nobody counts: one thread that never sleeps
+            waited = max(0.0, clock - own)  # where it isn't counted: as of one thread that never sleeps
         else:
             waited = max(0.0, later.waited - self.waited)
         others = later.busy - self.busy - own
