@@ -143,8 +143,7 @@ def run(
         workers: jobs at a time; None for the suite's number, else one per core or GPU; 0 for this very process.
         device: `auto`, `cpu`, `cuda` or `cuda:n`.
         executor: what carries out the jobs: `"name"`, `"name(key=value)"`, a table with `use`, or a `Ref`. None for
-            the suite's choice, else the default with other processes, or in this process if a plugin is an object,
-            which other processes can't import.
+            the suite's choice, else the default: in other processes, but in this one if a plugin is an object.
         reporters: which reports are written, in the same form; `()` for none, None for the suite's choice, else all.
         out: folder of the results; None for `results/<suite>`.
         only: shell-style patterns on the labels of schemes and fusions; what those need is kept.
@@ -161,8 +160,7 @@ def run(
     """
     registry = Registry(_doors(plugins))
     todo, device = _planned(suite, registry, device, only, portable=portable)
-    carrier, workers = _executor(registry, todo.suite.run, executor, workers)
-    _check_process(carrier, portable=todo.suite.settings.portable)
+    carrier, workers = _executor(registry, todo.suite, executor, workers)
     refs = _reporters(registry, reporters, todo.suite.run.reporters)
     told_too = _observers(registry, todo.suite.run, observers)
     workers = workers or default_workers(device, todo.suite.settings.threads)
@@ -344,19 +342,21 @@ def _doors(plugins: Door | Sequence[Door]) -> tuple[Door, ...]:
 
 
 def _executor(
-    registry: Registry, suite: RunChoice, given: Choice | None, workers: int | None
+    registry: Registry, suite: Suite, given: Choice | None, workers: int | None
 ) -> tuple[Executor, int | None]:
     """The executor and the number of workers that were given, else the suite's, else the default."""
     if workers is not None and workers < 0:
         raise FinefuseError(f"workers must be 0 or more, not {workers}")
-    ref = suite.executor if workers != 0 else None
-    workers = suite.workers if workers is None else workers
+    ref = suite.run.executor if workers != 0 else None
+    workers = suite.run.workers if workers is None else workers
     if given is not None:
         ref = chosen("executor", given)
     if ref is None:
         importable = all(isinstance(door, str) for door in registry.doors)
         ref = Ref(registry.default("executor", "processes" if workers != 0 and importable else "in-process"))
-    return registry.build("executor", ref), workers
+    executor = registry.build("executor", ref)
+    _check_process(executor, portable=suite.settings.portable)
+    return executor, workers
 
 
 def _reporters(

@@ -113,17 +113,7 @@ def load_suite(source: str | Path | Mapping[str, Any], registry: Registry, *, po
         name=shape.name,
         file=opened.file,
         seeds=tuple(shape.seeds),
-        settings=Settings(
-            Budget(**shape.budget.model_dump()),
-            shape.precision,
-            channels_last=shape.channels_last,
-            threads=shape.threads,
-            selection=shape.selection,
-            checkpoints=shape.checkpoints,
-            augment=tuple(shape.augment),
-            portable=portable,
-            **{name: getattr(shape, name) for name in ("compile", "tf32", "deterministic", "accumulate")},
-        ),
+        settings=_settings(shape, portable=portable),
         limits=Limits(**shape.limits.model_dump()),
         schemes=schemes,
         fusions=fusions,
@@ -131,6 +121,20 @@ def load_suite(source: str | Path | Mapping[str, Any], registry: Registry, *, po
         latency=tuple(shape.latency),
         run=reader.run(shape.run),
         **plain,
+    )
+
+
+def _settings(shape: SuiteShape, *, portable: bool) -> Settings:
+    return Settings(
+        Budget(**shape.budget.model_dump()),
+        shape.precision,
+        channels_last=shape.channels_last,
+        threads=shape.threads,
+        selection=shape.selection,
+        checkpoints=shape.checkpoints,
+        augment=tuple(shape.augment),
+        portable=portable,
+        **{name: getattr(shape, name) for name in ("compile", "tf32", "deterministic", "accumulate")},
     )
 
 

@@ -139,7 +139,6 @@ class SuiteTrainer:
         recipe = model.recipe if isinstance(model, Net) else Recipe()
         tuned = [p for group in wanted for p in group["params"]]
         self._trained.update({id(p): p for p in tuned})
-        criterion = loss or self._usual_loss
         with _only_these_train(model, tuned, norm), self._own_randomness():
             inputs, rest = self._frozen_prefix(model, {id(p) for p in tuned})
             rest = rest if self._compile == "off" else torch.compile(rest, mode=self._compile)
@@ -154,7 +153,7 @@ class SuiteTrainer:
 
                 def value_of(part: slice, x: Tensor = x, batch: Batch = batch) -> Tensor:
                     with mixed_precision(self._precision, batch.rows.device):
-                        value = criterion(rest(x[part]).float(), some := batch.part(part))
+                        value = (loss or self._usual_loss)(rest(x[part]).float(), some := batch.part(part))
                         return value if penalty is None else value + penalty(model, some)
 
                 closure = self._gradients(model, optimizer_, value_of, len(positions))
