@@ -21,7 +21,7 @@ class Normalise(nn.Module):
 
 
 class Block(nn.Module):
-    """Two convolutions and a shortcut without parameters: every other pixel, and channels of noughts (option A)."""
+    """Two convolutions and a shortcut without parameters: every other pixel, and channels of zeros (option A)."""
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()

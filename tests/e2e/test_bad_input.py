@@ -92,7 +92,7 @@ MISTAKES = {
         's   = [{ use = "full", grid = { lr = [] } }, "head',
         "bad.toml:8: schemes[0].grid.lr: must not be empty",
     ),
-    "a pool of nobody": (
+    "a pool without schemes": (
         'of = ["full", "head-sgd"]',
         'of = ["fool"]',
         'no scheme or pool is called "fool"; there is full',
@@ -262,7 +262,7 @@ def test_a_folder_without_results(refused: Callable[..., str]) -> None:
 
 # ------------------------------------------------------------------------------------------------- plugins
 
-BROKEN = "import a_module_that_nobody_wrote\n"
+BROKEN = "import a_module_that_is_not_there\n"
 
 
 def test_a_broken_plugin_stops_only_what_needs_it(results: Any, tiny: str) -> None:

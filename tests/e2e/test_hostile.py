@@ -37,7 +37,7 @@ EXPECTED = {
 WITH_TRACEBACK = {"raises", "exits-politely"}
 
 
-def test_a_siege_costs_each_attacker_its_row_and_nobody_else_anything(place: Any, tiny: str) -> None:
+def test_a_siege_costs_each_attacker_its_row_and_others_nothing(place: Any, tiny: str) -> None:
     place.write("siege.toml", SUITE)
     command = ("run", "siege.toml", "--plugin", tiny, "--plugin", HOSTILE, "--device", "cpu", "--workers", "2")
     outcome = place.run(*command)

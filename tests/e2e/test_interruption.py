@@ -23,7 +23,7 @@ FAREWELL = re.compile(r"interrupted: (\d+) of \d+ rows are kept; the same comman
 
 @pytest.fixture(scope="session")
 def undisturbed(new_place: Callable[[], Any], tiny: str, tiny_suite: str) -> bytes:
-    """`scores.csv` of a run that nobody disturbs."""
+    """`scores.csv` of an undisturbed run."""
     place = new_place()
     place.write("tiny.toml", tiny_suite)
     outcome = place.run(*RUN, tiny)

@@ -1,4 +1,4 @@
-"""What changes makes its own cells stale and nobody else's, `plan --why` names it, and a run makes just those anew."""
+"""A change makes only its own cells stale, `plan --why` names it, and a run makes just those anew."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ from typing import Any
 from finefuse.declare.plan import Plan, make_plan
 from finefuse.declare.suite import load_suite
 from finefuse.discovery.registry import Registry
-from finefuse.types import Job
+from finefuse.types import Job, Record
 
 SUITE: dict[str, Any] = {
     "name": "x",
@@ -29,3 +29,11 @@ def pick(plan: Plan, kind: str, label: str = "", **wanted: object) -> Job:
     wanted = {"seed": 0 if kind == "pretrain" else 3, "member": 0, **wanted, "kind": kind, "label": label}
     (job,) = [job for job in plan.jobs if all(getattr(job, name) == value for name, value in wanted.items())]
     return job
+
+
+def ran(done: Job, seconds: float | None, status: str = "ok") -> Record:
+    """The row that a job may have left."""
+    scores = {"metrics": ["hits"], "test.hits": 0.5, "single.test.hits": 0.5, "better.hits": "higher"}
+    named = done.place._asdict() | {"cell": done.cell, "key": done.key}
+    named |= {"use": done.strategy.name if done.strategy else ""}
+    return named | scores | {"status": status, "seconds": seconds}

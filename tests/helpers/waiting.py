@@ -8,7 +8,7 @@ import psutil
 
 
 def gone(*pids: int, within: float = 120) -> bool:
-    """Whether the processes end in time; one that nobody has buried yet is gone as well."""
+    """Whether the processes end in time; one whose end no parent has noticed yet is gone as well."""
 
     def lives(pid: int) -> bool:
         try:

@@ -83,3 +83,10 @@ def study() -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture
+def hostile(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """Under a name that worker processes can import."""
+    monkeypatch.syspath_prepend(str(FIXTURES))
+    return importlib.import_module("hostile")

@@ -37,7 +37,7 @@ def test_a_flip_turns_some_images_and_not_others():
     assert torch.equal(y, Y)
 
 
-def test_a_crop_moves_every_image_by_itself_and_fills_with_nought():
+def test_a_crop_moves_every_image_by_itself_and_fills_with_zeros():
     x = pictures(torch.uint8) + 1
     cropped, _ = changed(["crop"], x)
     assert (cropped.shape, cropped.dtype) == (x.shape, torch.uint8)

@@ -105,7 +105,7 @@ def test_scratch_draws_every_parameter_of_a_transformer(lab):
     before = lab.state(net)
     Scratch(lr=1e-30).tune(replace(lab.tuning(lab.IMAGES), model=net))
     same = set(before) - {name for name in before if not torch.allclose(before[name], net.state_dict()[name])}
-    assert all("weight" in name or "bias" in name for name in same)  # the ones and noughts of LayerNorm
+    assert all("weight" in name or "bias" in name for name in same)  # the ones and zeros of LayerNorm
     assert "stages.0.positions" not in same
     assert float(net.stages[0].positions.detach().std()) == pytest.approx(0.5, rel=0.2)
 

@@ -1,4 +1,4 @@
-"""Plugins that don't import, misspell a hook, or try to take others down: listed, and nobody else is harmed."""
+"""Plugins that don't import, misspell a hook, or try to take others down: listed, and no other plugin is harmed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def test_a_plugin_that_does_not_import_is_listed_and_the_others_run():
     registry = fixture("broken_import", "good")
     broken, good = registry.plugins()
     assert (broken.status, good.status) == ("broken", "ok")
-    assert "ModuleNotFoundError: No module named 'a_module_that_nobody_wrote'" in broken.reason
+    assert "ModuleNotFoundError: No module named 'a_module_that_is_not_there'" in broken.reason
     assert "broken_import.py" in broken.traceback
     assert not any(name.startswith("finefuse_plugin_broken_import") for name in sys.modules)
     assert registry.build("scheme", Ref("thaw")).lr == 1e-3
@@ -130,7 +130,7 @@ def test_a_class_that_can_not_be_made_is_broken():
     [
         (
             "nowhere",
-            "importing broken_import:Scheme raised ModuleNotFoundError: No module named 'a_module_that_nobody_",
+            "importing broken_import:Scheme raised ModuleNotFoundError: No module named 'a_module_that_is_not_",
         ),
         ("nothing", "importing good:Missing raised AttributeError: module 'good' has no attribute 'Missing'"),
         ("number", "good:__doc__ is not a class"),

@@ -63,7 +63,10 @@ SENTENCES = {
     ("metric", "kinds-text"): "has 'classification' for its `kinds`, which should be a tuple of texts",
     ("metric", "better-text"): "has 'yes' for its `higher_is_better`, which should be True or False",
     ("executor", "parallel-text"): "has 'yes' for its `parallel`, which should be True or False",
-    ("observer", "tells-nobody"): "has none of the methods of an observer: run_begins, job_begins, job_ends, run_ends,",
+    (
+        "observer",
+        "tells-none",
+    ): "has none of the methods of an observer: run_begins, job_begins, job_ends, run_ends,",
     ("observer", "note-text"): "has 'a text' for its `note`, which should be a method",
     ("executor", "parallel-absent"): "can't tell its `parallel`: AttributeError: no such thing",
 }

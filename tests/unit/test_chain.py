@@ -54,10 +54,10 @@ class OwnLoss:
 @dataclass(frozen=True)
 class Builder:
     def prepare(self, model):
-        raise AssertionError("nobody asked for this")
+        raise AssertionError("this was not asked for")
 
     def tune(self, on: Tuning) -> None:
-        raise AssertionError("nobody asked for this")
+        raise AssertionError("this was not asked for")
 
 
 @dataclass(frozen=True)

@@ -6,16 +6,13 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import jsonschema
 import pytest
 
 from finefuse.cli import main
-from finefuse.cli.plan import estimate, job_table, totals
 from finefuse.cli.show import ARXIV
-from finefuse.engine.drive.outlook import Standing
-from finefuse.types import Job, JobKind, Record, Ref
+from helpers.planning import ran
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 TOYS = FIXTURES / "toys.py"
@@ -163,7 +160,7 @@ def test_show_tells_summary_docstring_paper_provider_and_parameters(cli: Cli) ->
         "",
         "Tune everything at once.",
         "",
-        "The usual way, see Somebody et al. (arXiv 1234.56789).",
+        "The usual way, see Author et al. (arXiv 1234.56789).",
         "",
         "parameter    type    default    bounds",
         "lr           float   0.01       > 0",
@@ -176,7 +173,7 @@ def test_show_of_a_name_of_two_kinds_shows_both(cli: Cli) -> None:
     assert "fusion plain: a fusion with a scheme's name" in outcome.out
 
 
-def test_show_passes_over_the_docstring_that_nobody_wrote(cli: Cli) -> None:
+def test_show_passes_over_a_generated_docstring(cli: Cli) -> None:
     outcome = cli("show", "clumsy", "--kind", "schemes")
     assert outcome.out.splitlines() == ["scheme clumsy: always fails", f"from {TOYS}", "", "no parameters"]
 
@@ -215,6 +212,18 @@ def test_show_of_a_class_that_cannot_be_imported(cli: Cli, tmp_path: Path) -> No
     assert outcome.code == 2
     assert "no_such_module" in outcome.err
     assert "Traceback" not in outcome.err
+
+
+@pytest.mark.parametrize(
+    ("text", "papers"),
+    [
+        ("(ULMFiT, Howard & Ruder 2018, 1801.06146).", ["1801.06146"]),
+        ("see arXiv:1409.1556 and arXiv 2203.05482", ["1409.1556", "2203.05482"]),
+        ("doi 10.1111/j.1467-9868.2005.00503.x and 10.24432/1801.06146, 12345.67890", []),
+    ],
+)
+def test_papers_are_found_with_and_without_the_word_arxiv(text: str, papers: list[str]) -> None:
+    assert ARXIV.findall(text) == papers
 
 
 # ------------------------------------------------------------------------------------------------- plugins
@@ -286,17 +295,6 @@ def test_schema_accepts_the_suite_and_refuses_a_misspelled_key(cli: Cli) -> None
 # ------------------------------------------------------------------------------------------------- plan
 
 
-def job(label: str = "plain", seed: int = 0, key: str = "k") -> Job:
-    return Job("tune", Ref("mlp"), Ref("blobs"), Ref(label), label, seed=seed, key=key)
-
-
-def ran(done: Job, seconds: float | None, status: str = "ok") -> Record:
-    scores = {"metrics": ["hits"], "test.hits": 0.5, "single.test.hits": 0.5, "better.hits": "higher"}
-    named = done.place._asdict() | {"cell": done.cell, "key": done.key}
-    named |= {"use": done.strategy.name if done.strategy else ""}
-    return named | scores | {"status": status, "seconds": seconds}
-
-
 def test_plan_lists_every_job_with_key_state_cost_and_cell(cli: Cli) -> None:
     outcome = cli("plan", "toy")
     assert outcome.code == 0
@@ -337,71 +335,3 @@ def test_plan_tells_of_lines_that_count_for_nothing(cli: Cli, tmp_path: Path) ->
     assert outcome.code == 0
     assert "records.jsonl:1: is not a JSON object (other such lines: 1): it counts for nothing" in outcome.err
     assert "11 to run" in outcome.out
-
-
-def test_a_cost_is_the_mean_of_the_rows_most_alike() -> None:
-    records = [ran(job(seed=0), 1.0), ran(job(seed=1), 3.0), ran(job("slow"), 100.0), ran(job(), 50.0, "failed")]
-    new = [job(seed=7), job("other", seed=8)]
-    costs = estimate(new, records)
-    assert costs == {new[0].place: pytest.approx(2.0)}  # another method's seconds say nothing of this one's
-    renamed = Job("tune", Ref("mlp"), Ref("moons"), Ref("plain"), "gently")
-    assert estimate([renamed], records) == {renamed.place: pytest.approx(2.0)}
-    elsewhere = Job("tune", Ref("vit"), Ref("blobs"), Ref("plain"), "plain")
-    assert estimate([elsewhere], records) == {}
-
-
-def test_a_fusion_costs_what_it_cost_and_not_what_another_did() -> None:
-    def fused(use: str, backbone: str = "mlp", pool: str = "p") -> Job:
-        return Job("fuse", Ref(backbone), Ref("blobs"), Ref(use), use, pool=pool)
-
-    records = [ran(fused("mean"), 1e-4), ran(fused("slow"), 200.0)]
-    jobs = [fused("mean", pool="q"), fused("slow", pool="q"), fused("new"), fused("slow", "vit")]
-    costs = estimate(jobs, records)
-    assert costs == {jobs[0].place: pytest.approx(1e-4), jobs[1].place: pytest.approx(200)}
-    text = job_table([Standing(one, "to run") for one in jobs], costs, why=False)
-    assert [" ".join(line.split()[2:-1]) for line in text.splitlines()[1:]] == ["< 1 ms", "3 min 20 s", "?", "?"]
-
-
-def test_a_search_costs_what_its_trials_do() -> None:
-    def search(kind: JobKind, label: str, **more: Any) -> Job:
-        return Job(kind, Ref("mlp"), Ref("blobs"), Ref("search"), label, **more)
-
-    records = [
-        ran(search("trial", "a", trial=0), 3.0),
-        ran(search("trial", "b", trial=0), 50.0),
-        {**ran(search("tune", "a", trials=("x",)), 24.0), "trials": 8},
-    ]
-    trials, tune = [search("trial", "a", trial=i, seed=1) for i in range(2)], search("tune", "a", seed=1, trials=("x",))
-    costs = estimate([*trials, tune, search("trial", "c"), search("tune", "a")], records)
-    assert costs == {trials[0].place: 3.0, trials[1].place: 3.0, tune.place: 0.0}
-    told = totals([Standing(one, "to run") for one in (*trials, tune)], costs)
-    assert told.startswith("3 jobs, 3 to run; about 6.0 s of training and fusing")
-
-
-def test_to_pick_a_fusion_s_coefficient_costs_nothing() -> None:
-    pick = Job("fuse", Ref("mlp"), Ref("blobs"), Ref("ties"), "ties", pool="p", trials=("x", "y"))
-    assert estimate([pick], []) == {pick.place: 0.0}
-
-
-def test_totals_say_how_much_is_unknown() -> None:
-    standings = [Standing(job(seed=seed), "to run") for seed in range(3)]
-    assert totals(standings, {}) == "3 jobs, 3 to run; the cost is unknown until some have run"
-    costs = {standings[0].job.place: 61.0, standings[1].job.place: 2.0}
-    about = "3 jobs, 3 to run; about 1 min 3 s of training and fusing, without loading, scoring"
-    assert totals(standings, costs) == f"{about}, timing or jobs of unknown cost (1 tune)"
-    assert totals(standings[:2], costs) == f"{about} or timing".replace("3 jobs, 3", "2 jobs, 2")
-    bounds = [Standing(Job("pool", Ref("mlp"), Ref("blobs"), pool="p"), "to run")]
-    assert totals(bounds, {}) == "1 job, 1 to run; nothing to train or fuse"
-    assert totals([Standing(job(), "cached")], {}) == "1 job, 1 cached; nothing to compute"
-
-
-@pytest.mark.parametrize(
-    ("text", "papers"),
-    [
-        ("(ULMFiT, Howard & Ruder 2018, 1801.06146).", ["1801.06146"]),
-        ("see arXiv:1409.1556 and arXiv 2203.05482", ["1409.1556", "2203.05482"]),
-        ("doi 10.1111/j.1467-9868.2005.00503.x and 10.24432/1801.06146, 12345.67890", []),
-    ],
-)
-def test_papers_are_found_with_and_without_the_word_arxiv(text: str, papers: list[str]) -> None:
-    assert ARXIV.findall(text) == papers

@@ -57,7 +57,7 @@ def test_a_table_of_numbers_goes_through_a_suite() -> None:
     )
     assert set(found) == {"full", "lp-ft", "scratch", "mean", "stacking", "soup"}
     for label in ("full", "lp-ft", "mean"):
-        assert found[label]["test.rmse"] * 40 < 12, label  # noise of 5 is what nobody can do without
+        assert found[label]["test.rmse"] * 40 < 12, label  # no method can undercut the noise of 5
         assert found[label]["test.r2"] > 0.85, label
         assert 0 < found[label]["test.mae"] <= found[label]["test.rmse"]
     assert found["scratch"]["test.rmse"] > found["full"]["test.rmse"]

@@ -147,7 +147,7 @@ def test_a_class_with_too_few_rows_is_named(sentences):
 # ------------------------------------------------------------------------------------------------------------- numbers
 
 
-def test_columns_are_standardised_by_the_rows_for_training_and_a_constant_is_nought(numbers):
+def test_columns_are_standardised_by_the_rows_for_training_and_a_constant_is_zero(numbers):
     splits = prices(numbers, features=("b", "same", "a")).splits(0)
     assert splits.train.x.mean(0).tolist() == pytest.approx([0, 0, 0], abs=1e-6)
     assert splits.train.x.std(0, unbiased=False).tolist() == pytest.approx([1, 0, 1], abs=1e-6)

@@ -1,13 +1,13 @@
+"""The executor `local`: what happens to calls and to the processes that carry them out."""
+
 from __future__ import annotations
 
-import importlib
 import os
 import pickle
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -19,19 +19,12 @@ from finefuse.engine.drive.schedule import PRELOAD
 from finefuse.errors import MemoryExceeded, WorkerDied
 from finefuse.types import Crew
 from finefuse_zoo.executors.local import Local
-from finefuse_zoo.executors.serial import Serial
 from helpers.waiting import eventually, gone
+from helpers.workers import workers_of
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 MIB = 1024**2
 OUTSIDE = "killed from outside, perhaps by the system for want of memory"
-
-
-@pytest.fixture
-def hostile(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """Under a name that worker processes can import."""
-    monkeypatch.syspath_prepend(str(FIXTURES))
-    return importlib.import_module("hostile")
 
 
 @pytest.fixture
@@ -42,32 +35,9 @@ def local(hostile: ModuleType) -> Iterator[Local]:
     executor.stop()
 
 
-@pytest.fixture
-def prepared(hostile: ModuleType, tmp_path: Path) -> Iterator[Callable[[str], tuple[Local, Path]]]:
-    """An executor whose jobs begin with something that leaves this behind, and where it notes that it was done."""
-    executor, notes = Local(), tmp_path / "notes"
-
-    def start(left: str) -> tuple[Local, Path]:
-        prepare = partial(hostile.prepares_and, left, str(notes))
-        executor.start(Crew(workers=1, threads=1, memory=0, prepare=prepare))
-        return executor, notes
-
-    yield start
-    executor.stop()
-
-
 def server_of(row: dict[str, Any]) -> int:
     """The process that runs no plugin, above the one that the job was copied from."""
     return psutil.Process(row["parent"]).ppid()
-
-
-def workers_of(pid: int) -> list[int]:
-    """The servers of `local`, and whatever is below them."""
-    servers = [child for child in psutil.Process(pid).children() if "executors._server" in " ".join(child.cmdline())]
-    return [process.pid for server in servers for process in (server, *server.children(recursive=True))]
-
-
-# ------------------------------------------------------------------------------------------------------------ local
 
 
 def test_a_worker_does_one_call_after_the_other_each_in_a_process_of_its_own(local: Local, hostile: ModuleType) -> None:
@@ -177,7 +147,7 @@ def test_the_peak_of_memory_does_not_depend_on_what_a_worker_freed_before(hostil
     first, _, again = (executor.submit(hostile.grows, size * MIB, 120).result()["peak"] for size in (60, 200, 60))
     executor.stop()
     if first is None:
-        pytest.skip("nobody counts")
+        pytest.skip("the system does not count it")
     assert first > 55 * MIB
     assert abs(first - again) < 5 * MIB
 
@@ -263,53 +233,6 @@ def test_a_worker_is_a_session_of_its_own_with_its_threads_pinned(local: Local, 
     assert row["torch"] is False
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere each job prepares itself")
-@pytest.mark.parametrize("harmless", ["nothing", "a hook in copies"])
-def test_what_every_job_begins_with_is_done_once(prepared: Any, hostile: ModuleType, harmless: str) -> None:
-    """In a process that is the same for each job, whatever those before it did."""
-    executor, notes = prepared(harmless)
-    rows = [executor.submit(hostile.was_prepared, n, 60).result() for n in range(3)]
-    assert notes.read_text().split() == [str(rows[0]["parent"])]
-    assert [row["prepared"] for row in rows] == [[f"in {rows[0]['parent']}"]] * 3
-
-
-@pytest.mark.parametrize(
-    "left",
-    [
-        *("a thread", "a child", "a file", "shared memory", "a timer", "a hook", "an audit", "a collector"),
-        *("a profiler", "an error", "an exit", "a sudden end", "a crash", "its line cut"),
-    ],
-)
-def test_where_copies_would_share_something_each_job_begins_by_itself(
-    prepared: Any, hostile: ModuleType, left: str, capfd: pytest.CaptureFixture[str]
-) -> None:
-    """And nothing of the attempt is left, nor said."""
-    executor, notes = prepared(left)
-    rows = [executor.submit(hostile.was_prepared, n, 60).result() for n in range(2)]
-    assert [row["prepared"] for row in rows] == [[], []]
-    assert rows[0]["parent"] == rows[1]["parent"]
-    (attempted,) = map(int, notes.read_text().split())
-    assert attempted != rows[0]["parent"]
-    assert gone(attempted)
-    assert len(workers_of(os.getpid())) == 2
-    assert "Traceback" not in capfd.readouterr().err
-
-
-def test_what_hangs_at_the_beginning_costs_the_time_of_one_job(hostile: ModuleType) -> None:
-    executor = Local()
-    executor.start(Crew(workers=1, threads=1, memory=0, prepare=partial(hostile.hangs, 0)))
-    assert isinstance(executor.submit(hostile.fine, 0, 0.5).exception(), TimeoutError)
-    assert executor.submit(hostile.fine, 1, 60).result()["order"] == 1
-    executor.stop()
-
-
-def test_what_cannot_travel_is_left_to_the_jobs(hostile: ModuleType) -> None:
-    executor = Local()
-    executor.start(Crew(workers=1, threads=1, memory=0, prepare=lambda: None))
-    assert executor.submit(hostile.fine, 1, 60).result()["order"] == 1
-    executor.stop()
-
-
 def test_torch_is_imported_with_its_threads_before_the_first_call(hostile: ModuleType) -> None:
     executor = Local()
     executor.start(Crew(workers=1, threads=2, memory=0, preload=("torch",)))
@@ -390,43 +313,3 @@ def _python(script: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, script], env=os.environ | {"PYTHONPATH": path}, capture_output=True, text=True, timeout=120
     )
-
-
-# ----------------------------------------------------------------------------------------------------------- serial
-
-
-@pytest.fixture
-def serial() -> Iterator[Serial]:
-    executor = Serial()
-    executor.start(Crew(workers=1, threads=1, memory=0))
-    yield executor
-    executor.stop()
-
-
-def test_serial_carries_out_here_and_now(serial: Serial, hostile: ModuleType) -> None:
-    future = serial.submit(hostile.fine, lambda: 0, 20)
-    assert future.done()
-    assert future.result()["pid"] == os.getpid()
-    assert not serial.parallel
-    assert Local.parallel
-
-
-def test_serial_passes_on_what_is_raised_but_not_ctrl_c(serial: Serial, hostile: ModuleType) -> None:
-    def interrupted(order: Any) -> dict:
-        raise KeyboardInterrupt
-
-    assert isinstance(serial.submit(hostile.raises, 1, 20).exception(), ValueError)
-    with pytest.raises(KeyboardInterrupt):
-        serial.submit(interrupted, 1, 20)
-
-
-def test_serial_gives_torch_the_threads_of_the_crew_and_takes_them_back(hostile: ModuleType) -> None:
-    import torch
-
-    before = torch.get_num_threads()
-    executor = Serial()
-    executor.start(Crew(workers=1, threads=before + 1, memory=0))
-    assert executor.submit(hostile.torch_threads, 0, 20).result()["intra"] == before + 1
-    executor.stop()
-    executor.stop()
-    assert torch.get_num_threads() == before

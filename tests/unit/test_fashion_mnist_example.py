@@ -17,7 +17,7 @@ pytest.importorskip("torchvision", reason="torchvision is not installed")
 
 @pytest.fixture(autouse=True)
 def _files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Eight images for training and four for the test in the format of MNIST, and weights that nobody reads."""
+    """Eight images for training and four for the test in the format of MNIST, and weights that are not read."""
     monkeypatch.setenv("FINEFUSE_CACHE", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
     raw = Path("data", "FashionMNIST", "raw")

@@ -225,7 +225,7 @@ def test_tied_weights_get_one_value(lab):
 # ------------------------------------------------------------------------------------------------- adamerging
 
 
-def test_lambda_nought_gives_the_base(lab, of):
+def test_lambda_0_gives_the_base(lab, of):
     fused = AdaMerging(start=0.0, steps=0).fuse(of)
     base = dict(of.base.named_parameters())
     assert all(torch.equal(p, base[name]) for name, p in fused.named_parameters())

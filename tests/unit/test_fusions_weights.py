@@ -50,7 +50,7 @@ def random(seed, *shape):
 
 
 @pytest.mark.parametrize("cls", SCALED)
-def test_scaling_nought_gives_the_base_with_its_statistics(of, cls):
+def test_scaling_0_gives_the_base_with_its_statistics(of, cls):
     assert same_bits(cls(scaling=0.0).fuse(of), of.base)
 
 

@@ -77,7 +77,7 @@ def test_what_does_not_fit_is_one_sentence(saved, params, message):
     ("params", "message"),
     [
         ({"classes": 3}, "needs a path, or a name and a revision"),
-        ({"classes": 3, "name": "somebody/something"}, "needs a path, or a name and a revision"),
+        ({"classes": 3, "name": "owner/something"}, "needs a path, or a name and a revision"),
         ({"classes": 3, "name": "a/b", "path": "c"}, "only one of path and name can be given"),
     ],
 )
@@ -88,13 +88,13 @@ def test_bad_parameters_are_one_sentence(params, message):
 
 def test_without_a_network_the_error_says_what_to_do(monkeypatch):
     def refused(*_, **__):
-        raise ConnectionError("Couldn't reach 'somebody/something'\non the hub")
+        raise ConnectionError("Couldn't reach 'owner/something'\non the hub")
 
     monkeypatch.setattr(datasets, "load_dataset", refused)
-    one = HuggingFace(classes=3, name="somebody/something", revision="main")
+    one = HuggingFace(classes=3, name="owner/something", revision="main")
     with pytest.raises(FinefuseError) as caught:
         one.splits(0)
     assert str(caught.value) == (
-        "somebody/something: the split 'train' can't be loaded (Couldn't reach 'somebody/something' on the hub); "
+        "owner/something: the split 'train' can't be loaded (Couldn't reach 'owner/something' on the hub); "
         "without a network give the path of a folder written by save_to_disk"
     )

@@ -146,7 +146,7 @@ def test_schemes_of_one_seed_share_split_and_start_and_members_differ(workshop):
     assert len(set(members)) == len(members) == 2
 
 
-def test_adding_a_scheme_moves_nobody_elses_numbers(workshop, tmp_path):
+def test_adding_a_scheme_moves_no_other_numbers(workshop, tmp_path):
     alone = workshop(schemes=["full"], fusions=[], pools={}).run("tune")
     shop = workshop(schemes=["head-sgd", "full", "lp-ft"], fusions=[], pools={})
     shop.store = tmp_path / "other"

@@ -43,7 +43,7 @@ def test_values_that_differ_have_other_digests():
 
 
 def test_keys_are_the_same_on_every_machine_and_for_ever():
-    """Another value here means that nobody's stored results are found again."""
+    """Another value here means that no stored results are found again."""
     assert digest({"lr": 0.1}) == "9c9ba942d8bb6213"
     assert address({"seed": "0", "a": "b"}) == "52153957d4f889895051dfe63642f3fe"
     assert derive_seed(3, dataset="digits", member=1) == 4951291797067974434

@@ -26,12 +26,12 @@ def later(clock, own, waited, others=0.0):
         (later(10, own=10, waited=0, others=1.9), False),  # a tenth of two processors is 2 s
         (later(10, own=10, waited=0, others=2.1), True),
         (later(10, own=8, waited=2), True),  # it waited for a processor
-        (later(10, own=1, waited=0), False),  # it slept, and nobody was in its way
+        (later(10, own=1, waited=0), False),  # it slept, and nothing was in its way
         (later(10, own=30, waited=1), False),  # three threads
         (later(0.1, own=0.1, waited=0, others=0.1), False),  # ticks are too coarse to tell
         (later(0.1, own=0.05, waited=0.05), True),
         (later(10, own=10, waited=None), False),
-        (later(10, own=4, waited=None), True),  # where nobody counts, what is not own is waiting
+        (later(10, own=4, waited=None), True),  # where the system doesn't count, what is not own is waiting
     ],
 )
 def test_others_are_noticed_by_waiting_and_by_what_they_keep_busy(now, contended):

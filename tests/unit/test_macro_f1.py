@@ -32,7 +32,7 @@ def test_it_counts():
 @pytest.mark.parametrize(
     ("answers", "y"),
     [([0, 1, 1], [0, 1, 0]), ([0, 3, 3], [0, 1, 1]), ([2, 2], [2, 2]), ([0, 0], [1, 1])],
-    ids=["class nobody's", "class only answered", "one class, all right", "one class, all wrong"],
+    ids=["class absent", "class only answered", "one class, all right", "one class, all wrong"],
 )
 def test_classes_that_are_absent_count_as_scikit_learn_counts_them(answers, y):
     expected = f1_score(y, answers, average="macro", zero_division=0)

@@ -78,7 +78,7 @@ def test_an_optimizer_that_is_made_for_the_first_time_is_no_change():
     assert before.put_back() == []
 
 
-def test_what_harms_nobody_is_no_fault(job, monkeypatch, tmp_path):
+def test_what_is_harmless_is_no_fault(job, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     assert job({"use": "meddles", "what": "surroundings"})["status"] == "ok"

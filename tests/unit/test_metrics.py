@@ -74,7 +74,7 @@ def test_ece_has_fifteen_bins():
     assert Ece() == Ece(bins=15)
 
 
-def test_ece_of_a_calibrated_guess_is_nought_and_of_a_boast_its_gap():
+def test_ece_of_a_calibrated_guess_is_0_and_of_a_boast_its_gap():
     sure = torch.tensor([0.8, 0.2]).log().expand(10, 2)
     assert Ece().score(sure, torch.tensor([0] * 8 + [1] * 2)) == pytest.approx(0, abs=1e-6)
     assert Ece().score(sure, torch.tensor([0] * 5 + [1] * 5)) == pytest.approx(0.3, abs=1e-6)

@@ -110,7 +110,7 @@ def test_large_scores_are_short(build: ModuleType) -> None:
     assert "1.2346e+05 |" in text
 
 
-def test_costs_that_nobody_has_are_left_out(build: ModuleType) -> None:
+def test_costs_that_no_line_has_are_left_out(build: ModuleType) -> None:
     text = make_leaderboard("demo", [build.row(flops=None)]).to_markdown()
     assert "FLOPs" not in text
     assert "trainable" in text

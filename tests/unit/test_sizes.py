@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.mark.parametrize("folder", ["benchmark", "plugins"])
+@pytest.mark.parametrize("folder", ["benchmark", "plugins", "tests"])
 def test_modules_and_functions_are_short(folder: str) -> None:
     long, files = [], sorted((ROOT / folder).rglob("*.py"))
     assert len(files) > 50

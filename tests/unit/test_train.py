@@ -17,7 +17,7 @@ def groups(net, *parts):
 
 
 def bare_loop(net, data, order, steps, recipe):
-    """What anybody would write: no cache, no groups, no freezing."""
+    """What anyone would write: no cache, no groups, no freezing."""
     optimizer = torch.optim.SGD(
         net.parameters(), recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay, nesterov=True
     )

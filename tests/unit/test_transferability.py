@@ -74,12 +74,12 @@ def test_logme_does_not_see_rotations_but_sees_which_features_are_better():
     assert log_evidence(better, one_hot(y))[0] > value > log_evidence(worse, one_hot(y))[0]
 
 
-@pytest.mark.parametrize("case", ["explained", "noughts", "constant", "random"])
+@pytest.mark.parametrize("case", ["explained", "zeros", "constant", "random"])
 def test_logme_is_finite_at_the_edges(case):
     features, y = problem(0)
     targets = {
         "explained": features[:, :2],
-        "noughts": torch.cat([one_hot(y), torch.zeros(40, 1)], 1),
+        "zeros": torch.cat([one_hot(y), torch.zeros(40, 1)], 1),
         "constant": torch.ones(40, 1),
         "random": torch.randn(40, 1, generator=torch.Generator().manual_seed(0)),
     }[case]
@@ -87,7 +87,7 @@ def test_logme_is_finite_at_the_edges(case):
     assert math.isfinite(value)
     assert weights.isfinite().all()
     assert weights.shape == (targets.shape[1], 5)
-    if case == "noughts":
+    if case == "zeros":
         assert value == log_evidence(features, one_hot(y))[0]
         assert not weights[-1].any()
 
