@@ -19,10 +19,11 @@ if TYPE_CHECKING:
 class FrozenHead:
     """The scheme `of`, for the body alone: the head is fitted by `probe` first, and stays.
 
-    A suite writes it as an option of any scheme, `{ use = "full", head = "frozen" }`. Bodies that were tuned under
-    fixed heads, as CLIP's under text embeddings (Ilharco et al. 2023, 2212.04089), can be merged with less harm than
-    those whose heads moved along. It is `skipped` for a scheme that trains nothing but the head, adds modules, or
-    changes the head by itself. Checked: the head has the probe's bits, and the body moves.
+    A suite writes it as an option of any scheme, `{ use = "full", head = "frozen" }`. Bodies are then tuned under
+    fixed heads, as CLIP's under text embeddings (Ilharco et al. 2023, 2212.04089). Whether they merge better than
+    those whose heads moved depends on BatchNorm's statistics and on the method (studies/tasks/policies.md). It is
+    `skipped` for a scheme that trains nothing but the head, adds modules, or changes the head by itself. Checked: the
+    head has the probe's bits, and the body moves.
     """
 
     of: Spec

@@ -191,9 +191,9 @@ def _reading(lines: pd.DataFrame, records: Sequence[Record]) -> Iterator[str]:
     elif seeds:
         yield (
             f"Means over up to {seeds} seeds, ± half of a 95 % interval of seeds and test examples together. A rank is "
-            "1 plus the number of lines that are better and can be told apart; = marks lines that share one. In at "
-            "most 5 % of tables of equal lines any are told apart, and in 95 % of tables all true ranks lie within "
-            "those under 95 %."
+            "1 plus the number of lines that are better and can be told apart; = marks lines that share one. In "
+            "about 5 % of tables of equal lines, or fewer, any are told apart, and in 95 % of tables all true ranks lie "
+            "within those under 95 %."
         )
     if any(name.startswith("peek.") for name in map(str, lines)):
         yield (
