@@ -192,8 +192,8 @@ def _reading(lines: pd.DataFrame, records: Sequence[Record]) -> Iterator[str]:
         yield (
             f"Means over up to {seeds} seeds, ± half of a 95 % interval of seeds and test examples together. A rank is "
             "1 plus the number of lines that are better and can be told apart; = marks lines that share one. In "
-            "about 5 % of tables of equal lines, or fewer, any are told apart, and in 95 % of tables all true ranks lie "
-            "within those under 95 %."
+            "about 5 % of tables of equal lines, or fewer, any are told apart, and in 95 % of tables all true ranks "
+            "lie within those under 95 %."
         )
     if any(name.startswith("peek.") for name in map(str, lines)):
         yield (
