@@ -6,6 +6,7 @@ import importlib
 import importlib.util
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -13,6 +14,8 @@ from typing import Any
 import pytest
 
 from finefuse.discovery.registry import Registry
+from finefuse.types import Crew
+from finefuse_zoo.executors.local import Local
 from helpers.plugging import PLUGINS
 from helpers.runs import FIXTURES
 
@@ -90,3 +93,17 @@ def hostile(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """Under a name that worker processes can import."""
     monkeypatch.syspath_prepend(str(FIXTURES))
     return importlib.import_module("hostile")
+
+
+@pytest.fixture
+def started(hostile: ModuleType) -> Iterator[Callable[..., Local]]:
+    """Starts executors, of one worker unless told otherwise, which end with the test, whether it passes or not."""
+    with ExitStack() as ends:
+
+        def start(executor: Local | None = None, **crew: Any) -> Local:
+            executor = executor or Local()
+            ends.callback(executor.stop)
+            executor.start(Crew(**{"workers": 1, "threads": 1, "memory": 0} | crew))
+            return executor
+
+        yield start

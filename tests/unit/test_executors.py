@@ -7,7 +7,6 @@ import pickle
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -28,11 +27,8 @@ OUTSIDE = "killed from outside, perhaps by the system for want of memory"
 
 
 @pytest.fixture
-def local(hostile: ModuleType) -> Iterator[Local]:
-    executor = Local(preload=False)
-    executor.start(Crew(workers=1, threads=3, memory=0))
-    yield executor
-    executor.stop()
+def local(started: Any) -> Local:
+    return started(Local(preload=False), threads=3)  # type: ignore[no-any-return]
 
 
 def server_of(row: dict[str, Any]) -> int:
@@ -120,9 +116,8 @@ def test_grandchildren_go_with_a_worker_that_dies(local: Local, hostile: ModuleT
     assert gone(int(notes.read_text()))
 
 
-def test_memory_is_limited(hostile: ModuleType) -> None:
-    executor = Local(preload=False)
-    executor.start(Crew(workers=2, threads=1, memory=200 * MIB))
+def test_memory_is_limited(started: Any, hostile: ModuleType) -> None:
+    executor = started(Local(preload=False), workers=2, memory=200 * MIB)
     eating, fine = executor.submit(hostile.eats_memory, 0, 60), executor.submit(hostile.sleeps, 0.5, 60)
     with pytest.raises(MemoryExceeded, match=r"took more than 0\.195 GiB of memory") as stopped:
         eating.result()
@@ -130,41 +125,32 @@ def test_memory_is_limited(hostile: ModuleType) -> None:
     assert stopped.value.peak_memory > 200 * MIB
     assert pickle.loads(pickle.dumps(stopped.value)).peak_memory == stopped.value.peak_memory
     assert fine.result()["status"] == "ok"
-    executor.stop()
 
 
-def test_memory_of_children_counts(hostile: ModuleType) -> None:
-    executor = Local(preload=False)
-    executor.start(Crew(workers=1, threads=1, memory=200 * MIB))
+def test_memory_of_children_counts(started: Any, hostile: ModuleType) -> None:
+    executor = started(Local(preload=False), memory=200 * MIB)
     with pytest.raises(MemoryExceeded):
         executor.submit(hostile.feeds_a_child, 300 * MIB, 60).result()
-    executor.stop()
 
 
-def test_the_peak_of_memory_does_not_depend_on_what_a_worker_freed_before(hostile: ModuleType) -> None:
-    executor = Local()
-    executor.start(Crew(workers=1, threads=1, memory=0, preload=("finefuse.engine.measure.cost",)))
+def test_the_peak_of_memory_does_not_depend_on_what_a_worker_freed_before(started: Any, hostile: ModuleType) -> None:
+    executor = started(preload=("finefuse.engine.measure.cost",))
     first, _, again = (executor.submit(hostile.grows, size * MIB, 120).result()["peak"] for size in (60, 200, 60))
-    executor.stop()
     if first is None:
         pytest.skip("the system does not count it")
     assert first > 55 * MIB
     assert abs(first - again) < 5 * MIB
 
 
-def test_a_job_computes_with_several_threads_after_the_fork(hostile: ModuleType) -> None:
-    executor = Local()
-    executor.start(Crew(workers=1, threads=2, memory=0, preload=PRELOAD))
+def test_a_job_computes_with_several_threads_after_the_fork(started: Any, hostile: ModuleType) -> None:
+    executor = started(threads=2, preload=PRELOAD)
     row = executor.submit(hostile.multiplies, 0, 120).result()
-    executor.stop()
     assert row["threads"] == 2
 
 
-def test_no_gpu_is_touched_before_the_fork(hostile: ModuleType) -> None:
-    executor = Local()
-    executor.start(Crew(workers=1, threads=1, memory=0, preload=PRELOAD))
+def test_no_gpu_is_touched_before_the_fork(started: Any, hostile: ModuleType) -> None:
+    executor = started(preload=PRELOAD)
     row = executor.submit(hostile.before_anything, 0, 120).result()
-    executor.stop()
     assert row["cuda"] is False
     assert row["threads"] == 1
 
@@ -202,15 +188,13 @@ def test_what_is_killed_while_idle_is_replaced(local: Local, hostile: ModuleType
         assert first not in (row["parent"], server_of(row))
 
 
-def test_the_start_of_a_worker_is_no_part_of_a_jobs_time(hostile: ModuleType) -> None:
+def test_the_start_of_a_worker_is_no_part_of_a_jobs_time(started: Any, hostile: ModuleType) -> None:
     """Neither of the first one nor of those that replace it: each takes longer than a job may."""
-    executor = Local()
-    executor.start(Crew(workers=1, threads=1, memory=0, preload=("slow_to_import",)))
+    executor = started(preload=("slow_to_import",))
     for _ in range(2):
         assert executor.submit(hostile.fine, 0, 1.0).result()["order"] == 0
         assert isinstance(executor.submit(hostile.exits, 3, 1.0).exception(), WorkerDied)
         os.kill(server_of(executor.submit(hostile.fine, 0, 1.0).result()), signal.SIGKILL)
-    executor.stop()
 
 
 def test_what_a_job_starts_ends_with_it_wherever_it_hides(local: Local, hostile: ModuleType, tmp_path: Path) -> None:
@@ -233,13 +217,11 @@ def test_a_worker_is_a_session_of_its_own_with_its_threads_pinned(local: Local, 
     assert row["torch"] is False
 
 
-def test_torch_is_imported_with_its_threads_before_the_first_call(hostile: ModuleType) -> None:
-    executor = Local()
-    executor.start(Crew(workers=1, threads=2, memory=0, preload=("torch",)))
+def test_torch_is_imported_with_its_threads_before_the_first_call(started: Any, hostile: ModuleType) -> None:
+    executor = started(threads=2, preload=("torch",))
     assert executor.submit(hostile.group, 0, 60).result()["torch"] is True
     row = executor.submit(hostile.torch_threads, 0, 60).result()
     assert (row["intra"], row["inter"]) == (2, 1)
-    executor.stop()
 
 
 def test_stop_leaves_no_process_and_ends_what_runs(hostile: ModuleType, tmp_path: Path) -> None:
@@ -299,11 +281,9 @@ def test_a_script_needs_no_guard(tmp_path: Path) -> None:
     assert _python(script).stdout == "once\n1\n"
 
 
-def test_a_worker_that_cannot_start_says_so(hostile: ModuleType, capfd: pytest.CaptureFixture[str]) -> None:
-    executor = Local()
-    executor.start(Crew(workers=1, threads=1, memory=0, preload=("no_such_module",)))
+def test_a_worker_that_cannot_start_says_so(started: Any, hostile: ModuleType, capfd: Any) -> None:
+    executor = started(preload=("no_such_module",))
     error = executor.submit(hostile.fine, 1, 20).exception()
-    executor.stop()
     assert str(error) == "no worker process could start: it ended with exit code 1; see what it said above"
     assert "No module named 'no_such_module'" in capfd.readouterr().err
 

@@ -28,16 +28,12 @@ from finefuse.types import Crew, Settings
 from finefuse_zoo.executors.local import Local
 from helpers.boards import runs
 from helpers.planning import pick, planned
+from helpers.processors import M1, NEW, OLD, XEON
 from helpers.suites import HEAD, LEAST, complaint
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 TOYS = str(FIXTURES / "toys.py")
 TOY: dict[str, Any] = tomllib.loads((FIXTURES / "toys" / "toy.toml").read_text())
-AVX2 = frozenset({"avx2", "fma", "avx", "sse4_1"})
-OLD = Processor("AMD EPYC", "AMD", AVX2)
-NEW = Processor("AMD EPYC", "AMD", AVX2 | {"avx512f", "avx512bw", "avx512dq", "avx512vl"})
-XEON = Processor("Intel(R) Xeon(R)", "Intel", NEW.flags)
-M1 = Processor("Apple M1", x86=False)
 
 
 @pytest.fixture

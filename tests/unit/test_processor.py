@@ -20,13 +20,9 @@ from finefuse.processor import (
     refuse_unpinnable,
     refuse_unpinned,
 )
+from helpers.processors import AVX2, AVX512, M1, NEW, OLD, XEON
 
-AVX2 = frozenset({"sse4_1", "avx", "avx2", "fma"})
-AVX512 = AVX2 | {"avx512f", "avx512bw", "avx512dq", "avx512vl"}
-OLD, NEW = (Processor("AMD EPYC", "AMD", flags) for flags in (AVX2, AVX512))
-XEON = Processor("Intel(R) Xeon(R)", "Intel", AVX512)
 ARM = Processor("aarch64", "0x41 0xd40", frozenset({"asimd", "sve"}), x86=False)
-UNKNOWN = Processor("Apple M1", x86=False)
 SILENT = Processor("Some CPU")
 
 
@@ -72,7 +68,7 @@ def test_arm_has_features_and_a_part_in_place_of_flags_and_a_name(found) -> None
 def test_without_a_list_there_is_only_a_name(found, monkeypatch: pytest.MonkeyPatch) -> None:
     assert found(None) == Processor("what Python says")
     monkeypatch.setattr(processor, "_sysctl", {"machdep.cpu.brand_string": "Apple M1"}.__getitem__)
-    assert found(None, "arm64", "darwin") == UNKNOWN
+    assert found(None, "arm64", "darwin") == M1
     monkeypatch.setattr(processor, "_sysctl", lambda name: "")
     assert found(None, "arm64", "darwin").name == "arm64"
 
@@ -165,7 +161,7 @@ def test_where_no_level_is_known_all_that_is_known_counts() -> None:
         "instruction set": "0x41 0xd40 asimd sve",
         "ATEN_CPU_CAPABILITY": "default",
     }
-    assert used(UNKNOWN) == {"instruction set": "unknown, Apple M1"}
+    assert used(M1) == {"instruction set": "unknown, Apple M1"}
     assert used(SILENT) == {"instruction set": "unknown, Some CPU"}
 
 
@@ -175,15 +171,6 @@ def test_torch_says_what_was_found_for_it() -> None:
     if "instruction set of torch" not in found:
         pytest.skip("no x86-64 processor whose instructions are known")
     assert found["instruction set of torch"] == names[torch.backends.cpu.get_cpu_capability()]
-
-
-def test_the_models_of_gpus_are_those_that_the_driver_names(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(processor, "GPUS", tmp_path)
-    assert processor.gpu_models() == []
-    for number, model in enumerate(["Tesla T4", "NVIDIA H100 80GB HBM3", "Tesla T4"]):
-        (tmp_path / str(number)).mkdir()
-        (tmp_path / str(number) / "information").write_text(f"Model: \t\t {model}\nIRQ:   \t\t 7\n")
-    assert processor.gpu_models() == ["NVIDIA H100 80GB HBM3", "Tesla T4"]
 
 
 # ----------------------------------------------------------------------------------------------------- refusals
@@ -200,7 +187,7 @@ def test_a_processor_with_avx2_can_be_pinned() -> None:
         (Processor("Celeron", "Intel", frozenset({"sse4_1"})), "has SSE4"),
         (Processor("A", "AMD", AVX2 - {"fma"}), "has AVX"),
         (ARM, "is not known to have it"),
-        (UNKNOWN, "is not known to have it"),
+        (M1, "is not known to have it"),
         (SILENT, "is not known to have it"),
     ],
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from types import ModuleType
@@ -12,27 +12,21 @@ from typing import Any
 
 import pytest
 
-from finefuse.types import Crew
 from finefuse_zoo.executors.local import Local
 from helpers.waiting import gone
 from helpers.workers import workers_of
 
+copied = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere each job prepares itself")
+
 
 @pytest.fixture
-def prepared(hostile: ModuleType, tmp_path: Path) -> Iterator[Callable[[str], tuple[Local, Path]]]:
+def prepared(started: Any, hostile: ModuleType, tmp_path: Path) -> Callable[[str], tuple[Local, Path]]:
     """An executor whose jobs begin with something that leaves this behind, and where it notes that it was done."""
-    executor, notes = Local(), tmp_path / "notes"
-
-    def start(left: str) -> tuple[Local, Path]:
-        prepare = partial(hostile.prepares_and, left, str(notes))
-        executor.start(Crew(workers=1, threads=1, memory=0, prepare=prepare))
-        return executor, notes
-
-    yield start
-    executor.stop()
+    notes = tmp_path / "notes"
+    return lambda left: (started(prepare=partial(hostile.prepares_and, left, str(notes))), notes)
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere each job prepares itself")
+@copied
 @pytest.mark.parametrize("harmless", ["nothing", "a hook in copies"])
 def test_what_every_job_begins_with_is_done_once(prepared: Any, hostile: ModuleType, harmless: str) -> None:
     """In a process that is the same for each job, whatever those before it did."""
@@ -42,6 +36,7 @@ def test_what_every_job_begins_with_is_done_once(prepared: Any, hostile: ModuleT
     assert [row["prepared"] for row in rows] == [[f"in {rows[0]['parent']}"]] * 3
 
 
+@copied
 @pytest.mark.parametrize(
     "left",
     [
@@ -64,16 +59,13 @@ def test_where_copies_would_share_something_each_job_begins_by_itself(
     assert "Traceback" not in capfd.readouterr().err
 
 
-def test_what_hangs_at_the_beginning_costs_the_time_of_one_job(hostile: ModuleType) -> None:
-    executor = Local()
-    executor.start(Crew(workers=1, threads=1, memory=0, prepare=partial(hostile.hangs, 0)))
+@copied
+def test_what_hangs_at_the_beginning_costs_the_time_of_one_job(started: Any, hostile: ModuleType) -> None:
+    executor = started(prepare=partial(hostile.hangs, 0))
     assert isinstance(executor.submit(hostile.fine, 0, 0.5).exception(), TimeoutError)
     assert executor.submit(hostile.fine, 1, 60).result()["order"] == 1
-    executor.stop()
 
 
-def test_what_cannot_travel_is_left_to_the_jobs(hostile: ModuleType) -> None:
-    executor = Local()
-    executor.start(Crew(workers=1, threads=1, memory=0, prepare=lambda: None))
+def test_what_cannot_travel_is_left_to_the_jobs(started: Any, hostile: ModuleType) -> None:
+    executor = started(prepare=lambda: None)
     assert executor.submit(hostile.fine, 1, 60).result()["order"] == 1
-    executor.stop()

@@ -13,7 +13,6 @@ import signal
 import socket
 import sys
 import time
-import warnings
 from collections.abc import Sequence
 from contextlib import suppress
 from importlib import import_module
@@ -21,7 +20,7 @@ from multiprocessing.connection import Connection
 from socket import send_fds
 
 from finefuse_zoo.executors._processes import adopt_orphans, descendants, kill
-from finefuse_zoo.executors._template import END, LENGTH, READY, be_the_template, received
+from finefuse_zoo.executors._template import END, LENGTH, READY, be_the_template, forked, received
 
 BLOCK = 65536
 
@@ -139,9 +138,7 @@ class _Server:
         self._line, theirs = socket.socketpair()
         server = os.getpid()
         sys.stdout.flush()
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # OpenBLAS has threads, and puts them away for a fork
-            self._template = os.fork()
+        self._template = forked()
         if not self._template:
             self._driver.close()
             self._line.close()
@@ -167,7 +164,7 @@ class _Server:
             if answer and answer in ready:
                 answer.listen()
             if line in ready:
-                if message := _received(line, size):
+                if message := received(line, size):
                     return message
                 _, status = os.waitpid(self._template, 0)
                 raise _GoneError(os.waitstatus_to_exitcode(status))
@@ -190,11 +187,3 @@ def end_children() -> None:
             time.sleep(0.001)
             continue
         return
-
-
-def _received(line: socket.socket, size: int) -> bytes:
-    """So many bytes, or none if the other end is gone."""
-    with suppress(ConnectionError):
-        message = received(line, size)
-        return message if len(message) == size else b""
-    return b""

@@ -12,6 +12,7 @@ import struct
 import sys
 import traceback
 import warnings
+from contextlib import suppress
 from os import WNOHANG, _exit, close, fork, getpid, set_inheritable, setsid, waitpid
 from socket import recv_fds
 from typing import NoReturn
@@ -60,9 +61,7 @@ def _copy(line: socket.socket, length: int, answer: int) -> None:
     """One job, and how it ended."""
     parcel, template = received(line, length), getpid()
     set_inheritable(answer, False)  # what the job starts must not hold it open
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # OpenBLAS has threads, and puts them away for a fork
-        pid = fork()
+    pid = forked()
     if not pid:
         line.close()
         _be_the_job(parcel, answer, template)
@@ -71,9 +70,19 @@ def _copy(line: socket.socket, length: int, answer: int) -> None:
     line.sendall(END.pack(status, _childless()))
 
 
+def forked() -> int:
+    """What `fork` returns, without its warning of threads: OpenBLAS has some, and puts them away for a fork."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return fork()
+
+
 def received(line: socket.socket, length: int) -> bytes:
-    """So many bytes, or fewer if the other end is gone."""
-    return line.recv(length, socket.MSG_WAITALL)
+    """So many bytes, or none if the other end is gone."""
+    with suppress(ConnectionError):
+        message = line.recv(length, socket.MSG_WAITALL)
+        return message if len(message) == length else b""
+    return b""
 
 
 def _childless() -> bool:

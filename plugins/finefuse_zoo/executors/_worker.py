@@ -40,7 +40,7 @@ class Worker:
     def __init__(self, crew: Crew, preload: bool, stopping: threading.Event) -> None:
         self._crew, self._stopping = crew, stopping
         self._preload, self._prepare = crew.preload if preload else (), b""
-        if preload and crew.prepare:
+        if preload and crew.prepare and sys.platform == "linux":  # elsewhere it would be done in vain: see _alone.py
             with suppress(Exception):  # what can't travel there is of no use; orders say why
                 self._prepare = pickle.dumps(crew.prepare)
         self._server: subprocess.Popen[bytes] | None = None
@@ -53,14 +53,14 @@ class Worker:
             TimeoutError: and `MemoryExceeded`, if it passes them.
             WorkerDied: if the process ended without an answer, or could not start.
         """
-        line, job = self._begin(parcel)
+        line, template = self._begin(parcel)
         try:
             trouble = self._watch(line, seconds)
             if trouble is not None:
                 self._kill_job()
             code, said = line.recv() if line.poll(PATIENCE) else (None, b"")
         except (EOFError, OSError):
-            raise self._lost(job) from None
+            raise self._lost(template) from None
         if code is None:
             self.end()
         if trouble is not None:
@@ -146,9 +146,9 @@ class Worker:
         assert self._server is not None
         kill([child.pid for child in descendants(self._server.pid)])
 
-    def _lost(self, job: int) -> WorkerDied:
+    def _lost(self, template: int) -> WorkerDied:
         """The server has died, and can't end the job any more."""
-        kill([*(child.pid for child in descendants(job)), job])
+        kill([*(child.pid for child in descendants(template)), template])
         return _died(self._bury())
 
     def _bury(self) -> int:
