@@ -78,9 +78,8 @@ class ManyHeads(Net):
         raise PluginError(f"one body has heads for {', '.join(self.names)}; take one with nets.for_member(net, member)")
 
     def statistics(self, name: str) -> Statistics:
-        """BatchNorm's statistics for one name: its own, or those of the body."""
-        own: Any = self.own[self.names.index(name)] if len(self.own) else Statistics(self.stages)
-        return own  # type: ignore[no-any-return]
+        """One name's own statistics of BatchNorm, where each has its own."""
+        return self.own[self.names.index(name)]  # type: ignore[return-value]
 
     def network(self, name: str, head: nn.Linear | None = None) -> Net:
         """The network of one name, or its body with another head; weights are shared with this one."""

@@ -297,7 +297,7 @@ def recalibrate(model: nn.Module, x: Tensor | Mapping[str, Tensor], batch_size: 
     Of a `ManyHeads` with statistics for each name `x` may be the inputs by name. Averaged weights make activations that
     none of the members' statistics describe (Wortsman et al. 2022, Izmailov et al. 2018, arXiv 1803.05407).
     """
-    if isinstance(model, ManyHeads):
+    if isinstance(model, ManyHeads) and (isinstance(x, Tensor) or len(model.own)):
         model.renew(x, batch_size)
     elif isinstance(x, Tensor):
         recompute(model, model, x, batch_size)

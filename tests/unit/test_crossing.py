@@ -10,7 +10,10 @@ import torch
 from torch import nn
 
 import finefuse
+from finefuse.declare import jobs
+from finefuse.engine.work import crossing
 from finefuse.errors import FinefuseError
+from finefuse_zoo.fusions.joint_training import JointTraining
 from helpers.crossing import MANY, ONE, OTHER, SUITE, TASKS, TINY, accuracy, fused, only, ran, splits
 from helpers.runs import steady
 
@@ -94,6 +97,19 @@ def test_joint_training_is_billed_for_itself_alone(run):
     assert joint["outputs"] != soup["outputs"]
 
 
+def test_what_was_counted_otherwise_is_counted_again_and_not_trained_again(tmp_path, monkeypatch):
+    changes = {"fusions": ["joint-training"], "latency": []}
+    with monkeypatch.context() as former:
+        former.setattr(jobs, "COUNTED", {"counting of FLOPs": "former"})
+        former.setattr(crossing, "COUNTING", "former")
+        former.setattr(crossing, "flops_per_example", lambda *_: 1)
+        before = fused(ran(tmp_path, **changes), "joint-training")
+    monkeypatch.setattr(JointTraining, "fuse", lambda *_: pytest.fail("it was trained again"))
+    after = fused(ran(tmp_path, **changes), "joint-training")
+    assert (before["flops"], before["seconds"], before["outputs"]) == (1, after["seconds"], after["outputs"])
+    assert after["flops"] > 1
+
+
 def test_what_needs_one_label_space_says_so_before_any_compute(run):
     skipped = {row["label"]: row["reason"] for row in run.rows if row["status"] == "skipped" and row["kind"] == "fuse"}
     assert skipped == {
@@ -121,6 +137,10 @@ def test_the_coefficient_that_is_best_on_val_is_chosen_and_all_are_billed(run):
 def test_a_value_that_diverges_costs_the_others_nothing(run):
     row = fused(run, "wild")
     assert row["chosen"] == {"scaling": 0.4}
+    trials = [one for one in run.rows if one["kind"] == "trial" and "wild" in one["label"]]
+    assert [one["quality"] is None for one in trials] == [False, True]
+    assert all(one["seconds"] > 0 for one in trials)
+    assert row["seconds"] == pytest.approx(sum(one["seconds"] for one in trials))
     assert row["test.normalised"] == fused(run, "task-arithmetic(scaling=0.4)")["test.normalised"]
 
 

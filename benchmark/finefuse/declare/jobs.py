@@ -314,11 +314,6 @@ class Crossing(Group):
         self.same["statistics"] = pool.statistics
         self.same["tasks"] = tuple(one.pair.dataset for one in self.tunings(pool))
 
-    @cached_property
-    def fusions(self) -> list[tuple[Strategy, LineParts]]:
-        """The lines of the fusions."""
-        return [(line, self.line("fusion", line)) for line in self.suite.fusions]
-
     @property
     def tasks(self) -> tuple[Ref, ...]:
         """The data sets that members are tuned for."""

@@ -6,6 +6,7 @@ import ctypes
 import os
 import platform
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import metadata
@@ -22,6 +23,8 @@ from finefuse.engine.measure.load import Load, processors
 from finefuse.engine.precision import mixed_precision
 from finefuse.nets import evaluation
 from finefuse.processor import instruction_sets, processor
+from finefuse.rows import COSTS
+from finefuse.types import Record
 
 WARM_UP, FEWEST, MOST, SECONDS = 5, 20, 400, 0.25
 """Calls before timing, fewest and most timed calls, and the time after which no more than the fewest are made."""
@@ -182,6 +185,16 @@ def measure_latency(model: nn.Module, x: Tensor, precision: str) -> Latency:
         torch.tensor(taken, dtype=torch.float64).quantile(torch.tensor([0.5, 0.95], dtype=torch.float64)).tolist()
     )
     return Latency(p50, p95, contended)
+
+
+def latency_fields(model: nn.Module, x: Tensor, sizes: Sequence[int], precision: str) -> Record:
+    """The fields of a row that say how long a model takes for batches of these sizes, and on which machine."""
+    fields: Record = {"machine": machine_id(), "costs": COSTS, "contended": False}
+    for size in sizes:
+        latency = measure_latency(model, batch_of(x, size), precision)
+        fields[f"latency.{size}.p50"], fields[f"latency.{size}.p95"] = latency.p50, latency.p95
+        fields["contended"] |= latency.contended
+    return fields
 
 
 def batch_of(x: Tensor, size: int) -> Tensor:

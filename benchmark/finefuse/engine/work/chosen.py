@@ -1,4 +1,4 @@
-"""The fusion that is best on val of several with other parameters, each of which a job has made."""
+"""What is best on val of several that other jobs have made: which fusion, and how a trial is kept."""
 
 from __future__ import annotations
 
@@ -12,17 +12,18 @@ from finefuse.engine.work.workbench import Workbench
 from finefuse.types import Record
 
 BILLED = ("seconds", "cpu_seconds", "steps", "gradients")
-"""What all that were tried cost together; their members are paid for once."""
+"""What all that were tried cost together; the members of fusions are paid for once."""
 
 
-def fused_trial(bench: Workbench, fuse: Callable[[Workbench], Record]) -> Record:
-    """One of the fusions to choose from; one that diverges is no failure, but has no quality."""
+def fused_trial(bench: Workbench, fuse: Callable[[Workbench, Record], Record]) -> Record:
+    """One of the fusions to choose from; one that diverges is no failure, but has no quality; its cost counts."""
     store, job = bench.store, bench.order.job
+    bill: Record = {}
     if not store.has(job.artifact) or store.meta(job.artifact)["quality"] is not None:
         try:
-            return fuse(bench)
+            return fuse(bench, bill)
         except FloatingPointError as diverged:
-            meta = {"quality": None, "reason": str(diverged), "machine": machine_id()}
+            meta = {"quality": None, "reason": str(diverged), "machine": machine_id(), **bill}
             store.save(job.artifact, meta, origin=origin_of(bench.order))
     return store.meta(job.artifact)
 
@@ -43,6 +44,12 @@ def choose_fused(bench: Workbench) -> None:
     made = [job_of(store.origin(artifact)["job"]).strategy for artifact in job.trials]
     tried = varied([ref.kwargs for ref in made if ref is not None])
     choice = {"trials": len(metas), "chosen": tried[best], "at_edge": at_edge(tried, best)}
+    keep_trial(bench, metas, best, choice)
+
+
+def keep_trial(bench: Workbench, metas: Sequence[Record], best: int, choice: Record) -> None:
+    """Keep one of the job's trials as what the job made, at what all of them cost."""
+    store, job = bench.store, bench.order.job
     bill = {name: sum(meta.get(name, 0) for meta in metas) for name in BILLED}
     meta = metas[best] | bill | choice | {"contended": any(bool(meta.get("contended")) for meta in metas)}
     kept = {"weights": store.weights(job.trials[best]), "outputs": store.outputs(job.trials[best])}

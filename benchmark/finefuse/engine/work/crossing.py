@@ -11,21 +11,22 @@ from torch import Tensor, nn
 from finefuse.batchnorm import running
 from finefuse.declare.keys import COUNTING
 from finefuse.discovery import capabilities
-from finefuse.engine.measure.cost import Stopwatch, batch_of, machine_id, measure_latency, parameter_count
+from finefuse.engine.measure.cost import Stopwatch, latency_fields, machine_id, parameter_count
 from finefuse.engine.measure.crossing import crossing_bounds, crossing_fields
 from finefuse.engine.measure.flops import flops_per_example
 from finefuse.engine.randomness import seeded
 from finefuse.engine.store.origin import origin_of
 from finefuse.engine.train.lent import lent
 from finefuse.engine.work.chosen import choose_fused
-from finefuse.engine.work.made import bill_of, choices_of, cost_of, to_store
+from finefuse.engine.work.made import bill_of, billed, choices_of, cost_of, to_store
+from finefuse.engine.work.untouched import Untouched
 from finefuse.engine.work.workbench import Workbench, head_name
 from finefuse.errors import NotApplicable, PluginError
 from finefuse.manyheads import ByTask, ManyHeads, by_task, one_per_task
 from finefuse.nets import CombineOutputs, Net
-from finefuse.rows import COSTS, told
-from finefuse.types import Fusing, Member, Record, Ref, Splits
-from finefuse.types.undeclared import Undeclared, undeclared
+from finefuse.rows import told
+from finefuse.types import Fusing, Record, Ref, Splits
+from finefuse.types.undeclared import Undeclared
 
 Model = ManyHeads | ByTask
 
@@ -33,7 +34,7 @@ Model = ManyHeads | ByTask
 def fusing(bench: Workbench) -> Fusing:
     """All that a fusion of members of several tasks gets to see."""
     job, needs = bench.order.job, capabilities.fusion_needs(bench.strategy("fusion"))
-    members = [_member(bench, *one, needs) for one in zip(job.fused, job.tasks, strict=True)]
+    members = [bench.member(*one, bench.crossed[ref]) for one, ref in zip(job.fused, job.tasks, strict=True)]
     makers: dict[str, Callable[[], Any]] = {
         "base": partial(base, bench),
         "trainer": lambda: lent(bench.fusion_trainer),
@@ -47,17 +48,6 @@ def fusing(bench: Workbench) -> Fusing:
 def _members_own(name: str) -> Any:
     sentence = f"the fusion reads `of.{name}`, and the members have several tasks: each has its own `member.{name}`"
     return Undeclared(sentence, NotApplicable)
-
-
-def _member(bench: Workbench, named: tuple[str, str], ref: Ref, needs: Sequence[str]) -> Member:
-    (name, artifact), splits = named, bench.crossed[ref]
-    given: dict[str, Any] = {"val": splits.val, "train": splits.train, "test_inputs": splits.test.x}
-    given = {what: one for what, one in given.items() if what.replace("_", " ") in needs}
-    outputs, score = undeclared("val_outputs", "val", of="member"), float("nan")
-    if "val" in needs:
-        outputs = bench.store.outputs(artifact)["val"].to(bench.order.device)
-        score = splits.task.quality(outputs, splits.val)
-    return Member(name, score, outputs, lambda: bench.tuned(artifact), splits.task, **given)
 
 
 def base(bench: Workbench) -> ManyHeads:
@@ -96,23 +86,28 @@ def network(model: Model, ref: Ref) -> nn.Module:
     return model.network(name) if isinstance(model, ManyHeads) else model.networks[name]
 
 
-def fuse(bench: Workbench) -> Record:
-    """Fuse tuned members of several tasks, or choose from what other jobs fused."""
+def fuse(bench: Workbench, bill: Record | None = None) -> Record:
+    """Fuse tuned members of several tasks, or choose from what other jobs fused; `bill` as in `billed`."""
     job, fusion = bench.order.job, bench.strategy("fusion")
     if job.trials and not bench.store.has(job.artifact):
         choose_fused(bench)
     if not bench.store.has(job.artifact):
         bench.fusion_trainer  # noqa: B018 - refuses tasks whose data can't be put together
         of = fusing(bench)
-        untouched = bench.untouched(**{f"task {i}": splits for i, splits in enumerate(bench.crossed.values())})
-        with Stopwatch(bench.order.device) as watch:
+        untouched = _untouched(bench)
+        with billed(bench, bill) as watch:
             fused = fusion.fuse(of)
         untouched.check()
         _save(bench, _settled(bench, fused, of), watch, choices_of(of), alone=capabilities.alone(fusion))
     meta = bench.store.meta(job.artifact)
     if meta.pop("counting", None) != COUNTING:
-        meta["flops"] = _flops(bench, remade(bench))
+        meta["flops"] = _flops(bench, deployed_for_tasks(bench))
     return {**meta, **_scores(bench, bench.store.outputs(job.artifact)), **bench.told}
+
+
+def _untouched(bench: Workbench) -> Untouched:
+    """What can tell later whether a fusion has changed the splits of a task, or its surroundings."""
+    return bench.untouched(**{f"task {i}": splits for i, splits in enumerate(bench.crossed.values())})
 
 
 def _save(bench: Workbench, model: Model, watch: Stopwatch, extra: Record, *, alone: bool) -> None:
@@ -222,11 +217,8 @@ def deployed_for_tasks(bench: Workbench) -> Model:
 
 def time(bench: Workbench) -> Record:
     """Measure the latency of what would be deployed for the first task."""
+    untouched = _untouched(bench)
     ref, splits = next(iter(bench.crossed.items()))
     model = network(deployed_for_tasks(bench), ref).eval()
-    fields: Record = {"machine": machine_id(), "costs": COSTS, "contended": False}
-    for size in bench.order.latency:
-        latency = measure_latency(model, batch_of(splits.test.x, size), bench.order.settings.precision)
-        fields[f"latency.{size}.p50"], fields[f"latency.{size}.p95"] = latency.p50, latency.p95
-        fields["contended"] |= latency.contended
-    return fields
+    untouched.check()
+    return latency_fields(model, splits.test.x, bench.order.latency, bench.order.settings.precision)

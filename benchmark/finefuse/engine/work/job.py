@@ -15,10 +15,9 @@ from finefuse.discovery import capabilities
 from finefuse.engine.measure.bounds import bounds
 from finefuse.engine.measure.cost import (
     Stopwatch,
-    batch_of,
     begin_job,
+    latency_fields,
     machine_id,
-    measure_latency,
     parameter_count,
     warm_up,
 )
@@ -30,25 +29,23 @@ from finefuse.engine.store.origin import origin_of
 from finefuse.engine.train.lent import lent
 from finefuse.engine.train.trainer import SuiteTrainer
 from finefuse.engine.work import crossing
-from finefuse.engine.work.chosen import choose_fused, fused_trial
+from finefuse.engine.work.chosen import choose_fused, fused_trial, keep_trial
 from finefuse.engine.work.deployed import deployed
 from finefuse.engine.work.diverged import divergence_noticed
 from finefuse.engine.work.given import given, refuse_changed_files
 from finefuse.engine.work.loading import loaded, refuse_changed
-from finefuse.engine.work.made import Made, bill_of, choices_of, cost_of, to_store
+from finefuse.engine.work.made import Made, bill_of, billed, choices_of, cost_of, to_store
 from finefuse.engine.work.switches import set_up
 from finefuse.engine.work.workbench import Workbench
 from finefuse.errors import NotApplicable, PluginError
 from finefuse.nets import CHUNK, CombineOutputs, Net
 from finefuse.processor import refuse_unpinned
-from finefuse.rows import COSTS, told
+from finefuse.rows import told
 from finefuse.types import Member, Record, Ref, Scheme, Splits, Tuning
 
 AGREEMENT = 1e-4
 """How far an ensemble's outputs may lie from those combined of its members' stored outputs."""
 WORST = float("-inf")
-BILLED = ("seconds", "cpu_seconds", "steps", "gradients")
-"""What the trials of a search cost together."""
 
 
 def carry_out(order: Order) -> Record:
@@ -147,14 +144,9 @@ def choose(bench: Workbench) -> Record:
     best = max(range(len(metas)), key=lambda i: WORST if metas[i]["quality"] is None else metas[i]["quality"])
     if metas[best]["quality"] is None:
         raise FloatingPointError(f"all {len(metas)} trials diverged; the first: {metas[0]['reason']}")
-    chosen = job.trials[best]
     if not store.has(job.artifact):
-        bill = {name: sum(meta.get(name, 0) for meta in metas) for name in BILLED}
         edges = search.at_edge(bench.defaults(search, metas[best]) | metas[best]["tried"], bench.space(search))
-        found = {"trials": len(metas), "chosen": metas[best]["tried"], "at_edge": edges}
-        meta = metas[best] | bill | found | {"contended": any(meta.get("contended") for meta in metas)}
-        kept = {"weights": store.weights(chosen), "outputs": store.outputs(chosen)}
-        store.save(job.artifact, meta, origin=origin_of(bench.order), **kept)
+        keep_trial(bench, metas, best, {"trials": len(metas), "chosen": metas[best]["tried"], "at_edge": edges})
     default = _scores(bench, bench.splits, job.trials[0]) if metas[0]["quality"] is not None else {}
     before = {f"default.{name}": value for name, value in default.items() if name.startswith("test.")}
     return _scored(bench, bench.splits) | before
@@ -207,15 +199,15 @@ def run_scheme(scheme: Scheme, on: Tuning, trainer: SuiteTrainer, watch: Stopwat
     return Made(on.model, trainer, watch, trainer.trainable or changed)
 
 
-def fuse(bench: Workbench) -> Record:
-    """Fuse tuned members, or choose from what other jobs fused."""
+def fuse(bench: Workbench, bill: Record | None = None) -> Record:
+    """Fuse tuned members, or choose from what other jobs fused; `bill` as in `billed`."""
     job = bench.order.job
     if job.trials and not bench.store.has(job.artifact):
         choose_fused(bench)
     if not bench.store.has(job.artifact):
         fusion, of = bench.strategy("fusion"), bench.fusing()
         untouched = bench.untouched(task=bench.splits)
-        with Stopwatch(bench.order.device) as watch:
+        with billed(bench, bill) as watch:
             fused = fusion.fuse(of)
         untouched.check()
         if not isinstance(fused, nn.Module):
@@ -249,14 +241,9 @@ def pool(bench: Workbench) -> Record:
 def time(bench: Workbench) -> Record:
     """Measure the latency of what would be deployed."""
     untouched = bench.untouched(task=bench.splits)
-    model, x = deployed(bench), bench.splits.test.x
+    model = deployed(bench)
     untouched.check()
-    fields: Record = {"machine": machine_id(), "costs": COSTS, "contended": False}
-    for size in bench.order.latency:
-        latency = measure_latency(model, batch_of(x, size), bench.order.settings.precision)
-        fields[f"latency.{size}.p50"], fields[f"latency.{size}.p95"] = latency.p50, latency.p95
-        fields["contended"] |= latency.contended
-    return fields
+    return latency_fields(model, bench.splits.test.x, bench.order.latency, bench.order.settings.precision)
 
 
 _STEPS: Mapping[str, Callable[[Workbench], Record]] = {

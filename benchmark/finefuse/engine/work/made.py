@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from torch import Tensor, nn
@@ -37,6 +38,18 @@ def cost_of(bench: Workbench, watch: Stopwatch, trainer: SuiteTrainer) -> Record
         "pieces": trainer.pieces,
         "costs": COSTS,
     }
+
+
+@contextmanager
+def billed(bench: Workbench, bill: Record | None) -> Iterator[Stopwatch]:
+    """Time a fusion; `bill` gets what it cost, even if nothing comes of it."""
+    watch = Stopwatch(bench.order.device)
+    try:
+        with watch:
+            yield watch
+    finally:
+        if bill is not None:
+            bill.update(cost_of(bench, watch, bench.fusion_trainer))
 
 
 def bill_of(metas: Sequence[Record], alone: bool) -> Record:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property
 from importlib import import_module
@@ -343,21 +343,20 @@ class Workbench:
     def fusing(self) -> Fusing:
         """All that a fusion gets to see: the members, and what it declares that it needs."""
         splits, needs = self.splits, capabilities.fusion_needs(self.strategy("fusion"))
-
-        given: dict[str, Any] = {"val": splits.val, "train": splits.train, "test_inputs": splits.test.x}
-        given = {name: one for name, one in given.items() if name.replace("_", " ") in needs}
-
-        def member(name: str, artifact: str) -> Member:
-            outputs, score = undeclared("val_outputs", "val", of="member"), float("nan")
-            if "val" in needs:
-                outputs = self.store.outputs(artifact)["val"].to(self.order.device)
-                score = splits.task.quality(outputs, splits.val)
-            return Member(name, score, outputs, lambda: self.tuned(artifact), splits.task, **given)
-
         makers: dict[str, Callable[[], Any]] = {"base": self.start, "trainer": lambda: lent(self.fusion_trainer)}
         made = {name: make() for name, make in makers.items() if name in needs}
-        members = [member(name, artifact) for name, artifact in self.order.job.fused]
-        return Fusing(splits.task, members, self.rng("fusion", **self.run_axes), **given, **made)
+        members = [self.member(name, artifact, splits) for name, artifact in self.order.job.fused]
+        rng, given = self.rng("fusion", **self.run_axes), _needed(splits, needs)
+        return Fusing(splits.task, members, rng, **given, **made)
+
+    def member(self, name: str, artifact: str, splits: Splits) -> Member:
+        """A member of a pool, with what the fusion declares that it needs of its data."""
+        given = _needed(splits, capabilities.fusion_needs(self.strategy("fusion")))
+        outputs, score = undeclared("val_outputs", "val", of="member"), float("nan")
+        if "val" in given:
+            outputs = self.store.outputs(artifact)["val"].to(self.order.device)
+            score = splits.task.quality(outputs, splits.val)
+        return Member(name, score, outputs, lambda: self.tuned(artifact), splits.task, **given)
 
     @cached_property
     def fusion_trainer(self) -> SuiteTrainer:
@@ -387,6 +386,11 @@ class Workbench:
             accumulate=settings.accumulate,
             effort=self.effort,
         )
+
+
+def _needed(splits: Splits, needs: Sequence[str]) -> dict[str, Any]:
+    given = {"val": splits.val, "train": splits.train, "test_inputs": splits.test.x}
+    return {name: one for name, one in given.items() if name.replace("_", " ") in needs}
 
 
 def head_name(dataset: Ref) -> str:
