@@ -79,6 +79,13 @@ def test_costs_of_an_older_protocol_are_left_out(build: ModuleType) -> None:
     assert "older protocol" not in notes([*old, *runs(build, "b", [0.1], costs=1)])
 
 
+def test_rows_without_costs_are_of_no_older_protocol(build: ModuleType) -> None:
+    new = runs(build, "new", [0.9, 0.8], costs=2)
+    assert "older protocol" not in notes([*new, build.row("pool", label="", pool="p")])
+    oom = build.row(label="big", status="oom", reason="too large", peak_memory=5 * 2**30)
+    assert line(make_leaderboard("demo", [*new, oom]), "big")["reason"].endswith("too large, peak 5 GiB")
+
+
 def test_days_of_measurement(build: ModuleType) -> None:
     rows = [build.row(seed=s, finished=f"2026-0{s + 1}-01T10:00:00+00:00") for s in range(3)]
     assert "Rows were measured on 3 days, from 2026-01-01 to 2026-03-01." in notes(rows)

@@ -69,8 +69,10 @@ def estimate(jobs: Sequence[Job], records: Sequence[Record]) -> dict[Cell, float
     for job in (job for job in jobs if job.kind in BILLED):
         kin = _kin(job.place, job.strategy.name if job.strategy else "")
         alike = next((seen[kin[:depth]] for depth in range(len(kin), ALIKE - 1, -1) if kin[:depth] in seen), None)
-        if _picks(job) or alike:
-            costs[job.place] = 0.0 if _picks(job) else fmean(alike or ())
+        if _picks(job):
+            costs[job.place] = 0.0
+        elif alike:
+            costs[job.place] = fmean(alike)
     return costs
 
 

@@ -34,7 +34,7 @@ def report(
             say(api.pair(folder, *pair).to_markdown())
         if overall or impute:
             say(api.overall(folder, impute=impute).to_markdown())
-        raise typer.Exit
+        return
     result = api.report(folder, reporters=reporters(reporter), plugins=plugin or ())
     for path in result.written:
         say(path)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import math
+from binascii import Error, a2b_base64
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -85,10 +84,8 @@ def correctness(record: Record) -> NDArray[np.bool_]:
     Raises:
         StoreError: if the field is damaged.
     """
-    n, packed = record["n_test"], _unpacked(record, "correct", np.uint8)
-    if len(packed) != -(-n // 8):
-        raise StoreError(f"the record of {record['cell']} has {len(packed)} bytes of `correct` for {n} examples.")
-    return np.unpackbits(packed, count=n).astype(bool)
+    right: NDArray[np.bool_] = unpacked([record], "correct", record["n_test"])[0].astype(bool)
+    return right
 
 
 def losses(record: Record) -> NDArray[np.float64]:
@@ -97,14 +94,26 @@ def losses(record: Record) -> NDArray[np.float64]:
     Raises:
         StoreError: if the field is damaged.
     """
-    n, found = record["n_test"], _unpacked(record, "losses", np.dtype("<f4"))
-    if len(found) != n:
-        raise StoreError(f"the record of {record['cell']} has {len(found)} `losses` for {n} examples.")
-    return found.astype(np.float64)
+    found: NDArray[np.float64] = unpacked([record], "losses", record["n_test"])[0].astype(np.float64)
+    return found
 
 
-def _unpacked(record: Record, field: str, kind: Any) -> NDArray[Any]:
-    try:
-        return np.frombuffer(base64.b64decode(record[field], validate=True), kind)
-    except (binascii.Error, ValueError, TypeError) as error:
-        raise StoreError(f"the record of {record['cell']} has a damaged field `{field}`: {error}.") from error
+def unpacked(records: Sequence[Record], field: str, n: int) -> NDArray[Any]:
+    """`correct`, as 0 and 1, or `losses` of records with `n` test examples, (records, n).
+
+    Raises:
+        StoreError: if the field of one is damaged.
+    """
+    size = -(-n // 8) if field == "correct" else 4 * n
+    packed = []
+    for record in records:
+        try:
+            packed.append(a2b_base64(record[field], strict_mode=True))
+        except (Error, ValueError, TypeError) as error:
+            raise StoreError(f"the record of {record['cell']} has a damaged field `{field}`: {error}.") from error
+        if (found := len(packed[-1])) != size:
+            raise StoreError(f"the record of {record['cell']} has {found} bytes of `{field}` for {n} examples.")
+    if field == "correct":
+        bits = np.frombuffer(b"".join(packed), np.uint8).reshape(len(records), size)
+        return np.unpackbits(bits, axis=1, count=n)
+    return np.frombuffer(b"".join(packed), "<f4").reshape(len(records), n)

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from binascii import Error, a2b_base64
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from finefuse.errors import StoreError
-from finefuse.judge.frame import numbers
+from finefuse.judge.frame import numbers, unpacked
 from finefuse.judge.noise import Noise, no_noise, noise_of
 from finefuse.types import Record
 
@@ -58,7 +55,7 @@ def _having(field: str, n: int, cells: Sequence[tuple[int, Record]], metric: str
     scores = np.array(numbers([row for _, row in cells], f"test.{metric}"))
     finite = np.flatnonzero(np.isfinite(scores))
     for chosen in (finite[:3], finite):  # of a metric that doesn't follow from examples no score does: three tell
-        values = _unpacked(field, n, [cells[at][1] for at in chosen])
+        values = unpacked([cells[at][1] for at in chosen], field, n)
         means = values.mean(1, dtype=np.float64) if len(chosen) else np.zeros(0)
         near = CLOSE * np.abs(scores[chosen])
         with np.errstate(invalid="ignore"):
@@ -70,20 +67,3 @@ def _having(field: str, n: int, cells: Sequence[tuple[int, Record]], metric: str
     moved = (values if used.all() else values[used]).astype(np.float32)
     moved[root[used]] /= np.float32(2) * scores[chosen[used & root], None].astype(np.float32)
     return [cells[at][0] for at in chosen[used]], moved
-
-
-def _unpacked(field: str, n: int, rows: Sequence[Record]) -> NDArray[Any]:
-    """The field of all rows at once, (rows, examples)."""
-    size = -(-n // 8) if field == "correct" else 4 * n
-    packed = []
-    for row in rows:
-        try:
-            packed.append(a2b_base64(row[field], strict_mode=True))
-        except (Error, ValueError, TypeError) as error:
-            raise StoreError(f"the record of {row['cell']} has a damaged field `{field}`: {error}.") from error
-        if len(packed[-1]) != size:
-            raise StoreError(f"the record of {row['cell']} has {len(packed[-1])} bytes of `{field}` for {n} examples.")
-    if field == "correct":
-        bits = np.frombuffer(b"".join(packed), np.uint8).reshape(len(rows), size)
-        return np.unpackbits(bits, axis=1, count=n)
-    return np.frombuffer(b"".join(packed), "<f4").reshape(len(rows), n)

@@ -107,7 +107,8 @@ def overall(rows: Sequence[Record], impute: str | None = None) -> Overall:
     lines: dict[str, dict[Entrant, list[Record]]] = defaultdict(lambda: defaultdict(list))
     for row in rows:
         if row["status"] == "ok" and Cell.of(row).has_line:
-            lines[row["dataset"]][_entrant(Place.of(row))].append(row)
+            place = Place.of(row)
+            lines[place.dataset][Entrant(place.backbone, place.strategy, place.pool)].append(row)
     tables: dict[str, pd.DataFrame] = {}
     resolutions: dict[str, Resolution] = {}
     scores: dict[str, tuple[dict[Entrant, int], Floats]] = {}
@@ -120,11 +121,6 @@ def overall(rows: Sequence[Record], impute: str | None = None) -> Overall:
         scores[dataset] = {entrant: at for at, entrant in enumerate(entrants)}, drawn
     ranks, wins, critical, refused = _over(scores, impute)
     return Overall(tables, resolutions, ranks, wins, critical, refused)
-
-
-def _entrant(place: Place) -> Entrant:
-    strategy = f"{place.label} round {place.round + 1}" if place.round else place.label
-    return Entrant(place.backbone, strategy, place.pool)
 
 
 def _table(entrants: Mapping[Entrant, list[Record]]) -> tuple[list[Line], Resolution | None, bool]:

@@ -13,7 +13,7 @@ import pandas as pd
 from finefuse.errors import FinefuseError, did_you_mean
 from finefuse.judge.board import present
 from finefuse.judge.board.lines import Place
-from finefuse.judge.frame import number
+from finefuse.judge.frame import number, numbers
 from finefuse.judge.intervals import score_half
 from finefuse.judge.outcomes import table_noise
 from finefuse.judge.paired import paired
@@ -101,8 +101,8 @@ def _names(lines: Mapping[Place, Runs]) -> dict[str, list[Place]]:
     """The lines that each way to write a name stands for."""
     names: dict[str, list[Place]] = defaultdict(list)
     for place in sorted(lines):
-        strategy = f"{place.label} round {place.round + 1}" if place.round else place.label
-        for name in dict.fromkeys((strategy, f"{strategy} of {place.pool}" if place.pool else strategy)):
+        whole = f"{place.strategy} of {place.pool}" if place.pool else place.strategy
+        for name in dict.fromkeys((place.strategy, whole)):
             names[name].append(place)
             names[f"{name} on {place.backbone}"].append(place)
     return names
@@ -128,7 +128,7 @@ def _compared(a: Runs, b: Runs) -> tuple[dict[str, object], list[dict[str, objec
     if not common or (metric := a[common[0]]["metrics"][0]) != b[common[0]]["metrics"][0]:
         return {}, []
     ours, theirs = [a[seed] for seed in common], [b[seed] for seed in common]
-    scores = np.array([[number(row, f"test.{metric}") for row in rows] for rows in (ours, theirs)])
+    scores = np.array([numbers(rows, f"test.{metric}") for rows in (ours, theirs)])
     lower = ours[0][f"better.{metric}"] == "lower"
     noise = table_noise([ours, theirs], metric)
     parts = (float(part[0, 1]) for part in (noise.shared, noise.least, noise.single))

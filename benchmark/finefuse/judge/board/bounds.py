@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from finefuse.judge.board.endings import reasons, status
 from finefuse.judge.board.tasks import bound_fields
-from finefuse.judge.frame import number
+from finefuse.judge.frame import numbers
 from finefuse.judge.statistics import mean_interval, paired_interval
 from finefuse.types import Record
 
@@ -69,10 +69,10 @@ def _line(place: PoolPlace, planned: Sequence[Record]) -> dict[str, Any]:
         for metric in metrics:
             if not any(f"{bound}.test.{metric}" in row for row in rows):
                 continue
-            values = [number(row, f"{bound}.test.{metric}") for row in rows]
+            values = numbers(rows, f"{bound}.test.{metric}")
             line[f"{bound}.{metric}.mean"], line[f"{bound}.{metric}.half"] = mean_interval(values)
     for figure in DIVERSITY:
-        defined = [value for row in rows if not math.isnan(value := number(row, figure))]
+        defined = [value for value in numbers(rows, figure) if not math.isnan(value)]
         line[figure] = mean_interval(defined)[0]
     return line | bound_fields(rows)
 
@@ -87,6 +87,6 @@ def gain(fused: Sequence[Record], bounds: Sequence[Record], better: Mapping[str,
     if not fused or not better:
         return math.nan, math.nan
     metric, direction = next(iter(better.items()))
-    ours = [number(row, f"test.{metric}") for row in fused]
-    theirs = [number(single[row["seed"]], f"single.test.{metric}") for row in fused]
+    ours = numbers(fused, f"test.{metric}")
+    theirs = numbers([single[row["seed"]] for row in fused], f"single.test.{metric}")
     return paired_interval(theirs, ours) if direction == "lower" else paired_interval(ours, theirs)

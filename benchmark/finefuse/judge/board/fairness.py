@@ -20,15 +20,21 @@ SELECTION = "budget: selection"
 
 def comparable(records: Sequence[Record]) -> Sequence[Record]:
     """The records, without costs where these were measured by an older protocol than others."""
-    newest = max(map(cost_version, records), default=COSTS)
-    return [record if cost_version(record) == newest else _without_costs(record) for record in records]
+    newest = max(map(_cost_version, filter(_costed, records)), default=COSTS)
+    older = (_costed(record) and _cost_version(record) < newest for record in records)
+    return [_without_costs(record) if old else record for record, old in zip(records, older, strict=True)]
+
+
+def _costed(record: Record) -> bool:
+    """Whether costs were measured: not of the bounds of a pool, and of what failed only the peak of memory."""
+    return bool(record["status"] == "ok" and record["kind"] != "pool")
 
 
 def _without_costs(record: Record) -> Record:
     return {name: value for name, value in record.items() if name not in MEASURED and not name.startswith("latency.")}
 
 
-def cost_version(record: Record) -> int:
+def _cost_version(record: Record) -> int:
     """The version of the protocol by which a row's costs were measured; 1 where it doesn't say."""
     return int(record.get("costs") or 1)
 
@@ -81,7 +87,7 @@ def _tuning(lines: pd.DataFrame) -> Iterator[str]:
 
 
 def _costs(ok: Sequence[Record]) -> Iterator[str]:
-    versions = Counter(map(cost_version, ok))
+    versions = Counter(map(_cost_version, filter(_costed, ok)))
     if len(versions) > 1:
         newest = max(versions)
         yield (

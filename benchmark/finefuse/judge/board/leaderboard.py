@@ -119,9 +119,7 @@ def make_leaderboard(
     lines, better, resolutions = make_lines([*comparable(records), *absent])
     known = [
         *NAMES,
-        "label",
-        "round",
-        "rounds",
+        *ROUNDS,
         *ACCESS,
         *RANKS,
         *UNCERTAINTY,

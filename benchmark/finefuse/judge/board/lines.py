@@ -36,6 +36,11 @@ class Place(NamedTuple):
         """The place of a `tune` or `fuse` record, and of the `time` record that belongs to it."""
         return cls(record["dataset"], record["backbone"], record["label"], record["pool"], record["round"])
 
+    @property
+    def strategy(self) -> str:
+        """What the board calls it: the label, and a round after the first."""
+        return f"{self.label} round {self.round + 1}" if self.round else self.label
+
 
 def make_lines(records: Iterable[Record]) -> tuple[list[Line], dict[str, str], dict[tuple[str, str], Resolution]]:
     """The lines, ordered by data set, backbone and score; of every metric, which direction is better; resolutions.
@@ -101,7 +106,7 @@ def _line(place: Place, rows: list[Record], timed: list[Record], metrics: Sequen
     line: Line = {
         "dataset": place.dataset,
         "backbone": place.backbone,
-        "strategy": f"{place.label} round {place.round + 1}" if place.round else place.label,
+        "strategy": place.strategy,
         "label": place.label,
         "round": place.round,
         "pool": place.pool,

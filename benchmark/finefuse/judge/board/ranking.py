@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from finefuse.judge.frame import numbers
 from finefuse.judge.intervals import score_half
-from finefuse.judge.noise import Noise, no_noise
+from finefuse.judge.noise import Noise
 from finefuse.judge.outcomes import score_step, table_noise
 from finefuse.judge.ranks import standing
 from finefuse.judge.resolution import Resolution, resolution
@@ -46,7 +46,7 @@ def _rank(scored: Sequence[Draft], metric: str, *, lower: bool) -> Resolution | 
     """Write ranks and intervals into lines that have scores, and say what the table can tell apart."""
     rows = [rows for _, rows in scored]
     scores, classes = score_table(rows, metric, lower=lower)
-    noise = table_noise(rows, metric) if len(scored) else no_noise(0)
+    noise = table_noise(rows, metric)
     found = standing(scores, classes, lower=lower, noise=noise, step=score_step(rows, metric))
     for at, (line, _) in enumerate(scored):
         line |= {"rank": int(found.rank[at]), "rank.lowest": int(found.lowest[at]), "tied": bool(found.tied[at])}

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from finefuse.judge.frame import number
+from finefuse.judge.frame import numbers
 from finefuse.judge.statistics import mean_interval
 from finefuse.types import Record
 
@@ -22,7 +22,7 @@ def task_fields(rows: Sequence[Record]) -> dict[str, Any]:
     fields: dict[str, Any] = {"tasks": tuple(tasks), "statistics": rows[0].get("statistics") or ""}
     for task, metric in zip(tasks, rows[0]["ranked_by"], strict=True):
         for name, field in {"score": metric, "normalised": "normalised"}.items():
-            values = [number(row, f"task.{task}.test.{field}") for row in rows]
+            values = numbers(rows, f"task.{task}.test.{field}")
             fields[f"task.{task}.{name}.mean"], fields[f"task.{task}.{name}.half"] = mean_interval(values)
     return fields
 
@@ -33,7 +33,7 @@ def bound_fields(rows: Sequence[Record]) -> dict[str, Any]:
     fields: dict[str, Any] = {"tasks": tuple(tasks)} if tasks else {}
     for task, metric in zip(tasks, rows[0]["ranked_by"] if tasks else (), strict=True):
         for bound in BOUNDS:
-            values = [number(row, f"task.{task}.{bound}.{metric}") for row in rows]
+            values = numbers(rows, f"task.{task}.{bound}.{metric}")
             fields[f"task.{task}.{bound}.mean"] = mean_interval(values)[0]
     return fields
 
