@@ -1,4 +1,4 @@
-"""Which device a run uses and how many workers, and what its GPUs are called, found out without importing torch."""
+"""Which device a run uses and how many workers, found out without importing torch."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from pathlib import Path
 from finefuse.errors import FinefuseError
 
 NODES = Path("/dev")
-GPUS = Path("/proc/driver/nvidia/gpus")
 
 
 def resolve_device(device: str, *, portable: bool = False) -> str:
@@ -50,15 +49,6 @@ def visible_gpus() -> int:
     if visible is None:
         return there
     return min(there, len(list(takewhile(re.compile(r"\s*\w").match, visible.split(",")))))  # CUDA stops at "" or -1
-
-
-def gpu_models() -> list[str]:
-    """The models of the machine's NVIDIA GPUs, as the driver names them; none if it doesn't tell.
-
-    Of a machine with several models all are named: which of them a job gets isn't known when keys are made.
-    """
-    told = [file.read_text() for file in GPUS.glob("*/information")]
-    return sorted(set(re.findall(r"^Model:\s*(.+?)\s*$", "\n".join(told), flags=re.MULTILINE)))
 
 
 def default_workers(device: str, threads: int) -> int:

@@ -1,13 +1,15 @@
-"""What of the processor decides the bits: the instruction sets that torch, oneDNN and MKL use. Without importing torch.
+"""What of the machine decides the bits: the instruction sets that torch, oneDNN and MKL use, and models of GPUs.
 
-Two processors of one name may differ in these, and virtual machines hide some. Caches and cores don't count: where they
-changed a result, nothing here would know. `studies/portable` has the measurements that this module rests on.
+Imports no torch. Two processors of one name may differ in these, and virtual machines hide some. Caches and cores don't
+count: where they changed a result, nothing here would know. `studies/portable` has the measurements that this module
+rests on.
 """
 
 from __future__ import annotations
 
 import os
 import platform
+import re
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -20,6 +22,7 @@ import psutil
 from finefuse.errors import FinefuseError
 
 CPUINFO = Path("/proc/cpuinfo")
+GPUS = Path("/proc/driver/nvidia/gpus")
 PINNED = {"ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2", "MKL_CBWR": "AVX2"}
 """The environment of a portable job; each library reads its variable once, when it first computes."""
 OTHERS = (
@@ -74,6 +77,15 @@ def processor() -> Processor:
     if sys.platform == "darwin":
         return Processor(_sysctl("machdep.cpu.brand_string") or platform.machine(), x86=x86)
     return Processor(platform.processor() or platform.machine(), x86=x86)
+
+
+def gpu_models() -> list[str]:
+    """The models of the machine's NVIDIA GPUs, as the driver names them; none if it doesn't tell.
+
+    Of a machine with several models all are named: which of them a job gets isn't known when keys are made.
+    """
+    told = [file.read_text() for file in GPUS.glob("*/information")]
+    return sorted(set(re.findall(r"^Model:\s*(.+?)\s*$", "\n".join(told), flags=re.MULTILINE)))
 
 
 def instruction_sets(of: Processor, environ: Mapping[str, str], precision: str = "fp32") -> dict[str, str]:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from finefuse import device
-from finefuse.device import default_workers, gpu_models, resolve_device, visible_gpus
+from finefuse.device import default_workers, resolve_device, visible_gpus
 from finefuse.errors import FinefuseError
 
 
@@ -129,12 +129,3 @@ def test_workers_where_the_system_knows_no_affinity(monkeypatch: pytest.MonkeyPa
     monkeypatch.delattr(os, "sched_getaffinity", raising=False)
     monkeypatch.setattr(os, "cpu_count", lambda: None)
     assert default_workers("cpu", 1) == 1
-
-
-def test_the_models_of_gpus_are_those_that_the_driver_names(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(device, "GPUS", tmp_path)
-    assert gpu_models() == []
-    for number, model in enumerate(["Tesla T4", "NVIDIA H100 80GB HBM3", "Tesla T4"]):
-        (tmp_path / str(number)).mkdir()
-        (tmp_path / str(number) / "information").write_text(f"Model: \t\t {model}\nIRQ:   \t\t 7\n")
-    assert gpu_models() == ["NVIDIA H100 80GB HBM3", "Tesla T4"]

@@ -173,6 +173,15 @@ def test_torch_says_what_was_found_for_it() -> None:
     assert found["instruction set of torch"] == names[torch.backends.cpu.get_cpu_capability()]
 
 
+def test_the_models_of_gpus_are_those_that_the_driver_names(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(processor, "GPUS", tmp_path)
+    assert processor.gpu_models() == []
+    for number, model in enumerate(["Tesla T4", "NVIDIA H100 80GB HBM3", "Tesla T4"]):
+        (tmp_path / str(number)).mkdir()
+        (tmp_path / str(number) / "information").write_text(f"Model: \t\t {model}\nIRQ:   \t\t 7\n")
+    assert processor.gpu_models() == ["NVIDIA H100 80GB HBM3", "Tesla T4"]
+
+
 # ----------------------------------------------------------------------------------------------------- refusals
 
 

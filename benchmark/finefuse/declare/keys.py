@@ -11,10 +11,9 @@ from functools import cache
 from importlib import metadata
 from typing import Any
 
-from finefuse.device import gpu_models
 from finefuse.discovery.imports import source_digests
 from finefuse.files import file_digest
-from finefuse.processor import PINNED, instruction_sets, processor, refuse_unpinnable
+from finefuse.processor import PINNED, gpu_models, instruction_sets, processor, refuse_unpinnable
 from finefuse.types import Settings
 
 __all__ = [
