@@ -12,7 +12,8 @@ from finefuse_zoo.reporters._bundle import bundle
 
 NUMBERS = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 HARNESS = """
-const toText = (_, value) => (Number.isNaN(value) || Math.abs(value) === Infinity ? { number: `${value}` } : value);
+const isOdd = (value) => typeof value === "number" && !Number.isFinite(value);
+const toText = (_, value) => (isOdd(value) ? { number: String(value) } : value);
 const toNumber = (_, value) => (value?.number === undefined ? value : Number(value.number));
 """
 

@@ -24,7 +24,7 @@ def ranks() -> Script:
 
 
 def tables(seed: int) -> Iterator[tuple[dict[str, Any], Noise]]:
-    """Tables of many kinds: few lines and many, equal and unequal, with gaps, ties and classes, with examples or not."""
+    """Tables of many kinds: few lines and many, equal and unequal, with gaps, ties, classes, with examples or not."""
     rng = np.random.default_rng(seed)
     while True:
         lines, seeds = int(rng.choice([1, 2, 3, 5, 9, 20, 50])), int(rng.choice([1, 2, 3, 5, 10]))
