@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -205,6 +205,19 @@ class Executor(Protocol):
         """End every worker now, and all processes it started; may be called twice."""
 
 
+class Heading(NamedTuple):
+    """A heading of a board, of a level from 1."""
+
+    text: str
+    level: int
+
+
+class Bullets(NamedTuple):
+    """A list of a board."""
+
+    items: tuple[str, ...]
+
+
 class Board(Protocol):
     """What a reporter gets."""
 
@@ -237,6 +250,19 @@ class Board(Protocol):
 
     def costs(self) -> pd.DataFrame:
         """The columns of `lines` that were measured with a clock."""
+
+    @property
+    def records(self) -> Sequence[Record]:
+        """What it was made of, with the status "missing" for a planned cell that has no row.
+
+        Empty for a board that was read back without its records.
+        """
+
+    def short_lines(self) -> pd.DataFrame:
+        """`lines` with names for people: no more of data sets, backbones and strategies than tells them apart."""
+
+    def blocks(self) -> Iterator[Heading | Bullets | pd.DataFrame]:
+        """The board as people read it, in order; tables hold text."""
 
     def to_markdown(self) -> str:
         """The whole leaderboard as Markdown tables."""

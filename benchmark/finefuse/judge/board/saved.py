@@ -30,11 +30,17 @@ def read_board(folder: Path) -> Leaderboard:
     Raises:
         StoreError: if there is neither, or what there is can't be read.
     """
-    records = Records(folder)
-    if not records.file.exists() and not records.plan_file.exists() and (folder / FILE).exists():
-        return saved_board(folder / FILE)
+    if kept := kept_alone(folder):
+        return saved_board(kept)
     found = read_results(folder)
     return make_leaderboard(found.suite, found.rows, found.missing, found.refused)
+
+
+def kept_alone(folder: Path) -> Path | None:
+    """The board in a folder that has no records; None if it has some, or no board."""
+    records = Records(folder)
+    alone = not records.file.exists() and not records.plan_file.exists() and (folder / FILE).exists()
+    return folder / FILE if alone else None
 
 
 def saved_board(file: Path) -> Leaderboard:
