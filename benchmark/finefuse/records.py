@@ -87,7 +87,7 @@ class Records:
 
     def write_plan(self, suite: str, cells: Iterable[tuple[Cell, str]]) -> None:
         """Leave the planned cells, each with its key, in `plan.json`, in one piece."""
-        planned = [cell._asdict() | {"key": key, "cell": str(cell)} for cell, key in cells]
+        planned = [cell.fields() | {"key": key, "cell": str(cell)} for cell, key in cells]
         with _sentence(self.plan_file, "written"):
             self.folder.mkdir(parents=True, exist_ok=True)
         plan = {"schema": PLAN_SCHEMA, "suite": suite, "cells": planned}

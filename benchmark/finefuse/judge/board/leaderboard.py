@@ -12,6 +12,7 @@ import pandas as pd
 
 from finefuse.judge.board import present
 from finefuse.judge.board.bounds import make_pools
+from finefuse.judge.board.curves import COLUMNS, curve_tables, make_curves
 from finefuse.judge.board.data_notes import data_notes
 from finefuse.judge.board.fairness import comparable, fairness_notes
 from finefuse.judge.board.lines import MOMENTS, make_lines
@@ -38,7 +39,8 @@ class Leaderboard:
 
     `better` says of each metric which direction is better. `pools` has one row per pool that is fused: its best single
     member on val, mean member and oracle, and how much the members differ. `resolutions` says by data set and backbone
-    what the table can tell apart. A notebook shows the board as tables.
+    what the table can tell apart. `curves` has one row per pool, strategy and size, where parts of pools are fused. A
+    notebook shows the board as tables.
     """
 
     suite: str
@@ -47,6 +49,7 @@ class Leaderboard:
     better: Mapping[str, str] = field(default_factory=dict)
     pools: pd.DataFrame = field(default_factory=pd.DataFrame)
     resolutions: Mapping[tuple[str, str], Resolution] = field(default_factory=dict)
+    curves: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(COLUMNS)))
 
     def scores(self) -> pd.DataFrame:
         """Only what a repeated run must reproduce, bit by bit: no seconds, no latency, no machine."""
@@ -93,6 +96,9 @@ class Leaderboard:
                 yield present.draw(by_task, markup)
             if rounds := present.by_round(lines):
                 yield present.bullets(rounds, markup)
+            for told, curve in curve_tables(self.curves, str(dataset), str(backbone), self.better):
+                yield present.draw(curve, markup)
+                yield present.bullets([told], markup)
             if reported := present.figures(lines):
                 yield present.bullets([f"Figures reported, means over seeds: {'; '.join(reported)}"], markup)
             if why := present.reasons(lines, ours):
@@ -115,8 +121,9 @@ def make_leaderboard(
         StoreError: if a record can't be what a run wrote.
     """
     records = list(records)
-    absent = [_stand_in(cell) for cell in missing if isinstance(cell, Cell)]
-    lines, better, resolutions = make_lines([*comparable(records), *absent])
+    planned = [*records, *(_stand_in(cell) for cell in missing if isinstance(cell, Cell))]
+    whole = [record for record in planned if not record.get("size")]
+    lines, better, resolutions = make_lines(comparable(whole))
     known = [
         *NAMES,
         *ROUNDS,
@@ -145,10 +152,10 @@ def make_leaderboard(
     frame = table({name: [line.get(name, math.nan) for line in lines] for name in columns})
     said = (*_absent(missing), *_refused(refused), *data_notes(records), *fairness_notes(records, frame))
     notes = (_coverage(records, missing), *said, *_reading(frame, records))
-    bounds = make_pools([*records, *absent])
+    bounds = make_pools(whole)
     pools = table({name: [line.get(name, math.nan) for line in bounds] for line in bounds for name in line})
     frame = frame.astype({"rank": "Int64", "rank.lowest": "Int64"})
-    return Leaderboard(suite, frame, notes, better, pools, resolutions)
+    return Leaderboard(suite, frame, notes, better, pools, resolutions, make_curves(planned))
 
 
 def _latency(names: Iterable[str]) -> list[str]:
