@@ -202,6 +202,7 @@ FEATURES: tuple[Entry[Any], ...] = (
     ),
     Entry("mean-features", "finefuse_zoo.fusions.mean_features:MeanFeatures", "learned weighted mean of the features"),
     Entry("splice", "finefuse_zoo.fusions.splice:Splice", "lower stages of one member, upper ones of another"),
+    Entry("task-gate", "finefuse_zoo.fusions.task_gate:TaskGate", "each input through the body of its likeliest task"),
 )
 WEIGHTS: tuple[Entry[Any], ...] = (
     Entry("soup", "finefuse_zoo.fusions.soup:Soup", "mean of the members' weights"),
