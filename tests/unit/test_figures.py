@@ -17,9 +17,11 @@ from finefuse import api
 from finefuse.discovery.registry import Registry
 from finefuse.errors import StoreError
 from finefuse.judge.board.leaderboard import Leaderboard, make_leaderboard
+from finefuse.judge.board.saved import saved_board
 from finefuse.judge.overall import overall
 from finefuse.types import Entry, Record
 from finefuse_zoo.reporters.figures import Figures
+from finefuse_zoo.reporters.json_board import Json
 from finefuse_zoo.reporters.latex import Latex, escaped
 from finefuse_zoo.reporters.summary import Summary
 from helpers.boards import runs
@@ -122,15 +124,18 @@ def test_critical_differences_need_two_data_sets_and_leave_out_what_is_not_on_al
     assert not any("alone" in name for name in points["entrant"])
 
 
-def test_pools_of_different_numbers_of_tasks_have_a_curve(build: ModuleType) -> None:
+def test_parts_of_pools_have_a_curve(build: ModuleType, tmp_path: Path) -> None:
     found: list[Record] = []
-    for count, score in ((2, 0.9), (3, 0.8)):
-        tasks = [f"t{n}" for n in range(count)]
-        fields = {f"task.{task}.test.{name}": score for task in tasks for name in ("accuracy", "normalised")}
-        more = {"tasks": tasks, "ranked_by": ["accuracy"] * count, "dataset": " + ".join(tasks)}
-        found += runs(build, "soup", [score] * 2, "fuse", pool=f"p{count}", **fields, **more)
-    (points,) = chart(make_leaderboard("demo", found), "tasks cnn-s").values()
-    assert sorted(zip(points["at"], points["score"], strict=True)) == [(2, 0.9), (3, 0.8)]
+    for draw, size, score in ((0, 2, 0.5), (1, 2, 0.7), (0, 3, 0.8)):
+        found += runs(build, "soup(by=1)", [score] * 2, "fuse", pool="p", size=size, draw=draw)
+    found += runs(build, "soup(by=1)", [0.9] * 2, "fuse", pool="p", members=4)
+    board = make_leaderboard("demo", found)
+    (points,) = chart(board, "sizes digits cnn-s p").values()
+    told = [(2, 0.6), (3, 0.8), (4, 0.9)]
+    assert sorted(zip(points["at"], points["score"].round(9), strict=True)) == told
+    assert set(points["line"]) == {"soup"}
+    again = saved_board(Json().write(board, tmp_path)[0])
+    pd.testing.assert_frame_equal(again.curves, board.curves)
 
 
 def test_nothing_to_draw_is_nothing_written(build: ModuleType, tmp_path: Path) -> None:
@@ -184,7 +189,7 @@ def test_a_summary_has_the_best_line_of_each_table_and_a_badge(board: Leaderboar
     lines = paths[0].read_text().splitlines()
     assert len([line for line in lines if line.startswith("| ")]) == 1 + 4
     assert "and 2 more tables." in lines
-    first = board.short_lines().iloc[0]
+    first = board.with_short_names(board.lines).iloc[0]
     assert f"| {first['dataset']} | {first['backbone']} |" in lines[4]
     assert f"{first['test.accuracy.mean']:.4f}" in lines[4]
     badge = json.loads(paths[2].read_text())

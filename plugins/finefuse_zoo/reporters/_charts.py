@@ -115,17 +115,21 @@ def critical_differences(lines: pd.DataFrame) -> Chart | None:
 LIMITED = alt.Axis(labelLimit=320)
 
 
-def curves(lines: pd.DataFrame) -> Iterator[tuple[str, Chart]]:
-    """By round, for each table with fusions in several; and by the number of tasks, where pools have different ones."""
+def by_round(lines: pd.DataFrame) -> Iterator[tuple[str, Chart]]:
+    """The score by round, for each table with fusions in several."""
     rounds = lines[lines["rounds"] > 1]
     for (dataset, backbone), group in rounds.groupby(["dataset", "backbone"], sort=False):
         group = group.assign(at=group["round"] + 1, line=group["label"] + " of " + group["pool"])
         yield f"rounds {dataset!s} {backbone!s}", _curve(group, "round", f"{dataset!s} · {backbone!s}")
-    crossing = lines[of_several(lines)]
-    for backbone, group in crossing.groupby(crossing["backbone"].map(str), sort=False):
-        group = group.assign(at=group["tasks"].map(len), line=group["strategy"])
-        if group["at"].nunique() > 1:
-            yield f"tasks {backbone}", _curve(group, "number of tasks", str(backbone))
+
+
+def by_size(curves: pd.DataFrame) -> Iterator[tuple[str, Chart]]:
+    """The score by how many tasks or members are fused, for each pool of which parts are fused too."""
+    for (dataset, backbone, pool), group in curves.groupby(["dataset", "backbone", "pool"], sort=False):
+        half = group["half"].where(np.isfinite(group["half"].astype(float)), 0.0).fillna(0.0)
+        points = group.assign(at=group["size"], line=group["strategy"], score=group["mean"], half=half)
+        name = f"sizes {dataset!s} {backbone!s} {pool!s}"
+        yield name, _curve(points[points["score"].notna()], "tasks or members fused", f"{pool!s} · {backbone!s}")
 
 
 def _curve(points: pd.DataFrame, axis: str, title: str) -> Chart:

@@ -28,7 +28,7 @@ LONGEST = 80
 
 @dataclass(frozen=True)
 class Figures:
-    """`figures/`: score against cost, critical differences over data sets, and curves over rounds or numbers of tasks.
+    """`figures/`: score against cost, critical differences over data sets, and curves over rounds and sizes of pools.
 
     Each as SVG and PNG. Costs on the axis are `seconds` of training with the members', of the `processor`, `flops` or
     `latency` of one prediction.
@@ -61,11 +61,12 @@ class Figures:
         """All figures, each with the name of its files."""
         from finefuse_zoo.reporters import _charts
 
-        lines = _charts.ranked(board.short_lines(), board.better)
+        lines = _charts.ranked(board.with_short_names(board.lines), board.better)
         column, axis = COSTS[self.cost]
         costed = lines[lines[column] >= 0] if column in lines else lines.iloc[:0]
         for dataset, group in costed.groupby("dataset", sort=False):
             yield f"pareto {dataset}", _charts.pareto(group, column, f"{board.suite}: {dataset}", axis)
         if (chart := _charts.critical_differences(lines)) is not None:
             yield "critical differences", chart
-        yield from _charts.curves(lines)
+        yield from _charts.by_round(lines)
+        yield from _charts.by_size(board.with_short_names(board.curves))

@@ -32,7 +32,7 @@ class Summary:
 
     def write(self, board: Board, folder: Path) -> list[Path]:
         """Write the three files."""
-        best = list(_best(board.short_lines()))
+        best = list(_best(board.with_short_names(board.lines)))
         label = f"finefuse {board.suite}"
         message = _badge(best)
         paths = [folder / name for name in ("summary.md", "badge.svg", "badge.json")]
