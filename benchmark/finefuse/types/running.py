@@ -112,7 +112,8 @@ class Job:
 
     In a pool across data sets `tasks` are the data sets of the members of `fused`, one for each, `own` the members of
     round 0, whose scores all others are divided by, and `statistics` the policy for BatchNorm. `made_for` is the data
-    set that a backbone without source data was made for, where that is not the job's own.
+    set that a backbone without source data was made for, where that is not the job's own. `search` looks for the
+    parameters of the fusion `strategy`; of a scheme that is searched the search is the `strategy` itself.
     """
 
     kind: JobKind
@@ -136,6 +137,7 @@ class Job:
     own: tuple[tuple[str, str], ...] = ()
     statistics: str = ""
     made_for: Ref | None = None
+    search: Ref | None = None
     level: str = ""
     needs: tuple[str, ...] = ()
     skip: str = ""
@@ -145,8 +147,11 @@ class Job:
 
     @property
     def inputs(self) -> tuple[str, ...]:
-        """Artifacts that must exist before this job can start; a timed fusion is made again from its members."""
-        timed = "" if self.fused else self.timed
+        """Artifacts that must exist before this job can start.
+
+        A timed fusion is made again from its members; of one that was searched the artifact tells its parameters.
+        """
+        timed = self.timed if self.search or not self.fused else ""
         members = dict.fromkeys(member for _, member in (*self.fused, *self.own))
         return (*filter(None, (self.base, self.start, timed)), *members, *self.trials)
 
