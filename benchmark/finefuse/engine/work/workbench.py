@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from importlib import import_module
 from pathlib import Path
@@ -57,6 +57,8 @@ class Workbench:
     """Everything a job needs, made on demand and the same for all jobs that name the same things."""
 
     order: Order
+    effort: Effort = field(default_factory=Effort, compare=False, repr=False)
+    """What the strategy does to learn, whoever's loop it is."""
 
     @cached_property
     def registry(self) -> Registry:
@@ -124,11 +126,6 @@ class Workbench:
     def metrics(self) -> dict[str, Metric]:
         """The job's metrics, by what the suite calls them."""
         return {str(ref): self.registry.build("metric", ref) for ref in self.order.job.metrics}
-
-    @cached_property
-    def effort(self) -> Effort:
-        """What the strategy does to learn, whoever's loop it is."""
-        return Effort()
 
     @cached_property
     def surroundings(self) -> Surroundings:
