@@ -73,10 +73,23 @@ def test_costs_of_an_older_protocol_are_left_out(build: ModuleType) -> None:
     assert math.isnan(line(board, "old")["latency.1.p50"])
     assert line(board, "old")["test.accuracy.mean"] == pytest.approx(0.65)
     assert (
-        "Costs of 3 rows were measured by an older protocol and are left out; those shown are of version 2."
+        "Costs of 2 rows were measured by an older protocol and are left out; those shown are of version 2."
+        in board.notes
+    )
+    assert (
+        "Latencies of 1 row were measured by an older protocol and are left out; those shown are of version 2."
         in board.notes
     )
     assert "older protocol" not in notes([*old, *runs(build, "b", [0.1], costs=1)])
+
+
+def test_latency_has_a_protocol_of_its_own(build: ModuleType) -> None:
+    """One that changes takes nothing from the seconds of training."""
+    rows = [*runs(build, "a", [0.9, 0.8], costs=1), build.row("time", "a", costs=2)]
+    board = make_leaderboard("demo", rows)
+    assert line(board, "a")["seconds"] == 1.5
+    assert line(board, "a")["latency.1.p50"] == 0.001
+    assert "older protocol" not in "\n".join(board.notes)
 
 
 def test_rows_without_costs_are_of_no_older_protocol(build: ModuleType) -> None:

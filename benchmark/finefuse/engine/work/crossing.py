@@ -11,9 +11,10 @@ from torch import Tensor, nn
 from finefuse.batchnorm import running
 from finefuse.declare.keys import COUNTING
 from finefuse.discovery import capabilities
-from finefuse.engine.measure.cost import Stopwatch, latency_fields, machine_id, parameter_count
+from finefuse.engine.measure.cost import Stopwatch, machine_id, parameter_count, size_of
 from finefuse.engine.measure.crossing import crossing_bounds, crossing_fields
 from finefuse.engine.measure.flops import flops_per_example
+from finefuse.engine.measure.latency import latency_fields
 from finefuse.engine.measure.predicted import answers
 from finefuse.engine.randomness import seeded
 from finefuse.engine.store.origin import origin_of
@@ -102,8 +103,9 @@ def fuse(bench: Workbench, bill: Record | None = None) -> Record:
         untouched.check()
         _save(bench, _settled(bench, fused, of), watch, choices_of(of), alone=capabilities.alone(fusion))
     meta = bench.store.meta(job.artifact)
-    if meta.pop("counting", None) != COUNTING:
-        meta["flops"] = _flops(bench, deployed_for_tasks(bench))
+    if meta.pop("counting", None) != COUNTING or "size" not in meta:
+        model = deployed_for_tasks(bench)
+        meta |= {"size": size_of(model), "flops": _flops(bench, model)}
     return {**meta, **_scores(bench, bench.store.outputs(job.artifact)), **bench.told}
 
 
@@ -129,6 +131,7 @@ def _save(bench: Workbench, model: Model, watch: Stopwatch, extra: Record, *, al
         "trainable": trainer.trainable + (0 if alone else sum(int(one["trainable"]) for one in metas)),
         "quality": _quality(bench, outputs),
         "parameters": parameter_count(model),
+        "size": size_of(model),
         "flops": _flops(bench, model),
         "counting": COUNTING,
         "contended": watch.contended,
@@ -235,4 +238,4 @@ def time(bench: Workbench) -> Record:
     ref, splits = next(iter(bench.crossed.items()))
     model = network(deployed_for_tasks(bench), ref).eval()
     untouched.check()
-    return latency_fields(model, splits.test.x, bench.order.latency, bench.order.settings.precision)
+    return latency_fields(model, splits.test.x, bench.order, bench.store)

@@ -32,7 +32,8 @@ RUNS = ["ok", "planned", "status"]
 SIZES = ["trainable", "parameters", "flops"]
 SEARCH = ["trials", "edge"]
 GAIN = ["gain", "gain.half"]
-COSTS = ["seconds", "cpu_seconds", "seconds_with_members", "steps", "gradients", "memory", "contended"]
+ENERGY = ["energy.processors", "energy.gpu"]
+COSTS = ["seconds", "cpu_seconds", "seconds_with_members", "steps", "gradients", *ENERGY, "memory", "size", "contended"]
 
 
 @dataclass(frozen=True)
