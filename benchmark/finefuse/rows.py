@@ -16,6 +16,8 @@ COSTS = 1
 """The version of the protocol of costs: raised by hand where seconds, memory or energy come to mean something else."""
 LATENCY = 2
 """The same for latency, in rows of `time` jobs: those before the second were timed for a fixed time."""
+NARROW = 0.02
+"""A latency is known if the 95 % interval of its median is no wider than this to each side, as a share of it."""
 LARGEST = 1e100
 """No number may be farther from 0, unless it is infinite: squares and sums of all rows must still be numbers."""
 CLOSE = 1e-6

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import pandas as pd
 
+from finefuse.rows import NARROW
 from finefuse.types import Cell, Record
 
 SETTINGS = ("precision", "threads", "channels_last", "compile", "tf32", "portable")
@@ -16,6 +17,8 @@ PARTS = ("torch", "core", "instruction set of torch", "budget: epochs", "budget:
 MEASURED = ("seconds", "cpu_seconds", "seconds_members", "seconds_before", "peak_memory", "contended")
 TIMED = ("latency.", "energy.")
 SELECTION = "budget: selection"
+LISTED = 5
+"""Things that a note names."""
 
 
 def comparable(records: Sequence[Record]) -> Sequence[Record]:
@@ -61,6 +64,7 @@ def fairness_notes(records: Sequence[Record], lines: pd.DataFrame) -> Iterator[s
     yield from _settings(scored)
     yield from _tuning(lines)
     yield from _costs(ok)
+    yield from _latencies([record for record in ok if record["kind"] == "time"])
     days = sorted({str(record["finished"])[:10] for record in scored if record.get("finished")})
     if len(days) > 1:
         yield f"Rows were measured on {len(days)} days, from {days[0]} to {days[-1]}."
@@ -110,3 +114,19 @@ def _costs(ok: Sequence[Record]) -> Iterator[str]:
                 f"{what} of {older} row{'s' * (older > 1)} were measured by an older protocol and are left out; those shown are of "
                 f"version {newest}."
             )
+
+
+def _latencies(timed: Sequence[Record]) -> Iterator[str]:
+    """Latencies that a cap ended before their median was known, and those that are of another line."""
+    vague = [
+        f"{record['label']} on {record['backbone']} (b{name.split('.')[1]} ± {value:.0%})"
+        for record in timed
+        for name, value in record.items()
+        if name.startswith("latency.") and name.endswith(".within") and not value <= NARROW
+    ]
+    if vague:
+        more = f" and {len(vague) - LISTED} more" if len(vague) > LISTED else ""
+        yield f"Latencies whose median is not known to {NARROW:.0%}: {', '.join(vague[:LISTED])}{more}."
+    shared = sum(record["cell"] not in record.get("latency_of", [record["cell"]]) for record in timed)
+    if shared:
+        yield f"Networks of one structure are timed once: {shared} of {len(timed)} latencies are those of another cell."
