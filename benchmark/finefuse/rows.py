@@ -183,10 +183,11 @@ _NAMED: dict[str, Rule] = {
     **dict.fromkeys(
         ("correct", "losses", "examples", "outputs", "predicted", "statistics", "structure", "no_energy"), TEXT_OR_NULL
     ),
-    **dict.fromkeys(("metrics", "needs", "at_edge", "shares", "remarks", "tasks", "ranked_by", "latency_of"), TEXTS),
-    **dict.fromkeys(("member", "round", "trial", "members", "repeated"), COUNT),
+    **dict.fromkeys(("metrics", "needs", "at_edge", "shares", "remarks", "tasks", "ranked_by", "subset"), TEXTS),
+    "latency_of": TEXTS,
+    **dict.fromkeys(("member", "round", "trial", "members", "repeated", "size", "draw"), COUNT),
     **dict.fromkeys(("n_test", "steps", "pieces", "trainable", "parameters", "trials", "best"), COUNT_OR_NULL),
-    **dict.fromkeys(("threads", "peak_memory", "gradients", "size"), COUNT_OR_NULL),
+    **dict.fromkeys(("threads", "peak_memory", "gradients", "bytes"), COUNT_OR_NULL),
     **dict.fromkeys(("seconds", "cpu_seconds", "seconds_members", "seconds_before", "flops", "rate"), AMOUNT),
     **dict.fromkeys(("quality", "disagreement", "q", "correlation"), SCORE),
     **dict.fromkeys(("contended", "channels_last", "tf32", "portable"), FLAG),

@@ -163,6 +163,11 @@ class Facts:
         what = {"output": "combines outputs of one task", "feature": "puts one head on all members' features"}
         return f"{fusion.name} {what.get(level, 'is for members of one task')}, and these have several"
 
+    def ordered(self, fusion: Ref) -> bool:
+        """Whether what a fusion gives depends on the order of its members."""
+        with _named("fusion", fusion):
+            return "order" in capabilities.except_for(self.instance("fusion", fusion))
+
     def nested(self, scheme: Ref) -> list[Ref]:
         """The schemes that a scheme is made of."""
         with _named("scheme", scheme):

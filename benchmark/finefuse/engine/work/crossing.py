@@ -103,9 +103,9 @@ def fuse(bench: Workbench, bill: Record | None = None) -> Record:
         untouched.check()
         _save(bench, _settled(bench, fused, of), watch, choices_of(of), alone=capabilities.alone(fusion))
     meta = bench.store.meta(job.artifact)
-    if meta.pop("counting", None) != COUNTING or "size" not in meta:
+    if meta.pop("counting", None) != COUNTING or "bytes" not in meta:
         model = deployed_for_tasks(bench)
-        meta |= {"size": size_of(model), "flops": _flops(bench, model)}
+        meta |= {"bytes": size_of(model), "flops": _flops(bench, model)}
     return {**meta, **_scores(bench, bench.store.outputs(job.artifact)), **bench.told}
 
 
@@ -131,7 +131,7 @@ def _save(bench: Workbench, model: Model, watch: Stopwatch, extra: Record, *, al
         "trainable": trainer.trainable + (0 if alone else sum(int(one["trainable"]) for one in metas)),
         "quality": _quality(bench, outputs),
         "parameters": parameter_count(model),
-        "size": size_of(model),
+        "bytes": size_of(model),
         "flops": _flops(bench, model),
         "counting": COUNTING,
         "contended": watch.contended,

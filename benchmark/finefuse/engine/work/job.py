@@ -278,7 +278,7 @@ def _save(bench: Workbench, made: Made, splits: Splits, extra: Mapping[str, obje
         "trainable": made.trainable,
         "quality": splits.task.quality(outputs["val"], splits.val),
         "parameters": parameter_count(made.model),
-        "size": size_of(made.model),
+        "bytes": size_of(made.model),
         "flops": flops_per_example(made.model, splits.test.x),
         "counting": COUNTING,
         "contended": made.watch.contended,
@@ -345,10 +345,10 @@ def _scored(bench: Workbench, splits: Splits) -> Record:
     """What the job cost and how good the outputs are, from the store; what was counted otherwise is counted again."""
     artifact = bench.order.job.artifact
     meta = bench.store.meta(artifact)
-    former = meta.pop("counting", None) != COUNTING or "size" not in meta
+    former = meta.pop("counting", None) != COUNTING or "bytes" not in meta
     if former and "flops" in meta:
         model = deployed(bench)
-        meta |= {"size": size_of(model), "flops": flops_per_example(model, splits.test.x)}
+        meta |= {"bytes": size_of(model), "flops": flops_per_example(model, splits.test.x)}
     return {**meta, **_scores(bench, splits, artifact), **_predicted(bench), **bench.told}
 
 

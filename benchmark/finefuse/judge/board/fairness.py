@@ -111,8 +111,8 @@ def _costs(ok: Sequence[Record]) -> Iterator[str]:
         if older := sum(_cost_version(record) < newest for record in rows):
             what = "Costs" if protocol == "costs" else "Latencies"
             yield (
-                f"{what} of {older} row{'s' * (older > 1)} were measured by an older protocol and are left out; those shown are of "
-                f"version {newest}."
+                f"{what} of {older} row{'s' * (older > 1)} were measured by an older protocol and are left out; those "
+                f"shown are of version {newest}."
             )
 
 

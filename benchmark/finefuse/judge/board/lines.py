@@ -127,7 +127,7 @@ def _line(place: Place, rows: list[Record], timed: list[Record], metrics: Sequen
         "parameters": _mean(ok, "parameters"),
         "flops": _mean(ok, "flops"),
         "memory": _mean(ok, "peak_memory"),
-        "size": _mean(ok, "size"),
+        "bytes": _mean(ok, "bytes"),
         "energy.processors": _mean(ok, "energy.processors"),
         "energy.gpu": _mean(ok, "energy.gpu"),
         "trials": max([row.get("trials", 0) for row in ok], default=0),
