@@ -26,7 +26,7 @@ from finefuse.engine.work.workbench import Workbench, head_name
 from finefuse.errors import NotApplicable, PluginError
 from finefuse.manyheads import ByTask, ManyHeads, by_task, one_per_task
 from finefuse.nets import CombineOutputs, Net
-from finefuse.predictions import packed
+from finefuse.predictions import Answers, packed
 from finefuse.rows import told
 from finefuse.types import Fusing, Record, Ref, Splits
 from finefuse.types.undeclared import Undeclared
@@ -107,17 +107,11 @@ def fuse(bench: Workbench, bill: Record | None = None, extra: Record | None = No
         more = choices_of(of) | (extra or {})
         _save(bench, _settled(bench, fused, of), watch, more, alone=capabilities.alone(fusion))
     meta = bench.store.meta(job.artifact)
-<<<<<<< HEAD
     if meta.pop("counting", None) != COUNTING or "bytes" not in meta:
         model = deployed_for_tasks(bench)
         meta |= {"bytes": size_of(model), "flops": _flops(bench, model)}
-    return {**meta, **_scores(bench, bench.store.outputs(job.artifact)), **bench.told}
-=======
-    if meta.pop("counting", None) != COUNTING:
-        meta["flops"] = _flops(bench, deployed_for_tasks(bench))
     scores = partial(_scores, bench)
-    return {**meta, **scores(job.artifact), **bench.told, **beside(bench, scores)}
->>>>>>> main
+    return {**meta, **scores(job.artifact), **_predicted(bench), **bench.told, **beside(bench, scores)}
 
 
 def _untouched(bench: Workbench) -> Untouched:
@@ -192,20 +186,24 @@ def _quality(bench: Workbench, outputs: Mapping[str, Tensor]) -> float:
 
 
 def _scores(bench: Workbench, artifact: str) -> Record:
+    outputs, own = _outputs(bench, artifact), {str(ref): one for ref, one in _own(bench).items()}
+    return crossing_fields(bench.metrics, _shown(bench), outputs, own)
+
+
+def _outputs(bench: Workbench, artifact: str) -> dict[str, dict[str, Tensor]]:
+    """What an artifact gives for val and test of each task, by what the suite calls the data sets."""
     stored = bench.store.outputs(artifact)
-    outputs = {
+    return {
         str(ref): {part: stored[f"{i}.{part}"].to(splits.test.y.device) for part in ("val", "test")}
         for i, (ref, splits) in enumerate(bench.crossed.items())
     }
-    own = {str(ref): one for ref, one in _own(bench).items()}
-    return crossing_fields(bench.metrics, _shown(bench), outputs, own) | _predicted(bench, outputs)
 
 
-def _predicted(bench: Workbench, outputs: Mapping[str, Mapping[str, Tensor]]) -> Record:
+def _predicted(bench: Workbench) -> Record:
     """The classes predicted for the test examples of each task that has classes; not of trials."""
     if bench.order.job.kind != "fuse":
         return {}
-    found = []
+    outputs, found = _outputs(bench, bench.order.job.artifact), list[Answers]()
     for ref, splits in bench.crossed.items():
         names = bench.loaded(ref, bench.order.job.seed).classes
         found += answers(str(ref), splits.task, names, splits.test, outputs[str(ref)]["test"])
