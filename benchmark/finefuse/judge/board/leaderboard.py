@@ -33,7 +33,18 @@ RUNS = ["ok", "planned", "status"]
 SIZES = ["trainable", "parameters", "flops"]
 SEARCH = ["trials", "edge"]
 GAIN = ["gain", "gain.half"]
-COSTS = ["seconds", "cpu_seconds", "seconds_with_members", "steps", "gradients", "memory", "contended"]
+ENERGY = ["energy.processors", "energy.gpu"]
+COSTS = [
+    "seconds",
+    "cpu_seconds",
+    "seconds_with_members",
+    "steps",
+    "gradients",
+    *ENERGY,
+    "memory",
+    "bytes",
+    "contended",
+]
 
 
 @dataclass(frozen=True)
