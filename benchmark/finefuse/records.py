@@ -7,9 +7,9 @@ import gc
 import json
 import os
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from io import FileIO
 from pathlib import Path
 from typing import Any, get_args
@@ -17,7 +17,7 @@ from typing import Any, get_args
 from finefuse.errors import StoreError
 from finefuse.files import write_whole
 from finefuse.locks import LOCK, only_writer
-from finefuse.rows import contradicting, wrong_with
+from finefuse.rows import contradicting, told, wrong_with
 from finefuse.types import Cell, JobKind, Record
 
 PLAN_SCHEMA = 2
@@ -85,12 +85,12 @@ class Records:
                 held.enter_context(only_writer(self.folder))
             yield
 
-    def write_plan(self, suite: str, cells: Iterable[tuple[Cell, str]]) -> None:
-        """Leave the planned cells, each with its key, in `plan.json`, in one piece."""
+    def write_plan(self, suite: str, cells: Iterable[tuple[Cell, str]], gate: Mapping[str, Any] | None = None) -> None:
+        """Leave the planned cells, each with its key, in `plan.json`, in one piece, and the suite's `[gate]`."""
         planned = [cell._asdict() | {"key": key, "cell": str(cell)} for cell, key in cells]
         with _sentence(self.plan_file, "written"):
             self.folder.mkdir(parents=True, exist_ok=True)
-        plan = {"schema": PLAN_SCHEMA, "suite": suite, "cells": planned}
+        plan = {"schema": PLAN_SCHEMA, "suite": suite, "cells": planned} | ({"gate": dict(gate)} if gate else {})
         write_whole(self.plan_file, json.dumps(plan, separators=(",", ":")))
 
     def read_plan(self) -> tuple[str, dict[Cell | str, str]] | None:
@@ -101,11 +101,9 @@ class Records:
         Raises:
             StoreError: if the file is not a plan, or one of a later version.
         """
-        with _sentence(self.plan_file, "read"):
-            if not self.plan_file.exists():
-                return None
-            data = self.plan_file.read_bytes()
-        plan = _load(data) or {}
+        plan = self._plan()
+        if plan is None:
+            return None
         suite, cells, schema = plan.get("suite"), plan.get("cells"), plan.get("schema", 1)
         if isinstance(schema, int) and schema > PLAN_SCHEMA:
             raise StoreError(f"{self.plan_file}: a plan of schema {schema}; this finefuse reads up to {PLAN_SCHEMA}.")
@@ -116,19 +114,38 @@ class Records:
                 return suite, {Cell.of(cell): cell["key"] for cell in cells}
         raise StoreError(f"{self.plan_file}: not a plan of finefuse; delete it and run the suite again.")
 
+    def read_gate(self) -> dict[str, Any]:
+        """The suite's table `[gate]` as the plan holds it; empty without one.
+
+        Raises:
+            StoreError: if it is no table.
+        """
+        gate = (self._plan() or {}).get("gate", {})
+        if not isinstance(gate, dict):
+            raise StoreError(f"{self.plan_file}: has {told(gate)} as [gate], where a table was expected.")
+        return gate
+
+    def _plan(self) -> dict[str, Any] | None:
+        """The content of plan.json, None without one; empty if it is no JSON object."""
+        with _sentence(self.plan_file, "read"):
+            return (_load(self.plan_file.read_bytes()) or {}) if self.plan_file.exists() else None
+
 
 @dataclass(frozen=True)
 class Results:
     """The contents of a folder: the suite's name, its current rows, and the planned cells that have none.
 
     Of a cell that a former version planned, and of which there is no row at all, only the text is known. `refused` has
-    a sentence for each damaged line that no planned cell needs.
+    a sentence for each damaged line that no planned cell needs. `planned` says whether there is a plan, and `gate` is
+    the suite's table of that name.
     """
 
     suite: str
     rows: list[Record]
     missing: list[Cell | str]
     refused: list[str]
+    planned: bool = False
+    gate: Mapping[str, Any] = field(default_factory=dict)
 
 
 def read_results(folder: Path) -> Results:
@@ -166,7 +183,9 @@ def _current(
     cells = ((Cell.of(row), row) for row in rows)
     current = {cell: row for cell, row in cells if keys.get(cell) == row["key"]}
     missing = [cell for cell in keys if cell not in current]
-    return Results(suite, [current[cell] for cell in keys if cell in current], missing, refused)
+    return Results(
+        suite, [current[cell] for cell in keys if cell in current], missing, refused, True, records.read_gate()
+    )
 
 
 def _named(row: object) -> str:

@@ -78,6 +78,7 @@ class Suite:
     latency: tuple[int, ...]
     also_test: tuple[Ref, ...] = ()
     run: RunChoice = field(default_factory=RunChoice)
+    gate: Mapping[str, Any] = field(default_factory=dict)
 
 
 def load_suite(source: str | Path | Mapping[str, Any], registry: Registry, *, portable: bool = False) -> Suite:
@@ -120,6 +121,7 @@ def load_suite(source: str | Path | Mapping[str, Any], registry: Registry, *, po
         pools=tuple(pools),
         latency=tuple(shape.latency),
         run=reader.run(shape.run),
+        gate=shape.gate.model_dump(exclude_unset=True),
         **plain,
     )
 

@@ -67,7 +67,7 @@ def run_plan(
     records, artifacts = Records(out), Artifacts(store.absolute())  # a plugin may change a worker's directory
     with records.lock():
         rows, refused = records.read()
-        records.write_plan(plan.suite.name, [(job.place, job.key) for job in plan.jobs])
+        records.write_plan(plan.suite.name, [(job.place, job.key) for job in plan.jobs], plan.suite.gate)
         artifacts.sweep()
         outlook, notes = look_closely(plan, rows, artifacts, retry=retry)
         free = places(device, workers if capabilities.parallel(executor) else 1)
