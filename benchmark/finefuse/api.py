@@ -195,6 +195,20 @@ def report(
     return _results(Path(folder), registry, refs)
 
 
+def board(folder: str | Path) -> Leaderboard:
+    """The leaderboard of a results folder, from its records; without any, as `leaderboard.json` has it.
+
+    Args:
+        folder: a results folder that `run` wrote, or one of which only the reports were kept.
+
+    Raises:
+        FinefuseError: if the folder can't be read.
+    """
+    from finefuse.judge.board.saved import read_board
+
+    return read_board(Path(folder))
+
+
 def pair(folder: str | Path, a: str, b: str) -> Pairing:
     """Compare two lines of a results folder by data set and seed, on the same test examples.
 
@@ -277,6 +291,7 @@ def export(
     seed: int | None = None,
     round: int | None = None,  # noqa: A002 - it is called so in the rows
     task: str | None = None,
+    all_tasks: bool = False,
     device: str | None = None,
     force: bool = False,
     plugins: Door | Sequence[Door] = (),
@@ -294,6 +309,7 @@ def export(
         seed: None for the first.
         round: of a fusion with several, from 0.
         task: of a pool across data sets the one that the file is for.
+        all_tasks: of such a pool one file for all, with the outputs for each task side by side.
         device: where an ensemble is fused again; None for the kind of device that the row was measured on.
         force: overwrite existing files.
         plugins: as in `run`.
@@ -305,7 +321,7 @@ def export(
     narrow = {"dataset": dataset, "backbone": backbone, "pool": pool, "seed": seed, "round": round}
     file = Path(to)
     found, note = find_row(Path(folder), row, narrow)
-    one = find_task(found, task)
+    one = find_task(found, task, all_tasks=all_tasks)
     check_target(file, force=force)
     registry = Registry(_doors(plugins))
     device = resolve_device(device or found["device"].split(":")[0])

@@ -172,13 +172,13 @@ _NAMED: dict[str, Rule] = {
     "costs": Rule(frozenset({int, NONE}), _from_zero, "a whole number from 0, or null"),
     "schema": Rule(frozenset({int}), (SCHEMA).__eq__, f"schema {SCHEMA}"),
     "seed": Rule(frozenset({int}), _whole, "a whole number"),
-    "parts": Rule(frozenset({dict}), _parts, "an object of texts"),
+    **dict.fromkeys(("parts", "fused"), Rule(frozenset({dict}), _parts, "an object of texts")),
     **dict.fromkeys(("cell", "key", "dataset", "backbone", "label", "pool", "dataset_use", "backbone_use"), TEXT),
     **dict.fromkeys(("suite", "artifact", "use", "level", "reason"), TEXT),
     **dict.fromkeys(("error", "traceback", "machine", "device", "precision", "compile", "finished"), TEXT_OR_NULL),
-    **dict.fromkeys(("correct", "losses", "examples", "outputs", "statistics"), TEXT_OR_NULL),
-    **dict.fromkeys(("metrics", "needs", "at_edge", "shares", "remarks", "tasks", "ranked_by"), TEXTS),
-    **dict.fromkeys(("member", "round", "trial", "members", "repeated"), COUNT),
+    **dict.fromkeys(("correct", "losses", "examples", "outputs", "predicted", "statistics"), TEXT_OR_NULL),
+    **dict.fromkeys(("metrics", "needs", "at_edge", "shares", "remarks", "tasks", "ranked_by", "subset"), TEXTS),
+    **dict.fromkeys(("member", "round", "trial", "members", "repeated", "size", "draw"), COUNT),
     **dict.fromkeys(("n_test", "steps", "pieces", "trainable", "parameters", "trials", "best"), COUNT_OR_NULL),
     **dict.fromkeys(("threads", "peak_memory", "gradients"), COUNT_OR_NULL),
     **dict.fromkeys(("seconds", "cpu_seconds", "seconds_members", "seconds_before", "flops", "rate"), AMOUNT),
@@ -189,7 +189,7 @@ _NAMED: dict[str, Rule] = {
 _STARTING: dict[str, Rule] = {
     "better": Rule(frozenset({str}), ("higher", "lower").__contains__, "higher or lower"),
     "latency": AMOUNT,
-    **dict.fromkeys(("test", "val", "also", "last", "best", "peek", "default"), SCORE),
+    **dict.fromkeys(("test", "val", "also", "last", "best", "peek", "peek_at_test", "default"), SCORE),
     **dict.fromkeys(("single", "mean", "oracle", "untouched", "figure", "task"), SCORE),
 }
 

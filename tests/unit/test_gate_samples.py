@@ -389,7 +389,7 @@ def test_the_gate_of_a_suite_is_what_its_results_are_judged_by(pair: Pair) -> No
     assert not pair.compare(base, new).passed
     plan = pair.folder / "new" / "plan.json"
     gate = {"margin": "1pp", "fail_on": {"flops": "50%"}}
-    plan.write_text(json.dumps(json.loads(plan.read_text()) | {"gate": gate}))
+    plan.write_text(json.dumps(json.loads(plan.read_text()) | {"run": {"gate": gate}}))
     found = compare(pair.folder / "base", pair.folder / "new")
     assert found.passed, found.failures
     assert found.notes == ("The table [gate] of the suite is not that of the baseline.",)

@@ -107,7 +107,7 @@ def test_a_plan_of_a_later_version_is_refused(tmp_path: Path) -> None:
 
 def test_the_gate_of_a_suite_is_read_with_its_plan(tmp_path: Path) -> None:
     records = filled(tmp_path, 1)
-    records.write_plan("quick", [(place(0), "key 0")], {"alpha": 0.01})
+    records.write_plan("quick", [(place(0), "key 0")], {"gate": {"alpha": 0.01}})
     assert read_results(tmp_path).gate == {"alpha": 0.01}
     records.plan_file.write_text(records.plan_file.read_text().replace('{"alpha":0.01}', "3"))
     with pytest.raises(StoreError, match=r"plan.json: has 3 as \[gate\], where a table was expected"):

@@ -12,6 +12,8 @@ from typing import Any
 from finefuse.declare.choice import RunChoice
 from finefuse.declare.facts import Facts
 from finefuse.declare.nested import anchored
+from finefuse.declare.pool_checks import check_members_of, check_tasks_of
+from finefuse.declare.pool_files import with_files
 from finefuse.declare.pools import Pool, make_pools, named
 from finefuse.declare.schema import (
     ItemShape,
@@ -22,8 +24,10 @@ from finefuse.declare.schema import (
     json_schema,
     read_shape,
 )
+from finefuse.declare.strategy import Strategy
 from finefuse.declare.suite_text import Source, open_suite, show
 from finefuse.declare.toml_lines import KeyPath
+from finefuse.discovery import capabilities
 from finefuse.discovery.registry import Registry
 from finefuse.errors import FinefuseError, ParameterError, PluginError
 from finefuse.types import Budget, Limits, PluginKind, Ref, Settings
@@ -42,27 +46,11 @@ _KINDS: dict[str, PluginKind] = {
 
 
 @dataclass(frozen=True)
-class Strategy:
-    """A line of the board: a scheme or fusion method, and its label.
-
-    Of a fusion also the number of rounds, and what it is chosen from, on val; of a scheme the data sets that it is for,
-    none for all.
-    """
-
-    label: str
-    ref: Ref
-    rounds: int = 1
-    choices: tuple[Ref, ...] = ()
-    datasets: tuple[Ref, ...] = ()
-
-    def is_for(self, dataset: Ref) -> bool:
-        """Whether a scheme is tuned for a data set."""
-        return not self.datasets or dataset in self.datasets
-
-
-@dataclass(frozen=True)
 class Suite:
-    """What is to be measured. `file` is None for a suite from Python; `latency` holds the batch sizes to time."""
+    """What is to be measured. `file` is None for a suite from Python; `latency` holds the batch sizes to time.
+
+    `asked` is the name or path by which the suite was asked for, "" for one from Python.
+    """
 
     name: str
     file: Path | None
@@ -79,6 +67,7 @@ class Suite:
     also_test: tuple[Ref, ...] = ()
     run: RunChoice = field(default_factory=RunChoice)
     gate: Mapping[str, Any] = field(default_factory=dict)
+    asked: str = ""
 
 
 def load_suite(source: str | Path | Mapping[str, Any], registry: Registry, *, portable: bool = False) -> Suite:
@@ -98,16 +87,20 @@ def load_suite(source: str | Path | Mapping[str, Any], registry: Registry, *, po
     for key in ("seeds", "latency"):
         opened.refuse_twins(((key, i), str(value)) for i, value in enumerate(getattr(shape, key)))
     plain = {key: tuple(line.ref for line in reader.lines(shape, key)) for key in PLAIN}
-    schemes, fusions = reader.lines(shape, "schemes", plain["datasets"]), reader.lines(shape, "fusions")
+    schemes, fusions = reader.lines(shape, "schemes", plain), reader.lines(shape, "fusions")
     if shape.search:
-        schemes = tuple(reader.searched(scheme, shape.search) for scheme in schemes)
+        schemes = tuple(reader.searched("scheme", scheme, shape.search) for scheme in schemes)
+        fusions = tuple(reader.searched("fusion", fusion, shape.search) for fusion in fusions)
+    schemes, shapes = with_files(opened, shape.pools, schemes, plain, reader.from_file)
+    if not schemes:
+        raise opened.error((), "the key 'schemes' is missing")
     plain["metrics"] = plain["metrics"] or reader.default_metrics(plain["datasets"])
     reader.check_tasks(plain["datasets"], plain["metrics"])
     reader.check_shapes(plain["datasets"], plain["also_test"])
     reader.check_kinds(plain["datasets"], schemes)
-    pools = make_pools(opened, shape.pools, {line.label: line.ref.name for line in schemes}, plain)
-    reader.check_tasks_of(pools)
-    reader.check_members_of(pools, schemes)
+    pools = make_pools(opened, shapes, {line.label: line.ref.name for line in schemes}, plain)
+    check_tasks_of(opened, reader.facts, pools)
+    check_members_of(opened, pools, schemes, plain["backbones"])
     if fusions and not pools:
         pools = [Pool("all", tuple(scheme.label for scheme in schemes), 1)]
     return Suite(
@@ -122,6 +115,7 @@ def load_suite(source: str | Path | Mapping[str, Any], registry: Registry, *, po
         latency=tuple(shape.latency),
         run=reader.run(shape.run),
         gate=shape.gate.model_dump(exclude_unset=True),
+        asked="" if isinstance(source, Mapping) else str(source),
         **plain,
     )
 
@@ -160,8 +154,10 @@ class _Reader:
     source: Source
     facts: Facts
 
-    def lines(self, shape: SuiteShape, key: str, datasets: Sequence[Ref] = ()) -> tuple[Strategy, ...]:
-        """All plugins under one key, grids expanded; schemes may be for some of the data sets only."""
+    def lines(
+        self, shape: SuiteShape, key: str, known: Mapping[str, Sequence[Ref]] | None = None
+    ) -> tuple[Strategy, ...]:
+        """All plugins under one key, grids expanded; schemes may be for some of the data sets and backbones only."""
         found: list[tuple[KeyPath, Strategy]] = []
         for i, item in enumerate(getattr(shape, key)):
             lines = self._expand((key, i), _KINDS[key], item)
@@ -169,8 +165,8 @@ class _Reader:
                 self._check_rounds((key, i, "rounds"), _KINDS[key], lines)
             if item.choose:
                 lines = [self._with_choices((key, i), _KINDS[key], item, line) for line in lines]
-            if item.datasets is not None:
-                lines = [replace(line, datasets=self._only((key, i), item, datasets)) for line in lines]
+            for_data, for_backbones = self._only((key, i), item, known or {})
+            lines = [replace(line, datasets=for_data, backbones=for_backbones) for line in lines]
             found += [((key, i), line) for line in lines]
         comparable = key in ("schemes", "fusions")  # where the same thing may stand twice, under two names
         hint = "; give one another name with `as`" if comparable else ""
@@ -179,11 +175,21 @@ class _Reader:
             self.source.refuse_twins((path, str(replace(line.ref, label=""))) for path, line in found)
         return tuple(line for _, line in found)
 
-    def _only(self, path: KeyPath, item: ItemShape, known: Sequence[Ref]) -> tuple[Ref, ...]:
-        """The data sets that a scheme is for."""
-        if path[0] != "schemes":
-            raise self.source.error((*path, "datasets"), "is for schemes, which may be for some of the data sets only")
-        return named(self.source, (*path, "datasets"), item.datasets or (), known, "data set")
+    def _only(
+        self, path: KeyPath, item: ItemShape, known: Mapping[str, Sequence[Ref]]
+    ) -> tuple[tuple[Ref, ...], tuple[Ref, ...]]:
+        """The data sets and the backbones that a scheme is for; none for all."""
+        for key, one in (("datasets", "data set"), ("backbones", "backbone")):
+            if getattr(item, key) is not None and path[0] != "schemes":
+                raise self.source.error((*path, key), f"is for schemes, which may be for some of the {one}s only")
+        datasets = named(self.source, (*path, "datasets"), item.datasets or (), known.get("datasets", ()), "data set")
+        more = named(self.source, (*path, "backbones"), item.backbones or (), known.get("backbones", ()), "backbone")
+        return datasets, more
+
+    def from_file(self, path: KeyPath, label: str, params: Mapping[str, Any]) -> Strategy:
+        """The scheme that reads a network from a file."""
+        ref = self._resolve(path, "scheme", self._default(path, "files"), params, {})
+        return Strategy(label, replace(ref, label=label))
 
     def run(self, shape: RunShape) -> RunChoice:
         """Its executor, observers and reporters."""
@@ -208,6 +214,8 @@ class _Reader:
         if kind != "fusion":
             raise self.source.error(path, "only fusions go in rounds")
         for line in lines:
+            if line.rounds > 1 and line.search:
+                raise self.source.error(path, "doesn't go with a search: which parameters would the next round have?")
             level = self.facts.level(line.ref)
             if line.rounds > 1 and level != "weight":
                 raise self.source.error(
@@ -223,6 +231,8 @@ class _Reader:
             raise self.source.error(place, "only fusions are chosen so; those of schemes are for the table [search]")
         if line.rounds > 1:
             raise self.source.error(place, "doesn't go with rounds: which parameters would the next round have?")
+        if line.search:
+            raise self.source.error(place, "doesn't go with a search, which has its own `space`")
         if (level := self.facts.level(line.ref)) != "weight":
             said = f"{line.ref.name} fuses on the {level} level, and what is chosen must be one network"
             raise self.source.error(place, said)
@@ -236,14 +246,25 @@ class _Reader:
         self.source.refuse_twins(((place), str(ref)) for ref in found)
         return replace(line, choices=tuple(found))
 
-    def searched(self, scheme: Strategy, how: SearchShape) -> Strategy:
-        """The search for a scheme's parameters, under the scheme's own label; without a space it stays as it is."""
-        if not self.facts.space(scheme.ref):
-            return scheme
-        spec = {"use": scheme.ref.name, **scheme.ref.kwargs}
+    def searched(self, kind: PluginKind, line: Strategy, how: SearchShape) -> Strategy:
+        """The search for a line's parameters, under its own label; without a space it stays as it is.
+
+        So does a fusion that goes in rounds, or that is chosen or searched in its own way.
+        """
+        if line.choices or line.search or line.rounds > 1 or not self.facts.space(kind, line.ref):
+            return line
+        spec = {"use": line.ref.name, **line.ref.kwargs}
         given = {"of": spec, "trials": how.trials, "sampler": how.sampler}
-        found = self._resolve(("search",), "scheme", self._default(("search",), "search"), given, {})
-        return replace(scheme, ref=found)
+        found = self._resolve(("search",), "scheme", self._default(("search",), "search"), given, {}, inside=kind)
+        return replace(line, ref=found) if kind == "scheme" else replace(line, search=found)
+
+    def _searches(self, kind: PluginKind, name: str) -> bool:
+        """Whether a name among the fusions is that of a scheme which searches, for the parameters of a fusion."""
+        registry = self.facts.registry
+        if kind != "fusion" or any(name == found.entry.name for found in registry.entries("fusion")):
+            return False
+        known = any(name == found.entry.name for found in registry.entries("scheme"))
+        return known and capabilities.searches(registry.target("scheme", name))
 
     def _default(self, path: KeyPath, role: str) -> str:
         """The name of the scheme that has a role where none is named."""
@@ -269,15 +290,18 @@ class _Reader:
         for name in grid:
             if name in item.params:
                 raise self.source.error((*path, name), "is given both alone and in the grid")
-        lines, (params, frozen) = [], self._head(path, kind, item)
+        lines, (params, frozen), searches = [], self._head(path, kind, item), self._searches(kind, item.use)
         for values in product(*grid.values()):
             point = dict(zip(grid, values, strict=True))
-            ref = self._resolve(path, kind, item.use, params, point)
+            found = "scheme" if searches else kind
+            ref = self._resolve(path, found, item.use, params, point, inside=kind if searches else None)
             label = Ref.of(item.as_, **point) if item.as_ else Ref.of(item.use, **item.params, **point)
             if frozen:
                 given = {"of": {"use": ref.name, **ref.kwargs}}
                 ref = self._resolve(path, kind, self._default(path, "frozen head"), given, {})
-            lines.append(Strategy(str(label), replace(ref, label=str(label)) if item.as_ else ref, item.rounds or 1))
+            search = ref if searches else None
+            ref = self.facts.searched(ref) if searches else replace(ref, label=str(label)) if item.as_ else ref
+            lines.append(Strategy(str(label), ref, item.rounds or 1, search=search))
         return lines
 
     def _resolve(
@@ -287,19 +311,24 @@ class _Reader:
         name: str,
         given: Mapping[str, Any],
         point: Mapping[str, Any],
-        inside_of: str = "grid",
+        point_of: str = "grid",
+        inside: PluginKind | None = None,
     ) -> Ref:
+        """A plugin with its parameters, checked; `inside` is the kind of what a search is for."""
         for key, value in (*given.items(), *point.items()):
             try:
                 Ref.of(name, **{key: value})
             except (TypeError, ValueError):
                 raise self.source.error((*path, key), f"{show(value)} can't be a parameter's value") from None
         try:
-            ref = Ref.of(name, **anchored(self.facts, self.source.folder, kind, name, {**given, **point}))
-            self.facts.check(kind, ref)
+            ref = Ref.of(name, **anchored(self.facts, self.source.folder, kind, name, {**given, **point}, inside))
+            if inside is None:
+                self.facts.check(kind, ref)
+            else:
+                self.facts.check_search(ref, inside)
         except ParameterError as error:
-            inside = (inside_of, error.key) if error.key in point else (error.key,) if error.key in given else ()
-            raise self.source.error((*path, *inside), str(error)) from error
+            within = (point_of, error.key) if error.key in point else (error.key,) if error.key in given else ()
+            raise self.source.error((*path, *within), str(error)) from error
         except FinefuseError as error:
             raise self.source.error(path, str(error)) from error
         return ref
@@ -310,29 +339,6 @@ class _Reader:
             for dataset in datasets:
                 if self.facts.task(other) != self.facts.task(dataset):
                     raise self.source.error(("also_test", i), f"{other} is another task than {dataset}")
-
-    def check_tasks_of(self, pools: Sequence[Pool]) -> None:
-        """Networks of one pool across data sets take inputs of one shape."""
-        for pool in pools:
-            for other in (*pool.datasets[1:], *pool.held_out):
-                one, two = self.facts.task(pool.datasets[0]), self.facts.task(other)
-                if (one.modality, one.input_shape) != (two.modality, two.input_shape):
-                    raise self.source.error(
-                        ("pools", pool.name, "datasets"),
-                        f"{pool.datasets[0]} has {one.modality} inputs of shape {one.input_shape} and {other} "
-                        f"{two.modality} inputs of shape {two.input_shape}; bodies are merged for inputs of one shape",
-                    )
-
-    def check_members_of(self, pools: Sequence[Pool], schemes: Sequence[Strategy]) -> None:
-        """A pool across data sets has members of each, and its probe is for those that it holds out."""
-        by_label = {scheme.label: scheme for scheme in schemes}
-        for pool in pools:
-            for dataset in pool.datasets:
-                if not any(by_label[label].is_for(dataset) for label in pool.of):
-                    raise self.source.error(("pools", pool.name, "of"), f"has no scheme that is for {dataset}")
-            for dataset in pool.held_out:
-                if not by_label[pool.probe].is_for(dataset):
-                    raise self.source.error(("pools", pool.name, "probe"), f"{pool.probe} is not for {dataset}")
 
     def default_metrics(self, datasets: Sequence[Ref]) -> tuple[Ref, ...]:
         """For every kind of task the metric that says it is the default for it."""

@@ -7,14 +7,32 @@ import math
 import re
 from collections.abc import Iterable, Mapping
 from itertools import product
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import pandas as pd
 
+from finefuse.judge.names import Names
 from finefuse.judge.resolution import Resolution
 from finefuse.text import plain
 
 Markup = Literal["markdown", "html"]
+
+
+class Heading(NamedTuple):
+    """A heading of a level from 1."""
+
+    text: str
+    level: int
+
+
+class Bullets(NamedTuple):
+    """A list."""
+
+    items: tuple[str, ...]
+
+
+Block = Heading | Bullets | pd.DataFrame
+"""A part of a board: tables hold text as people read it."""
 ARROWS = {"higher": "↑", "lower": "↓"}
 LEFT = (
     "rank",
@@ -51,10 +69,10 @@ def score_table(lines: pd.DataFrame, better: Mapping[str, str]) -> pd.DataFrame:
             table = table.assign(**_elsewhere(lines, metric))
             gains = zip(lines["gain"], lines["gain.half"], strict=True)
             table["gain"] = ["" if math.isnan(mean) else signed(mean, half) for mean, half in gains]
-    for moment, name in {"last": "last", "best": "best-val", "peek": "peek", "default": "default"}.items():
-        column = f"{moment}.{metrics[0]}.mean" if metrics else ""
-        if column in lines:
-            table[name] = ["" if math.isnan(mean) else _score(mean, math.inf) for mean in lines[column]]
+    for moment, name in {"last": "last", "best": "best-val", "peek": "peek"}.items():
+        if metrics and (column := f"{moment}.{metrics[0]}.mean") in lines:
+            table[name] = _means(lines[column])
+    table = table.assign(**_three(lines, metrics[0]) if metrics else {})
     if (lines["trials"] > 0).any():
         table["trials"] = ["" if not count else str(count) for count in lines["trials"]]
     if "chosen" in lines:
@@ -62,6 +80,21 @@ def score_table(lines: pd.DataFrame, better: Mapping[str, str]) -> pd.DataFrame:
         table["chosen on val"] = [f"{chosen}{' (at the edge)' * bool(chosen and edge)}" for chosen, edge in told]
     table = table.loc[:, [name in ("rank", "95 %", "strategy", "pool") or (table[name] != "").any() for name in table]]
     return table.assign(runs=lines["status"])
+
+
+def _three(lines: pd.DataFrame, metric: str) -> dict[str, list[str]]:
+    """Side by side what a search gives: the default settings, those best on val, and, as a peek, those best on test.
+
+    Rows of a former version have the default alone.
+    """
+    default, peek = (lines.get(f"{name}.{metric}.mean") for name in ("default", "peek_at_test"))
+    tuned = None if peek is None else lines[f"test.{metric}.mean"].where(peek.notna())
+    columns = {"default": default, "tuned on val": tuned, "peek at test": peek}
+    return {name: _means(column) for name, column in columns.items() if column is not None}
+
+
+def _means(column: pd.Series) -> list[str]:
+    return ["" if math.isnan(mean) else _score(mean, math.inf) for mean in column]
 
 
 def across(lines: pd.DataFrame) -> pd.DataFrame:
@@ -196,6 +229,24 @@ def reasons(lines: pd.DataFrame, pools: pd.DataFrame) -> list[str]:
 
 def _and(names: list[str]) -> str:
     return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
+
+
+def renamed(lines: pd.DataFrame, names: Names) -> pd.DataFrame:
+    """Lines whose strategies have their short names."""
+    pairs = zip(lines["strategy"], lines["label"], strict=True)
+    short = [f"{names.strategy(label)}{strategy.removeprefix(label)}" for strategy, label in pairs]
+    return lines.assign(strategy=short, label=lines["label"].map(names.strategy))
+
+
+def render(blocks: Iterable[Block], markup: Markup) -> str:
+    """All blocks, one after the other."""
+    return ("\n\n" if markup == "markdown" else "\n").join(_rendered(block, markup) for block in blocks)
+
+
+def _rendered(block: Block, markup: Markup) -> str:
+    if isinstance(block, Heading):
+        return title(block.text, block.level, markup)
+    return bullets(block.items, markup) if isinstance(block, Bullets) else draw(block, markup)
 
 
 def draw(table: pd.DataFrame, markup: Markup) -> str:

@@ -52,7 +52,7 @@ class Compared:
     fed: str = ""
 
     def score(self, row: Record) -> float:
-        """What its examples say of a row: the share of right answers, the metric that rests on losses, or their mean."""
+        """What examples say of a row: the share of right answers, the metric that rests on losses, or their mean."""
         if self.family.answers:
             return float(correctness(row).mean())
         return number(row, f"test.{self.covers}") if self.covers else float(losses(row).mean())
