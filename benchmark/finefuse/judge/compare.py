@@ -11,8 +11,9 @@ from typing import Any
 
 from finefuse.judge.frame import correctness, number
 from finefuse.judge.gate import amounts, examples, metrics, times
-from finefuse.judge.gate.comparison import COMPARED, SEVERITY, Comparison, Problem, Resolution, ordered
+from finefuse.judge.gate.comparison import Comparison
 from finefuse.judge.gate.examples import Compared, by_example
+from finefuse.judge.gate.outcome import COMPARED, SEVERITY, Problem, Resolution, ordered
 from finefuse.judge.gate.policy import FATAL, Policy, read_policy
 from finefuse.judge.gate.questions import Answer, settle
 from finefuse.judge.gate.sides import Side, all_cells, read_side, refuse_empty, untested

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 import pandas as pd
 
 from finefuse.judge.board import present
-from finefuse.judge.gate.comparison import QUIET, SCOPES, Comparison, counted, scope_text
+from finefuse.judge.gate.outcome import QUIET, SCOPES, Outcome, counted, scope_text
 from finefuse.text import plain
 from finefuse.types import Verdict
 
@@ -16,7 +16,7 @@ MOST = 20
 """Rows of the table; of what follows only the number is said."""
 
 
-def to_markdown(found: Comparison) -> str:
+def to_markdown(found: Outcome) -> str:
     """The outcome, what it rests on, and a short table of what is not unchanged."""
     parts = [f"# {_title(found)}"]
     if said := [*found.failures, *found.notes]:
@@ -30,7 +30,7 @@ def to_markdown(found: Comparison) -> str:
     return "\n\n".join(parts)
 
 
-def to_text(found: Comparison) -> str:
+def to_text(found: Outcome) -> str:
     """The same without markup, one line each."""
     lines = [_title(found), *(f"- {said}" for said in (*found.failures, *found.notes)), *_counts(found)]
     listed = to_list(found)
@@ -40,7 +40,7 @@ def to_text(found: Comparison) -> str:
     return "\n".join(map(plain, lines))
 
 
-def to_list(found: Comparison) -> list[Verdict]:
+def to_list(found: Outcome) -> list[Verdict]:
     """The verdicts that are listed: all but what is unchanged or inconclusive, unless that is fatal."""
     loud = found.policy.fatal
     return [verdict for verdict in found.verdicts if verdict.judgement not in QUIET or verdict.judgement in loud]
@@ -79,11 +79,11 @@ def change(verdict: Verdict) -> str:
     return f"{differing:+.4f}" if 0.001 <= abs(differing) < 1000 or not differing else f"{differing:+.4g}"
 
 
-def _title(found: Comparison) -> str:
+def _title(found: Outcome) -> str:
     return f"{'passed' if found.passed else 'FAILED'}: {plain(found.new)} against {plain(found.base)}"
 
 
-def _counts(found: Comparison) -> Iterator[str]:
+def _counts(found: Outcome) -> Iterator[str]:
     """How many of what, and what could have been seen."""
     (before, planned), (now, wanted) = found.coverage
     for scope in reversed(SCOPES[1:]):
