@@ -176,7 +176,9 @@ _NAMED: dict[str, Rule] = {
     **dict.fromkeys(("cell", "key", "dataset", "backbone", "label", "pool", "dataset_use", "backbone_use"), TEXT),
     **dict.fromkeys(("suite", "artifact", "use", "level", "reason"), TEXT),
     **dict.fromkeys(("error", "traceback", "machine", "device", "precision", "compile", "finished"), TEXT_OR_NULL),
-    **dict.fromkeys(("correct", "losses", "examples", "outputs", "predicted", "statistics"), TEXT_OR_NULL),
+    **dict.fromkeys(
+        ("correct", "losses", "examples", "outputs", "predicted", "statistics", "source_data"), TEXT_OR_NULL
+    ),
     **dict.fromkeys(("metrics", "needs", "at_edge", "shares", "remarks", "tasks", "ranked_by", "subset"), TEXTS),
     **dict.fromkeys(("member", "round", "trial", "members", "repeated", "size", "draw"), COUNT),
     **dict.fromkeys(("n_test", "steps", "pieces", "trainable", "parameters", "trials", "best"), COUNT_OR_NULL),
@@ -190,7 +192,7 @@ _STARTING: dict[str, Rule] = {
     "better": Rule(frozenset({str}), ("higher", "lower").__contains__, "higher or lower"),
     "latency": AMOUNT,
     **dict.fromkeys(("test", "val", "also", "last", "best", "peek", "default"), SCORE),
-    **dict.fromkeys(("single", "mean", "oracle", "untouched", "figure", "task"), SCORE),
+    **dict.fromkeys(("single", "mean", "oracle", "untouched", "figure", "task", "source"), SCORE),
 }
 
 

@@ -19,6 +19,7 @@ from finefuse.engine.randomness import seeded
 from finefuse.engine.store.origin import origin_of
 from finefuse.engine.train.lent import lent
 from finefuse.engine.work.chosen import choose_fused
+from finefuse.engine.work.forgetting import source_fields
 from finefuse.engine.work.made import bill_of, billed, choices_of, cost_of, to_store
 from finefuse.engine.work.untouched import Untouched
 from finefuse.engine.work.workbench import Workbench, head_name
@@ -104,7 +105,7 @@ def fuse(bench: Workbench, bill: Record | None = None) -> Record:
     meta = bench.store.meta(job.artifact)
     if meta.pop("counting", None) != COUNTING:
         meta["flops"] = _flops(bench, deployed_for_tasks(bench))
-    return {**meta, **_scores(bench, bench.store.outputs(job.artifact)), **bench.told}
+    return {**meta, **_scores(bench, bench.store.outputs(job.artifact)), **source_fields(bench), **bench.told}
 
 
 def _untouched(bench: Workbench) -> Untouched:
