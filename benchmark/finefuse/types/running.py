@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, NoReturn, Protocol, TypeVar
 
 from finefuse.errors import PluginError
-from finefuse.types.entries import Ref
+from finefuse.types.entries import PluginKind, Ref
 from finefuse.types.learning import Budget
 
 if TYPE_CHECKING:
@@ -121,7 +121,8 @@ class Job:
 
     In a pool across data sets `tasks` are the data sets of the members of `fused`, one for each, `own` the members of
     round 0, whose scores all others are divided by, and `statistics` the policy for BatchNorm. `made_for` is the data
-    set that a backbone without source data was made for, where that is not the job's own.
+    set that a backbone without source data was made for, where that is not the job's own. `search` looks for the
+    parameters of the fusion `strategy`; of a scheme that is searched the search is the `strategy` itself.
 
     For a curve over part of a pool, `subset` names its tasks or members in the order in which they arrive, `size` says
     how many they are, and `draw` which of the subsets of that size it is.
@@ -149,6 +150,7 @@ class Job:
     statistics: str = ""
     made_for: Ref | None = None
     source: Ref | None = None
+    search: Ref | None = None
     size: int = 0
     draw: int = 0
     subset: tuple[str, ...] = ()
@@ -161,10 +163,25 @@ class Job:
 
     @property
     def inputs(self) -> tuple[str, ...]:
-        """Artifacts that must exist before this job can start; a timed fusion is made again from its members."""
-        timed = "" if self.fused else self.timed
+        """Artifacts that must exist before this job can start.
+
+        A timed fusion is made again from its members; of one that was searched the artifact tells its parameters.
+        """
+        timed = self.timed if self.search or not self.fused else ""
         members = dict.fromkeys(member for _, member in (*self.fused, *self.own))
         return (*filter(None, (self.base, self.start, timed)), *members, *self.trials)
+
+    @property
+    def plugins(self) -> Iterator[tuple[PluginKind, Ref]]:
+        """All that it names."""
+        yield "backbone", self.backbone
+        if self.strategy:
+            yield ("fusion" if self.fused else "scheme"), self.strategy
+        for dataset in (self.dataset, self.made_for, *self.also_test, *self.tasks):
+            if dataset:
+                yield "dataset", dataset
+        for metric in self.metrics:
+            yield "metric", metric
 
     @property
     def members(self) -> NoReturn:
@@ -198,6 +215,8 @@ class Crew:
     for each job, if nothing is left in it that copies would share; an executor may as well leave it to the jobs."""
     environment: Mapping[str, str] = field(default_factory=dict)
     """Variables with which the processes of jobs must be started."""
+    calls: int = 0
+    """About how many there will be."""
 
 
 class Executor(Protocol):
