@@ -125,10 +125,6 @@ class Artifacts:
         """A network's state dict, on the CPU."""
         return _read_tensors(self._folder(address) / "weights.safetensors")
 
-    def has_weights(self, address: str) -> bool:
-        """Whether a network was kept, and not only outputs."""
-        return (self._folder(address) / "weights.safetensors").is_file()
-
     def outputs(self, address: str) -> dict[str, Tensor]:
         """A network's outputs by split, on the CPU."""
         return _read_tensors(self._folder(address) / "outputs.safetensors")

@@ -16,7 +16,7 @@ def source_fields(bench: Workbench) -> Record:
     is for the source's kind of task.
     """
     job = bench.order.job
-    if job.source is None or not bench.store.has_weights(job.artifact):
+    if job.source is None or job.kind == "trial" or not bench.store.has_weights(job.artifact):
         return {}
     splits, one = bench.loaded(job.source, 0).splits, bench.one(job.tasks[0]) if job.tasks else bench
     metrics = {
