@@ -16,6 +16,7 @@ from finefuse.declare.suite import Suite, load_suite
 from finefuse.deploy.wanted import card_of, check_target, find_row, find_task
 from finefuse.device import default_workers, resolve_device
 from finefuse.discovery import capabilities
+from finefuse.discovery.described import describe
 from finefuse.discovery.registry import Door, Registry
 from finefuse.engine.drive.observers import Observers
 from finefuse.engine.drive.schedule import run_plan
@@ -373,7 +374,7 @@ def _results(folder: Path, registry: Registry, refs: tuple[Ref, ...] | None) -> 
     from finefuse.judge.board.leaderboard import make_leaderboard
 
     found = read_results(folder)
-    board = make_leaderboard(found.suite, found.rows, found.missing, found.refused)
+    board = make_leaderboard(found.suite, found.rows, found.missing, found.refused, partial(describe, registry))
     if refs is None:
         refs = tuple(dict.fromkeys(Ref(one.entry.name) for one in registry.entries("reporter")))
     written, complaints = write_reports(board, folder, registry, refs)

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
+from typing import Any
 
 import pandas as pd
 
@@ -15,6 +16,7 @@ from finefuse.judge.board.bounds import make_pools
 from finefuse.judge.board.data_notes import data_notes
 from finefuse.judge.board.fairness import comparable, fairness_notes
 from finefuse.judge.board.lines import MOMENTS, make_lines
+from finefuse.judge.board.page.document import Describe, make_document, nothing_known
 from finefuse.judge.board.tasks import task_table
 from finefuse.judge.frame import table
 from finefuse.judge.resolution import Resolution
@@ -38,7 +40,8 @@ class Leaderboard:
 
     `better` says of each metric which direction is better. `pools` has one row per pool that is fused: its best single
     member on val, mean member and oracle, and how much the members differ. `resolutions` says by data set and backbone
-    what the table can tell apart. A notebook shows the board as tables.
+    what the table can tell apart. `records` are what it was made of, planned cells without a row among them, and
+    `describe` says what is known of a strategy. A notebook shows the board as tables.
     """
 
     suite: str
@@ -47,6 +50,8 @@ class Leaderboard:
     better: Mapping[str, str] = field(default_factory=dict)
     pools: pd.DataFrame = field(default_factory=pd.DataFrame)
     resolutions: Mapping[tuple[str, str], Resolution] = field(default_factory=dict)
+    records: Sequence[Record] = field(default=(), repr=False)
+    describe: Describe = field(default=nothing_known, repr=False)
 
     def scores(self) -> pd.DataFrame:
         """Only what a repeated run must reproduce, bit by bit: no seconds, no latency, no machine."""
@@ -64,6 +69,10 @@ class Leaderboard:
     def to_markdown(self) -> str:
         """Two pipe tables per data set and backbone, scores with what failed and costs; then the notes."""
         return "\n\n".join([*self._parts("markdown"), present.bullets(self.notes, "markdown")])
+
+    def document(self) -> dict[str, Any]:
+        """All that a page needs to show the board and to rank anew what it shows, as strict JSON; see docs/page.md."""
+        return make_document(self.suite, self.lines, self.notes, self.better, self.records, self.describe)
 
     def _repr_markdown_(self) -> str:
         return self.to_markdown()
@@ -104,12 +113,16 @@ class Leaderboard:
 
 
 def make_leaderboard(
-    suite: str, records: Iterable[Record], missing: Sequence[Cell | str] = (), refused: Sequence[str] = ()
+    suite: str,
+    records: Iterable[Record],
+    missing: Sequence[Cell | str] = (),
+    refused: Sequence[str] = (),
+    describe: Describe = nothing_known,
 ) -> Leaderboard:
     """The leaderboard of current records, one per cell, and the planned cells that have none.
 
     A cell of which only the text is known is counted and named, and has no line. `refused` are sentences about damaged
-    lines that no cell needs.
+    lines that no cell needs. `describe` says what is known of a strategy.
 
     Raises:
         StoreError: if a record can't be what a run wrote.
@@ -148,7 +161,7 @@ def make_leaderboard(
     bounds = make_pools([*records, *absent])
     pools = table({name: [line.get(name, math.nan) for line in bounds] for line in bounds for name in line})
     frame = frame.astype({"rank": "Int64", "rank.lowest": "Int64"})
-    return Leaderboard(suite, frame, notes, better, pools, resolutions)
+    return Leaderboard(suite, frame, notes, better, pools, resolutions, [*records, *absent], describe)
 
 
 def _latency(names: Iterable[str]) -> list[str]:

@@ -1,0 +1,95 @@
+"""The whole document of a page."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any, Literal
+
+import pandas as pd
+
+from finefuse.discovery.described import Described
+from finefuse.errors import FinefuseError, PluginError
+from finefuse.judge.board.lines import Place
+from finefuse.judge.board.page.cells import cells
+from finefuse.judge.board.page.columns import columns
+from finefuse.judge.board.page.tables import tables
+from finefuse.types import Cell, Record
+from finefuse.version import __version__
+
+SCHEMA = 1
+Describe = Callable[[Literal["scheme", "fusion"], str], Described]
+"""What is known of a strategy."""
+KINDS: dict[str, Literal["scheme", "fusion"]] = {"tune": "scheme", "fuse": "fusion"}
+
+
+def nothing_known(kind: str, name: str) -> Described:
+    """Where no plugins were opened.
+
+    Raises:
+        PluginError: always.
+    """
+    raise PluginError(f"{kind} {name!r} was not looked up")
+
+
+def make_document(
+    suite: str,
+    lines: pd.DataFrame,
+    notes: Sequence[str],
+    better: Mapping[str, str],
+    records: Sequence[Record],
+    describe: Describe,
+) -> dict[str, Any]:
+    """The parts that docs/page.md lists; `records` may have planned cells without a row, of the status "missing"."""
+    names = zip(*(lines[name] for name in ("dataset", "backbone", "label", "pool", "round")), strict=True)
+    places = {Place(*name): at for at, name in enumerate(names)}
+    rows: list[list[Record]] = [[] for _ in places]
+    for record in sorted(records, key=lambda row: int(row["seed"])):
+        if record["status"] == "ok" and Cell.of(record).has_line:
+            rows[places[Place.of(record)]].append(record)
+    groups: dict[tuple[str, str], list[int]] = {}
+    for place, at in places.items():
+        groups.setdefault(place[:2], []).append(at)
+    return {
+        "schema": SCHEMA,
+        "finefuse": __version__,
+        "suite": suite,
+        "notes": list(notes),
+        "lines": {
+            "count": len(lines),
+            "labels": lines["label"].tolist(),
+            "rounds": lines["round"].tolist(),
+            "metrics": [next(iter(metrics), "") for metrics in lines["metrics"]],
+            "ok": lines["ok"].tolist(),
+            "ranks": [[_whole(rank), _whole(end)] for rank, end in lines[["rank", "rank.lowest"]].values],
+            "tasks": [
+                list(tasks) if isinstance(tasks, tuple) else [] for tasks in lines.get("tasks", [()] * len(lines))
+            ],
+        },
+        "columns": list(columns(lines, better)),
+        "tables": list(tables(rows, groups)),
+        "strategies": list(_strategies(records, describe)),
+        "cells": cells(records, places),
+    }
+
+
+def _whole(value: Any) -> int | None:
+    return None if pd.isna(value) else int(value)
+
+
+def _strategies(records: Sequence[Record], describe: Describe) -> Iterator[dict[str, Any]]:
+    """Each label with the plugin behind it, its parameters in the suite, and what is known of the plugin."""
+    used: dict[tuple[str, str, str, str], Record] = {}
+    for record in records:
+        if record["kind"] in KINDS and record.get("use"):
+            parameters = json.dumps(record.get("params") or {})
+            used.setdefault((KINDS[record["kind"]], record["label"], record["use"], parameters), record)
+    for (kind, label, use, _), record in sorted(used.items(), key=lambda item: item[0]):
+        told = {"kind": kind, "label": label, "use": use, "params": record.get("params") or {}}
+        try:
+            known = describe(KINDS[record["kind"]], use)._asdict()
+        except FinefuseError as error:
+            yield told | {"trouble": str(error)}
+        else:
+            yield told | known | {"parameters": [asdict(parameter) for parameter in known["parameters"]]}
