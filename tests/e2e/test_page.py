@@ -247,7 +247,7 @@ def test_a_line_opens_its_records_and_its_method_by_keyboard(browser: Browser, r
         [...document.querySelectorAll("dialog tbody tr")].map((row) => [...row.cells].map((c) => c.textContent)))""")
     record = next(r for r in records if (r["label"], r["seed"], r["backbone"]) == ("lp-ft", 1, "cnn-s"))
     assert (fields["key"], fields["test.accuracy"]) == (record["key"], str(record["test.accuracy"]))
-    assert browser.find("pre.command").text == "finefuse run demo --only lp-ft"
+    assert browser.find("pre.command").text == f"finefuse show . {record['cell']}\nfinefuse run demo --only lp-ft"
 
 
 def test_hostile_names_and_messages_are_shown_and_not_executed(browser: Browser) -> None:

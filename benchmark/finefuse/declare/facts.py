@@ -17,7 +17,7 @@ from finefuse.discovery.registry import Registry
 from finefuse.errors import PluginError
 from finefuse.types import Budget, PluginKind, Ref, Space, Spec, Task, Vocabulary
 
-RESERVED = frozenset({"use", "as", "grid", "choose", "rounds", "datasets"})
+RESERVED = frozenset({"use", "as", "grid", "choose", "rounds", "datasets", "backbones"})
 """Keys of a plugin's table in a suite that are not its parameters."""
 _CONTENT = ("dataset", "backbone")
 """Kinds whose `fingerprint()` represents the content of the files they read."""
@@ -162,6 +162,11 @@ class Facts:
                 return ""
         what = {"output": "combines outputs of one task", "feature": "puts one head on all members' features"}
         return f"{fusion.name} {what.get(level, 'is for members of one task')}, and these have several"
+
+    def ordered(self, fusion: Ref) -> bool:
+        """Whether what a fusion gives depends on the order of its members."""
+        with _named("fusion", fusion):
+            return "order" in capabilities.except_for(self.instance("fusion", fusion))
 
     def nested(self, scheme: Ref) -> list[Ref]:
         """The schemes that a scheme is made of."""

@@ -78,24 +78,32 @@ class Cell(NamedTuple):
     member: int
     round: int
     trial: int
+    size: int = 0
+    draw: int = 0
 
     @classmethod
     def of(cls, row: Mapping[str, Any]) -> Cell:
-        """The cell of a row; `round` and `trial` are 0 where the row doesn't give them."""
-        kind, dataset, backbone, label, pool, seed, member = _ALWAYS(row)
-        return cls(kind, dataset, backbone, label, pool, seed, member, row.get("round", 0), row.get("trial", 0))
+        """The cell of a row; `round`, `trial`, `size` and `draw` are 0 where the row doesn't give them."""
+        return cls(*_ALWAYS(row), *(row.get(name, 0) for name in ("round", "trial", "size", "draw")))
+
+    def fields(self) -> Record:
+        """The fields of a row that say which cell it fills; `size` and `draw` only where it is of part of a pool."""
+        fields = self._asdict()
+        return fields if self.size else {name: fields[name] for name in fields if name not in ("size", "draw")}
 
     @property
     def has_line(self) -> bool:
         """Whether a line of the board rests on it: a fusion, or member 0 of a scheme in round 0.
 
-        All other cells are members, bounds or timings. This is the only place that has this rule.
+        All other cells are members, bounds, timings or points of a curve. This is the only place that has this rule.
         """
-        return self.kind == "fuse" or (self.kind == "tune" and not self.member and not self.round)
+        whole = self.kind == "fuse" and not self.size
+        return whole or (self.kind == "tune" and not self.member and not self.round)
 
     def __str__(self) -> str:
         trial = [f"t{self.trial}"] if self.kind == "trial" else []
-        return "/".join([*self[:5], f"s{self.seed}", f"m{self.member}", f"r{self.round}", *trial])
+        part = [f"n{self.size}", f"d{self.draw}"] if self.size else []
+        return "/".join([*self[:5], f"s{self.seed}", f"m{self.member}", f"r{self.round}", *trial, *part])
 
 
 @dataclass(frozen=True)
@@ -113,6 +121,9 @@ class Job:
     In a pool across data sets `tasks` are the data sets of the members of `fused`, one for each, `own` the members of
     round 0, whose scores all others are divided by, and `statistics` the policy for BatchNorm. `made_for` is the data
     set that a backbone without source data was made for, where that is not the job's own.
+
+    For a curve over part of a pool, `subset` names its tasks or members in the order in which they arrive, `size` says
+    how many they are, and `draw` which of the subsets of that size it is.
     """
 
     kind: JobKind
@@ -136,6 +147,9 @@ class Job:
     own: tuple[tuple[str, str], ...] = ()
     statistics: str = ""
     made_for: Ref | None = None
+    size: int = 0
+    draw: int = 0
+    subset: tuple[str, ...] = ()
     level: str = ""
     needs: tuple[str, ...] = ()
     skip: str = ""
@@ -159,7 +173,7 @@ class Job:
     def place(self) -> Cell:
         """The cell it fills."""
         names = str(self.dataset or ""), str(self.backbone), self.label, self.pool
-        return Cell(self.kind, *names, self.seed, self.member, self.round, self.trial)
+        return Cell(self.kind, *names, self.seed, self.member, self.round, self.trial, self.size, self.draw)
 
     @property
     def cell(self) -> str:
@@ -223,6 +237,14 @@ class Board(Protocol):
     @property
     def better(self) -> Mapping[str, str]:
         """Whether "higher" or "lower" is better, by metric."""
+
+    @property
+    def pools(self) -> pd.DataFrame:
+        """One row per pool that is fused: its best single member on val, mean member, oracle, and diversity."""
+
+    @property
+    def resolutions(self) -> Mapping[tuple[str, str], NamedTuple]:
+        """By data set and backbone, what the table can tell apart."""
 
     def scores(self) -> pd.DataFrame:
         """The columns of `lines` that a repeated run must reproduce, bit by bit."""

@@ -29,7 +29,8 @@ def job_of(origin: Record) -> Job:
         job[name] = tuple(Ref(**ref) for ref in job.get(name, ()))
     for name in ("fused", "own"):
         job[name] = tuple((member, artifact) for member, artifact in job.get(name, ()))
-    job["trials"], job["needs"] = tuple(job["trials"]), tuple(job["needs"])
+    for name in ("trials", "needs", "subset"):
+        job[name] = tuple(job.get(name, ()))
     return Job(**job)
 
 

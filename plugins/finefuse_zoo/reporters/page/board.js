@@ -1,6 +1,6 @@
 // The document of the board, with what is packed in it unpacked when it is needed.
 
-import { toNumber } from "./text.js";
+import { short, shorten, toNumber } from "./text.js";
 
 /** The board of a document: lines are numbers from 0, in the order of data set, backbone and rank. */
 export class Board {
@@ -10,6 +10,8 @@ export class Board {
     this.columns = document.columns;
     this.byId = new Map(document.columns.map((column) => [column.id, column]));
     this.names = Array.from({ length: this.count }, (_, i) => lineName(this.text("strategy", i), this.text("pool", i)));
+    shorten(Object.entries(document.names));
+    shorten(this.names.map((name, i) => [name, lineName(short(this.text("strategy", i)), this.text("pool", i))]));
     this.tableOf = Array(this.count).fill(null);
     this.placeOf = Array(this.count).fill(-1);
     for (const table of document.tables) {

@@ -3,7 +3,7 @@
 import { h, s } from "./dom.js";
 import { grouped } from "./judge.js";
 import { axes, colour, figure, roving, scale, svg, tip } from "./plot.js";
-import { heading } from "./table.js";
+import { heading, shortHeading } from "./table.js";
 import { lineName } from "./board.js";
 import { plusMinus, score, short } from "./text.js";
 
@@ -27,11 +27,11 @@ function chart(board, group, act) {
   const title = `scores by round, ${heading(group)}`;
   const ranking = board.byId.get(board.rankedBy(group.lines[0]));
   const rows = several.flatMap(([name, line]) =>
-    line.map((one) => [name, roundOf(board, one), score(board.number(ranking.id, one)), plusMinus(board.half(ranking.id, one))]),
+    line.map((one) => [short(name), roundOf(board, one), score(board.number(ranking.id, one)), plusMinus(board.half(ranking.id, one))]),
   );
   const drawn = (width) => draw(board, several, ranking, title, width, act);
   const legend = several.map(([name], at) => h("li", {}, s("svg.key", { width: 18, height: 16 }, s(`g.mark.on.${colour(at)}`, {}, s("circle.point", { cx: 9, cy: 8, r: 5.5 }))), short(name)));
-  return h("section", {}, h("h2", {}, short(heading(group))), figure(title, drawn, ["line", "round", ranking.title, "±"], rows), h("ul.legend", {}, legend));
+  return h("section", {}, h("h2", {}, shortHeading(group)), figure(title, drawn, ["line", "round", ranking.title, "±"], rows), h("ul.legend", {}, legend));
 }
 
 function roundOf(board, line) {
@@ -53,7 +53,7 @@ function draw(board, curves, ranking, title, width, act) {
     const path = s("path.curve", { d: `M${places.map((place) => place.join(" ")).join("L")}` });
     const marks = lines.map((line, i) => {
       const seeds = board.scores(line).filter(Number.isFinite).map((value) => s("circle.seed", { cx: places[i][0], cy: y(value), r: 2 }));
-      const told = [name, `round ${roundOf(board, line)}`, `${ranking.title} ${score(board.number(ranking.id, line))}${plusMinus(board.half(ranking.id, line))}`];
+      const told = [short(name), `round ${roundOf(board, line)}`, `${ranking.title} ${score(board.number(ranking.id, line))}${plusMinus(board.half(ranking.id, line))}`];
       const mark = s("g.mark.on", { "data-line": line, "aria-label": told.join(", ") }, seeds, s("circle.point", { cx: places[i][0], cy: places[i][1], r: 5 }));
       points.push(tip(mark, () => told, () => act.open(`line:${line}`)));
       return mark;

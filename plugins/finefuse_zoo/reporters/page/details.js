@@ -1,7 +1,7 @@
 // What opens on a click: a line with its seeds, a record with all its fields, a strategy with its paper.
 
 import { h, plainTable } from "./dom.js";
-import { heading } from "./table.js";
+import { heading, shortHeading } from "./table.js";
 import { plusMinus, quoted, short, show } from "./text.js";
 
 /** What a state's `open` asks for, as a title and content; null if there is no such thing. */
@@ -46,13 +46,13 @@ function line(board, at, act) {
   const content = h(
     "div",
     {},
-    h("p", { title: heading(group) }, short(heading(group))),
+    h("p", { title: heading(group) }, shortHeading(group)),
     rows.length ? plainTable("runs", ["record", "status", ranking, "seconds", "reason"], rows, 2) : null,
     board.document.cells.left_out ? h("p.said", {}, `${board.document.cells.left_out} records of the board have no room in this page; all are in records.jsonl.`) : null,
     h("dl.facts", {}, facts.map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value)))),
     known ? strategy(known) : null,
   );
-  return { title: board.names[at], content };
+  return { title: short(board.names[at]), content };
 }
 
 function strategyOf(board, at) {
@@ -65,15 +65,15 @@ function record(board, at, act, field) {
   const { names } = board.cells;
   const rows = names.filter((name) => name !== "line").map((name) => [name, told(field(name, at))]).filter(([, value]) => value !== undefined);
   const owner = field("line", at);
-  const back = owner >= 0 ? h("button.link", { type: "button", onclick: () => act.open(`line:${owner}`) }, `the line: ${board.names[owner]}`) : null;
+  const back = owner >= 0 ? h("button.link", { type: "button", onclick: () => act.open(`line:${owner}`) }, `the line: ${short(board.names[owner])}`) : null;
   const label = field("label", at);
   const command = `finefuse run ${quoted(board.document.suite)}${label ? ` --only ${quoted(label)}` : ""}`;
   const content = h(
     "div",
     {},
     back,
-    h("p", {}, "Run it with what it needs, where the store doesn't have it:"),
-    h("pre.command", {}, command),
+    h("p", {}, "All of it, with predictions by class and what it is made of, from the folder of this page; and a run of it:"),
+    h("pre.command", {}, `finefuse show . ${quoted(field("cell", at))}\n${command}`),
     plainTable("all fields", ["field", "value"], rows, 2),
     h("p.said", {}, "In records.jsonl only: the results by example (correct, losses), and parts, what went into its key."),
   );

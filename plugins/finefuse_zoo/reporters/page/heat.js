@@ -3,7 +3,7 @@
 import { h } from "./dom.js";
 import { grouped, winRates } from "./judge.js";
 import { figure, heatMap } from "./plot.js";
-import { heading } from "./table.js";
+import { heading, shortHeading } from "./table.js";
 import { plural, score, short } from "./text.js";
 
 const MOST = 40; // entrants in the matrix
@@ -34,13 +34,13 @@ function taskMap(board, group, tasks, act) {
     const found = value(line, task);
     if (!Number.isFinite(found)) return null;
     const [low, high] = ends[j];
-    const told = [board.names[line], task, `score ${score(board.number(`task.${task}.score.mean`, line))}`, `by its own model's ${found.toFixed(3)}`];
+    const told = [short(board.names[line]), short(task), `score ${score(board.number(`task.${task}.score.mean`, line))}`, `by its own model's ${found.toFixed(3)}`];
     return { share: high > low ? (0.85 * (found - low)) / (high - low) : 0.4, text: found.toFixed(2), told, open: () => act.open(`line:${line}`) };
   };
-  const rows = lines.map((line) => [board.names[line], ...tasks.map((task) => score(value(line, task)))]);
+  const rows = lines.map((line) => [short(board.names[line]), ...tasks.map((task) => score(value(line, task)))]);
   const names = lines.map((line) => short(board.names[line]));
   const draw = (width) => heatMap(title, names, tasks.map(short), cell, width);
-  return h("section", {}, h("h2", {}, short(heading(group))), figure(title, draw, ["line", ...tasks], rows));
+  return h("section", {}, h("h2", {}, shortHeading(group)), figure(title, draw, ["line", ...tasks.map(short)], rows));
 }
 
 /** How often each entrant beats each other. */
@@ -49,7 +49,7 @@ export function winsView(board, state, lines) {
   const shown = found.entrants.slice(0, MOST);
   if (shown.length < 2) return h("p.empty", {}, "Fewer than two shown entrants have all scores.");
   const several = new Set(shown.map((one) => one.backbone)).size > 1;
-  const names = shown.map((one) => short(several ? `${one.name}, ${one.backbone}` : one.name));
+  const names = shown.map((one) => several ? `${short(one.name)}, ${short(one.backbone)}` : short(one.name));
   const cell = (i, j) => {
     const rate = found.wins[i][j];
     if (i === j) return null;

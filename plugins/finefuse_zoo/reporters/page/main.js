@@ -61,7 +61,7 @@ class Page {
     else this.chosen.delete(name);
     this.drawStatus();
     for (const box of this.main.querySelectorAll("td.pick input")) {
-      if (box.getAttribute("aria-label") === `choose ${name}`) box.checked = on;
+      if (box.getAttribute("aria-label") === `choose ${short(name)}`) box.checked = on;
     }
   }
 

@@ -3,8 +3,8 @@
 import { choice, h, plainTable, s } from "./dom.js";
 import { paired } from "./judge.js";
 import { LETTER, axes, cut, figure, roving, scale, svg, tip } from "./plot.js";
-import { heading } from "./table.js";
-import { plusMinus, score, short, show } from "./text.js";
+import { shortHeading } from "./table.js";
+import { plusMinus, score, short, shorten, show } from "./text.js";
 
 /** The names by which a line can be chosen: alone, and on its backbone where there are several. */
 function choices(board, lines) {
@@ -14,6 +14,7 @@ function choices(board, lines) {
     const name = board.names[line];
     for (const one of several ? [name, `${name} on ${board.text("backbone", line)}`] : [name]) {
       if (!found.has(one)) found.set(one, []);
+      shorten([[one, one === name ? short(name) : `${short(name)} on ${short(board.text("backbone", line))}`]]);
       found.get(one).push(line);
     }
   }
@@ -38,8 +39,8 @@ export function pairView(board, state, lines, act) {
   const wins = (verdict) => pairs.filter((pair) => pair.verdict === verdict).length;
   const said = `a is better in ${wins("a is better")}, b in ${wins("b is better")} of ${pairs.length} tables, each by its own 95 % interval of seeds and test examples.`;
   const head = ["data set and backbone", "metric", "a", "b", "a − b", "verdict"];
-  const rows = pairs.map((p) => [short(p.name), p.metric, score(p.a), score(p.b), `${show("signed", p.difference)}${plusMinus(p.half)}`, p.verdict]);
-  const title = `${a} minus ${b}`;
+  const rows = pairs.map((p) => [p.name, p.metric, score(p.a), score(p.b), `${show("signed", p.difference)}${plusMinus(p.half)}`, p.verdict]);
+  const title = `${short(a)} minus ${short(b)}`;
   return h("div", {}, controls, h("p.said", {}, said), figure(title, (width) => draw(pairs, title, width), head, rows, true), bySeed(pairs));
 }
 
@@ -52,7 +53,7 @@ function matched(board, ours, theirs, across) {
       const backbones = [...new Set([board.text("backbone", a), board.text("backbone", b)])];
       if (backbones.length > 1 && !across) continue;
       const pair = paired(board, a, b);
-      if (pair) found.push({ ...pair, name: heading({ dataset: board.text("dataset", a), backbone: backbones.join(" / ") }) });
+      if (pair) found.push({ ...pair, name: shortHeading({ dataset: board.text("dataset", a), backbone: backbones.map(short).join(" / ") }) });
     }
   }
   return found;
@@ -61,7 +62,7 @@ function matched(board, ours, theirs, across) {
 function bySeed(pairs) {
   const rows = pairs.flatMap((pair) =>
     pair.seeds.map((one) => [
-      short(pair.name),
+      pair.name,
       one.seed,
       score(one.a),
       score(one.b),
@@ -103,8 +104,8 @@ function draw(pairs, title, width) {
   roving(marks);
   const name = (p, at) =>
     narrow
-      ? s("text.name", { x: left, y: y(at) - 12 }, cut(short(p.name), Math.floor(width / LETTER)))
-      : s("text.name", { x: left - 8, y: y(at) + 4, "text-anchor": "end" }, cut(short(p.name), Math.floor(left / LETTER)));
+      ? s("text.name", { x: left, y: y(at) - 12 }, cut(p.name, Math.floor(width / LETTER)))
+      : s("text.name", { x: left - 8, y: y(at) + 4, "text-anchor": "end" }, cut(p.name, Math.floor(left / LETTER)));
   const frame = axes(box, x, y, "a − b", "", (value) => String(Number(value.toPrecision(4))), String);
   return svg(title, width, box.bottom + 48, frame, s("line.zero", { x1: x(0), x2: x(0), y1: box.top, y2: box.bottom }), pairs.map(name), marks);
 }

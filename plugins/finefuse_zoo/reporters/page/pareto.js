@@ -30,9 +30,9 @@ export function paretoView(board, state, lines, act) {
   );
   const points = here.map((line) => pointOf(board, line, x, y)).filter((p) => Number.isFinite(p.x) && Number.isFinite(p.y));
   markFront(board, state, points, y);
-  const title = `${y.title} against ${x.title}, ${dataset}`;
+  const title = `${y.title} against ${x.title}, ${short(dataset)}`;
   const head = ["line", "backbone", x.title, y.title, "±", "front"];
-  const rows = points.map((p) => [p.name, p.backbone, show(x.form, p.x), score(p.y), plusMinus(p.half), FRONT[p.front]]);
+  const rows = points.map((p) => [p.name, short(p.backbone), show(x.form, p.x), score(p.y), plusMinus(p.half), FRONT[p.front]]);
   return h("div", {}, controls, figure(title, (width) => draw(board, state, points, x, y, title, width, act), head, rows), legend(points));
 }
 
@@ -42,7 +42,7 @@ function pointOf(board, line, x, y) {
   const ranking = y.id === board.rankedBy(line);
   return {
     line,
-    name: board.names[line],
+    name: short(board.names[line]),
     backbone: board.text("backbone", line),
     fusion: board.isFusion(line),
     x: board.number(x.id, line),
@@ -83,7 +83,7 @@ function draw(board, state, points, x, y, title, width, act) {
       const shape = p.fusion
         ? s("path.point", { d: `M${cx} ${cy - 7}L${cx + 7} ${cy}L${cx} ${cy + 7}L${cx - 7} ${cy}Z` })
         : s("circle.point", { cx, cy, r: 5.5 });
-      const told = [p.name, p.backbone, `${y.title} ${score(p.y)}${plusMinus(p.half)}`, `${x.title} ${show(x.form, p.x)}`, FRONT[p.front]];
+      const told = [p.name, short(p.backbone), `${y.title} ${score(p.y)}${plusMinus(p.half)}`, `${x.title} ${show(x.form, p.x)}`, FRONT[p.front]];
       const whisker = Number.isFinite(p.half) && s("line.whisker", { x1: cx, x2: cx, y1: clamp(py(p.y - p.half)), y2: clamp(py(p.y + p.half)) });
       const seeds = p.seeds.map((value) => s("circle.seed", { cx, cy: py(value), r: 2 }));
       const mark = s(`g.mark.${p.front}.${colour(backbones.indexOf(p.backbone))}`, { "data-line": p.line, "aria-label": told.join(", ") }, whisker, seeds, shape);

@@ -19,7 +19,7 @@ export function tableView(board, state, lines, act) {
 
 function section(board, state, group, columns, act, open) {
   const standing = ranksOf(board, group);
-  const title = h("h2", { title: heading(group) }, short(heading(group)));
+  const title = h("h2", { title: heading(group) }, shortHeading(group));
   const said = [resolution(standing), standing.fixed ? "So many lines are ranked as a whole, whatever is shown." : ""];
   const body = h("div", {});
   const fill = () => body.append(drawn(board, state, group, columns, standing, act));
@@ -33,6 +33,11 @@ function section(board, state, group, columns, act, open) {
 
 export function heading(group) {
   return group.backbone ? `${group.dataset} · ${group.backbone}` : group.dataset;
+}
+
+/** The same with short names. */
+export function shortHeading(group) {
+  return heading({ dataset: short(group.dataset), backbone: short(group.backbone) });
 }
 
 function drawn(board, state, group, columns, standing, act) {
@@ -63,7 +68,7 @@ function row(board, state, line, columns, standing, scale, act) {
   const ranking = board.rankedBy(line);
   const pick = h("input", {
     type: "checkbox",
-    "aria-label": `choose ${name}`,
+    "aria-label": `choose ${short(name)}`,
     checked: act.chosen.has(name),
     onchange: (event) => act.choose(name, event.target.checked),
   });

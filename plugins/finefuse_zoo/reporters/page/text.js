@@ -1,7 +1,7 @@
 // Texts and numbers as people read them.
 
 const HIDDEN = /[\p{C}\p{Zl}\p{Zp}]/gu;
-const PATH = /(?:[A-Za-z]:)?[\\/](?:[^\\/(),='"\s]+[\\/])+/g;
+const shortened = new Map();
 
 /** A text in which nothing hides: what can't be seen, such as marks of direction, is an escape. Lines stay. */
 export function visible(text) {
@@ -14,9 +14,14 @@ function escaped(code) {
   return code < 65536 ? `\\u${hex.padStart(4, "0")}` : `\\U${hex.padStart(8, "0")}`;
 }
 
-/** A name without the folders of the paths in it. */
+/** Remembers short names by those in full. */
+export function shorten(names) {
+  for (const [name, told] of names) shortened.set(name, told);
+}
+
+/** The short name of a data set, a backbone or a line, or any other text as it is. */
 export function short(name) {
-  return String(name).replace(PATH, "…/");
+  return shortened.get(name) ?? name;
 }
 
 /** A number from JSON, where those that are not finite are texts, and none is null. */

@@ -9,6 +9,8 @@ from typing import Any, Literal, NamedTuple
 
 import pandas as pd
 
+from finefuse.judge.names import Names
+
 Form = Literal["text", "score", "signed", "count", "seconds", "bytes", "flag"]
 DIGITS = 9
 """Of numbers that are shown."""
@@ -78,14 +80,14 @@ COLUMNS = (
 )
 
 
-def columns(lines: pd.DataFrame, better: Mapping[str, str]) -> Iterator[dict[str, Any]]:
+def columns(lines: pd.DataFrame, better: Mapping[str, str], called: Names) -> Iterator[dict[str, Any]]:
     """The columns that have any value, as JSON, each with its `values` and, where it has intervals, `halves`."""
     names = [str(name) for name in lines]
     for column in COLUMNS:
         for name in names:
             found = re.fullmatch(column.source, name)
             if found and (values := _values(lines[name], column.form)):
-                yield _json(column, found, values, lines, better)
+                yield _json(column, found, values, lines, better) | {"title": _title(column, found, called)}
 
 
 def _json(
@@ -99,7 +101,6 @@ def _json(
     halves = _halves(lines, name, metric)
     return {
         "id": name,
-        "title": column.title.format(*groups),
         "form": column.form,
         "group": column.group,
         "better": towards,
@@ -108,6 +109,10 @@ def _json(
         "values": values,
         **({"halves": halves} if halves else {}),
     }
+
+
+def _title(column: Column, found: re.Match[str], called: Names) -> str:
+    return column.title.format(*map(called.thing, found.groups()))
 
 
 def _values(column: pd.Series[Any], form: Form) -> list[Any]:

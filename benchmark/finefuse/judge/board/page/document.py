@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import pandas as pd
 
@@ -15,6 +15,7 @@ from finefuse.judge.board.lines import Place
 from finefuse.judge.board.page.cells import cells
 from finefuse.judge.board.page.columns import columns
 from finefuse.judge.board.page.tables import tables
+from finefuse.judge.names import Names
 from finefuse.types import Cell, Record
 from finefuse.version import __version__
 
@@ -33,15 +34,41 @@ def nothing_known(kind: str, name: str) -> Described:
     raise PluginError(f"{kind} {name!r} was not looked up")
 
 
-def make_document(
-    suite: str,
-    lines: pd.DataFrame,
-    notes: Sequence[str],
-    better: Mapping[str, str],
-    records: Sequence[Record],
-    describe: Describe,
-) -> dict[str, Any]:
-    """The parts that docs/page.md lists; `records` may have planned cells without a row, of the status "missing"."""
+class Whole(Protocol):
+    """What a document is made of: a leaderboard."""
+
+    @property
+    def suite(self) -> str:
+        """The suite's name."""
+
+    @property
+    def lines(self) -> pd.DataFrame:
+        """One row per data set, backbone and strategy."""
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """Sentences about the board."""
+
+    @property
+    def better(self) -> Mapping[str, str]:
+        """Which direction is better, by metric."""
+
+    @property
+    def records(self) -> Sequence[Record]:
+        """What it was made of, and planned cells without a row, of the status "missing"."""
+
+    @property
+    def names(self) -> Names:
+        """What things are called."""
+
+    @property
+    def describe(self) -> Describe:
+        """What is known of strategies."""
+
+
+def make_document(board: Whole) -> dict[str, Any]:
+    """The parts that docs/page.md lists."""
+    lines, records = board.lines, board.records
     names = zip(*(lines[name] for name in ("dataset", "backbone", "label", "pool", "round")), strict=True)
     places = {Place(*name): at for at, name in enumerate(names)}
     rows: list[list[Record]] = [[] for _ in places]
@@ -54,8 +81,9 @@ def make_document(
     return {
         "schema": SCHEMA,
         "finefuse": __version__,
-        "suite": suite,
-        "notes": list(notes),
+        "suite": board.suite,
+        "notes": list(board.notes),
+        "names": _shortened(lines, board.names),
         "lines": {
             "count": len(lines),
             "labels": lines["label"].tolist(),
@@ -67,11 +95,19 @@ def make_document(
                 list(tasks) if isinstance(tasks, tuple) else [] for tasks in lines.get("tasks", [()] * len(lines))
             ],
         },
-        "columns": list(columns(lines, better)),
+        "columns": list(columns(lines, board.better, board.names)),
         "tables": list(tables(rows, groups)),
-        "strategies": list(_strategies(records, describe)),
+        "strategies": list(_strategies(records, board.describe)),
         "cells": cells(records, places),
     }
+
+
+def _shortened(lines: pd.DataFrame, names: Names) -> dict[str, str]:
+    """Short names by those in full, where these differ."""
+    short = {str(name): names.thing(str(name)) for column in ("dataset", "backbone") for name in lines[column].unique()}
+    for strategy, label in zip(lines["strategy"], lines["label"], strict=True):
+        short[strategy] = names.strategy(label) + strategy.removeprefix(label)
+    return {name: told for name, told in short.items() if name != told}
 
 
 def _whole(value: Any) -> int | None:
