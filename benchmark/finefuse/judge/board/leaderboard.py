@@ -36,6 +36,8 @@ SIZES = ["trainable", "parameters", "flops"]
 SEARCH = ["trials", "edge"]
 GAIN = ["gain", "gain.half"]
 COSTS = ["seconds", "cpu_seconds", "seconds_with_members", "steps", "gradients", "memory", "contended"]
+KNOWN = [*NAMES, *ROUNDS, *ACCESS, *RANKS, *UNCERTAINTY, "metrics", *RUNS, "reason", *SIZES, *SEARCH, *GAIN, *COSTS]
+"""Columns of every board, in their order."""
 
 
 @dataclass(frozen=True)
@@ -164,20 +166,6 @@ def make_leaderboard(
     planned = [*records, *(_stand_in(cell) for cell in missing if isinstance(cell, Cell))]
     whole = [record for record in planned if not record.get("size")]
     lines, better, resolutions = make_lines(comparable(whole))
-    known = [
-        *NAMES,
-        *ROUNDS,
-        *ACCESS,
-        *RANKS,
-        *UNCERTAINTY,
-        "metrics",
-        *RUNS,
-        "reason",
-        *SIZES,
-        *SEARCH,
-        *GAIN,
-        *COSTS,
-    ]
     metrics = [f"test.{metric}.{part}" for metric in better for part in ("mean", "half")]
     metrics += [
         name
@@ -188,7 +176,7 @@ def make_leaderboard(
     extras = sorted(name for name in names if name.startswith(("also.", "figure.", "task.")))
     some = ["tasks", "statistics"] if any(line["tasks"] for line in lines) else []
     some += [name for name in ("chosen", "origin") if any(line[name] for line in lines)]
-    columns = [*known, *metrics, *some, *extras, *_latency(names)]
+    columns = [*KNOWN, *metrics, *some, *extras, *_latency(names)]
     frame = table({name: [line.get(name, math.nan) for line in lines] for name in columns})
     said = (*_absent(missing), *_refused(refused), *data_notes(records), *fairness_notes(records, frame))
     notes = (_coverage(records, missing), *said, *_reading(frame, records))
