@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, NoReturn, Protocol, TypeVar
 
 from finefuse.errors import PluginError
-from finefuse.types.entries import Ref
+from finefuse.types.entries import PluginKind, Ref
 from finefuse.types.learning import Budget
 
 if TYPE_CHECKING:
@@ -165,6 +165,18 @@ class Job:
         return (*filter(None, (self.base, self.start, timed)), *members, *self.trials)
 
     @property
+    def plugins(self) -> Iterator[tuple[PluginKind, Ref]]:
+        """All that it names."""
+        yield "backbone", self.backbone
+        if self.strategy:
+            yield ("fusion" if self.fused else "scheme"), self.strategy
+        for dataset in (self.dataset, self.made_for, *self.also_test, *self.tasks):
+            if dataset:
+                yield "dataset", dataset
+        for metric in self.metrics:
+            yield "metric", metric
+
+    @property
     def members(self) -> NoReturn:
         """Refuse what held four different things before each had its name."""
         raise PluginError("the members of a Job are called by what they are now: fused, trials, timed")
@@ -196,6 +208,8 @@ class Crew:
     for each job, if nothing is left in it that copies would share; an executor may as well leave it to the jobs."""
     environment: Mapping[str, str] = field(default_factory=dict)
     """Variables with which the processes of jobs must be started."""
+    calls: int = 0
+    """About how many there will be."""
 
 
 class Executor(Protocol):
