@@ -189,7 +189,7 @@ _NAMED: dict[str, Rule] = {
 _STARTING: dict[str, Rule] = {
     "better": Rule(frozenset({str}), ("higher", "lower").__contains__, "higher or lower"),
     "latency": AMOUNT,
-    **dict.fromkeys(("test", "val", "also", "last", "best", "peek", "default"), SCORE),
+    **dict.fromkeys(("test", "val", "also", "last", "best", "peek", "peek_at_test", "default"), SCORE),
     **dict.fromkeys(("single", "mean", "oracle", "untouched", "figure", "task"), SCORE),
 }
 

@@ -136,6 +136,9 @@ class Group:
         level = self.facts.level(of.ref) if kind == "fusion" else ""
         fields = {"strategy": of.ref, "metrics": self.metrics, "also_test": self.also_test, "level": level}
         needs, parts = self.facts.needs(kind, of.ref), self.parts | self.facts.parts(kind, of.ref)
+        if of.search:
+            parts |= self.facts.parts("scheme", of.search, kind)
+            fields["search"] = of.search
         skip = self.unsuited or self.refusal(kind, of.ref)
         return LineParts(parts, self.scoring, needs=needs, skip=skip, **fields, **self.same)
 
@@ -149,14 +152,22 @@ class Group:
         for fusion, line in self.fusions:
             if ordered is not None and self.facts.ordered(fusion.ref) != ordered:
                 continue
-            trials: list[Job] = []
-            for i, ref in enumerate(fusion.choices):
-                one = self.line("fusion", replace(fusion, ref=ref))
-                trials.append(one.job(own, kind="trial", label=fusion.label, trial=i, **fields))
+            trials = self.trials_of(fusion, line, own, fields | {"label": fusion.label})
             chosen = {f"choice {i}": job.artifact for i, job in enumerate(trials)}
             yield from trials
             more = {"trials": tuple(chosen.values()), "label": fusion.label}
             yield line.job(own | chosen, kind="fuse", **more, **fields)
+
+    def trials_of(self, fusion: Strategy, line: LineParts, own: Parts, fields: dict[str, Any]) -> list[Job]:
+        """What a fusion is chosen from: a job for each of its `choices`, or for each trial of its search."""
+        trials: list[Job] = []
+        for i, ref in enumerate(fusion.choices):
+            trials.append(self.line("fusion", replace(fusion, ref=ref)).job(own, kind="trial", trial=i, **fields))
+        for i, known in enumerate(self.facts.trials(fusion.search, "fusion") if fusion.search else ()):
+            told = {f"trial {k}": trials[k].artifact for k in known}
+            more = {"trial": i, "trials": tuple(told.values())}
+            trials.append(line.job(own | told | {"trial": piece(i)}, kind="trial", **more, **fields))
+        return trials
 
     def tunings(self, pool: Pool) -> Iterator[Tuning]:
         """Every member of a pool."""
@@ -205,6 +216,7 @@ class Group:
             label=job.label,
             pool=job.pool,
             seed=job.seed,
+            search=job.search,
             fused=job.fused,
             own=job.own,
             timed=job.artifact,

@@ -126,7 +126,7 @@ class RunShape(_Table):
 
 
 class SearchShape(_Table):
-    """The same search for every scheme that declares a space."""
+    """The same search for every scheme and fusion that declares a space."""
 
     trials: Annotated[int, Field(ge=2)] = Field(default=8, description="Settings tried, the default one included.")
     sampler: Literal["tpe", "random", "grid"] = Field(default="tpe", description="How settings are proposed.")
@@ -191,7 +191,7 @@ class SuiteShape(_Table):
     )
     schemes: Items = Field(default=[], description="Fine-tuning schemes; needed where no pool has `files`.")
     search: SearchShape | None = Field(
-        default=None, description="Search for the parameters of every scheme that declares a space."
+        default=None, description="Search for the parameters of every scheme and fusion that declares a space."
     )
     fusions: list[ItemShape] = Field(default=[], description="Fusion methods, each for every pool.")
     pools: dict[Label, PoolShape] = Field(

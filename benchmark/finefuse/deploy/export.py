@@ -218,7 +218,7 @@ def _by_formula(shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
 def _val_used(bench: Workbench) -> bool:
     """Whether the job, or one that made what it started from or fused, was given val or chose by it."""
     job = bench.order.job
-    by_choice = job.kind == "tune" and (bench.order.settings.selection == "best-val" or bool(job.trials))
+    by_choice = bool(job.trials) or (job.kind == "tune" and bench.order.settings.selection == "best-val")
     if "val" in job.needs or by_choice:
         return True
     made_of = [*filter(None, [job.start]), *(artifact for _, artifact in job.fused)]

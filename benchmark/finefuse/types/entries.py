@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Generic, Literal, TypeVar
@@ -67,6 +68,10 @@ class Ref:
         if not isinstance(spec.get("use"), str):
             raise PluginError(f"{json.dumps(spec)} has no `use` that names a plugin")
         return cls.of(spec["use"], **{key: value for key, value in spec.items() if key != "use"})
+
+    def having(self, params: Mapping[str, Any]) -> Ref:
+        """The same plugin with some parameters instead of its own, or besides them."""
+        return Ref.of(self.name, **{**self.kwargs, **params})
 
     @cached_property
     def kwargs(self) -> dict[str, Any]:

@@ -120,7 +120,8 @@ class Job:
 
     In a pool across data sets `tasks` are the data sets of the members of `fused`, one for each, `own` the members of
     round 0, whose scores all others are divided by, and `statistics` the policy for BatchNorm. `made_for` is the data
-    set that a backbone without source data was made for, where that is not the job's own.
+    set that a backbone without source data was made for, where that is not the job's own. `search` looks for the
+    parameters of the fusion `strategy`; of a scheme that is searched the search is the `strategy` itself.
 
     For a curve over part of a pool, `subset` names its tasks or members in the order in which they arrive, `size` says
     how many they are, and `draw` which of the subsets of that size it is.
@@ -147,6 +148,7 @@ class Job:
     own: tuple[tuple[str, str], ...] = ()
     statistics: str = ""
     made_for: Ref | None = None
+    search: Ref | None = None
     size: int = 0
     draw: int = 0
     subset: tuple[str, ...] = ()
@@ -159,8 +161,11 @@ class Job:
 
     @property
     def inputs(self) -> tuple[str, ...]:
-        """Artifacts that must exist before this job can start; a timed fusion is made again from its members."""
-        timed = "" if self.fused else self.timed
+        """Artifacts that must exist before this job can start.
+
+        A timed fusion is made again from its members; of one that was searched the artifact tells its parameters.
+        """
+        timed = self.timed if self.search or not self.fused else ""
         members = dict.fromkeys(member for _, member in (*self.fused, *self.own))
         return (*filter(None, (self.base, self.start, timed)), *members, *self.trials)
 

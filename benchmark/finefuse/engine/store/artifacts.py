@@ -117,6 +117,10 @@ class Artifacts:
         """Which job made the artifact, under which settings; see `finefuse.engine.store.origin`."""
         return _read_json(self._folder(address) / "origin.json")
 
+    def has_weights(self, address: str) -> bool:
+        """Whether an artifact is one network, which is kept with its weights."""
+        return (self._folder(address) / "weights.safetensors").exists()
+
     def weights(self, address: str) -> dict[str, Tensor]:
         """A network's state dict, on the CPU."""
         return _read_tensors(self._folder(address) / "weights.safetensors")

@@ -18,7 +18,7 @@ from finefuse.engine.measure.predicted import answers
 from finefuse.engine.randomness import seeded
 from finefuse.engine.store.origin import origin_of
 from finefuse.engine.train.lent import lent
-from finefuse.engine.work.chosen import choose_fused
+from finefuse.engine.work.chosen import beside, choose_fused
 from finefuse.engine.work.made import bill_of, billed, choices_of, cost_of, to_store
 from finefuse.engine.work.untouched import Untouched
 from finefuse.engine.work.workbench import Workbench, head_name
@@ -88,8 +88,11 @@ def network(model: Model, ref: Ref) -> nn.Module:
     return model.network(name) if isinstance(model, ManyHeads) else model.networks[name]
 
 
-def fuse(bench: Workbench, bill: Record | None = None) -> Record:
-    """Fuse tuned members of several tasks, or choose from what other jobs fused; `bill` as in `billed`."""
+def fuse(bench: Workbench, bill: Record | None = None, extra: Record | None = None) -> Record:
+    """Fuse tuned members of several tasks, or choose from what other jobs fused.
+
+    `bill` is as in `billed`, and `extra` is stored with what was made.
+    """
     job, fusion = bench.order.job, bench.strategy("fusion")
     if job.trials and not bench.store.has(job.artifact):
         choose_fused(bench)
@@ -100,11 +103,13 @@ def fuse(bench: Workbench, bill: Record | None = None) -> Record:
         with billed(bench, bill) as watch:
             fused = fusion.fuse(of)
         untouched.check()
-        _save(bench, _settled(bench, fused, of), watch, choices_of(of), alone=capabilities.alone(fusion))
+        more = choices_of(of) | (extra or {})
+        _save(bench, _settled(bench, fused, of), watch, more, alone=capabilities.alone(fusion))
     meta = bench.store.meta(job.artifact)
     if meta.pop("counting", None) != COUNTING:
         meta["flops"] = _flops(bench, deployed_for_tasks(bench))
-    return {**meta, **_scores(bench, bench.store.outputs(job.artifact)), **bench.told}
+    scores = partial(_scores, bench)
+    return {**meta, **scores(job.artifact), **bench.told, **beside(bench, scores)}
 
 
 def _untouched(bench: Workbench) -> Untouched:
@@ -177,7 +182,8 @@ def _quality(bench: Workbench, outputs: Mapping[str, Tensor]) -> float:
     return sum(found) / len(found)
 
 
-def _scores(bench: Workbench, stored: Mapping[str, Tensor]) -> Record:
+def _scores(bench: Workbench, artifact: str) -> Record:
+    stored = bench.store.outputs(artifact)
     outputs = {
         str(ref): {part: stored[f"{i}.{part}"].to(splits.test.y.device) for part in ("val", "test")}
         for i, (ref, splits) in enumerate(bench.crossed.items())

@@ -75,15 +75,19 @@ def _settings(scored: Sequence[Record]) -> Iterator[str]:
 
 
 def _tuning(lines: pd.DataFrame) -> Iterator[str]:
-    """Schemes of one table that were searched with different numbers of trials, or beside some that were not."""
-    schemes = lines[(lines["pool"] == "") & (lines["ok"] > 0)]
-    for (dataset, backbone), group in schemes.groupby(["dataset", "backbone"], sort=False):
+    """Lines of one table that were searched with different numbers of trials, or beside some that were not.
+
+    Schemes are held against schemes, and the fusions of a pool against each other.
+    """
+    scored = lines[lines["ok"] > 0]
+    for (dataset, backbone, pool), group in scored.groupby(["dataset", "backbone", "pool"], sort=False):
         if group["trials"].nunique() > 1:
             searched = group[group["trials"] > 0]
             told = ", ".join(f"{name} {n}" for name, n in zip(searched["strategy"], searched["trials"], strict=True))
             rest = len(group) - len(searched)
             others = f"; none of {rest} others" if rest else ""
-            yield f"Unequal tuning on {dataset} · {backbone}: trials of {told}{others}."
+            where = f"{dataset} · {backbone}{f', pool {pool}' if pool else ''}"
+            yield f"Unequal tuning on {where}: trials of {told}{others}."
 
 
 def _costs(ok: Sequence[Record]) -> Iterator[str]:

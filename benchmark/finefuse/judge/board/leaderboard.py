@@ -243,9 +243,17 @@ def _reading(lines: pd.DataFrame, records: Sequence[Record]) -> Iterator[str]:
         )
     if any("test inputs" in str(needs) for needs in lines["needs"]):
         yield "Methods that need the test inputs are transductive: they have seen them, without labels."
+    if any(name.startswith("peek_at_test.") for name in map(str, lines)):
+        yield (
+            "default: the settings that a method has by itself; tuned on val: those of its trials that are best on "
+            "val, which count; peek at test: those that are best on test, which are unknown in practice and never rank."
+        )
     searched = lines[lines["edge"] != ""]
-    names = zip(searched["strategy"], searched["backbone"], searched["edge"], strict=True)
-    edges = [f"{strategy} on {backbone} ({edge})" for strategy, backbone, edge in names]
+    shown = ["strategy", "pool", "backbone", "edge"]
+    edges = [
+        f"{strategy}{f' of {pool}' if pool else ''} on {backbone} ({edge})"
+        for strategy, pool, backbone, edge in searched[shown].itertuples(index=False)
+    ]
     if edges:
         yield (
             "Searched, and for some seed the best setting is at the edge of its range, so a wider range may be better: "

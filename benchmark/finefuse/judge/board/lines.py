@@ -18,8 +18,9 @@ from finefuse.judge.statistics import mean_interval
 from finefuse.rows import is_given
 from finefuse.types import Cell, Record
 
-MOMENTS = ("default", "last", "best", "peek")
-"""Scores that don't count: before a search; of the last weights, those best on val, those best on test."""
+MOMENTS = ("default", "peek_at_test", "last", "best", "peek")
+"""Scores that don't count: before a search, and of its trial that is best on test; of the last weights, those best on
+val, those best on test."""
 
 
 class Place(NamedTuple):
