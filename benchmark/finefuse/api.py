@@ -16,7 +16,6 @@ from finefuse.declare.suite import Suite, load_suite
 from finefuse.deploy.wanted import card_of, check_target, find_row, find_task
 from finefuse.device import default_workers, resolve_device
 from finefuse.discovery import capabilities
-from finefuse.discovery.described import describe
 from finefuse.discovery.registry import Door, Registry
 from finefuse.engine.drive.observers import Observers
 from finefuse.engine.drive.schedule import run_plan
@@ -182,9 +181,10 @@ def report(
     """Write the reports of a results folder again from its records.
 
     Args:
-        folder: a results folder that `run` wrote.
+        folder: a results folder that `run` wrote; for reporters that are named also one of which only
+            `leaderboard.json` was kept.
         reporters: which reports are written: `"name"`, `"name(key=value)"`, a table with `use`, or a `Ref`, or several
-            of them; None for all.
+            of them; None for all but those that write only on request.
         plugins: files, modules or objects to use besides what is installed.
         reporter: the former name of `reporters`, for one.
 
@@ -387,12 +387,6 @@ def _reporters(
 
 
 def _results(folder: Path, registry: Registry, refs: tuple[Ref, ...] | None) -> Run:
-    from finefuse.judge.board.leaderboard import make_leaderboard
-    from finefuse.judge.reports import write_reports
+    from finefuse.judge.reports import report_folder
 
-    found = read_results(folder)
-    board = make_leaderboard(found.suite, found.rows, found.missing, found.refused, partial(describe, registry))
-    if refs is None:
-        refs = tuple(dict.fromkeys(Ref(one.entry.name) for one in registry.entries("reporter")))
-    written, complaints = write_reports(board, folder, registry, refs)
-    return Run(folder, found.rows, board, written, complaints)
+    return Run(folder, *report_folder(folder, registry, refs))

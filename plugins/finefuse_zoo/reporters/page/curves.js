@@ -16,7 +16,7 @@ export function curvesView(board, state, lines, act) {
 function chart(board, group, act) {
   const curves = new Map();
   for (const line of group.lines) {
-    if (!board.tableOf[line]) continue;
+    if (!board.document.lines.ok[line]) continue;
     const name = lineName(board.document.lines.labels[line], board.text("pool", line));
     if (!curves.has(name)) curves.set(name, []);
     curves.get(name).push(line);

@@ -23,7 +23,7 @@ export function tasksView(board, state, lines, act) {
 
 function taskMap(board, group, tasks, act) {
   const title = `scores by task, ${heading(group)}`;
-  const lines = group.lines.filter((line) => board.tableOf[line]);
+  const lines = group.lines.filter((line) => board.document.lines.ok[line]);
   const value = (line, task) => board.number(`task.${task}.normalised.mean`, line);
   const ends = tasks.map((task) => {
     const all = lines.map((line) => value(line, task)).filter(Number.isFinite);

@@ -38,11 +38,11 @@ export function ranksOf(board, group) {
 }
 
 function computed(board, group) {
-  const scored = group.lines.filter((line) => board.tableOf[line]);
-  const table = board.tableOf[scored[0]];
-  const found = { ranks: new Map(), apart: () => false, needed: () => Infinity, scored, fixed: Boolean(table?.fixed) };
+  const scored = group.lines.filter((line) => board.document.lines.ok[line]);
+  const table = board.tableOf[scored[0]] ?? { fixed: true }; // a board may be kept without its records
+  const found = { ranks: new Map(), apart: () => false, needed: () => Infinity, scored, fixed: Boolean(table.fixed) };
   found.finite = (line) => board.scores(line).some(Number.isFinite);
-  if (!table) return found;
+  if (!scored.length) return found;
   if (table.fixed) {
     const whole = board.document.lines.ranks;
     for (const line of scored) {

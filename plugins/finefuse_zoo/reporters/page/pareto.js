@@ -9,7 +9,7 @@ const COSTS = ["costs"];
 
 /** The whole view: one data set, its shown backbones together. */
 export function paretoView(board, state, lines, act) {
-  const scored = lines.filter((line) => board.tableOf[line]);
+  const scored = lines.filter((line) => board.document.lines.ok[line]);
   if (!scored.length) return h("p.empty", {}, "No shown line has a score.");
   const datasets = [...new Set(scored.map((line) => board.text("dataset", line)))];
   const dataset = datasets.includes(state.panel) ? state.panel : datasets[0];

@@ -20,7 +20,7 @@ export function tableView(board, state, lines, act) {
 function section(board, state, group, columns, act, open) {
   const standing = ranksOf(board, group);
   const title = h("h2", { title: heading(group) }, shortHeading(group));
-  const said = [resolution(standing), standing.fixed ? "So many lines are ranked as a whole, whatever is shown." : ""];
+  const said = [resolution(standing), standing.fixed ? "Ranked as a whole, whatever is shown." : ""];
   const body = h("div", {});
   const fill = () => body.append(drawn(board, state, group, columns, standing, act));
   if (open) {
@@ -172,7 +172,7 @@ export function tableRows(board, state, lines) {
   const columns = shownColumns(board, state);
   const names = ["dataset", "backbone"].map((id) => board.byId.get(id)).filter((c) => c && !columns.includes(c));
   const all = [...names, ...columns];
-  const unit = { seconds: " (s)", bytes: " (bytes)" };
+  const unit = { seconds: " (s)", joules: " (J)", bytes: " (bytes)" };
   const titles = all.map((c) => `${c.title}${unit[c.form] ?? ""}`);
   const head = ["rank", "rank.lowest", "tied", ...all.flatMap((c, at) => (c.halves ? [titles[at], `${titles[at]} ±`] : [titles[at]]))];
   const rows = grouped(board, lines, state.across).flatMap((group) => {

@@ -39,6 +39,7 @@ export function show(form, value) {
   if (form === "signed") return `${number < 0 ? "−" : "+"}${score(Math.abs(number))}`;
   if (form === "score") return score(number);
   if (form === "seconds") return seconds(number);
+  if (form === "joules") return `${count(number)} J`;
   return form === "bytes" ? `${count(number)}B` : count(number);
 }
 
@@ -67,6 +68,7 @@ export function count(value) {
 }
 
 function digits(value) {
+  if (value < 1e-6) return value.toExponential(2);
   if (Number.isInteger(value) && value < 1000) return String(value);
   const rounded = Number(value.toPrecision(3));
   const places = Math.max(0, Math.min(6, 2 - Math.floor(Math.log10(Math.abs(rounded) || 1))));

@@ -11,7 +11,7 @@ import pandas as pd
 
 from finefuse.judge.names import Names
 
-Form = Literal["text", "score", "signed", "count", "seconds", "bytes", "flag"]
+Form = Literal["text", "score", "signed", "count", "seconds", "joules", "bytes", "flag"]
 DIGITS = 9
 """Of numbers that are shown."""
 
@@ -68,9 +68,12 @@ COLUMNS = (
     ),
     Column("steps", "steps", "count", "costs", "lower", "optimizer steps"),
     Column("gradients", "gradients", "count", "costs", "lower", "evaluations of gradients"),
+    Column("energy.processors", "energy", "joules", "costs", "lower", "of all processors"),
+    Column("energy.gpu", "energy, GPU", "joules", "costs", "lower", "of the GPU"),
     Column("memory", "memory", "bytes", "costs", "lower", "by how much the process grew, or the peak on the GPU"),
     Column("trainable", "trainable", "count", "costs", "lower", "parameters that were trained"),
     Column("parameters", "parameters", "count", "costs", "lower", "parameters that are deployed"),
+    Column("bytes", "size", "bytes", "costs", "lower", "of all that is deployed"),
     Column("flops", "FLOPs", "count", "costs", "lower", "floating-point operations per example", True),
     Column(r"latency\.(\d+)\.(p\d+)", "latency {1} b{0}", "seconds", "costs", "lower", "of one batch of {0} examples"),
     Column("contended", "contended", "flag", "costs", about="times were taken beside other work"),
