@@ -306,6 +306,9 @@ class Board(Protocol):
     def to_markdown(self) -> str:
         """The whole leaderboard as Markdown tables."""
 
+    def document(self) -> dict[str, Any]:
+        """All that a page needs to show the board and to rank anew what it shows; `docs/page.md` lists its parts."""
+
 
 class Reporter(Protocol):
     """A frozen dataclass that writes a leaderboard in one format."""
