@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -408,32 +408,6 @@ def _reporters(
 
 
 def _results(folder: Path, registry: Registry, refs: tuple[Ref, ...] | None) -> Run:
-    from finefuse.judge.board.leaderboard import make_leaderboard
-    from finefuse.judge.board.saved import kept_alone, saved_board
+    from finefuse.judge.reports import report_folder
 
-    if refs is not None and (kept := kept_alone(folder)):
-        board = saved_board(kept)
-        return Run(folder, [], board, *write_reports(board, folder, registry, refs))
-    found = read_results(folder)
-    board = make_leaderboard(found.suite, found.rows, found.missing, found.refused)
-    if refs is None:
-        entries = (one.entry for one in registry.entries("reporter"))
-        refs = tuple(dict.fromkeys(Ref(entry.name) for entry in entries if not entry.on_request))
-    written, complaints = write_reports(board, folder, registry, refs)
-    return Run(folder, found.rows, board, written, complaints)
-
-
-def write_reports(
-    board: Leaderboard, folder: Path, registry: Registry, refs: Iterable[Ref]
-) -> tuple[tuple[Path, ...], tuple[str, ...]]:
-    """Let each reporter write; return the files, and one sentence for each reporter that failed."""
-    written: list[Path] = []
-    complaints: list[str] = []
-    for ref in refs:
-        try:
-            written += registry.build("reporter", ref).write(board, folder)
-        except FinefuseError as error:
-            complaints.append(str(error))
-        except Exception as error:  # a plugin's: it must not cost the others' reports
-            complaints.append(f"the reporter {str(ref)!r} failed with {type(error).__name__}: {error}")
-    return tuple(written), tuple(complaints)
+    return Run(folder, *report_folder(folder, registry, refs))

@@ -205,6 +205,10 @@ class SuiteShape(_Table):
     budget: BudgetShape = Field(default_factory=BudgetShape)
     datasets: Items = Field(description="Data sets to tune for.")
     also_test: list[ItemShape] = Field(default=[], description="More test sets for every model: of shifted data.")
+    source_test: bool | Use = Field(
+        default=False,
+        description="Score every body with the pretrained head on the source data, or on this data set.",
+    )
     backbones: Items = Field(description="Pretrained networks to tune.")
     metrics: Items = Field(
         default=[], description="Scores; the first that is for the task ranks. Without any, its kind's own metric."

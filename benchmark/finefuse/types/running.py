@@ -117,7 +117,8 @@ class Job:
     """One node of the plan.
 
     `artifact` is the content address of what it makes, `key` that of its row, which covers the metrics too, and `parts`
-    what went into them, by name. `also_test` are further data sets whose test examples are scored. `level` is a
+    what went into them, by name. `also_test` are further data sets whose test examples are scored, `source`
+    the one that the pretrained head is scored on. `level` is a
     fusion's, `needs` what the strategy is given besides the training data. `skip` is a reason known before any compute.
 
     Its inputs are artifacts. `base` is the pretrained backbone; a pool across backbones has none. `start` is the fused
@@ -154,6 +155,7 @@ class Job:
     own: tuple[tuple[str, str], ...] = ()
     statistics: str = ""
     made_for: Ref | None = None
+    source: Ref | None = None
     search: Ref | None = None
     size: int = 0
     draw: int = 0
@@ -309,6 +311,9 @@ class Board(Protocol):
 
     def to_markdown(self) -> str:
         """The whole leaderboard as Markdown tables."""
+
+    def document(self) -> dict[str, Any]:
+        """All that a page needs to show the board and to rank anew what it shows; `docs/page.md` lists its parts."""
 
 
 class Reporter(Protocol):
