@@ -1,4 +1,4 @@
-"""The installation for reports alone: what docs/cli.md lists is what the project depends on, and reports need no more."""
+"""The installation for reports alone: what docs/cli.md lists, and that reports need no more."""
 
 from __future__ import annotations
 
