@@ -389,7 +389,8 @@ def _results(folder: Path, registry: Registry, refs: tuple[Ref, ...] | None) -> 
     from finefuse.judge.board.leaderboard import make_leaderboard
 
     found = read_results(folder)
-    board = make_leaderboard(found.suite, found.rows, found.missing, found.refused)
+    unit = registry.sole("scheme", "probe")
+    board = make_leaderboard(found.suite, found.rows, found.missing, found.refused, unit)
     if refs is None:
         refs = tuple(dict.fromkeys(Ref(one.entry.name) for one in registry.entries("reporter")))
     written, complaints = write_reports(board, folder, registry, refs)

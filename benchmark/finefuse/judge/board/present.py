@@ -51,6 +51,9 @@ LEFT = (
     "dataset",
     "backbone",
     "metric",
+    "budget",
+    "best on val",
+    "on the front of",
 )
 """Columns of text; all others are numbers, and aligned to the right."""
 
@@ -187,7 +190,32 @@ def cost_table(lines: pd.DataFrame) -> pd.DataFrame:
     for column in [name for name in map(str, lines) if re.fullmatch(r"latency\..*\.p\d+", name)]:
         _, batch, percentile = column.split(".")
         table[f"{percentile} b{batch}"] = (lines[column] * 1000).map(_digits)
+    table["on the front of"] = _front(lines)
     return table.loc[:, (table != "").any()]
+
+
+def budget_table(budgets: pd.DataFrame, better: Mapping[str, str]) -> pd.DataFrame:
+    """What each budget buys on one data set and backbone."""
+    metric = budgets["metric"].iloc[0]
+    table = pd.DataFrame({"budget": [f"{factor}x" for factor in budgets["budget"]]}, index=budgets.index)
+    table["up to s"] = (budgets["budget"] * budgets["unit"]).map(_digits)
+    table["best on val"] = budgets["strategy"] + budgets["val_used"].map({True: " *", False: ""})
+    table["pool"] = budgets["pool"]
+    figures = zip(budgets["mean"], budgets["interval"], strict=True)
+    table[f"{metric} {ARROWS[better[metric]]}"] = [_score(mean, half) for mean, half in figures]
+    marks = budgets["contended"].map({True: "~", False: ""})
+    table["costs"] = [f"{mark}{cost:.3g}x" for mark, cost in zip(marks, budgets["cost"], strict=True)]
+    return table.loc[:, (table != "").any()]
+
+
+def _front(lines: pd.DataFrame) -> list[str]:
+    """Of each line the costs by which nothing beats it; with a question mark where that can't be told."""
+    marks = {"front": "{}", "maybe": "{}?"}
+    costs = [(name, name.removeprefix("front.")) for name in map(str, lines) if name.startswith("front.")]
+    return [
+        ", ".join(marks[line[name]].format(cost) for name, cost in costs if line[name] in marks)
+        for line in lines.to_dict("records")
+    ]
 
 
 def efforts(lines: pd.DataFrame) -> list[str]:
