@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -181,9 +181,10 @@ def report(
     """Write the reports of a results folder again from its records.
 
     Args:
-        folder: a results folder that `run` wrote.
+        folder: a results folder that `run` wrote; for reporters that are named also one of which only
+            `leaderboard.json` was kept.
         reporters: which reports are written: `"name"`, `"name(key=value)"`, a table with `use`, or a `Ref`, or several
-            of them; None for all.
+            of them; None for all but those that write only on request.
         plugins: files, modules or objects to use besides what is installed.
         reporter: the former name of `reporters`, for one.
 
@@ -386,28 +387,6 @@ def _reporters(
 
 
 def _results(folder: Path, registry: Registry, refs: tuple[Ref, ...] | None) -> Run:
-    from finefuse.judge.board.leaderboard import make_leaderboard
+    from finefuse.judge.reports import report_folder
 
-    found = read_results(folder)
-    unit = registry.sole("scheme", "probe")
-    board = make_leaderboard(found.suite, found.rows, found.missing, found.refused, unit)
-    if refs is None:
-        refs = tuple(dict.fromkeys(Ref(one.entry.name) for one in registry.entries("reporter")))
-    written, complaints = write_reports(board, folder, registry, refs)
-    return Run(folder, found.rows, board, written, complaints)
-
-
-def write_reports(
-    board: Leaderboard, folder: Path, registry: Registry, refs: Iterable[Ref]
-) -> tuple[tuple[Path, ...], tuple[str, ...]]:
-    """Let each reporter write; return the files, and one sentence for each reporter that failed."""
-    written: list[Path] = []
-    complaints: list[str] = []
-    for ref in refs:
-        try:
-            written += registry.build("reporter", ref).write(board, folder)
-        except FinefuseError as error:
-            complaints.append(str(error))
-        except Exception as error:  # a plugin's: it must not cost the others' reports
-            complaints.append(f"the reporter {str(ref)!r} failed with {type(error).__name__}: {error}")
-    return tuple(written), tuple(complaints)
+    return Run(folder, *report_folder(folder, registry, refs))

@@ -8,22 +8,25 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import product
+from typing import Any
 
 import pandas as pd
 
 from finefuse.judge.board import pareto, present
 from finefuse.judge.board.bounds import make_pools
+from finefuse.judge.board.budgets import COLUMNS as BUDGETS
 from finefuse.judge.board.budgets import make_budgets
 from finefuse.judge.board.curves import COLUMNS, curve_tables, make_curves
 from finefuse.judge.board.data_notes import data_notes
 from finefuse.judge.board.fairness import comparable, fairness_notes
 from finefuse.judge.board.lines import MOMENTS, make_lines
+from finefuse.judge.board.page.document import Describe, make_document, nothing_known
 from finefuse.judge.board.tasks import task_table
 from finefuse.judge.board.terminal import as_text
 from finefuse.judge.frame import table
 from finefuse.judge.names import Names
 from finefuse.judge.resolution import Resolution
-from finefuse.types import Cell, Record
+from finefuse.types import Bullets, Cell, Heading, Record
 
 NAMES = ["dataset", "backbone", "strategy", "pool"]
 ROUNDS = ["label", "round", "rounds"]
@@ -47,6 +50,9 @@ COSTS = [
     "bytes",
     "contended",
 ]
+KNOWN = [*NAMES, *ROUNDS, *ACCESS, *RANKS, *UNCERTAINTY, "metrics", *RUNS, "reason", *SIZES, *SEARCH, *GAIN, *COSTS]
+KNOWN += FRONTS
+"""Columns of every board, in their order."""
 
 
 @dataclass(frozen=True)
@@ -56,8 +62,9 @@ class Leaderboard:
     `better` says of each metric which direction is better. `pools` has one row per pool that is fused: its best single
     member on val, mean member and oracle, and how much the members differ. `resolutions` says by data set and backbone
     what the table can tell apart. `curves` has one row per pool, strategy and size, where parts of pools are fused.
-    `budgets` has what each budget buys, in multiples of what a probe costs. `full_names` shows all parameters in tables
-    for people, not only those that tell two things apart. A notebook shows the board as tables.
+    `budgets` has what each budget buys, in multiples of what a probe costs. `records` are what it was made of, planned
+    cells without a row among them, and `describe` says what is known of a strategy. `full_names` shows all parameters
+    in tables for people, not only those that tell two things apart. A notebook shows the board as tables.
     """
 
     suite: str
@@ -67,8 +74,10 @@ class Leaderboard:
     pools: pd.DataFrame = field(default_factory=pd.DataFrame)
     resolutions: Mapping[tuple[str, str], Resolution] = field(default_factory=dict)
     curves: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(COLUMNS)))
+    records: Sequence[Record] = field(default=(), repr=False)
     full_names: bool = False
-    budgets: pd.DataFrame = field(default_factory=pd.DataFrame)
+    describe: Describe = field(default=nothing_known, repr=False)
+    budgets: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(BUDGETS)))
 
     def scores(self) -> pd.DataFrame:
         """Only what a repeated run must reproduce, bit by bit: no seconds, no latency, no machine."""
@@ -91,6 +100,10 @@ class Leaderboard:
         """The same for a terminal of so many columns."""
         return as_text(self.blocks(), width)
 
+    def document(self) -> dict[str, Any]:
+        """All that a page needs to show the board and to rank anew what it shows, as strict JSON; see docs/page.md."""
+        return make_document(self)
+
     def _repr_markdown_(self) -> str:
         return self.to_markdown()
 
@@ -105,16 +118,25 @@ class Leaderboard:
         things = (name for column in ("dataset", "backbone") for name in self.lines[column].unique())
         return Names.of(things, self.lines["label"].unique())
 
+    def with_short_names(self, table: pd.DataFrame) -> pd.DataFrame:
+        """`lines` or `curves` with the names that are shown in tables for people."""
+        names = self.names
+        if "label" in table:
+            table = present.renamed(table, names)
+        else:
+            table = table.assign(strategy=table["strategy"].map(names.strategy))
+        return table.assign(dataset=table["dataset"].map(names.thing), backbone=table["backbone"].map(names.thing))
+
     def blocks(self) -> Iterator[present.Block]:
         """Headings, tables and lists of the whole board, in order, for whoever draws them."""
         names = self.names
-        yield present.Heading(self.suite, 1)
+        yield Heading(self.suite, 1)
         for (dataset, backbone), lines in self.lines.groupby(["dataset", "backbone"], sort=False):
-            yield present.Heading(f"{names.thing(str(dataset))} · {names.thing(str(backbone))}", 2)
+            yield Heading(f"{names.thing(str(dataset))} · {names.thing(str(backbone))}", 2)
             ours = _of_group(self.pools, str(dataset), str(backbone))
             yield from self._group(present.renamed(lines, names), ours, (str(dataset), str(backbone)), names)
         told = names.in_full()
-        yield present.Bullets((*self.notes, *([f"Names in full: {'; '.join(told)}."] if told else [])))
+        yield Bullets((*self.notes, *([f"Names in full: {'; '.join(told)}."] if told else [])))
 
     def _starting(self, prefix: str) -> list[str]:
         return [name for name in map(str, self.lines) if name.startswith(prefix)]
@@ -128,26 +150,26 @@ class Leaderboard:
         """The tables and lists of one data set and backbone."""
         yield present.score_table(lines, self.better)
         if found := self.resolutions.get(at):
-            yield present.Bullets((present.resolved(found),))
+            yield Bullets((present.resolved(found),))
         if len(pools) and pools["ok"].any():
             yield present.pool_table(pools)
         if (by_task := task_table(lines, pools)) is not None:
             yield by_task.rename(columns=names.thing)
         if rounds := present.by_round(lines):
-            yield present.Bullets(tuple(rounds))
+            yield Bullets(tuple(rounds))
         for told, curve in curve_tables(self.curves, *at, self.better):
             yield curve.assign(strategy=curve["strategy"].map(names.strategy))
-            yield present.Bullets((told,))
+            yield Bullets((told,))
         if reported := present.figures(lines):
-            yield present.Bullets((f"Figures reported, means over seeds: {'; '.join(reported)}",))
+            yield Bullets((f"Figures reported, means over seeds: {'; '.join(reported)}",))
         if why := present.reasons(lines, pools):
-            yield present.Bullets(tuple(why))
+            yield Bullets(tuple(why))
         if (lines["ok"] > 0).any():
             yield present.cost_table(lines)
         if len(bought := _of_group(self.budgets, *at)):
             yield present.budget_table(present.renamed(bought, names), self.better)
         if steps := present.efforts(lines):
-            yield present.Bullets((f"Optimizer steps, and gradients if not as many: {', '.join(steps)}",))
+            yield Bullets((f"Optimizer steps, and gradients if not as many: {', '.join(steps)}",))
 
 
 def _of_group(rows: pd.DataFrame, dataset: str, backbone: str) -> pd.DataFrame:
@@ -160,12 +182,14 @@ def make_leaderboard(
     records: Iterable[Record],
     missing: Sequence[Cell | str] = (),
     refused: Sequence[str] = (),
+    describe: Describe = nothing_known,
     unit: str = "",
 ) -> Leaderboard:
     """The leaderboard of current records, one per cell, and the planned cells that have none.
 
     A cell of which only the text is known is counted and named, and has no line. `refused` are sentences about damaged
-    lines that no cell needs. `unit` is the scheme whose cost is the unit of budgets; "" for no budgets.
+    lines that no cell needs. `describe` says what is known of a strategy, and `unit` is the scheme whose cost is the
+    unit of budgets; "" for no budgets.
 
     Raises:
         StoreError: if a record can't be what a run wrote.
@@ -174,21 +198,6 @@ def make_leaderboard(
     planned = [*records, *(_stand_in(cell) for cell in missing if isinstance(cell, Cell))]
     whole = [record for record in planned if not record.get("size")]
     lines, better, resolutions = make_lines(comparable(whole))
-    known = [
-        *NAMES,
-        *ROUNDS,
-        *ACCESS,
-        *RANKS,
-        *UNCERTAINTY,
-        "metrics",
-        *RUNS,
-        "reason",
-        *SIZES,
-        *SEARCH,
-        *GAIN,
-        *COSTS,
-        *FRONTS,
-    ]
     metrics = [f"test.{metric}.{part}" for metric in better for part in ("mean", "half")]
     metrics += [
         name
@@ -199,7 +208,7 @@ def make_leaderboard(
     extras = sorted(name for name in names if name.startswith(("also.", "figure.", "task.")))
     some = ["tasks", "statistics"] if any(line["tasks"] for line in lines) else []
     some += [name for name in ("chosen", "origin") if any(line[name] for line in lines)]
-    columns = [*known, *metrics, *some, *extras, *_latency(names)]
+    columns = [*KNOWN, *metrics, *some, *extras, *_latency(names)]
     frame = table({name: [line.get(name, math.nan) for line in lines] for name in columns})
     said = (*_absent(missing), *_refused(refused), *data_notes(records), *fairness_notes(records, frame))
     budgets = make_budgets(comparable(whole), frame, unit)
@@ -207,7 +216,10 @@ def make_leaderboard(
     bounds = make_pools(whole)
     pools = table({name: [line.get(name, math.nan) for line in bounds] for line in bounds for name in line})
     frame = frame.astype({"rank": "Int64", "rank.lowest": "Int64"})
-    return Leaderboard(suite, frame, notes, better, pools, resolutions, make_curves(planned), budgets=budgets)
+    curves = make_curves(planned)
+    return Leaderboard(
+        suite, frame, notes, better, pools, resolutions, curves, whole, describe=describe, budgets=budgets
+    )
 
 
 def _latency(names: Iterable[str]) -> list[str]:

@@ -7,28 +7,16 @@ import math
 import re
 from collections.abc import Iterable, Mapping
 from itertools import product
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import pandas as pd
 
 from finefuse.judge.names import Names
 from finefuse.judge.resolution import Resolution
 from finefuse.text import plain
+from finefuse.types import Bullets, Heading
 
 Markup = Literal["markdown", "html"]
-
-
-class Heading(NamedTuple):
-    """A heading of a level from 1."""
-
-    text: str
-    level: int
-
-
-class Bullets(NamedTuple):
-    """A list."""
-
-    items: tuple[str, ...]
 
 
 Block = Heading | Bullets | pd.DataFrame
