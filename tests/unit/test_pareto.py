@@ -121,10 +121,9 @@ def test_failed_and_undefined_lines_are_on_none(build: ModuleType) -> None:
 def test_the_board_names_the_costs(build: ModuleType) -> None:
     noisy = [0.9, 0.5, 0.8, 0.6]
     found = board(seeds(build, "a", CLEAR["a"], [1] * 4), seeds(build, "b", noisy, [3] * 4, flops=1))
-    table = found.to_markdown().split("on the front of")[1]
-    assert "| training, flops" in table
-    assert "| training?, flops" in table
-    assert any(note.startswith("On the front of a cost: ") for note in found.notes)
+    rows = [line.split("|") for line in found.to_markdown().splitlines() if line.startswith("| 1")]
+    assert ["T F", "T? F"] == [next(cell.strip() for cell in row if "F" in cell) for row in rows]
+    assert any(note.startswith("front: ") for note in found.notes)
 
 
 # ------------------------------------------------------------------------------------------------- budgets

@@ -296,9 +296,9 @@ def _reading(lines: pd.DataFrame, records: Sequence[Record], budgets: pd.DataFra
         )
     if any(lines[name].any() for name in FRONTS):
         yield (
-            "On the front of a cost: no line is as good at no higher cost, by the means. ? marks lines of which this "
-            "can't be told; those are left out that another, surely no dearer (at every seed, and not beside other "
-            "work), is told apart from as better."
+            "front: no line is as good at no higher cost, by the means; T seconds of training with the members', "
+            "L latency, F FLOPs, M memory, S size. ? marks lines of which this can't be told; left out are those that "
+            "another, surely no dearer (at every seed, and not beside other work), is told apart from as better."
         )
     if len(budgets):
         yield (

@@ -21,6 +21,8 @@ Markup = Literal["markdown", "html"]
 
 Block = Heading | Bullets | pd.DataFrame
 """A part of a board: tables hold text as people read it."""
+FRONTS = {"front.training": "T", "front.latency": "L", "front.flops": "F", "front.memory": "M", "front.bytes": "S"}
+"""How tables write whose front a line is on."""
 ARROWS = {"higher": "↑", "lower": "↓"}
 LEFT = (
     "rank",
@@ -41,7 +43,7 @@ LEFT = (
     "metric",
     "budget",
     "best on val",
-    "on the front of",
+    "front",
 )
 """Columns of text; all others are numbers, and aligned to the right."""
 
@@ -69,6 +71,7 @@ def score_table(lines: pd.DataFrame, better: Mapping[str, str]) -> pd.DataFrame:
     if "chosen" in lines:
         told = zip(lines["chosen"], lines["edge"], strict=True)
         table["chosen on val"] = [f"{chosen}{' (at the edge)' * bool(chosen and edge)}" for chosen, edge in told]
+    table["front"] = _front(lines)
     table = table.loc[:, [name in ("rank", "95 %", "strategy", "pool") or (table[name] != "").any() for name in table]]
     return table.assign(runs=lines["status"])
 
@@ -178,7 +181,6 @@ def cost_table(lines: pd.DataFrame) -> pd.DataFrame:
     for column in [name for name in map(str, lines) if re.fullmatch(r"latency\..*\.p\d+", name)]:
         _, batch, percentile = column.split(".")
         table[f"{percentile} b{batch}"] = (lines[column] * 1000).map(_digits)
-    table["on the front of"] = _front(lines)
     return table.loc[:, (table != "").any()]
 
 
@@ -197,11 +199,10 @@ def budget_table(budgets: pd.DataFrame, better: Mapping[str, str]) -> pd.DataFra
 
 
 def _front(lines: pd.DataFrame) -> list[str]:
-    """Of each line the costs by which nothing beats it; with a question mark where that can't be told."""
-    marks = {"front": "{}", "maybe": "{}?"}
-    costs = [(name, name.removeprefix("front.")) for name in map(str, lines) if name.startswith("front.")]
+    """Of each line the costs by whose front it is, as letters; with a question mark where that can't be told."""
+    marks = {"front": "", "maybe": "?"}
     return [
-        ", ".join(marks[line[name]].format(cost) for name, cost in costs if line[name] in marks)
+        " ".join(f"{letter}{marks[line[name]]}" for name, letter in FRONTS.items() if line.get(name) in marks)
         for line in lines.to_dict("records")
     ]
 
