@@ -81,7 +81,8 @@ class Leaderboard:
 
     def scores(self) -> pd.DataFrame:
         """Only what a repeated run must reproduce, bit by bit: no seconds, no latency, no machine."""
-        figures = [*self._starting("test."), *self._starting("also."), *self._moments(), *self._starting("figure.")]
+        figures = [name for prefix in ("test.", "also.", "source.") for name in self._starting(prefix)]
+        figures += [*self._moments(), *self._starting("figure.")]
         figures += [*self._starting("statistics"), *self._starting("chosen"), *self._starting("task.")]
         shown = [*NAMES, *ACCESS, *RANKS, *figures, *GAIN, *SEARCH, *RUNS, *SIZES]
         scores = self.lines[shown].copy()
@@ -205,7 +206,7 @@ def make_leaderboard(
         if any(not math.isnan(line.get(name := f"{moment}.{metric}.mean", math.nan)) for line in lines)
     ]
     names = {name for line in lines for name in line}
-    extras = sorted(name for name in names if name.startswith(("also.", "figure.", "task.")))
+    extras = sorted(name for name in names if name.startswith(("also.", "figure.", "source.", "task.")))
     some = ["tasks", "statistics"] if any(line["tasks"] for line in lines) else []
     some += [name for name in ("chosen", "origin") if any(line[name] for line in lines)]
     columns = [*KNOWN, *metrics, *some, *extras, *_latency(names)]
