@@ -62,6 +62,7 @@ def score_table(lines: pd.DataFrame, better: Mapping[str, str]) -> pd.DataFrame:
             table = table.assign(**_elsewhere(lines, metric), **_source(lines, better))
             gains = zip(lines["gain"], lines["gain.half"], strict=True)
             table["gain"] = ["" if math.isnan(mean) else signed(mean, half) for mean, half in gains]
+    table["front"] = _front(lines)
     for moment, name in {"last": "last", "best": "best-val", "peek": "peek"}.items():
         if metrics and (column := f"{moment}.{metrics[0]}.mean") in lines:
             table[name] = _means(lines[column])
@@ -71,7 +72,6 @@ def score_table(lines: pd.DataFrame, better: Mapping[str, str]) -> pd.DataFrame:
     if "chosen" in lines:
         told = zip(lines["chosen"], lines["edge"], strict=True)
         table["chosen on val"] = [f"{chosen}{' (at the edge)' * bool(chosen and edge)}" for chosen, edge in told]
-    table["front"] = _front(lines)
     table = table.loc[:, [name in ("rank", "95 %", "strategy", "pool") or (table[name] != "").any() for name in table]]
     return table.assign(runs=lines["status"])
 
