@@ -71,7 +71,9 @@ def only_one(file: Path) -> Iterator[bool]:
 
 
 def digests(folder: Path, names: Sequence[str], algorithm: str = "sha256", about: str = "") -> dict[str, str]:
-    """Digests of the content of files in a folder, by their names, remembered by size and time of change.
+    """Digests of the content of files in a folder, by their names, remembered by size and times of change.
+
+    A file that is replaced and given its old time is read again: the system keeps a time that programs can't set.
 
     What is remembered lies in one file of the cache folder for each folder and `about`, so that 50,000 small files cost
     a look at each and no reading. A cache folder that can't be written to only costs time.
@@ -83,13 +85,17 @@ def digests(folder: Path, names: Sequence[str], algorithm: str = "sha256", about
     known, now = _recall(memory), time.time()
     with _reading():
         stats = {name: os.stat(f"{folder}/{name}") for name in names}  # noqa: PTH116 - ten times as fast as a Path's
-        stamps = {name: [status.st_size, status.st_mtime_ns] for name, status in stats.items()}
-        found = {name: row[2] for name, row in known.items() if row[:2] == stamps.get(name)}
+        stamps = {name: [s.st_size, s.st_mtime_ns, s.st_ctime_ns] for name, s in stats.items()}
+        found = {name: row[3] for name, row in known.items() if row[:3] == stamps.get(name)}
         missing = [name for name in names if name not in found]
         with ThreadPoolExecutor(processors()) as pool:
             read = pool.map(lambda name: _digest(folder / name, algorithm), missing)
             found |= zip(missing, read, strict=True)
-    settled = {name: [*stamps[name], found[name]] for name in names if now - stats[name].st_mtime > RECENT}
+    settled = {
+        name: [*stamps[name], found[name]]
+        for name in names
+        if now - max(stats[name].st_mtime, stats[name].st_ctime) > RECENT
+    }
     if missing or len(settled) != len(known):
         with suppress(OSError, StoreError):
             memory.parent.mkdir(parents=True, exist_ok=True)
@@ -144,7 +150,7 @@ def _recall(memory: Path) -> dict[str, list[Any]]:
         known = json.loads(memory.read_bytes())
     except (OSError, ValueError):  # none yet, or spoilt: the files are read again
         return {}
-    whole = isinstance(known, dict) and all(isinstance(row, list) and len(row) == 3 for row in known.values())
+    whole = isinstance(known, dict) and all(isinstance(row, list) and len(row) == 4 for row in known.values())
     return known if whole else {}
 
 

@@ -119,7 +119,12 @@ SCHEMES: tuple[Entry[Any], ...] = (
     Entry("bitfit", "finefuse_zoo.schemes.bitfit:BitFit", "train the biases and the head"),
     Entry("norm-tune", "finefuse_zoo.schemes.norm_tune:NormTune", "train the norm layers and the head"),
     Entry("as-is", "finefuse_zoo.schemes.as_is:AsIs", "no training: the pretrained network with its own head"),
-    Entry("from-file", "finefuse_zoo.schemes.from_file:FromFile", "read a network from a file, tuned elsewhere"),
+    Entry(
+        "from-file",
+        "finefuse_zoo.schemes.from_file:FromFile",
+        "read a network from a file, tuned elsewhere",
+        default_for=("files",),
+    ),
     Entry("zero-step", "finefuse_zoo.schemes.zero_step:ZeroStep", "no training: the nearest class mean"),
     Entry("scratch", "finefuse_zoo.schemes.scratch:Scratch", "forget the pretrained weights, train everything"),
     Entry(
@@ -202,6 +207,7 @@ FEATURES: tuple[Entry[Any], ...] = (
     ),
     Entry("mean-features", "finefuse_zoo.fusions.mean_features:MeanFeatures", "learned weighted mean of the features"),
     Entry("splice", "finefuse_zoo.fusions.splice:Splice", "lower stages of one member, upper ones of another"),
+    Entry("task-gate", "finefuse_zoo.fusions.task_gate:TaskGate", "each input through the body of its likeliest task"),
 )
 WEIGHTS: tuple[Entry[Any], ...] = (
     Entry("soup", "finefuse_zoo.fusions.soup:Soup", "mean of the members' weights"),

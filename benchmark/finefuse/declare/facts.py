@@ -17,7 +17,7 @@ from finefuse.discovery.registry import Registry
 from finefuse.errors import PluginError
 from finefuse.types import Budget, PluginKind, Ref, Space, Spec, Task, Vocabulary
 
-RESERVED = frozenset({"use", "as", "grid", "choose", "rounds", "datasets"})
+RESERVED = frozenset({"use", "as", "grid", "choose", "rounds", "datasets", "backbones"})
 """Keys of a plugin's table in a suite that are not its parameters."""
 _CONTENT = ("dataset", "backbone")
 """Kinds whose `fingerprint()` represents the content of the files they read."""

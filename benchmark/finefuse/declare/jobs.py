@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 from finefuse.declare.facts import Facts, piece
 from finefuse.declare.keys import COUNTING, address, digest, environment
 from finefuse.declare.pools import Pool
-from finefuse.declare.suite import Strategy, Suite
+from finefuse.declare.strategy import Strategy
+from finefuse.declare.suite import Suite
 from finefuse.types import Job, JobKind, PluginKind, Ref
 
 Parts = dict[str, str]
@@ -87,14 +88,15 @@ class Planner:
         """The pools across backbones, their members in the order in which the pool names these."""
         by_backbone = {pair.backbone: pair for pair in pairs}
         for pool in self.suite.pools:
-            if pool.backbones and by_backbone[pool.backbones[0]].schemes.keys() & pool.of:
-                yield Mixture(self, dataset, pool, [by_backbone[backbone] for backbone in pool.backbones])
+            own = [by_backbone[backbone] for backbone in pool.backbones]
+            if any(pair.schemes.keys() & pool.of for pair in own):
+                yield Mixture(self, dataset, pool, own)
 
     def crossings(self, pairs: Mapping[Ref, Sequence[Pair]]) -> Iterator[Crossing]:
         """The pools across data sets, one for each backbone."""
         for pool, (i, backbone) in product(self.suite.pools, enumerate(self.suite.backbones)):
-            if pool.datasets:
-                own, held = ([pairs[ref][i] for ref in refs] for refs in (pool.datasets, pool.held_out))
+            own, held = ([pairs[ref][i] for ref in refs] for refs in (pool.datasets, pool.held_out))
+            if any(pair.schemes.keys() & pool.of for pair in own):
                 yield Crossing(self, backbone, pool, own, held)
 
 
@@ -221,7 +223,7 @@ class Pair(Group):
         self.made = made | {"pretrained backbone": pretrain.artifact}
         super().__init__(planner, dataset, backbone, pretrain.artifact, self.made)
         self.copies = planner.copies
-        own = [line for line in self.suite.schemes if line.is_for(dataset)]
+        own = [line for line in self.suite.schemes if line.is_for(dataset, backbone)]
         self.schemes = {line.label: (line, self.line("scheme", line)) for line in own}
         self.tuned: dict[int, dict[str, list[str]]] = {}
         """Artifacts by seed, label and copy."""

@@ -86,10 +86,11 @@ def flatten(source: Source, pools: Mapping[str, PoolShape], schemes: Mapping[str
         if name in schemes:
             raise source.error(("pools", name), "has the name of a scheme; give it another")
     for name in _inner_first(source, pools):
-        places = [("pools", name, "of", i) for i in range(len(pools[name].of))]
-        source.refuse_twins(zip(places, pools[name].of, strict=True))
+        of = pools[name].of or ()
+        places = [("pools", name, "of", i) for i in range(len(of))]
+        source.refuse_twins(zip(places, of, strict=True))
         labels: list[str] = []
-        for place, part in zip(places, pools[name].of, strict=True):
+        for place, part in zip(places, of, strict=True):
             found = [part] if part in schemes else [n for n, plugin in schemes.items() if part in (plugin, EVERY)]
             if not found and part not in members:
                 hint = suggest(part, {*schemes, *pools} - {name})
@@ -130,7 +131,7 @@ def named(source: Source, path: KeyPath, given: Sequence[str], known: Sequence[R
 
 def _inner_first(source: Source, pools: Mapping[str, PoolShape]) -> list[str]:
     order = list(pools)
-    inner = {name: [part for part in pool.of if part in pools] for name, pool in pools.items()}
+    inner = {name: [part for part in pool.of or () if part in pools] for name, pool in pools.items()}
     try:
         return list(TopologicalSorter(inner).static_order())
     except CycleError as error:

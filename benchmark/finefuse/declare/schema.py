@@ -81,10 +81,37 @@ class ItemShape(UseShape):
     datasets: Annotated[list[str], Field(min_length=1)] | None = Field(
         default=None, description="The data sets that a scheme is for; without it all. Schemes only."
     )
+    backbones: Annotated[list[str], Field(min_length=1)] | None = Field(
+        default=None, description="The backbones that a scheme is for; without it all. Schemes only."
+    )
 
 
 _USE = {"type": "object", "properties": {"use": {"type": "string"}}, "required": ["use"]}
 Use = Annotated[UseShape, WithJsonSchema({"anyOf": [{"type": "string"}, _USE]})]
+
+
+class FileShape(_Table):
+    """A network that was tuned elsewhere, as a member of a pool: its file, or a table that says more of it."""
+
+    model_config = ConfigDict(extra="allow")
+    file: str = Field(description="The file; other keys are parameters of the scheme that reads it.")
+    as_: Label | None = Field(default=None, alias="as", description="What to call it in tables; else its file's name.")
+    task: str | None = Field(default=None, description="The data set that it was tuned for.")
+    backbone: str | None = Field(default=None, description="The backbone that it is read into.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _file_alone(cls, value: Any) -> Any:
+        return {"file": value} if isinstance(value, str) else value
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """The parameters that are given in the table."""
+        return {"file": self.file, **(self.model_extra or {})}
+
+
+_FILE = {"type": "object", "properties": {"file": {"type": "string"}}, "required": ["file"]}
+File = Annotated[FileShape, WithJsonSchema({"anyOf": [{"type": "string"}, _FILE]})]
 
 
 class RunShape(_Table):
@@ -114,7 +141,15 @@ Names = Annotated[list[str], Field(min_length=1), WithJsonSchema({"anyOf": [{"en
 class PoolShape(_Table):
     """What is fused."""
 
-    of: Names = Field(description="Labels of schemes, names of scheme plugins, or other pools; '*' for all schemes.")
+    model_config = ConfigDict(json_schema_extra={"anyOf": [{"required": ["of"]}, {"required": ["files"]}]})
+    of: Names | None = Field(
+        default=None, description="Labels of schemes, names of scheme plugins, or other pools; '*' for all schemes."
+    )
+    files: Annotated[list[File], Field(min_length=1)] | None = Field(
+        default=None, description="Networks that were tuned elsewhere, each a file or a table with `file`."
+    )
+    base: str | None = Field(default=None, description="The file of what all `files` were tuned from.")
+    backbone: str | None = Field(default=None, description="The backbone that all `files` are read into.")
     copies: Positive = Field(default=1, description="Members per scheme, which differ in their member seed only.")
     backbones: Names | None = Field(
         default=None, description="Fuse across these backbones, '*' for all of them; without, each for itself."
@@ -148,7 +183,7 @@ class SuiteShape(_Table):
     metrics: Items = Field(
         default=[], description="Scores; the first that is for the task ranks. Without any, its kind's own metric."
     )
-    schemes: Items = Field(description="Fine-tuning schemes.")
+    schemes: Items = Field(default=[], description="Fine-tuning schemes; needed where no pool has `files`.")
     search: SearchShape | None = Field(
         default=None, description="Search for the parameters of every scheme that declares a space."
     )

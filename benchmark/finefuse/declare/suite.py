@@ -12,6 +12,8 @@ from typing import Any
 from finefuse.declare.choice import RunChoice
 from finefuse.declare.facts import Facts
 from finefuse.declare.nested import anchored
+from finefuse.declare.pool_checks import check_members_of, check_tasks_of
+from finefuse.declare.pool_files import with_files
 from finefuse.declare.pools import Pool, make_pools, named
 from finefuse.declare.schema import (
     ItemShape,
@@ -22,6 +24,7 @@ from finefuse.declare.schema import (
     json_schema,
     read_shape,
 )
+from finefuse.declare.strategy import Strategy
 from finefuse.declare.suite_text import Source, open_suite, show
 from finefuse.declare.toml_lines import KeyPath
 from finefuse.discovery.registry import Registry
@@ -39,25 +42,6 @@ _KINDS: dict[str, PluginKind] = {
     "schemes": "scheme",
     "fusions": "fusion",
 }
-
-
-@dataclass(frozen=True)
-class Strategy:
-    """A line of the board: a scheme or fusion method, and its label.
-
-    Of a fusion also the number of rounds, and what it is chosen from, on val; of a scheme the data sets that it is for,
-    none for all.
-    """
-
-    label: str
-    ref: Ref
-    rounds: int = 1
-    choices: tuple[Ref, ...] = ()
-    datasets: tuple[Ref, ...] = ()
-
-    def is_for(self, dataset: Ref) -> bool:
-        """Whether a scheme is tuned for a data set."""
-        return not self.datasets or dataset in self.datasets
 
 
 @dataclass(frozen=True)
@@ -97,16 +81,19 @@ def load_suite(source: str | Path | Mapping[str, Any], registry: Registry, *, po
     for key in ("seeds", "latency"):
         opened.refuse_twins(((key, i), str(value)) for i, value in enumerate(getattr(shape, key)))
     plain = {key: tuple(line.ref for line in reader.lines(shape, key)) for key in PLAIN}
-    schemes, fusions = reader.lines(shape, "schemes", plain["datasets"]), reader.lines(shape, "fusions")
+    schemes, fusions = reader.lines(shape, "schemes", plain), reader.lines(shape, "fusions")
     if shape.search:
         schemes = tuple(reader.searched(scheme, shape.search) for scheme in schemes)
+    schemes, shapes = with_files(opened, shape.pools, schemes, plain, reader.from_file)
+    if not schemes:
+        raise opened.error((), "the key 'schemes' is missing")
     plain["metrics"] = plain["metrics"] or reader.default_metrics(plain["datasets"])
     reader.check_tasks(plain["datasets"], plain["metrics"])
     reader.check_shapes(plain["datasets"], plain["also_test"])
     reader.check_kinds(plain["datasets"], schemes)
-    pools = make_pools(opened, shape.pools, {line.label: line.ref.name for line in schemes}, plain)
-    reader.check_tasks_of(pools)
-    reader.check_members_of(pools, schemes)
+    pools = make_pools(opened, shapes, {line.label: line.ref.name for line in schemes}, plain)
+    check_tasks_of(opened, reader.facts, pools)
+    check_members_of(opened, pools, schemes, plain["backbones"])
     if fusions and not pools:
         pools = [Pool("all", tuple(scheme.label for scheme in schemes), 1)]
     return Suite(
@@ -158,8 +145,10 @@ class _Reader:
     source: Source
     facts: Facts
 
-    def lines(self, shape: SuiteShape, key: str, datasets: Sequence[Ref] = ()) -> tuple[Strategy, ...]:
-        """All plugins under one key, grids expanded; schemes may be for some of the data sets only."""
+    def lines(
+        self, shape: SuiteShape, key: str, known: Mapping[str, Sequence[Ref]] | None = None
+    ) -> tuple[Strategy, ...]:
+        """All plugins under one key, grids expanded; schemes may be for some of the data sets and backbones only."""
         found: list[tuple[KeyPath, Strategy]] = []
         for i, item in enumerate(getattr(shape, key)):
             lines = self._expand((key, i), _KINDS[key], item)
@@ -167,8 +156,8 @@ class _Reader:
                 self._check_rounds((key, i, "rounds"), _KINDS[key], lines)
             if item.choose:
                 lines = [self._with_choices((key, i), _KINDS[key], item, line) for line in lines]
-            if item.datasets is not None:
-                lines = [replace(line, datasets=self._only((key, i), item, datasets)) for line in lines]
+            for_data, for_backbones = self._only((key, i), item, known or {})
+            lines = [replace(line, datasets=for_data, backbones=for_backbones) for line in lines]
             found += [((key, i), line) for line in lines]
         comparable = key in ("schemes", "fusions")  # where the same thing may stand twice, under two names
         hint = "; give one another name with `as`" if comparable else ""
@@ -177,11 +166,21 @@ class _Reader:
             self.source.refuse_twins((path, str(replace(line.ref, label=""))) for path, line in found)
         return tuple(line for _, line in found)
 
-    def _only(self, path: KeyPath, item: ItemShape, known: Sequence[Ref]) -> tuple[Ref, ...]:
-        """The data sets that a scheme is for."""
-        if path[0] != "schemes":
-            raise self.source.error((*path, "datasets"), "is for schemes, which may be for some of the data sets only")
-        return named(self.source, (*path, "datasets"), item.datasets or (), known, "data set")
+    def _only(
+        self, path: KeyPath, item: ItemShape, known: Mapping[str, Sequence[Ref]]
+    ) -> tuple[tuple[Ref, ...], tuple[Ref, ...]]:
+        """The data sets and the backbones that a scheme is for; none for all."""
+        for key, one in (("datasets", "data set"), ("backbones", "backbone")):
+            if getattr(item, key) is not None and path[0] != "schemes":
+                raise self.source.error((*path, key), f"is for schemes, which may be for some of the {one}s only")
+        datasets = named(self.source, (*path, "datasets"), item.datasets or (), known.get("datasets", ()), "data set")
+        more = named(self.source, (*path, "backbones"), item.backbones or (), known.get("backbones", ()), "backbone")
+        return datasets, more
+
+    def from_file(self, path: KeyPath, label: str, params: Mapping[str, Any]) -> Strategy:
+        """The scheme that reads a network from a file."""
+        ref = self._resolve(path, "scheme", self._default(path, "files"), params, {})
+        return Strategy(label, replace(ref, label=label))
 
     def run(self, shape: RunShape) -> RunChoice:
         """Its executor, observers and reporters."""
@@ -308,29 +307,6 @@ class _Reader:
             for dataset in datasets:
                 if self.facts.task(other) != self.facts.task(dataset):
                     raise self.source.error(("also_test", i), f"{other} is another task than {dataset}")
-
-    def check_tasks_of(self, pools: Sequence[Pool]) -> None:
-        """Networks of one pool across data sets take inputs of one shape."""
-        for pool in pools:
-            for other in (*pool.datasets[1:], *pool.held_out):
-                one, two = self.facts.task(pool.datasets[0]), self.facts.task(other)
-                if (one.modality, one.input_shape) != (two.modality, two.input_shape):
-                    raise self.source.error(
-                        ("pools", pool.name, "datasets"),
-                        f"{pool.datasets[0]} has {one.modality} inputs of shape {one.input_shape} and {other} "
-                        f"{two.modality} inputs of shape {two.input_shape}; bodies are merged for inputs of one shape",
-                    )
-
-    def check_members_of(self, pools: Sequence[Pool], schemes: Sequence[Strategy]) -> None:
-        """A pool across data sets has members of each, and its probe is for those that it holds out."""
-        by_label = {scheme.label: scheme for scheme in schemes}
-        for pool in pools:
-            for dataset in pool.datasets:
-                if not any(by_label[label].is_for(dataset) for label in pool.of):
-                    raise self.source.error(("pools", pool.name, "of"), f"has no scheme that is for {dataset}")
-            for dataset in pool.held_out:
-                if not by_label[pool.probe].is_for(dataset):
-                    raise self.source.error(("pools", pool.name, "probe"), f"{pool.probe} is not for {dataset}")
 
     def default_metrics(self, datasets: Sequence[Ref]) -> tuple[Ref, ...]:
         """For every kind of task the metric that says it is the default for it."""

@@ -15,7 +15,10 @@ Spec = str | dict[str, Any]
 """A plugin as a suite writes it: its name, or a table with `use` and parameters."""
 Space = dict[str, dict[str, Any]]
 """Parameters and the ranges in which a search looks for them: low and high, and log; or choices."""
-ROLES: dict[str, tuple[str, ...]] = {"executor": ("processes", "in-process"), "scheme": ("search", "frozen head")}
+ROLES: dict[str, tuple[str, ...]] = {
+    "executor": ("processes", "in-process"),
+    "scheme": ("search", "frozen head", "files"),
+}
 """The roles for which an entry of each kind may be the default; the roles of a metric are kinds of task."""
 PluginKind = Literal["dataset", "backbone", "scheme", "fusion", "metric", "executor", "reporter", "observer"]
 
@@ -28,8 +31,8 @@ class Entry(Generic[T]):
     names the top-level modules it needs besides the plugin's own dependencies, `extra` the extra of the plugin's
     distribution that installs them; without them the entry is listed as unavailable, and using it is an error that says
     so. `default_for` names the roles it has where no plugin is named: "processes" or "in-process" for an executor,
-    "search" for the scheme behind a suite's table `[search]`, "frozen head" for the one behind `head = "frozen"`, and
-    for a metric the kinds of task that it ranks.
+    "search" for the scheme behind a suite's table `[search]`, "frozen head" for the one behind `head = "frozen"`,
+    "files" for the one that reads the `files` of a pool, and for a metric the kinds of task that it ranks.
     """
 
     name: str

@@ -35,12 +35,12 @@ def digest_of(file: Path) -> str:
     digests = []
     for one in (file, *_parts(file)):
         stat = one.stat()
-        digests.append(_digest(one, stat.st_size, stat.st_mtime_ns))
+        digests.append(_digest(one, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns))
     return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
 
 
 @lru_cache(maxsize=64)
-def _digest(file: Path, size: int, mtime: int) -> str:  # noqa: ARG001 - they say which content it is
+def _digest(file: Path, size: int, mtime: int, ctime: int) -> str:  # noqa: ARG001 - they say which content it is
     with file.open("rb") as content:
         return hashlib.file_digest(content, "sha256").hexdigest()
 
