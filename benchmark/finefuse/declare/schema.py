@@ -36,6 +36,13 @@ class BudgetShape(_Table):
     schedule: Literal["cosine", "constant"] = Field(
         default=Budget.schedule, description="How the learning rate changes."
     )
+    steps: Positive | None = Field(default=Budget.steps, description="Optimizer steps, in place of epochs.")
+
+    @model_validator(mode="after")
+    def _one_of(self) -> BudgetShape:
+        if {"epochs", "steps"} <= self.model_fields_set:
+            raise ValueError("has epochs and steps: leave one out")
+        return self
 
 
 class LimitsShape(_Table):

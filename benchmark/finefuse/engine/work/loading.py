@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -87,3 +88,15 @@ def _placed(part: Data, device: str) -> Data:
     if device == "cpu" or part.x.nbytes > SHARE * torch.cuda.get_device_properties(device).total_memory:
         return Data(part.x, part.y.to(device))
     return part.to(device)
+
+
+def class_names(registry: Registry, dataset: Ref | None, seed: int) -> Callable[[], Sequence[str]]:
+    """What gives the names of a data set's classes when it is called, none where they aren't told."""
+
+    def names() -> Sequence[str]:
+        if dataset is None:
+            return ()
+        told = capabilities.description(registry.build("dataset", dataset), split_seed(dataset, seed))
+        return tuple(map(str, told.outputs.get("classes", ())))
+
+    return names
