@@ -195,6 +195,20 @@ def report(
     return _results(Path(folder), registry, refs)
 
 
+def board(folder: str | Path) -> Leaderboard:
+    """The leaderboard of a results folder, from its records; without any, as `leaderboard.json` has it.
+
+    Args:
+        folder: a results folder that `run` wrote, or one of which only the reports were kept.
+
+    Raises:
+        FinefuseError: if the folder can't be read.
+    """
+    from finefuse.judge.board.saved import read_board
+
+    return read_board(Path(folder))
+
+
 def pair(folder: str | Path, a: str, b: str) -> Pairing:
     """Compare two lines of a results folder by data set and seed, on the same test examples.
 

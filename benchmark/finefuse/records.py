@@ -66,11 +66,7 @@ class Records:
         Raises:
             StoreError: if it can't be written; the rows before it stay as they are.
         """
-        line = json.dumps(record, separators=(",", ":")).encode() + b"\n"
-        with _sentence(self.file, "written"):
-            self.folder.mkdir(parents=True, exist_ok=True)
-            with self.file.open("ab+", buffering=0) as file:
-                _write(file.fileno(), _mend(file) + line)
+        append_line(self.file, record)
 
     @contextmanager
     def lock(self) -> Iterator[None]:
@@ -85,12 +81,12 @@ class Records:
                 held.enter_context(only_writer(self.folder))
             yield
 
-    def write_plan(self, suite: str, cells: Iterable[tuple[Cell, str]]) -> None:
-        """Leave the planned cells, each with its key, in `plan.json`, in one piece."""
+    def write_plan(self, suite: str, cells: Iterable[tuple[Cell, str]], run: Record | None = None) -> None:
+        """Leave the planned cells, each with its key, in `plan.json`, in one piece; `run` is what was asked for."""
         planned = [cell._asdict() | {"key": key, "cell": str(cell)} for cell, key in cells]
         with _sentence(self.plan_file, "written"):
             self.folder.mkdir(parents=True, exist_ok=True)
-        plan = {"schema": PLAN_SCHEMA, "suite": suite, "cells": planned}
+        plan = {"schema": PLAN_SCHEMA, "suite": suite, "run": run or {}, "cells": planned}
         write_whole(self.plan_file, json.dumps(plan, separators=(",", ":")))
 
     def read_plan(self) -> tuple[str, dict[Cell | str, str]] | None:
@@ -101,11 +97,9 @@ class Records:
         Raises:
             StoreError: if the file is not a plan, or one of a later version.
         """
-        with _sentence(self.plan_file, "read"):
-            if not self.plan_file.exists():
-                return None
-            data = self.plan_file.read_bytes()
-        plan = _load(data) or {}
+        plan = self._plan()
+        if plan is None:
+            return None
         suite, cells, schema = plan.get("suite"), plan.get("cells"), plan.get("schema", 1)
         if isinstance(schema, int) and schema > PLAN_SCHEMA:
             raise StoreError(f"{self.plan_file}: a plan of schema {schema}; this finefuse reads up to {PLAN_SCHEMA}.")
@@ -115,6 +109,20 @@ class Records:
             if schema == PLAN_SCHEMA and all(map(_is_planned, cells)):
                 return suite, {Cell.of(cell): cell["key"] for cell in cells}
         raise StoreError(f"{self.plan_file}: not a plan of finefuse; delete it and run the suite again.")
+
+    def read_run(self) -> Record:
+        """What the last run was asked for: `suite`, as it was named, and `plugins`; {} where that is not known.
+
+        Raises:
+            StoreError: if the plan can't be read.
+        """
+        run = (self._plan() or {}).get("run")
+        return run if isinstance(run, dict) else {}
+
+    def _plan(self) -> Record | None:
+        """The content of `plan.json`, {} if it is not JSON; None if there is none."""
+        with _sentence(self.plan_file, "read"):
+            return (_load(self.plan_file.read_bytes()) or {}) if self.plan_file.exists() else None
 
 
 @dataclass(frozen=True)
@@ -189,6 +197,26 @@ def why(row: Record) -> str:
     """Why a row is not ok: its reason, with the type of the error before it, once; "" if nothing is known."""
     error, reason = str(row.get("error") or ""), str(row.get("reason") or "")
     return reason if reason.startswith(error) else ": ".join(filter(None, (error, reason)))
+
+
+def append_line(path: Path, value: Record) -> None:
+    """Write one line of JSON to the disk, whole or not at all; a torn last line is cut off first.
+
+    Raises:
+        StoreError: if it can't be written; the lines before it stay as they are.
+    """
+    line = json.dumps(value, separators=(",", ":")).encode() + b"\n"
+    with _sentence(path, "written"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("ab+", buffering=0) as file:
+            _write(file.fileno(), _mend(file) + line)
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Turn what the system complains of while a file is read into one sentence."""
+    with _sentence(path, "read"):
+        yield
 
 
 @contextmanager

@@ -172,13 +172,13 @@ def test_last_best_and_peek_stand_side_by_side_and_peek_never_ranks(build: Modul
 
 def test_figures_are_told_beside_the_scores(build: ModuleType) -> None:
     rows = [build.row(label="logme", seed=seed, **{"figure.logme": value}) for seed, value in enumerate((0.25, 0.75))]
-    rows += [build.row(label="leep(T=2)", seed=0, **{"figure.leep": -1.5}), build.row(label="leep(T=2)", seed=1)]
+    rows += [build.row(label="ranking(T=2)", seed=0, **{"figure.leep": -1.5}), build.row(label="ranking(T=2)", seed=1)]
     board = make_leaderboard("demo", [*rows, *runs(build, "full", [0.8, 0.8])])
     assert line(board, "logme")["figure.logme"] == 0.5
     assert math.isnan(line(board, "full")["figure.logme"])
     assert {"figure.leep", "figure.logme"} <= {*board.scores()}
     assert not {"figure.leep", "figure.logme"} & {*board.costs()}
-    told = "Figures reported, means over seeds: leep -1.5000 (leep(T=2)); logme 0.5000"
+    told = "Figures reported, means over seeds: leep -1.5000 (ranking); logme 0.5000"
     assert f"\n- {told}\n" in board.to_markdown()
     assert f"<li>{told}</li>" in board._repr_html_()
 

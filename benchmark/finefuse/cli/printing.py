@@ -4,16 +4,29 @@ from __future__ import annotations
 
 import functools
 import os
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout, suppress
-from typing import ParamSpec, TextIO, TypeVar
+from typing import ParamSpec, Protocol, TextIO, TypeVar
 
 from finefuse.text import printable, single_line
 
 P = ParamSpec("P")
 T = TypeVar("T")
 _results: list[TextIO | None] = []
+NARROW = 120
+"""Columns of a terminal that doesn't say how many it has."""
+
+
+class Shown(Protocol):
+    """What has tables for people: a leaderboard, or what `report` prints."""
+
+    def to_markdown(self) -> str:
+        """As Markdown."""
+
+    def to_text(self, width: int = NARROW) -> str:
+        """In lines of at most so many columns."""
 
 
 def say(*texts: object) -> None:
@@ -26,6 +39,13 @@ def say(*texts: object) -> None:
     if stream is not None:  # else it was closed before we started
         stream.writelines(f"{printable(text)}\n" for text in texts)
         stream.flush()
+
+
+def say_board(board: Shown) -> None:
+    """Print tables: as wide as the terminal, or as Markdown where stdout is none."""
+    stream = _results[-1] if _results else sys.stdout
+    on_terminal = stream is not None and stream.isatty()
+    say(board.to_text(shutil.get_terminal_size((NARROW, 0)).columns) if on_terminal else board.to_markdown())
 
 
 def complain(text: object) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from finefuse.cli.options import Plugins, Reporters, reporters
-from finefuse.cli.printing import complain, say
+from finefuse.cli.printing import complain, say, say_board
 
 
 def report(
@@ -25,15 +26,19 @@ def report(
     impute: Annotated[
         str | None, typer.Option(metavar="HOW", help="With --overall: what stands in for missing scores; worst.")
     ] = None,
+    show: Annotated[bool, typer.Option("--print", help="Print the leaderboard; writes nothing.")] = False,
+    full_names: Annotated[bool, typer.Option("--full-names", help="The same, with all parameters in names.")] = False,
 ) -> None:
     """Write the reports of a results folder again from its records."""
     from finefuse import api
 
-    if pair or overall or impute:
-        if pair:
-            say(api.pair(folder, *pair).to_markdown())
-        if overall or impute:
-            say(api.overall(folder, impute=impute).to_markdown())
+    if full_names or show:
+        say_board(replace(api.board(folder), full_names=full_names))
+    if pair:
+        say_board(api.pair(folder, *pair))
+    if overall or impute:
+        say_board(api.overall(folder, impute=impute))
+    if pair or overall or impute or show or full_names:
         return
     result = api.report(folder, reporters=reporters(reporter), plugins=plugin or ())
     for path in result.written:

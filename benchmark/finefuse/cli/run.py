@@ -21,7 +21,7 @@ from finefuse.cli.options import (
     SuiteName,
     reporters,
 )
-from finefuse.cli.printing import complain, say
+from finefuse.cli.printing import complain, say_board
 
 if TYPE_CHECKING:
     from finefuse.api import Run
@@ -77,7 +77,7 @@ def run(
     if result is None:
         complain(farewell(progress.tally))
         raise typer.Exit(130)
-    say(result.board.to_markdown())
+    say_board(result.board)
     for line in [*summary(result), *result.complaints, *([progress.trouble] if progress.trouble else [])]:
         complain(line)
     raise typer.Exit(0 if result.ok else 1)

@@ -31,6 +31,8 @@ class _Table(BaseModel):
 class BudgetShape(_Table):
     """How much one fine-tuning may spend."""
 
+    model_config = ConfigDict(json_schema_extra={"not": {"required": ["epochs", "steps"]}})
+
     epochs: Positive = Field(default=Budget.epochs, description="Passes over the training data.")
     batch_size: Positive = Field(default=Budget.batch_size, description="Examples per optimizer step.")
     schedule: Literal["cosine", "constant"] = Field(
@@ -41,7 +43,7 @@ class BudgetShape(_Table):
     @model_validator(mode="after")
     def _one_of(self) -> BudgetShape:
         if {"epochs", "steps"} <= self.model_fields_set:
-            raise ValueError("has epochs and steps: leave one out")
+            raise ValueError("has epochs and steps, leave one out")
         return self
 
 

@@ -46,7 +46,10 @@ _KINDS: dict[str, PluginKind] = {
 
 @dataclass(frozen=True)
 class Suite:
-    """What is to be measured. `file` is None for a suite from Python; `latency` holds the batch sizes to time."""
+    """What is to be measured. `file` is None for a suite from Python; `latency` holds the batch sizes to time.
+
+    `asked` is the name or path by which the suite was asked for, "" for one from Python.
+    """
 
     name: str
     file: Path | None
@@ -62,6 +65,7 @@ class Suite:
     latency: tuple[int, ...]
     also_test: tuple[Ref, ...] = ()
     run: RunChoice = field(default_factory=RunChoice)
+    asked: str = ""
 
 
 def load_suite(source: str | Path | Mapping[str, Any], registry: Registry, *, portable: bool = False) -> Suite:
@@ -107,6 +111,7 @@ def load_suite(source: str | Path | Mapping[str, Any], registry: Registry, *, po
         pools=tuple(pools),
         latency=tuple(shape.latency),
         run=reader.run(shape.run),
+        asked="" if isinstance(source, Mapping) else str(source),
         **plain,
     )
 

@@ -7,6 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from finefuse.errors import FinefuseError, did_you_mean
+from finefuse.judge.names import Names
 from finefuse.records import read_results
 from finefuse.types import Cell, Record
 
@@ -31,13 +32,16 @@ def find_row(folder: Path, wanted: str, narrow: Mapping[str, str | int | None]) 
     rows = results.rows
     if wanted in map(str, results.missing):
         raise FinefuseError(f"{wanted} is planned and has no row yet; `finefuse run` carries on with the suite.")
+    names = Names.in_rows(rows)
+    lines = [row for row in rows if Cell.of(row).has_line]
     found = [row for row in rows if row["cell"] == wanted]
-    found = found or [row for row in rows if row["label"] == wanted and Cell.of(row).has_line]
+    found = found or [row for row in lines if row["label"] == wanted]
+    found = found or [row for row in lines if names.strategy(row["label"]) == wanted]
     if not found:
         raise _unknown(folder, wanted, rows)
     for name, value in narrow.items():
         if value is not None:
-            found = _narrowed(wanted, found, name, value)
+            found = _narrowed(wanted, found, name, value, names)
     seeds = list(dict.fromkeys(row["seed"] for row in found))
     found = [row for row in found if row["seed"] == seeds[0]]
     if len(found) > 1:
@@ -106,8 +110,8 @@ def _unknown(folder: Path, wanted: str, rows: list[Record]) -> FinefuseError:
     return FinefuseError(f"{folder}: no row has the label or cell {wanted!r}{hint or f'; there are {_listed(labels)}'}")
 
 
-def _narrowed(wanted: str, rows: list[Record], name: str, value: str | int) -> list[Record]:
-    found = [row for row in rows if value in (row[name], row.get(f"{name}_use"))]
+def _narrowed(wanted: str, rows: list[Record], name: str, value: str | int, names: Names) -> list[Record]:
+    found = [row for row in rows if value in (row[name], row.get(f"{name}_use"), names.things.get(row[name]))]
     if found:
         return found
     there = list(dict.fromkeys(str(row[name]) for row in rows if row[name] != ""))

@@ -46,6 +46,7 @@ def identity(order: Order) -> Record:
         "level": job.level,
         "needs": list(job.needs),
         "members": len(job.fused),
+        **({"fused": dict(job.fused)} if job.fused and not job.timed else {}),
         "device": order.device,
         "precision": order.settings.precision,
         "threads": order.settings.threads,

@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import math
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
@@ -17,7 +17,9 @@ from finefuse.errors import FinefuseError, did_you_mean
 from finefuse.judge.board import present
 from finefuse.judge.board.lines import Place
 from finefuse.judge.board.ranking import Line, ranked, score_table
+from finefuse.judge.board.terminal import as_text
 from finefuse.judge.frame import numbers
+from finefuse.judge.names import Names
 from finefuse.judge.outcomes import table_noise
 from finefuse.judge.ranks import ROUNDING
 from finefuse.judge.resolution import Resolution
@@ -58,22 +60,40 @@ class Overall:
     wins: pd.DataFrame
     critical: float
     refused: str
+    names: Names = field(default_factory=Names)
 
     def to_markdown(self) -> str:
         """A table per data set, then that over data sets."""
-        parts = []
+        return present.render(self.blocks(), "markdown")
+
+    def to_text(self, width: int = 120) -> str:
+        """The same for a terminal of so many columns."""
+        return as_text(self.blocks(), width)
+
+    def blocks(self) -> Iterator[present.Block]:
+        """Headings, tables and lists, in order, for whoever draws them."""
         for dataset, table in self.tables.items():
-            parts += [present.title(dataset, 2, "markdown"), present.draw(present.across(table), "markdown")]
+            yield present.Heading(self.names.thing(dataset), 2)
+            yield present.across(self._renamed(table))
             if found := self.resolutions.get(dataset):
-                parts.append(present.bullets([present.resolved(found)], "markdown"))
+                yield present.Bullets((present.resolved(found),))
         if self.refused:
-            parts.append(present.bullets([f"No ranks over data sets: {self.refused}"], "markdown"))
+            yield present.Bullets((f"No ranks over data sets: {self.refused}",))
         if len(self.ranks):
-            parts += [present.title("Over data sets", 2, "markdown"), present.draw(_shown(self.ranks), "markdown")]
-            wins = self.wins.iloc[:SHOWN, :SHOWN].map(lambda share: "" if math.isnan(share) else f"{share:.2f}")
-            parts += [present.draw(wins.reset_index(names="wins against"), "markdown")]
-            parts.append(present.bullets(self._said(), "markdown"))
-        return "\n\n".join(parts)
+            yield present.Heading("Over data sets", 2)
+            yield _shown(self._renamed(self.ranks))
+            renamed = self._renamed(self.ranks)[list(Entrant._fields)]
+            short = [_entrant_name(entrant) for entrant in renamed.itertuples(index=False)]
+            wins = self.wins.set_axis(short).set_axis(short, axis=1).iloc[:SHOWN, :SHOWN]
+            wins = wins.map(lambda share: "" if math.isnan(share) else f"{share:.2f}")
+            yield wins.reset_index(names="wins against")
+            yield present.Bullets(tuple(self._said()))
+
+    def _renamed(self, table: pd.DataFrame) -> pd.DataFrame:
+        """The table with short names."""
+        return table.assign(
+            backbone=table["backbone"].map(self.names.thing), strategy=table["strategy"].map(self.names.strategy)
+        )
 
     def _said(self) -> list[str]:
         said = [
@@ -120,7 +140,13 @@ def overall(rows: Sequence[Record], impute: str | None = None) -> Overall:
         drawn = _scores(entrants, found[0]["metric"], lower=lower)
         scores[dataset] = {entrant: at for at, entrant in enumerate(entrants)}, drawn
     ranks, wins, critical, refused = _over(scores, impute)
-    return Overall(tables, resolutions, ranks, wins, critical, refused)
+    return Overall(tables, resolutions, ranks, wins, critical, refused, _names(lines))
+
+
+def _names(lines: Mapping[str, Mapping[Entrant, list[Record]]]) -> Names:
+    """What data sets, backbones and strategies, with their rounds, are called."""
+    entrants = [entrant for found in lines.values() for entrant in found]
+    return Names.of([*lines, *(entrant.backbone for entrant in entrants)], (entrant.strategy for entrant in entrants))
 
 
 def _table(entrants: Mapping[Entrant, list[Record]]) -> tuple[list[Line], Resolution | None, bool]:
@@ -188,10 +214,15 @@ def _over(
     wins = _wins(means)
     frame = pd.DataFrame(entrants).assign(imputed=absent.sum(0), **_summary(means, ranks, wins))
     order = frame.sort_values(["rank", "backbone", "strategy", "pool"], kind="stable").index
-    names = [" ".join(filter(None, [strategy, pool, backbone])) for backbone, strategy, pool in entrants]
+    names = [_entrant_name(entrant) for entrant in entrants]
     matrix = pd.DataFrame(wins, names, names).iloc[order, order]
     critical = range_quantile(k, math.inf) / math.sqrt(2) * math.sqrt(k * (k + 1) / (6 * n))
     return frame.loc[order].reset_index(drop=True), matrix, critical, ""
+
+
+def _entrant_name(entrant: Sequence[str]) -> str:
+    backbone, strategy, pool = entrant
+    return " ".join(filter(None, [strategy, pool, backbone]))
 
 
 def _unequal(absent: NDArray[np.bool_], entrants: Sequence[Entrant], data_sets: Sequence[str]) -> str:

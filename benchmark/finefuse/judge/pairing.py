@@ -13,12 +13,13 @@ import pandas as pd
 from finefuse.errors import FinefuseError, did_you_mean
 from finefuse.judge.board import present
 from finefuse.judge.board.lines import Place
+from finefuse.judge.board.terminal import as_text
 from finefuse.judge.frame import number, numbers
 from finefuse.judge.intervals import score_half
+from finefuse.judge.names import Names
 from finefuse.judge.outcomes import table_noise
 from finefuse.judge.paired import paired
 from finefuse.judge.statistics import mean_interval
-from finefuse.text import plain
 from finefuse.types import Cell, Record
 
 Runs = dict[int, Record]
@@ -41,13 +42,23 @@ class Pairing:
 
     def to_markdown(self) -> str:
         """Both tables, and what they say together."""
+        return present.render(self.blocks(), "markdown")
+
+    def to_text(self, width: int = 120) -> str:
+        """The same for a terminal of so many columns."""
+        return as_text(self.blocks(), width)
+
+    def blocks(self) -> Iterator[present.Block]:
+        """A heading, the tables and a list, in order, for whoever draws them."""
+        names = Names.of([*self.tables["dataset"], *self.tables["backbone"]], ())
         tables = self.tables.drop(columns=["difference", "half", "lower"])
         pairs = zip(self.tables["difference"], self.tables["half"], strict=True)
         tables.insert(6, "a - b", [present.signed(mean, half) for mean, half in pairs])
-        parts = [f"# a: {plain(self.a)}, b: {plain(self.b)}", _draw(tables)]
         seeds = self.seeds.assign(p=["" if math.isnan(p) else f"{p:.2g}" for p in self.seeds["p"]])
         seeds["a - b"] = [present.signed(value) for value in seeds.pop("difference")]
-        return "\n\n".join([*parts, _draw(seeds), present.bullets(self._said(), "markdown")])
+        yield present.Heading(f"a: {self.a}, b: {self.b}", 1)
+        yield from (_texts(table, names) for table in (tables, seeds))
+        yield present.Bullets(tuple(self._said()))
 
     def _said(self) -> Iterator[str]:
         wins = self.tables["verdict"].value_counts()
@@ -62,9 +73,9 @@ class Pairing:
         yield "p: of the test examples of one seed, McNemar's exact test, or Student's t of the losses."
 
 
-def _draw(table: pd.DataFrame) -> str:
-    shown = table.map(lambda value: f"{value:.4f}" if isinstance(value, float) else str(value))
-    return present.draw(shown, "markdown")
+def _texts(table: pd.DataFrame, names: Names) -> pd.DataFrame:
+    short = table.assign(dataset=table["dataset"].map(names.thing), backbone=table["backbone"].map(names.thing))
+    return short.map(lambda value: f"{value:.4f}" if isinstance(value, float) else str(value))
 
 
 def pair(rows: Sequence[Record], a: str, b: str) -> Pairing:
@@ -98,13 +109,16 @@ def pair(rows: Sequence[Record], a: str, b: str) -> Pairing:
 
 
 def _names(lines: Mapping[Place, Runs]) -> dict[str, list[Place]]:
-    """The lines that each way to write a name stands for."""
+    """The lines that each way to write a name stands for: in full, and short as on the board."""
     names: dict[str, list[Place]] = defaultdict(list)
+    short = Names.of((name for place in lines for name in place[:2]), (place.label for place in lines))
     for place in sorted(lines):
-        whole = f"{place.strategy} of {place.pool}" if place.pool else place.strategy
-        for name in dict.fromkeys((place.strategy, whole)):
+        strategies = place.strategy, place._replace(label=short.strategy(place.label)).strategy
+        wholes = [f"{strategy} of {place.pool}" if place.pool else strategy for strategy in strategies]
+        for name in dict.fromkeys((*strategies, *wholes)):
             names[name].append(place)
-            names[f"{name} on {place.backbone}"].append(place)
+            for backbone in dict.fromkeys((place.backbone, short.thing(place.backbone))):
+                names[f"{name} on {backbone}"].append(place)
     return names
 
 

@@ -62,6 +62,19 @@ def matched_interval(b: int, c: int, n: int, level: float = 0.95) -> tuple[float
     return centre - half, centre + half
 
 
+def share_interval(share: float, n: float, level: float = 0.95) -> tuple[float, float]:
+    """Wilson's interval of a share of `n` examples, as (low, high): Wilson 1927, doi 10.1080/01621459.1927.10502953.
+
+    NaN for no examples.
+    """
+    if not n:
+        return math.nan, math.nan
+    z = float(special.ndtri((1 + level) / 2))
+    centre = (share + z**2 / (2 * n)) / (1 + z**2 / n)
+    half = z * math.sqrt(share * (1 - share) / n + z**2 / (4 * n**2)) / (1 + z**2 / n)
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
 def holm(ps: Sequence[float]) -> list[float]:
     """P-values adjusted for their number: below alpha only if the chance of any false alarm is (Holm 1979)."""
     adjusted = [1.0] * len(ps)

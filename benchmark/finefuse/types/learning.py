@@ -162,8 +162,8 @@ class Tuning:
     its source head. `source` is the pretraining data, and `source_task` its task, where the scheme declares
     `needs = ("source",)`, else None. `rng` is the scheme's own source of randomness; don't use torch's global one.
     `figures` are numbers that the scheme adds to its row, such as a ranking score. `scheme` builds another scheme, for
-    schemes that are made of others. `class_names()` are the names of the classes, as far as the data set tells them, else
-    none; the first call may read the data set. `read(file, key, head)` gives the backbone's network with the weights of another
+    schemes that are made of others. `class_names` are what the data set calls its classes, their numbers where it names
+    none. `read(file, key, head)` gives the backbone's network with the weights of another
     file, for backbones that are `ReadsMembers`, else it is None.
     """
 
@@ -179,7 +179,7 @@ class Tuning:
     source_task: Task | None = None
     figures: dict[str, float] = field(default_factory=dict)
     read: Callable[[Path, str | None, bool], Net] | None = None
-    class_names: Callable[[], Sequence[str]] = tuple
+    class_names: Sequence[str] = ()
 
 
 @runtime_checkable

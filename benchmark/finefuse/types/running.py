@@ -224,6 +224,14 @@ class Board(Protocol):
     def better(self) -> Mapping[str, str]:
         """Whether "higher" or "lower" is better, by metric."""
 
+    @property
+    def pools(self) -> pd.DataFrame:
+        """One row per pool that is fused: its best single member on val, mean member, oracle, and diversity."""
+
+    @property
+    def resolutions(self) -> Mapping[tuple[str, str], NamedTuple]:
+        """By data set and backbone, what the table can tell apart."""
+
     def scores(self) -> pd.DataFrame:
         """The columns of `lines` that a repeated run must reproduce, bit by bit."""
 

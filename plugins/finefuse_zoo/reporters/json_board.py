@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,12 @@ class Json:
     def write(self, board: Board, folder: Path) -> list[Path]:
         """Write the one file."""
         lines = [_line(line) for line in board.lines.astype(object).to_dict("records")]
-        content = {"schema": SCHEMA, "suite": board.suite, "better": dict(board.better), "lines": lines}
+        content: dict[str, Any] = {"schema": SCHEMA, "suite": board.suite, "better": dict(board.better), "lines": lines}
+        content["pools"] = [_finite(pool) for pool in board.pools.astype(object).to_dict("records")]
+        content["resolutions"] = [
+            {"dataset": dataset, "backbone": backbone, **_finite(told._asdict())}
+            for (dataset, backbone), told in board.resolutions.items()
+        ]
         path = folder / "leaderboard.json"
         text = json.dumps(content | {"notes": list(board.notes)}, indent=1, allow_nan=False)
         write_whole(path, text + "\n")
@@ -31,6 +37,12 @@ class Json:
 def _line(line: dict[Any, Any]) -> dict[str, Any]:
     reasons = {str(name): reason for name, value in line.items() if (reason := _why_null(str(name), value, line))}
     return {str(name): None if name in reasons else value for name, value in line.items()} | {"null": reasons}
+
+
+def _finite(values: Mapping[Any, Any]) -> dict[str, Any]:
+    """The same with null for what is no number in JSON."""
+    odd = {name for name, value in values.items() if isinstance(value, float) and not math.isfinite(value)}
+    return {str(name): None if name in odd else value for name, value in values.items()}
 
 
 def _why_null(name: str, value: object, line: dict[Any, Any]) -> str:

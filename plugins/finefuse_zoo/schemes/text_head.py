@@ -24,8 +24,8 @@ class TextHead:
     """CLIP without training: the head is the embeddings of class names, times CLIP's `logit_scale` (2103.00020).
 
     `path` is the folder of the CLIP whose image tower is the backbone, or `hub = "name@commit"`. The sentences of a class are its name, as the
-    data set tells it, in each of the `templates`; or those that `prompts` gives it, a JSON file of a list for each
-    class, by name. A data set that tells no names has its classes in the order of that file. Embeddings are brought to
+    data set has it, in each of the `templates`; or those that `prompts` gives it, a JSON file of a list for each class,
+    by name. Classes of a data set that names none are their numbers, and in the order of that file. Embeddings are brought to
     length 1, averaged over the sentences, and brought to length 1 again. In place of all that, `file` is a file of the
     head: `weight` (classes, width), and a `bias` or none. As the `probe` of `frozen-head` it makes the protocol of
     published merges of CLIP: `{ use = "frozen-head", of = "full", probe = { use = "text-head", path = "..." } }`.
@@ -58,7 +58,7 @@ class TextHead:
 
         Raises:
             NotApplicable: if the text tower's embeddings are not what the network's features are.
-            FinefuseError: if classes have no names, prompts are for others, or a file can't be read or doesn't fit.
+            FinefuseError: if prompts are for other classes, or a file can't be read or doesn't fit.
         """
         import torch
 
@@ -83,16 +83,15 @@ class TextHead:
     def _embedded(self, on: Tuning) -> Tensor:
         from finefuse_zoo.backbones._clip import text_weights
 
-        return text_weights(self.path, self.hub, self._sentences(on.class_names(), on.task.outputs))
+        return text_weights(self.path, self.hub, self._sentences(on.class_names, on.task.outputs))
 
     def _sentences(self, names: Sequence[str], count: int) -> list[Sequence[str]]:
         """The sentences of each class, in the order of the class numbers."""
         if self.prompts is None:
-            if len(names) != count:
-                raise FinefuseError("the data set doesn't tell the names of its classes: give text-head `prompts`")
             return [[template.replace("{}", name) for template in self.templates] for name in names]
         told = read_prompts(self.prompts)
-        order = names if len(names) == count else list(told)
+        unnamed = list(names) == [str(number) for number in range(count)] and not set(names) & told.keys()
+        order = list(told) if unnamed else names
         if lacking := [name for name in order if name not in told]:
             raise FinefuseError(f"{self.prompts} has no sentences for the class {lacking[0]!r}")
         if len(told) != count:

@@ -63,7 +63,7 @@ def look(plan: Plan, records: Sequence[Record], artifacts: Artifacts, *, retry: 
         record = own.get((job.place, job.key))
         if record and _stays(record, retry=retry, possible=possible):
             rows[job.place] = record
-        elif donor := donors.get(job.key) or _stored(artifacts, job.key, doubted):
+        elif donor := donors.get(job.key) or stored_row(artifacts, job.key, doubted):
             adopted.append((job, record := donor))
         else:
             waiting.append(job)
@@ -138,7 +138,8 @@ def _stays(record: Record, *, retry: bool, possible: bool) -> bool:
     return not possible if record["status"] == "blocked" else not retry
 
 
-def _stored(artifacts: Artifacts, key: str, doubted: list[str]) -> Record | None:
+def stored_row(artifacts: Artifacts, key: str, doubted: list[str]) -> Record | None:
+    """The row that is kept under a key, if it is ok; `doubted` gets a sentence if it is damaged."""
     try:
         record = artifacts.row(key)
     except StoreError as error:

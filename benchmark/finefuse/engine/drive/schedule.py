@@ -13,13 +13,14 @@ from finefuse.declare.plan import Plan
 from finefuse.discovery import capabilities
 from finefuse.discovery.registry import Registry
 from finefuse.engine.drive.observers import Observers
-from finefuse.engine.drive.outlook import Outlook, look_closely
+from finefuse.engine.drive.outlook import Outlook, look_closely, stored_row
 from finefuse.engine.drive.shares import memory_limit, places
 from finefuse.engine.order import Order, identity, row, status_of
 from finefuse.engine.store.artifacts import Artifacts
 from finefuse.engine.work.attempt import attempt, failure, get_ready
 from finefuse.errors import MemoryExceeded, StoreError, WorkerDied
 from finefuse.files import write_whole
+from finefuse.predictions import Predictions
 from finefuse.processor import PINNED
 from finefuse.records import Records, passed_over
 from finefuse.types import Cell, Crew, Executor, Job, Record, Status
@@ -67,7 +68,9 @@ def run_plan(
     records, artifacts = Records(out), Artifacts(store.absolute())  # a plugin may change a worker's directory
     with records.lock():
         rows, refused = records.read()
-        records.write_plan(plan.suite.name, [(job.place, job.key) for job in plan.jobs])
+        doors = [door for door in registry.doors if isinstance(door, str)]
+        asked = {"suite": plan.suite.asked, "plugins": doors}
+        records.write_plan(plan.suite.name, [(job.place, job.key) for job in plan.jobs], asked)
         artifacts.sweep()
         outlook, notes = look_closely(plan, rows, artifacts, retry=retry)
         free = places(device, workers if capabilities.parallel(executor) else 1)
@@ -104,6 +107,8 @@ class _Drive:
 
     def __post_init__(self) -> None:
         self.workers = len(self.free)
+        self.predictions = Predictions(self.records.folder)
+        self.kept = self.predictions.known()
         self.quiet = {job.place for job in self.outlook.remade}
         todo = {job.place for job in self.outlook.waiting} | self.quiet
         self.pending = [job for job in self.plan.jobs if job.place in todo]
@@ -114,6 +119,7 @@ class _Drive:
         self.observers.run_begins(self.plan, waiting, len(self.plan.jobs) - waiting)
         for job in self.plan.jobs:
             if job.place in self.outlook.rows:
+                self.keep_predictions(self.outlook.rows[job.place], None)
                 self.settle(job, self.outlook.rows[job.place])
         for job, record in self.outlook.adopted:
             self.settle(job, record | identity(self.order(job, str(record.get("device", "")))), new=True)
@@ -208,6 +214,7 @@ class _Drive:
     def settle(self, job: Job, record: Record, *, new: bool = False) -> None:
         """Settle the job with this row; a new row is written to the disk before it is announced."""
         if new:
+            self.keep_predictions(record, record.pop("predictions", None))
             self.records.append(record)
         self.rows[job.place] = record
         if record["status"] != "ok":
@@ -215,6 +222,16 @@ class _Drive:
         if new:
             for complaint in self.registry.job_done(job, record):
                 self.observers.note(complaint)
+
+    def keep_predictions(self, record: Record, made: Record | None) -> None:
+        """Write a row's predicted classes, if there are any; where they were lost, the store has them still."""
+        if not record.get("predicted") or record["key"] in self.kept:
+            return
+        if made is None:
+            stored = stored_row(self.artifacts, record["key"], [])
+            made = stored.get("predictions") if stored and stored.get("predicted") == record["predicted"] else None
+        if made is not None:
+            self.predictions.keep(record, made, self.kept)
 
     def remember(self, job: Job, record: Record) -> None:
         """The reason given to jobs that need this job's artifact."""

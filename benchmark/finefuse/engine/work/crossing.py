@@ -14,6 +14,7 @@ from finefuse.discovery import capabilities
 from finefuse.engine.measure.cost import Stopwatch, latency_fields, machine_id, parameter_count
 from finefuse.engine.measure.crossing import crossing_bounds, crossing_fields
 from finefuse.engine.measure.flops import flops_per_example
+from finefuse.engine.measure.predicted import answers
 from finefuse.engine.randomness import seeded
 from finefuse.engine.store.origin import origin_of
 from finefuse.engine.train.lent import lent
@@ -24,6 +25,7 @@ from finefuse.engine.work.workbench import Workbench, head_name
 from finefuse.errors import NotApplicable, PluginError
 from finefuse.manyheads import ByTask, ManyHeads, by_task, one_per_task
 from finefuse.nets import CombineOutputs, Net
+from finefuse.predictions import packed
 from finefuse.rows import told
 from finefuse.types import Fusing, Record, Ref, Splits
 from finefuse.types.undeclared import Undeclared
@@ -180,7 +182,19 @@ def _scores(bench: Workbench, stored: Mapping[str, Tensor]) -> Record:
         str(ref): {part: stored[f"{i}.{part}"].to(splits.test.y.device) for part in ("val", "test")}
         for i, (ref, splits) in enumerate(bench.crossed.items())
     }
-    return crossing_fields(bench.metrics, _shown(bench), outputs, {str(ref): one for ref, one in _own(bench).items()})
+    own = {str(ref): one for ref, one in _own(bench).items()}
+    return crossing_fields(bench.metrics, _shown(bench), outputs, own) | _predicted(bench, outputs)
+
+
+def _predicted(bench: Workbench, outputs: Mapping[str, Mapping[str, Tensor]]) -> Record:
+    """The classes predicted for the test examples of each task that has classes; not of trials."""
+    if bench.order.job.kind != "fuse":
+        return {}
+    found = []
+    for ref, splits in bench.crossed.items():
+        names = bench.loaded(ref, bench.order.job.seed).classes
+        found += answers(str(ref), splits.task, names, splits.test, outputs[str(ref)]["test"])
+    return packed(found)
 
 
 def _shown(bench: Workbench) -> dict[str, Splits]:

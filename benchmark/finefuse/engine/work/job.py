@@ -22,6 +22,7 @@ from finefuse.engine.measure.cost import (
     warm_up,
 )
 from finefuse.engine.measure.flops import flops_per_example
+from finefuse.engine.measure.predicted import answers
 from finefuse.engine.measure.scores import score_fields
 from finefuse.engine.order import Order, row
 from finefuse.engine.randomness import seeded
@@ -39,6 +40,7 @@ from finefuse.engine.work.switches import set_up
 from finefuse.engine.work.workbench import Workbench
 from finefuse.errors import NotApplicable, PluginError
 from finefuse.nets import CHUNK, CombineOutputs, Net
+from finefuse.predictions import packed
 from finefuse.processor import refuse_unpinned
 from finefuse.rows import told
 from finefuse.types import Member, Record, Ref, Scheme, Splits, Tuning
@@ -343,7 +345,17 @@ def _scored(bench: Workbench, splits: Splits) -> Record:
     meta = bench.store.meta(artifact)
     if meta.pop("counting", None) != COUNTING and "flops" in meta:
         meta["flops"] = flops_per_example(deployed(bench), splits.test.x)
-    return {**meta, **_scores(bench, splits, artifact), **bench.told}
+    return {**meta, **_scores(bench, splits, artifact), **_predicted(bench), **bench.told}
+
+
+def _predicted(bench: Workbench) -> Record:
+    """The classes predicted for the test examples, of what may be a line of the board or a member of one."""
+    job = bench.order.job
+    if job.kind not in ("tune", "fuse") or job.dataset is None:
+        return {}
+    loaded = bench.loaded(job.dataset, job.seed)
+    outputs = bench.store.outputs(job.artifact)["test"].to(loaded.splits.test.y.device)
+    return packed(answers("", loaded.splits.task, loaded.classes, loaded.splits.test, outputs))
 
 
 def _scores(bench: Workbench, splits: Splits, artifact: str) -> Record:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -14,8 +14,9 @@ from finefuse.declare.keys import address, derive_seed, environment
 from finefuse.discovery import capabilities
 from finefuse.discovery.registry import Door, Registry
 from finefuse.engine.measure.repeats import repeated
+from finefuse.engine.randomness import seeded
 from finefuse.engine.store.splits import kept_splits
-from finefuse.errors import FinefuseError, PluginError
+from finefuse.errors import FinefuseError, PluginError, one_line
 from finefuse.types import Backbone, Data, Dataset, Record, Ref, Settings, Splits
 
 SHARE = 0.2
@@ -30,11 +31,15 @@ def registry_of(doors: tuple[Door, ...]) -> Registry:
 
 @dataclass(frozen=True)
 class Loaded:
-    """Splits on the device; how many test examples are among the others as well; what the data set says of itself."""
+    """Splits on the device; how many test examples are among the others as well; what the data set says of itself.
+
+    `classes` are their names, or their numbers where the data set names none; () for a task without classes.
+    """
 
     splits: Splits
     repeated: int
     remarks: tuple[str, ...]
+    classes: tuple[str, ...]
 
 
 @lru_cache(maxsize=16)
@@ -54,18 +59,33 @@ def loaded(doors: tuple[Door, ...], dataset: Ref, seed: int, device: str, store:
         for name, part in (("train", splits.train), ("val", splits.val), ("test", splits.test)):
             if wrong := splits.task.bad_targets(part.y):
                 raise PluginError(f"the data set {dataset} is wrong on {name}: {wrong}")
-        return splits, {"repeated": repeated(splits), "remarks": capabilities.remarks(plugin)}
+        names, said = class_names(plugin, drawn)
+        return splits, {"repeated": repeated(splits), "remarks": [*capabilities.remarks(plugin), *said], "names": names}
 
     parts = environment("cpu", Settings()) | facts.parts("dataset", dataset) | {"split seed": str(drawn)}
     splits, told = kept_splits(Path(store), address(parts), plugin.task, make)
     refuse_changed(f"data set {dataset}", plugin, content)
     placed = (_placed(part, device) for part in (splits.train, splits.val, splits.test))
-    return Loaded(Splits(splits.task, *placed), told["repeated"], tuple(told["remarks"]))
+    names = told["names"] if "names" in told else class_names(plugin, drawn)[0]  # a former version kept none
+    return Loaded(Splits(splits.task, *placed), told["repeated"], tuple(told["remarks"]), tuple(names))
 
 
 def splits_of(doors: tuple[Door, ...], dataset: Ref, seed: int, device: str, store: str, content: str = "") -> Splits:
     """The splits alone."""
     return loaded(doors, dataset, seed, device, store, content).splits
+
+
+def class_names(dataset: Dataset, seed: int) -> tuple[list[str], list[str]]:
+    """What the classes of a data set are called, and a sentence if it can't say although it should."""
+    count, said = dataset.task.classes, list[str]()
+    names: Sequence[object] = ()
+    try:
+        with seeded(seed):
+            names = capabilities.description(dataset, seed).outputs.get("classes", ())
+    except Exception as error:  # what only names classes must not cost the results
+        said = [f"The classes have no names, because `describe` of {type(dataset).__name__} failed: {one_line(error)}"]
+    fits = isinstance(names, list | tuple) and len(names) == count and {str}.issuperset(map(type, names))
+    return list(map(str, names if fits else range(count))), said
 
 
 def refuse_changed(who: str, plugin: Dataset | Backbone, content: str) -> None:
@@ -88,15 +108,3 @@ def _placed(part: Data, device: str) -> Data:
     if device == "cpu" or part.x.nbytes > SHARE * torch.cuda.get_device_properties(device).total_memory:
         return Data(part.x, part.y.to(device))
     return part.to(device)
-
-
-def class_names(registry: Registry, dataset: Ref | None, seed: int) -> Callable[[], Sequence[str]]:
-    """What gives the names of a data set's classes when it is called, none where they aren't told."""
-
-    def names() -> Sequence[str]:
-        if dataset is None:
-            return ()
-        told = capabilities.description(registry.build("dataset", dataset), split_seed(dataset, seed))
-        return tuple(map(str, told.outputs.get("classes", ())))
-
-    return names

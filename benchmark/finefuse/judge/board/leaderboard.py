@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import product
 
 import pandas as pd
@@ -16,7 +17,9 @@ from finefuse.judge.board.data_notes import data_notes
 from finefuse.judge.board.fairness import comparable, fairness_notes
 from finefuse.judge.board.lines import MOMENTS, make_lines
 from finefuse.judge.board.tasks import task_table
+from finefuse.judge.board.terminal import as_text
 from finefuse.judge.frame import table
+from finefuse.judge.names import Names
 from finefuse.judge.resolution import Resolution
 from finefuse.types import Cell, Record
 
@@ -38,7 +41,8 @@ class Leaderboard:
 
     `better` says of each metric which direction is better. `pools` has one row per pool that is fused: its best single
     member on val, mean member and oracle, and how much the members differ. `resolutions` says by data set and backbone
-    what the table can tell apart. A notebook shows the board as tables.
+    what the table can tell apart. `full_names` shows all parameters in tables for people, not only those that tell two
+    things apart. A notebook shows the board as tables.
     """
 
     suite: str
@@ -47,6 +51,7 @@ class Leaderboard:
     better: Mapping[str, str] = field(default_factory=dict)
     pools: pd.DataFrame = field(default_factory=pd.DataFrame)
     resolutions: Mapping[tuple[str, str], Resolution] = field(default_factory=dict)
+    full_names: bool = False
 
     def scores(self) -> pd.DataFrame:
         """Only what a repeated run must reproduce, bit by bit: no seconds, no latency, no machine."""
@@ -63,13 +68,38 @@ class Leaderboard:
 
     def to_markdown(self) -> str:
         """Two pipe tables per data set and backbone, scores with what failed and costs; then the notes."""
-        return "\n\n".join([*self._parts("markdown"), present.bullets(self.notes, "markdown")])
+        return present.render(self.blocks(), "markdown")
+
+    def to_text(self, width: int = 120) -> str:
+        """The same for a terminal of so many columns."""
+        return as_text(self.blocks(), width)
 
     def _repr_markdown_(self) -> str:
         return self.to_markdown()
 
     def _repr_html_(self) -> str:
-        return "\n".join([*self._parts("html"), present.bullets(self.notes, "html")])
+        return present.render(self.blocks(), "html")
+
+    @cached_property
+    def names(self) -> Names:
+        """What data sets, backbones and strategies are called in tables for people."""
+        if self.full_names:
+            return Names()
+        things = (name for column in ("dataset", "backbone") for name in self.lines[column].unique())
+        return Names.of(things, self.lines["label"].unique())
+
+    def blocks(self) -> Iterator[present.Block]:
+        """Headings, tables and lists of the whole board, in order, for whoever draws them."""
+        names = self.names
+        yield present.Heading(self.suite, 1)
+        for (dataset, backbone), lines in self.lines.groupby(["dataset", "backbone"], sort=False):
+            yield present.Heading(f"{names.thing(str(dataset))} · {names.thing(str(backbone))}", 2)
+            ours = self.pools
+            if len(ours):
+                ours = ours[(ours["dataset"] == dataset) & (ours["backbone"] == backbone)]
+            yield from self._group(present.renamed(lines, names), ours, (str(dataset), str(backbone)), names)
+        told = names.in_full()
+        yield present.Bullets((*self.notes, *([f"Names in full: {'; '.join(told)}."] if told else [])))
 
     def _starting(self, prefix: str) -> list[str]:
         return [name for name in map(str, self.lines) if name.startswith(prefix)]
@@ -77,30 +107,27 @@ class Leaderboard:
     def _moments(self) -> list[str]:
         return [name for moment in MOMENTS for name in self._starting(f"{moment}.")]
 
-    def _parts(self, markup: present.Markup) -> Iterator[str]:
-        yield present.title(self.suite, 1, markup)
-        for (dataset, backbone), lines in self.lines.groupby(["dataset", "backbone"], sort=False):
-            yield present.title(f"{dataset} · {backbone}", 2, markup)
-            yield present.draw(present.score_table(lines, self.better), markup)
-            if told := self.resolutions.get((str(dataset), str(backbone))):
-                yield present.bullets([present.resolved(told)], markup)
-            ours = self.pools
-            if len(ours):
-                ours = ours[(ours["dataset"] == dataset) & (ours["backbone"] == backbone)]
-            if len(ours) and ours["ok"].any():
-                yield present.draw(present.pool_table(ours), markup)
-            if (by_task := task_table(lines, ours)) is not None:
-                yield present.draw(by_task, markup)
-            if rounds := present.by_round(lines):
-                yield present.bullets(rounds, markup)
-            if reported := present.figures(lines):
-                yield present.bullets([f"Figures reported, means over seeds: {'; '.join(reported)}"], markup)
-            if why := present.reasons(lines, ours):
-                yield present.bullets(why, markup)
-            if (lines["ok"] > 0).any():
-                yield present.draw(present.cost_table(lines), markup)
-            if steps := present.efforts(lines):
-                yield present.bullets([f"Optimizer steps, and gradients if not as many: {', '.join(steps)}"], markup)
+    def _group(
+        self, lines: pd.DataFrame, pools: pd.DataFrame, at: tuple[str, str], names: Names
+    ) -> Iterator[present.Block]:
+        """The tables and lists of one data set and backbone."""
+        yield present.score_table(lines, self.better)
+        if told := self.resolutions.get(at):
+            yield present.Bullets((present.resolved(told),))
+        if len(pools) and pools["ok"].any():
+            yield present.pool_table(pools)
+        if (by_task := task_table(lines, pools)) is not None:
+            yield by_task.rename(columns=names.thing)
+        if rounds := present.by_round(lines):
+            yield present.Bullets(tuple(rounds))
+        if reported := present.figures(lines):
+            yield present.Bullets((f"Figures reported, means over seeds: {'; '.join(reported)}",))
+        if why := present.reasons(lines, pools):
+            yield present.Bullets(tuple(why))
+        if (lines["ok"] > 0).any():
+            yield present.cost_table(lines)
+        if steps := present.efforts(lines):
+            yield present.Bullets((f"Optimizer steps, and gradients if not as many: {', '.join(steps)}",))
 
 
 def make_leaderboard(

@@ -7,14 +7,32 @@ import math
 import re
 from collections.abc import Iterable, Mapping
 from itertools import product
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import pandas as pd
 
+from finefuse.judge.names import Names
 from finefuse.judge.resolution import Resolution
 from finefuse.text import plain
 
 Markup = Literal["markdown", "html"]
+
+
+class Heading(NamedTuple):
+    """A heading of a level from 1."""
+
+    text: str
+    level: int
+
+
+class Bullets(NamedTuple):
+    """A list."""
+
+    items: tuple[str, ...]
+
+
+Block = Heading | Bullets | pd.DataFrame
+"""A part of a board: tables hold text as people read it."""
 ARROWS = {"higher": "↑", "lower": "↓"}
 LEFT = (
     "rank",
@@ -196,6 +214,24 @@ def reasons(lines: pd.DataFrame, pools: pd.DataFrame) -> list[str]:
 
 def _and(names: list[str]) -> str:
     return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
+
+
+def renamed(lines: pd.DataFrame, names: Names) -> pd.DataFrame:
+    """Lines whose strategies have their short names."""
+    pairs = zip(lines["strategy"], lines["label"], strict=True)
+    short = [f"{names.strategy(label)}{strategy.removeprefix(label)}" for strategy, label in pairs]
+    return lines.assign(strategy=short, label=lines["label"].map(names.strategy))
+
+
+def render(blocks: Iterable[Block], markup: Markup) -> str:
+    """All blocks, one after the other."""
+    return ("\n\n" if markup == "markdown" else "\n").join(_rendered(block, markup) for block in blocks)
+
+
+def _rendered(block: Block, markup: Markup) -> str:
+    if isinstance(block, Heading):
+        return title(block.text, block.level, markup)
+    return bullets(block.items, markup) if isinstance(block, Bullets) else draw(block, markup)
 
 
 def draw(table: pd.DataFrame, markup: Markup) -> str:

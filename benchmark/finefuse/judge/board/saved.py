@@ -1,0 +1,105 @@
+"""A leaderboard read back: from a folder's records or, where only the reports were kept, from `leaderboard.json`."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from finefuse.errors import StoreError
+from finefuse.judge.board.leaderboard import Leaderboard, make_leaderboard
+from finefuse.judge.frame import table
+from finefuse.judge.resolution import Resolution
+from finefuse.records import Records, read_results
+
+FILE = "leaderboard.json"
+SCHEMA = 1
+INFINITE = ("infinite", "one seed has no interval", "no interval")
+"""Reasons for a null that stands for an infinite number."""
+LISTS = ("metrics", "tasks")
+RANKS = {"rank": "Int64", "rank.lowest": "Int64"}
+
+
+def read_board(folder: Path) -> Leaderboard:
+    """The leaderboard of a folder, from its records; without any, as it was last written.
+
+    Raises:
+        StoreError: if there is neither, or what there is can't be read.
+    """
+    records = Records(folder)
+    if not records.file.exists() and not records.plan_file.exists() and (folder / FILE).exists():
+        return saved_board(folder / FILE)
+    found = read_results(folder)
+    return make_leaderboard(found.suite, found.rows, found.missing, found.refused)
+
+
+def saved_board(file: Path) -> Leaderboard:
+    """The leaderboard in a `leaderboard.json`; one of an earlier version has no bounds of pools and no resolutions.
+
+    Raises:
+        StoreError: if the file is no such board.
+    """
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+        if content["schema"] != SCHEMA:
+            raise StoreError(f"{file}: a board of schema {content['schema']!r}; this finefuse reads schema {SCHEMA}.")
+        lines = _frame([_line(line) for line in content["lines"]])
+        resolutions = {(one["dataset"], one["backbone"]): _resolution(one) for one in content.get("resolutions", ())}
+        pools = _frame([_pool(pool) for pool in content.get("pools", ())])
+        notes, better = tuple(map(str, content["notes"])), dict(content["better"])
+        suite = str(content["suite"])
+        lines = lines.astype({name: kind for name, kind in RANKS.items() if name in lines})
+    except OSError as error:
+        raise StoreError(f"{file}: can't be read: {error.strerror or error}.") from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise StoreError(f"{file}: not a leaderboard of finefuse ({type(error).__name__}: {error}).") from error
+    return Leaderboard(suite, _completed(lines), notes, better, pools, resolutions)
+
+
+def _line(line: Mapping[str, Any]) -> dict[str, Any]:
+    why = {name: reason for name, reason in line["null"].items() if name != "gain.half" or line["gain"] is not None}
+    return {name: _value(name, value, why.get(name, "")) for name, value in line.items() if name != "null"}
+
+
+def _value(name: str, value: Any, why: str) -> Any:
+    if value is None and name in RANKS:
+        return None
+    if value is None:
+        return math.inf if why in INFINITE else math.nan
+    return tuple(value) if name in LISTS else value
+
+
+def _pool(pool: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: _value(name, value, INFINITE[0] * name.endswith(".half")) for name, value in pool.items()}
+
+
+def _resolution(one: Mapping[str, Any]) -> Resolution:
+    odd = {"needed": math.nan, "gap": math.nan, "seeds": math.inf}
+    return Resolution._make(odd[name] if one[name] is None else one[name] for name in Resolution._fields)
+
+
+def _frame(lines: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    names = dict.fromkeys(name for line in lines for name in line)
+    return table({name: [line.get(name, math.nan) for line in lines] for name in names})
+
+
+def _completed(lines: pd.DataFrame) -> pd.DataFrame:
+    """Lines with the columns that boards of earlier versions lack, and those without any line."""
+    if lines.empty:
+        return make_leaderboard("", []).lines
+    rows = lines.to_dict("records")
+    halves = [row.get(f"test.{next(iter(row['metrics']), '')}.half", math.inf) for row in rows]
+    former: dict[str, Any] = {
+        "label": lines["strategy"],
+        "round": 0,
+        "rounds": 1,
+        "rank.lowest": lines["rank"],
+        "interval": halves,
+        **dict.fromkeys(("level", "needs", "reason", "edge"), ""),
+        **dict.fromkeys(("gain", "gain.half", "memory", "cpu_seconds", "steps", "gradients"), math.nan),
+    }
+    return lines.assign(**{name: value for name, value in former.items() if name not in lines})
