@@ -264,6 +264,8 @@ def _explain(wrong: ErrorDetails, source: Source) -> SuiteError:
         if kind == "missing":
             return source.error(tuple(table), f"the key {key!r} is missing")
         return source.error(path, f"unknown key{suggest(str(key), known)}")
+    if kind == "value_error":
+        return source.error(path, str(wrong["ctx"]["error"]))
     if kind == "too_short":
         return source.error(path, "must not be empty")
     if kind == "string_pattern_mismatch":
