@@ -152,8 +152,6 @@ SCHEMES: tuple[Entry[Any], ...] = (
         "text-head",
         "finefuse_zoo.schemes.text_head:TextHead",
         "no training: a head of embeddings of class names",
-        requires=("transformers",),
-        extra="text",
     ),
     Entry("lora", "finefuse_zoo.schemes.lora:Lora", "low-rank changes of the weights", **_ADAPTER),
     Entry("rslora", "finefuse_zoo.schemes.lora:RsLora", "lora with a scale for large ranks", **_ADAPTER),

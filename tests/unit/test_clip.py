@@ -43,8 +43,9 @@ def pictures() -> torch.Tensor:
 def headed(folder: Path, names: Any = NAMES, task: Any = TASK, **params: Any) -> nets.Net:
     """The tower with a head of text."""
     net = Clip(folder).build(task)
-    on = replace(small_tuning(), task=task, model=net, class_names=names)
-    TextHead(**({"path": folder} | params)).tune(on)
+    tower = Clip(params.pop("tower", folder))
+    on = replace(small_tuning(), task=task, model=net, class_names=names, text_head=tower.text_head)
+    TextHead(**params).tune(on)
     return net.eval()
 
 
@@ -94,7 +95,7 @@ def test_prompts_are_put_to_the_data_sets_own_order_of_classes(folder: Path, tmp
 def test_a_head_may_come_from_a_file(bias: bool, folder: Path, tmp_path: Path) -> None:
     head = torch.nn.Linear(WIDTH, 3, bias=bias)
     torch.save(head.state_dict(), tmp_path / "head.pt")
-    made = headed(folder, path=None, file=tmp_path / "head.pt").head
+    made = headed(folder, file=tmp_path / "head.pt").head
     assert torch.equal(made.weight, head.weight)
     assert torch.equal(made.bias, head.bias if bias else torch.zeros(3))
 
@@ -144,8 +145,7 @@ seeds     = [0]
 datasets  = [{ use = "shapes", shots = 1, val = 1, side = 16 }, { use = "arrows", shots = 1, val = 1, side = 16 }]
 backbones = [{ use = "clip", path = "tiny" }]
 schemes   = [
-    { use = "text-head", as = "head", path = "tiny" },
-    { use = "frozen-head", as = "tuned", of = "full", probe = { use = "text-head", path = "tiny" } },
+    "text-head", { use = "frozen-head", as = "tuned", of = "full", probe = { use = "text-head", templates = ["{}"] } },
 ]
 fusions   = ["soup"]
 pools     = { tasks = { of = ["tuned"], datasets = "*" } }
@@ -161,17 +161,16 @@ def test_a_tower_is_tuned_under_a_frozen_head_and_merged_across_tasks(folder: Pa
     run = finefuse.run(file, out=tmp_path / "out", store=tmp_path / "store", executor="serial", quiet=True)
     assert [(row["cell"], row["reason"]) for row in run.bad] == []
     steps = {row["label"]: row["steps"] for row in run.rows if row["kind"] == "tune"}
-    assert steps == {"head": 0, "tuned": 2}
+    assert steps == {"text-head": 0, "tuned": 2}
     assert [row["label"] for row in run.rows if row["kind"] == "fuse"] == ["soup"]
 
 
 def test_what_lies_in_the_folder_is_part_of_the_key(folder: Path, tmp_path: Path) -> None:
-    one, same, other = folder, clip(tmp_path / "same"), clip(tmp_path / "other", seed=1)
-    keys = [Facts(REGISTRY).parts("scheme", Ref.of("text-head", path=str(path))) for path in (one, same, other)]
-    assert keys[0] == keys[1] != keys[2]
-    nested = [Ref.of("frozen-head", of="full", probe={"use": "text-head", "path": str(p)}) for p in (one, same, other)]
-    keys = [Facts(REGISTRY).parts("scheme", ref) for ref in nested]
-    assert keys[0] == keys[1] != keys[2]
+    contents = [
+        Clip(path).fingerprint() for path in (folder, clip(tmp_path / "same"), clip(tmp_path / "other", seed=1))
+    ]
+    assert contents[0] == contents[1] != contents[2]
+    assert Clip(hub="openai/clip@abc").fingerprint() == "openai/clip@abc"
 
 
 # ------------------------------------------------------------------------------------------------------ what is refused
@@ -202,17 +201,15 @@ def test_missing_weights_are_named(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(FinefuseError, match=r"are missing or of another shape: visual_projection\.weight"):
         Clip(broken).build(TASK)
     with pytest.raises(FinefuseError, match=r"are missing or of another shape: visual_projection\.weight"):
-        headed(folder, path=broken)
+        headed(folder, tower=broken)
 
 
 @pytest.mark.parametrize(
     ("params", "said"),
     [
-        ({}, "needs one of: the path of a CLIP"),
-        ({"path": Path(), "file": Path()}, "needs one of: the path of a CLIP"),
-        ({"hub": "openai/clip"}, "has no revision"),
-        ({"path": Path(), "templates": ("a photo",)}, r"one {} for the name of the class, not 'a photo'"),
-        ({"path": Path(), "prompts": Path("none.json")}, r"none\.json does not exist"),
+        ({"prompts": Path(), "file": Path()}, "leave one out"),
+        ({"templates": ("a photo",)}, r"one {} for the name of the class, not 'a photo'"),
+        ({"prompts": Path("none.json")}, r"none\.json does not exist"),
     ],
 )
 def test_parameters_that_say_nothing_or_too_much_are_refused(params: dict[str, Any], said: str) -> None:
@@ -237,10 +234,15 @@ def test_prompts_for_other_classes_are_refused(content: str, said: str, folder: 
         headed(folder, prompts=file)
 
 
-def test_another_width_is_refused(folder: Path, tmp_path: Path) -> None:
+def test_other_networks_and_heads_are_refused(folder: Path, tmp_path: Path) -> None:
     torch.save(torch.nn.Linear(WIDTH + 1, 3).state_dict(), tmp_path / "head.pt")
     with pytest.raises(FinefuseError, match="as the head"):
-        headed(folder, path=None, file=tmp_path / "head.pt")
-    on = replace(small_tuning(), class_names=NAMES)
-    with pytest.raises(NotApplicable, match=f"text embeddings are {WIDTH} numbers wide, and this network's features"):
-        TextHead(path=folder, templates=("{}",)).tune(replace(on, task=replace(on.task, outputs=3)))
+        headed(folder, file=tmp_path / "head.pt")
+    with pytest.raises(NotApplicable, match="this backbone has no tower for text"):
+        TextHead().tune(small_tuning())
+
+
+@pytest.mark.parametrize("params", [{}, {"path": Path(), "hub": "openai/clip@abc"}, {"hub": "openai/clip"}], ids=str)
+def test_it_is_in_a_folder_or_on_the_hub_by_its_revision(params: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"needs a path, or hub = |has no revision"):
+        Clip(**params)

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from finefuse.discovery import capabilities
 from finefuse.discovery.registry import Registry
-from finefuse.files import digest_of_text, digests, file_digest, files_in
+from finefuse.files import file_digest
 from finefuse.types import PluginKind, Ref, Spec
 
 INSIDE: Mapping[PluginKind, PluginKind] = {
@@ -110,13 +110,8 @@ def _spec_by_content(facts: Known, kind: PluginKind, spec: Any) -> Any:
 
 
 def file_content(path: Any) -> Any:
-    """The digest of a file, or of all files in a folder, in place of its path; anything else is unchanged."""
-    if not isinstance(path, str):
-        return path
-    if (folder := Path(path)).is_dir():
-        known = digests(folder, files_in(folder))
-        return digest_of_text(*known.keys(), *known.values())
-    return file_digest(folder) if folder.is_file() else path
+    """The digest of a file in place of its path; anything else is unchanged."""
+    return file_digest(Path(path)) if isinstance(path, str) and Path(path).is_file() else path
 
 
 def _is_table(facts: Known, kind: PluginKind, spec: Any) -> bool:

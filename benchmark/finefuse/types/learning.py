@@ -163,8 +163,9 @@ class Tuning:
     `needs = ("source",)`, else None. `rng` is the scheme's own source of randomness; don't use torch's global one.
     `figures` are numbers that the scheme adds to its row, such as a ranking score. `scheme` builds another scheme, for
     schemes that are made of others. `class_names` are what the data set calls its classes, their numbers where it names
-    none. `read(file, key, head)` gives the backbone's network with the weights of another
-    file, for backbones that are `ReadsMembers`, else it is None.
+    none, and `text_head(sentences)` gives the weights of a head (classes, width) from some sentences for each, for
+    backbones that are `EmbedsText`, else it is None. `read(file, key, head)` gives the backbone's network with the
+    weights of another file, for backbones that are `ReadsMembers`, else it is None.
     """
 
     task: Task
@@ -180,6 +181,7 @@ class Tuning:
     figures: dict[str, float] = field(default_factory=dict)
     read: Callable[[Path, str | None, bool], Net] | None = None
     class_names: Sequence[str] = ()
+    text_head: Callable[[Sequence[Sequence[str]]], Tensor] | None = None
 
 
 @runtime_checkable

@@ -86,7 +86,9 @@ def image_tower(
     with nets.evaluation(whole):
         wanted = nn.functional.normalize(whole(pixel_values=x).image_embeds, dim=-1)
         if not torch.allclose(nn.Sequential(*cut)(x), wanted, atol=AGREEMENT):
-            raise FinefuseError(f"{path or hub}: this CLIP does more than its blocks one after the other, and can't be cut")
+            raise FinefuseError(
+                f"{path or hub}: this CLIP does more than its blocks one after the other, and can't be cut"
+            )
     return [nn.Sequential(Preprocess(side, mean, std), cut[0]), *cut[1:]], whole.config.projection_dim
 
 

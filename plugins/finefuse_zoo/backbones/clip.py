@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
@@ -16,6 +16,8 @@ from finefuse_zoo._hugging_face import json_of
 from finefuse_zoo.datasets._tokens import split_hub
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from finefuse.nets import Net
 
 FILES = (".safetensors", ".bin", ".json")
@@ -30,10 +32,10 @@ class Clip:
 
     It is read from the folder `path`, made by `save_pretrained` or a download of the hub, or from
     `hub = "name@commit"`. The patches are the first stage, every `per_stage` blocks one more, the projection is the
-    last. Images are resized to the tower's own side (bilinear, antialiased; CLIP's own are resized by a cubic and cropped). The head is
-    fresh; the scheme `text-head` puts the embeddings of class names there, and `frozen-head` leaves them. When it is
-    built its stages are compared with the whole tower. Recipe: AdamW at 1e-5 with `weight_decay`, which is Adam where
-    that is 0. Checked against the `logits_per_image` of transformers' `CLIPModel`.
+    last. Images are resized to the tower's own side (bilinear, antialiased; CLIP's own are resized by a cubic and
+    cropped). The head is fresh; the scheme `text-head` puts the embeddings of class names there, and `frozen-head`
+    leaves them. When it is built its stages are compared with the whole tower. Recipe: AdamW at 1e-5 with
+    `weight_decay`, which is Adam where that is 0. Checked against the `logits_per_image` of transformers' `CLIPModel`.
     """
 
     path: Path | None = None
@@ -84,7 +86,9 @@ class Clip:
             raise FinefuseError(f"{self.path}: there is no config.json; the folder should hold a CLIP of Hugging Face")
         kind = "clip" if config is None else config.get("model_type")
         if kind not in ("clip", "clip_vision_model"):
-            raise FinefuseError(f"{self.path or self.hub} is a {kind!r}, and clip takes a 'clip' or 'clip_vision_model'")
+            raise FinefuseError(
+                f"{self.path or self.hub} is a {kind!r}, and clip takes a 'clip' or 'clip_vision_model'"
+            )
         return config or {}
 
     def budget(self) -> Budget:
@@ -93,6 +97,16 @@ class Clip:
 
     def tune(self, on: Tuning) -> None:
         """Nothing: the weights come as they are."""
+
+    def text_head(self, sentences: Sequence[Sequence[str]]) -> Tensor:
+        """For each class the mean embedding of its sentences, at length `logit_scale`.
+
+        Raises:
+            FinefuseError: if the tower for text or its tokeniser can't be had or are not whole.
+        """
+        from finefuse_zoo.backbones._clip import text_weights
+
+        return text_weights(self.path, self.hub, sentences)
 
     def build(self, task: Task) -> Net:
         """The tower with its weights, and a fresh head.

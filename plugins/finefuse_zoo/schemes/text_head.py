@@ -6,34 +6,28 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import Annotated, ClassVar
 
 from annotated_types import Len
 
 from finefuse import FinefuseError, NotApplicable
 from finefuse.types import Tuning
 from finefuse_zoo.backbones import _weights
-from finefuse_zoo.datasets._tokens import split_hub
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 
 @dataclass(frozen=True)
 class TextHead:
     """CLIP without training: the head is the embeddings of class names, times CLIP's `logit_scale` (2103.00020).
 
-    `path` is the folder of the CLIP whose image tower is the backbone, or `hub = "name@commit"`. The sentences of a class are its name, as the
-    data set has it, in each of the `templates`; or those that `prompts` gives it, a JSON file of a list for each class,
-    by name. Classes of a data set that names none are their numbers, and in the order of that file. Embeddings are brought to
-    length 1, averaged over the sentences, and brought to length 1 again. In place of all that, `file` is a file of the
-    head: `weight` (classes, width), and a `bias` or none. As the `probe` of `frozen-head` it makes the protocol of
-    published merges of CLIP: `{ use = "frozen-head", of = "full", probe = { use = "text-head", path = "..." } }`.
-    Checked against the `logits_per_image` of transformers' `CLIPModel`.
+    The backbone's own text tower embeds them. The sentences of a class are its name, as the data set has it, in each of
+    the `templates`; or those that `prompts` gives it, a JSON file of a list for each class, by name. Classes of a data
+    set that names none are their numbers, and in the order of that file. Embeddings are brought to length 1, averaged
+    over the sentences, and brought to length 1 again. In place of all that, `file` is a file of the head: `weight`
+    (classes, width), and a `bias` or none. As the `probe` of `frozen-head` it makes the protocol of published merges of
+    CLIP: `{ use = "frozen-head", of = "full", probe = "text-head" }`. Checked against the `logits_per_image` of
+    transformers' `CLIPModel`.
     """
 
-    path: Path | None = None
-    hub: str | None = None
     templates: Annotated[tuple[str, ...], Len(1)] = ("a photo of a {}.",)
     prompts: Path | None = None
     file: Path | None = None
@@ -41,12 +35,8 @@ class TextHead:
     kinds: ClassVar[tuple[str, ...]] = ("classification",)
 
     def __post_init__(self) -> None:
-        if [self.path, self.hub, self.file].count(None) != 2:
-            raise ValueError('needs one of: the path of a CLIP, hub = "name@revision", a file of the head')
-        if self.hub is not None:
-            split_hub(self.hub)
         if self.file is not None and self.prompts is not None:
-            raise ValueError("prompts are for the text tower, and a file has a head that is ready")
+            raise ValueError("prompts are for the text tower, and a file has a head that is ready: leave one out")
         if wrong := [template for template in self.templates if template.count("{}") != 1]:
             raise ValueError(f"a template has one {{}} for the name of the class, not {wrong[0]!r}")
         for file in (self.prompts, self.file):
@@ -57,33 +47,22 @@ class TextHead:
         """Put the head in.
 
         Raises:
-            NotApplicable: if the text tower's embeddings are not what the network's features are.
+            NotApplicable: if the backbone has no text tower.
             FinefuseError: if prompts are for other classes, or a file can't be read or doesn't fit.
         """
         import torch
 
-        weight = self._read(on) if self.file is not None else self._embedded(on)
         head = on.model.head
-        if tuple(weight.shape) != tuple(head.weight.shape):
-            wide = f"{weight.shape[1]} numbers wide, and this network's features {head.in_features}"
-            raise NotApplicable(f"the text embeddings are {wide}")
+        if self.file is not None:
+            state = _weights.read(self.file, head)
+            _weights.fit(head, {"bias": torch.zeros_like(head.bias), **state}, f"{self.file}, as the head,")
+            return
+        if on.text_head is None:
+            raise NotApplicable("this backbone has no tower for text, which a head of class names needs")
+        weight = on.text_head(self._sentences(on.class_names, on.task.outputs))
         with torch.no_grad():
             head.weight.copy_(weight)
-            if self.file is None:
-                head.bias.zero_()
-
-    def _read(self, on: Tuning) -> Tensor:
-        """The weights in the file; its bias is put in here, zeros where it has none."""
-        assert self.file is not None
-        state = _weights.read(self.file, on.model.head)
-        state.setdefault("bias", on.model.head.bias.new_zeros(on.task.outputs))
-        _weights.fit(on.model.head, state, f"{self.file}, as the head,")
-        return on.model.head.weight.detach().clone()
-
-    def _embedded(self, on: Tuning) -> Tensor:
-        from finefuse_zoo.backbones._clip import text_weights
-
-        return text_weights(self.path, self.hub, self._sentences(on.class_names, on.task.outputs))
+            head.bias.zero_()
 
     def _sentences(self, names: Sequence[str], count: int) -> list[Sequence[str]]:
         """The sentences of each class, in the order of the class numbers."""
