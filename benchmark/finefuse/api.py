@@ -181,9 +181,10 @@ def report(
     """Write the reports of a results folder again from its records.
 
     Args:
-        folder: a results folder that `run` wrote.
+        folder: a results folder that `run` wrote; for reporters that are named also one of which only
+            `leaderboard.json` was kept.
         reporters: which reports are written: `"name"`, `"name(key=value)"`, a table with `use`, or a `Ref`, or several
-            of them; None for all.
+            of them; None for all but those that write only on request.
         plugins: files, modules or objects to use besides what is installed.
         reporter: the former name of `reporters`, for one.
 
@@ -270,6 +271,7 @@ def export(
     seed: int | None = None,
     round: int | None = None,  # noqa: A002 - it is called so in the rows
     task: str | None = None,
+    all_tasks: bool = False,
     device: str | None = None,
     force: bool = False,
     plugins: Door | Sequence[Door] = (),
@@ -287,6 +289,7 @@ def export(
         seed: None for the first.
         round: of a fusion with several, from 0.
         task: of a pool across data sets the one that the file is for.
+        all_tasks: of such a pool one file for all, with the outputs for each task side by side.
         device: where an ensemble is fused again; None for the kind of device that the row was measured on.
         force: overwrite existing files.
         plugins: as in `run`.
@@ -298,7 +301,7 @@ def export(
     narrow = {"dataset": dataset, "backbone": backbone, "pool": pool, "seed": seed, "round": round}
     file = Path(to)
     found, note = find_row(Path(folder), row, narrow)
-    one = find_task(found, task)
+    one = find_task(found, task, all_tasks=all_tasks)
     check_target(file, force=force)
     registry = Registry(_doors(plugins))
     device = resolve_device(device or found["device"].split(":")[0])
@@ -385,11 +388,16 @@ def _reporters(
 
 def _results(folder: Path, registry: Registry, refs: tuple[Ref, ...] | None) -> Run:
     from finefuse.judge.board.leaderboard import make_leaderboard
+    from finefuse.judge.board.saved import kept_alone, saved_board
 
+    if refs is not None and (kept := kept_alone(folder)):
+        board = saved_board(kept)
+        return Run(folder, [], board, *write_reports(board, folder, registry, refs))
     found = read_results(folder)
     board = make_leaderboard(found.suite, found.rows, found.missing, found.refused)
     if refs is None:
-        refs = tuple(dict.fromkeys(Ref(one.entry.name) for one in registry.entries("reporter")))
+        entries = (one.entry for one in registry.entries("reporter"))
+        refs = tuple(dict.fromkeys(Ref(entry.name) for entry in entries if not entry.on_request))
     written, complaints = write_reports(board, folder, registry, refs)
     return Run(folder, found.rows, board, written, complaints)
 

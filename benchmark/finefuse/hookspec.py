@@ -151,7 +151,8 @@ def finefuse_fusions() -> Iterable[Entry[Fusion]]:
     (members, N, outputs) to (N, outputs). The core scores it from the members' stored outputs in milliseconds, and runs
     one batch through the real module to check that both agree. Outputs are logits: their softmax is the ensemble's
     probability. On the weight level the module is a `Net`, usually from `finefuse.nets.averaged`. Of `val`, `train`,
-    `base` and `trainer`, `of` holds only what the class `needs`. `finefuse.testing.check_fusion` checks the rules.
+    `base` and `trainer`, `of` holds only what the class `needs`. As in schemes, `space` has the ranges in which a
+    search looks for parameters. `finefuse.testing.check_fusion` checks the rules.
 
     ```python
     @dataclass(frozen=True)

@@ -81,11 +81,15 @@ SUITE = {
     "latency": [1],
 }
 
+FEW = {"of": ["plain"], "copies": 3, "sizes": [2], "subsets": 1}
 ACROSS = {
     "datasets": ["blobs", {"use": "blobs", "as": "wide", "spread": 2.0}],
     "schemes": ["plain"],
     "fusions": [{"use": "average", "choose": {"scale": [0.5, 1.0]}}],
-    "pools": {"tasks": {"of": ["plain"], "datasets": "*"}},
+    "pools": {
+        "tasks": {"of": ["plain"], "datasets": "*"},
+        "few": {"of": ["plain"], "copies": 3, "sizes": [2], "subsets": 1},
+    },
 }
 
 

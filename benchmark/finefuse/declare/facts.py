@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from finefuse.declare.keys import canonical, digest, source_digests
-from finefuse.declare.nested import by_content, choices_by_content, each, file_content
+from finefuse.declare.nested import INSIDE, by_content, choices_by_content, each, file_content
 from finefuse.discovery import capabilities
 from finefuse.discovery.capabilities import DeclarationError
 from finefuse.discovery.parameters import holders_of
@@ -56,10 +56,10 @@ class Facts:
     def __init__(self, registry: Registry) -> None:
         self.registry = registry
         self._instances: dict[tuple[PluginKind, Ref], Any] = {}
-        self._parts: dict[tuple[PluginKind, Ref], dict[str, str]] = {}
+        self._parts: dict[tuple[PluginKind, Ref, PluginKind | None], dict[str, str]] = {}
         self._unsuited: dict[tuple[Ref, Ref], str] = {}
         self._holders: dict[tuple[PluginKind, str, Any], frozenset[str]] = {}
-        self._trials: dict[Ref, Sequence[Sequence[int]]] = {}
+        self._trials: dict[tuple[Ref, PluginKind], Sequence[Sequence[int]]] = {}
         self._answers: dict[tuple[PluginKind, Ref, str], Any] = {}
 
     def instance(self, kind: PluginKind, ref: Ref) -> Any:
@@ -97,6 +97,25 @@ class Facts:
                     said = f"{inner.name} gives a network tuned elsewhere, and can't be part of another scheme"
                     raise PluginError(f"the scheme {ref.name!r}: {said}")
             self.trials(ref)
+
+    def check_search(self, search: Ref, kind: PluginKind) -> None:
+        """The same for a search for the parameters of a plugin of a kind, and for that plugin."""
+        with _named("scheme", search):
+            capabilities.check("scheme", self.instance("scheme", search))
+        self.check(kind, self.searched(search))
+        self.trials(search, kind)
+
+    def searched(self, search: Ref) -> Ref:
+        """The plugin that a search is for.
+
+        Raises:
+            PluginError: if the scheme is no search.
+        """
+        with _named("scheme", search):
+            found = capabilities.searcher(self.instance("scheme", search))
+        if found is None:
+            raise PluginError(f"the scheme {search.name!r} is no search")
+        return Ref.read(found.of)
 
     def task(self, dataset: Ref) -> Task:
         """The task of a data set."""
@@ -170,6 +189,11 @@ class Facts:
         what = {"output": "combines outputs of one task", "feature": "puts one head on all members' features"}
         return f"{fusion.name} {what.get(level, 'is for members of one task')}, and these have several"
 
+    def ordered(self, fusion: Ref) -> bool:
+        """Whether what a fusion gives depends on the order of its members."""
+        with _named("fusion", fusion):
+            return "order" in capabilities.except_for(self.instance("fusion", fusion))
+
     def nested(self, scheme: Ref) -> list[Ref]:
         """The schemes that a scheme is made of."""
         with _named("scheme", scheme):
@@ -182,55 +206,61 @@ class Facts:
         parts = self.nested(scheme)
         return any(map(self.takes_steps, parts)) if said is None and parts else said is not False
 
-    def space(self, scheme: Ref) -> Space:
-        """The ranges of its parameters that a scheme declares, less those that are given."""
-        with _named("scheme", scheme):
-            declared = capabilities.space(self.registry.target("scheme", scheme.name))
-        return {name: given for name, given in declared.items() if name not in scheme.kwargs}
+    def space(self, kind: PluginKind, ref: Ref) -> Space:
+        """The ranges of its parameters that a scheme or fusion declares, less those that are given."""
+        with _named(kind, ref):
+            declared = capabilities.space(self.registry.target(kind, ref.name))
+        return {name: given for name, given in declared.items() if name not in ref.kwargs}
 
-    def trials(self, scheme: Ref) -> Sequence[Sequence[int]]:
-        """For every trial of a search the earlier ones whose results it needs; none for other schemes."""
-        if scheme not in self._trials:
-            self._trials[scheme] = self._find_trials(scheme)
-        return self._trials[scheme]
+    def trials(self, scheme: Ref, kind: PluginKind = "scheme") -> Sequence[Sequence[int]]:
+        """For every trial of a search the earlier ones whose results it needs; none for other schemes.
 
-    def _find_trials(self, scheme: Ref) -> Sequence[Sequence[int]]:
+        `kind` is that of what is searched for.
+        """
+        if (scheme, kind) not in self._trials:
+            self._trials[scheme, kind] = self._find_trials(scheme, kind)
+        return self._trials[scheme, kind]
+
+    def _find_trials(self, scheme: Ref, kind: PluginKind) -> Sequence[Sequence[int]]:
         with _named("scheme", scheme):
             search = capabilities.searcher(self.instance("scheme", scheme))
         if search is None:
             return []
         inner = Ref.read(search.of)
-        space = self.space(inner)
+        space = self.space(kind, inner)
         try:
             for params in search.extremes(space):
-                self.registry.build("scheme", Ref.of(inner.name, **{**inner.kwargs, **params}))
+                self.registry.build(kind, Ref.of(inner.name, **{**inner.kwargs, **params}))
             return list(search.plan(space))
         except (TypeError, ValueError) as error:
             raise PluginError(f"the scheme {scheme.name!r}: {error}") from error
 
-    def parts(self, kind: PluginKind, ref: Ref) -> dict[str, str]:
-        """The parts of a plugin that may change a result: class, parameters, source files and content, by name."""
-        if (kind, ref) not in self._parts:
-            self._parts[kind, ref] = self._find_parts(kind, ref)
-        return self._parts[kind, ref]
+    def parts(self, kind: PluginKind, ref: Ref, inside: PluginKind | None = None) -> dict[str, str]:
+        """The parts of a plugin that may change a result: class, parameters, source files and content, by name.
 
-    def _find_parts(self, kind: PluginKind, ref: Ref) -> dict[str, str]:
+        `inside` is the kind of what a search is for, where that is no scheme.
+        """
+        if (kind, ref, inside) not in self._parts:
+            self._parts[kind, ref, inside] = self._find_parts(kind, ref, inside or INSIDE.get(kind))
+        return self._parts[kind, ref, inside]
+
+    def _find_parts(self, kind: PluginKind, ref: Ref, inside: PluginKind | None) -> dict[str, str]:
         name, cls = f"{kind} {ref.name}", self.registry.target(kind, ref.name)
         parts = {name: cls.__qualname__}
         instance, specs = self.instance(kind, ref), self.parameters_of(kind, ref.name, Spec)
         search = capabilities.searcher(instance) if kind == "scheme" else None
         for key, value in self.registry.resolved(kind, ref).items():
-            if search is not None and key not in specs:
-                value = choices_by_content(self, search, value)
+            if search is not None and inside is not None and key not in specs:
+                value = choices_by_content(self, inside, search, value)
             if not _holds_paths(getattr(instance, key, None)):
-                parts[f"{name}: {key}"] = piece(by_content(self, kind, value) if key in specs else value)
+                parts[f"{name}: {key}"] = piece(by_content(self, inside, value) if key in specs else value)
             elif kind not in _CONTENT:
                 read = each(file_content, value)
                 parts[f"{name}: {key}"] = read if isinstance(read, str) and read != value else piece(read)
         parts |= {f"source {file}": text for file, text in source_digests(cls).items()}
         parts |= {f"version of {m}": version_of(m) for m in self.registry.find(kind, ref.name).entry.requires}
         for inner in self.nested(ref) if kind == "scheme" else ():
-            parts |= {part: value for part, value in self.parts("scheme", inner).items() if part not in parts}
+            parts |= {part: value for part, value in self.parts(inside or kind, inner).items() if part not in parts}
         if kind in _CONTENT:
             parts[f"{name}: content"] = piece(self.content(kind, ref))
         if kind == "backbone":

@@ -34,8 +34,19 @@ class Known(Protocol):
         """The fingerprint of what a data set or backbone reads."""
 
 
-def anchored(facts: Known, folder: Path, kind: PluginKind, name: str, params: Mapping[str, Any]) -> dict[str, Any]:
-    """The parameters with relative paths made relative to the suite's folder, in nested plugins too."""
+def anchored(
+    facts: Known,
+    folder: Path,
+    kind: PluginKind,
+    name: str,
+    params: Mapping[str, Any],
+    inside: PluginKind | None = None,
+) -> dict[str, Any]:
+    """The parameters with relative paths made relative to the suite's folder, in nested plugins too.
+
+    These are of the kind `inside`; without it, as `INSIDE` says.
+    """
+    inside = inside or INSIDE.get(kind)
     paths = facts.parameters_of(kind, name, Path)
     specs = facts.parameters_of(kind, name, Spec)
 
@@ -43,25 +54,25 @@ def anchored(facts: Known, folder: Path, kind: PluginKind, name: str, params: Ma
         return str(folder / Path(value).expanduser()) if isinstance(value, str) else value
 
     def within(value: Any) -> Any:
-        return _anchored_spec(facts, folder, INSIDE[kind], value) if kind in INSIDE else value
+        return value if inside is None else _anchored_spec(facts, folder, inside, value)
 
     found = {
         key: each(from_folder, value) if key in paths else each(within, value) if key in specs else value
         for key, value in params.items()
     }
-    if kind != "scheme" or not capabilities.searches(facts.registry.target(kind, name)):
+    if kind != "scheme" or inside is None or not capabilities.searches(facts.registry.target(kind, name)):
         return found
 
     def choice(inner: str, parameter: str, value: Any) -> Any:
-        return anchored(facts, folder, kind, inner, {parameter: value})[parameter]
+        return anchored(facts, folder, inside, inner, {parameter: value})[parameter]
 
-    return {key: _each_choice(facts, found.get("of"), value, choice) for key, value in found.items()}
+    return {key: _each_choice(facts, inside, found.get("of"), value, choice) for key, value in found.items()}
 
 
-def _each_choice(facts: Known, of: Any, value: Any, change: Callable[[str, str, Any], Any]) -> Any:
-    """Ranges for the parameters of the scheme `of`, with each of their choices changed; anything else is unchanged."""
-    inner = of["use"] if _is_table(facts, "scheme", of) else of
-    if not _is_table(facts, "scheme", {"use": inner}) or not isinstance(value, Mapping):
+def _each_choice(facts: Known, kind: PluginKind, of: Any, value: Any, change: Callable[[str, str, Any], Any]) -> Any:
+    """Ranges for the parameters of the plugin `of`, with each of their choices changed; anything else is unchanged."""
+    inner = of["use"] if _is_table(facts, kind, of) else of
+    if not _is_table(facts, kind, {"use": inner}) or not isinstance(value, Mapping):
         return value
     return {
         parameter: {**given, "choices": [change(inner, parameter, one) for one in given["choices"]]}
@@ -78,27 +89,30 @@ def _anchored_spec(facts: Known, folder: Path, kind: PluginKind, spec: Any) -> A
     return {"use": spec["use"], **anchored(facts, folder, kind, spec["use"], params)}
 
 
-def by_content(facts: Known, kind: PluginKind, value: Any) -> Any:
-    """A parameter of this kind's plugins with what nested ones read in place of where it lies, as a key needs it."""
-    inside = INSIDE.get(kind)
+def by_content(facts: Known, inside: PluginKind | None, value: Any) -> Any:
+    """A parameter with what nested plugins of a kind read in place of where it lies, as a key needs it."""
     return value if inside is None else each(lambda spec: _spec_by_content(facts, inside, spec), value)
 
 
-def choices_by_content(facts: Known, search: Any, value: Any) -> Any:
-    """A parameter of a search with the content of files in place of their paths among the choices of its ranges."""
+def choices_by_content(facts: Known, kind: PluginKind, search: Any, value: Any) -> Any:
+    """A parameter of a search with the content of files in place of their paths among the choices of its ranges.
+
+    `kind` is that of what it is for.
+    """
 
     def choice(inner: str, parameter: str, one: Any) -> Any:
-        found = _spec_by_content(facts, "scheme", {"use": inner, parameter: one})
+        found = _spec_by_content(facts, kind, {"use": inner, parameter: one})
         return found.get(parameter, found.get("content"))
 
-    return _each_choice(facts, search.of, value, choice)
+    return _each_choice(facts, kind, search.of, value, choice)
 
 
 def _spec_by_content(facts: Known, kind: PluginKind, spec: Any) -> Any:
     if not _is_table(facts, kind, spec):
         return spec
     paths, specs = (facts.parameters_of(kind, spec["use"], what) for what in (Path, Spec))
-    found = {key: by_content(facts, kind, value) if key in specs else value for key, value in spec.items()}
+    inside = INSIDE.get(kind)
+    found = {key: by_content(facts, inside, value) if key in specs else value for key, value in spec.items()}
     if given := paths & spec.keys():
         found = {key: value for key, value in found.items() if key not in given}
         found["content"] = (

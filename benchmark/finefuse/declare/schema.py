@@ -135,7 +135,7 @@ class RunShape(_Table):
 
 
 class SearchShape(_Table):
-    """The same search for every scheme that declares a space."""
+    """The same search for every scheme and fusion that declares a space."""
 
     trials: Annotated[int, Field(ge=2)] = Field(default=8, description="Settings tried, the default one included.")
     sampler: Literal["tpe", "random", "grid"] = Field(default="tpe", description="How settings are proposed.")
@@ -173,6 +173,12 @@ class PoolShape(_Table):
         default=None, description="Across data sets: others, for which `probe` tunes what was merged."
     )
     probe: Label | None = Field(default=None, description="The label of the scheme that tunes for `held_out`.")
+    sizes: Annotated[list[Annotated[int, Field(ge=2)]], Field(min_length=1)] | None = Field(
+        default=None, description="Fuse parts of the pool too: a curve over how many tasks, or members of one task."
+    )
+    subsets: Annotated[int, Field(ge=1, le=1000)] | None = Field(
+        default=None, description="How many subsets of each size are drawn."
+    )
 
     @field_validator("of", "backbones", "datasets", mode="before")
     @classmethod
@@ -194,7 +200,7 @@ class SuiteShape(_Table):
     )
     schemes: Items = Field(default=[], description="Fine-tuning schemes; needed where no pool has `files`.")
     search: SearchShape | None = Field(
-        default=None, description="Search for the parameters of every scheme that declares a space."
+        default=None, description="Search for the parameters of every scheme and fusion that declares a space."
     )
     fusions: list[ItemShape] = Field(default=[], description="Fusion methods, each for every pool.")
     pools: dict[Label, PoolShape] = Field(

@@ -11,8 +11,8 @@ from finefuse.types import Ref
 class Strategy:
     """A line of the board: a scheme or fusion method, and its label.
 
-    Of a fusion also the number of rounds, and what it is chosen from, on val; of a scheme the data sets and backbones
-    that it is for, none for all.
+    Of a fusion also the number of rounds, what it is chosen from, on val, and the search for its parameters; of a
+    scheme the data sets and backbones that it is for, none for all.
     """
 
     label: str
@@ -21,6 +21,7 @@ class Strategy:
     choices: tuple[Ref, ...] = ()
     datasets: tuple[Ref, ...] = ()
     backbones: tuple[Ref, ...] = ()
+    search: Ref | None = None
 
     def is_for(self, dataset: Ref, backbone: Ref | None = None) -> bool:
         """Whether a scheme is tuned for a data set, from a backbone if one is given."""

@@ -27,6 +27,7 @@ from finefuse.declare.schema import (
 from finefuse.declare.strategy import Strategy
 from finefuse.declare.suite_text import Source, open_suite, show
 from finefuse.declare.toml_lines import KeyPath
+from finefuse.discovery import capabilities
 from finefuse.discovery.registry import Registry
 from finefuse.errors import FinefuseError, ParameterError, PluginError
 from finefuse.types import Budget, Limits, PluginKind, Ref, Settings
@@ -87,7 +88,8 @@ def load_suite(source: str | Path | Mapping[str, Any], registry: Registry, *, po
     plain = {key: tuple(line.ref for line in reader.lines(shape, key)) for key in PLAIN}
     schemes, fusions = reader.lines(shape, "schemes", plain), reader.lines(shape, "fusions")
     if shape.search:
-        schemes = tuple(reader.searched(scheme, shape.search) for scheme in schemes)
+        schemes = tuple(reader.searched("scheme", scheme, shape.search) for scheme in schemes)
+        fusions = tuple(reader.searched("fusion", fusion, shape.search) for fusion in fusions)
     schemes, shapes = with_files(opened, shape.pools, schemes, plain, reader.from_file)
     if not schemes:
         raise opened.error((), "the key 'schemes' is missing")
@@ -210,6 +212,8 @@ class _Reader:
         if kind != "fusion":
             raise self.source.error(path, "only fusions go in rounds")
         for line in lines:
+            if line.rounds > 1 and line.search:
+                raise self.source.error(path, "doesn't go with a search: which parameters would the next round have?")
             level = self.facts.level(line.ref)
             if line.rounds > 1 and level != "weight":
                 raise self.source.error(
@@ -225,6 +229,8 @@ class _Reader:
             raise self.source.error(place, "only fusions are chosen so; those of schemes are for the table [search]")
         if line.rounds > 1:
             raise self.source.error(place, "doesn't go with rounds: which parameters would the next round have?")
+        if line.search:
+            raise self.source.error(place, "doesn't go with a search, which has its own `space`")
         if (level := self.facts.level(line.ref)) != "weight":
             said = f"{line.ref.name} fuses on the {level} level, and what is chosen must be one network"
             raise self.source.error(place, said)
@@ -238,14 +244,25 @@ class _Reader:
         self.source.refuse_twins(((place), str(ref)) for ref in found)
         return replace(line, choices=tuple(found))
 
-    def searched(self, scheme: Strategy, how: SearchShape) -> Strategy:
-        """The search for a scheme's parameters, under the scheme's own label; without a space it stays as it is."""
-        if not self.facts.space(scheme.ref):
-            return scheme
-        spec = {"use": scheme.ref.name, **scheme.ref.kwargs}
+    def searched(self, kind: PluginKind, line: Strategy, how: SearchShape) -> Strategy:
+        """The search for a line's parameters, under its own label; without a space it stays as it is.
+
+        So does a fusion that goes in rounds, or that is chosen or searched in its own way.
+        """
+        if line.choices or line.search or line.rounds > 1 or not self.facts.space(kind, line.ref):
+            return line
+        spec = {"use": line.ref.name, **line.ref.kwargs}
         given = {"of": spec, "trials": how.trials, "sampler": how.sampler}
-        found = self._resolve(("search",), "scheme", self._default(("search",), "search"), given, {})
-        return replace(scheme, ref=found)
+        found = self._resolve(("search",), "scheme", self._default(("search",), "search"), given, {}, inside=kind)
+        return replace(line, ref=found) if kind == "scheme" else replace(line, search=found)
+
+    def _searches(self, kind: PluginKind, name: str) -> bool:
+        """Whether a name among the fusions is that of a scheme which searches, for the parameters of a fusion."""
+        registry = self.facts.registry
+        if kind != "fusion" or any(name == found.entry.name for found in registry.entries("fusion")):
+            return False
+        known = any(name == found.entry.name for found in registry.entries("scheme"))
+        return known and capabilities.searches(registry.target("scheme", name))
 
     def _default(self, path: KeyPath, role: str) -> str:
         """The name of the scheme that has a role where none is named."""
@@ -271,15 +288,18 @@ class _Reader:
         for name in grid:
             if name in item.params:
                 raise self.source.error((*path, name), "is given both alone and in the grid")
-        lines, (params, frozen) = [], self._head(path, kind, item)
+        lines, (params, frozen), searches = [], self._head(path, kind, item), self._searches(kind, item.use)
         for values in product(*grid.values()):
             point = dict(zip(grid, values, strict=True))
-            ref = self._resolve(path, kind, item.use, params, point)
+            found = "scheme" if searches else kind
+            ref = self._resolve(path, found, item.use, params, point, inside=kind if searches else None)
             label = Ref.of(item.as_, **point) if item.as_ else Ref.of(item.use, **item.params, **point)
             if frozen:
                 given = {"of": {"use": ref.name, **ref.kwargs}}
                 ref = self._resolve(path, kind, self._default(path, "frozen head"), given, {})
-            lines.append(Strategy(str(label), replace(ref, label=str(label)) if item.as_ else ref, item.rounds or 1))
+            search = ref if searches else None
+            ref = self.facts.searched(ref) if searches else replace(ref, label=str(label)) if item.as_ else ref
+            lines.append(Strategy(str(label), ref, item.rounds or 1, search=search))
         return lines
 
     def _resolve(
@@ -289,19 +309,24 @@ class _Reader:
         name: str,
         given: Mapping[str, Any],
         point: Mapping[str, Any],
-        inside_of: str = "grid",
+        point_of: str = "grid",
+        inside: PluginKind | None = None,
     ) -> Ref:
+        """A plugin with its parameters, checked; `inside` is the kind of what a search is for."""
         for key, value in (*given.items(), *point.items()):
             try:
                 Ref.of(name, **{key: value})
             except (TypeError, ValueError):
                 raise self.source.error((*path, key), f"{show(value)} can't be a parameter's value") from None
         try:
-            ref = Ref.of(name, **anchored(self.facts, self.source.folder, kind, name, {**given, **point}))
-            self.facts.check(kind, ref)
+            ref = Ref.of(name, **anchored(self.facts, self.source.folder, kind, name, {**given, **point}, inside))
+            if inside is None:
+                self.facts.check(kind, ref)
+            else:
+                self.facts.check_search(ref, inside)
         except ParameterError as error:
-            inside = (inside_of, error.key) if error.key in point else (error.key,) if error.key in given else ()
-            raise self.source.error((*path, *inside), str(error)) from error
+            within = (point_of, error.key) if error.key in point else (error.key,) if error.key in given else ()
+            raise self.source.error((*path, *within), str(error)) from error
         except FinefuseError as error:
             raise self.source.error(path, str(error)) from error
         return ref

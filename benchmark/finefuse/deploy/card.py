@@ -19,7 +19,7 @@ class CardFacts:
     `dtype` is that of the inputs; `fixed` is why the file takes one at a time, "" where it takes any number. `checks`
     say what was compared. `members` and `deployed` name the models of the pool, and those that are in the file.
     `val_used` is whether the method learned or chose from the val examples. `remarks` are the
-    data set's, as which columns it uses.
+    data set's, as which columns it uses. Of a file for several `tasks` each of these is a line on one.
     """
 
     task: Task
@@ -32,6 +32,7 @@ class CardFacts:
     usage: Usage = field(default_factory=Usage)
     val_used: bool = False
     remarks: tuple[str, ...] = ()
+    tasks: Sequence[str] = ()
 
 
 def card(row: Record, file: Path, facts: CardFacts) -> str:
@@ -51,7 +52,7 @@ def card(row: Record, file: Path, facts: CardFacts) -> str:
         *_scores(row, facts),
         _cost(row),
         f"- **inputs** {_inputs(facts)}",
-        f"- **outputs** (N, {facts.task.outputs}): {facts.task.described()}",
+        *(facts.tasks or [f"- **outputs** (N, {facts.task.outputs}): {facts.task.described()}"]),
         *[f"- **data** {sentence}" for sentence in facts.remarks],
         *[f"- **checked** {sentence}" for sentence in facts.checks],
         f"- **made with** {facts.versions}",

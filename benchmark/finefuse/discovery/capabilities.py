@@ -124,16 +124,16 @@ def nested(scheme: Any) -> list[Spec]:
     return found
 
 
-def space(scheme: type) -> Space:
-    """The ranges of its parameters that a scheme's class declares; none where `space` is itself a parameter."""
-    if "space" in _fields(scheme) or not _has(scheme, "space"):
+def space(strategy: type) -> Space:
+    """The ranges of its parameters that a strategy's class declares; none where `space` is itself a parameter."""
+    if "space" in _fields(strategy) or not _has(strategy, "space"):
         return {}
-    declared: Space = ask(scheme, "space", dict, "a table")
+    declared: Space = ask(strategy, "space", dict, "a table")
     for name, given in declared.items():
-        _must_be_field(scheme, "space", name)
+        _must_be_field(strategy, "space", name)
         if not _is_range(given):
             what = f"has {given!r} for {name!r} in its `space`"
-            raise DeclarationError(scheme, f"{what}, which should be a table with low < high, or with choices")
+            raise DeclarationError(strategy, f"{what}, which should be a table with low < high, or with choices")
     return declared
 
 
@@ -243,7 +243,15 @@ _QUESTIONS: Mapping[PluginKind, tuple[Callable[[Any], object], ...]] = {
         lambda scheme: method(scheme, "provenance"),
         lambda scheme: space(type(scheme)),
     ),
-    "fusion": (level, fusion_needs, kinds, alone, many_tasks, except_for),
+    "fusion": (
+        level,
+        fusion_needs,
+        kinds,
+        alone,
+        many_tasks,
+        except_for,
+        lambda fusion: space(type(fusion)),
+    ),
     "metric": (metric_kinds, higher_is_better),
     "executor": (parallel,),
     "observer": (observer_calls,),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Generic, Literal, TypeVar
@@ -33,6 +34,7 @@ class Entry(Generic[T]):
     so. `default_for` names the roles it has where no plugin is named: "processes" or "in-process" for an executor,
     "search" for the scheme behind a suite's table `[search]`, "frozen head" for the one behind `head = "frozen"`,
     "files" for the one that reads the `files` of a pool, and for a metric the kinds of task that it ranks.
+    A reporter that is `on_request` writes only where it is named.
     """
 
     name: str
@@ -41,6 +43,7 @@ class Entry(Generic[T]):
     requires: tuple[str, ...] = ()
     extra: str = ""
     default_for: tuple[str, ...] = ()
+    on_request: bool = False
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,10 @@ class Ref:
         if not isinstance(spec.get("use"), str):
             raise PluginError(f"{json.dumps(spec)} has no `use` that names a plugin")
         return cls.of(spec["use"], **{key: value for key, value in spec.items() if key != "use"})
+
+    def having(self, params: Mapping[str, Any]) -> Ref:
+        """The same plugin with some parameters instead of its own, or besides them."""
+        return Ref.of(self.name, **{**self.kwargs, **params})
 
     @cached_property
     def kwargs(self) -> dict[str, Any]:

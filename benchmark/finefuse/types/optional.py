@@ -96,7 +96,7 @@ class Composed(Protocol):
 
 @runtime_checkable
 class Searchable(Protocol):
-    """A scheme that says what a search should try."""
+    """A scheme or fusion that says what a search should try."""
 
     space: ClassVar[Space]
     """Parameters and their ranges: low, high and log, or choices."""
@@ -104,9 +104,9 @@ class Searchable(Protocol):
 
 @runtime_checkable
 class Searcher(Protocol):
-    """A scheme that tries the scheme `of` with several settings; the core makes a job of each trial.
+    """A scheme that tries the scheme `of`, or among fusions the fusion `of`, with several settings.
 
-    `space` is what that scheme declares as `Searchable`, less the parameters that are given.
+    The core makes a job of each trial. `space` is what is declared as `Searchable`, less the parameters that are given.
     """
 
     @property
@@ -120,7 +120,7 @@ class Searcher(Protocol):
         """Settings at the ends of the ranges, which are checked before any compute."""
 
     def suggest(self, trial: int, told: Told, space: Space, seed: int) -> Mapping[str, Any]:
-        """The parameters that a trial sets; none for the unchanged scheme."""
+        """The parameters that a trial sets; none for the unchanged scheme or fusion."""
 
     def at_edge(self, params: Mapping[str, Any], space: Space) -> Sequence[str]:
         """Which of the chosen parameters lie at the end of their range."""

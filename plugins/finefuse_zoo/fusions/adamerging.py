@@ -12,7 +12,7 @@ import torch
 from annotated_types import Ge, Gt
 
 from finefuse import nets
-from finefuse.types import Fusing, Law, Level, Need
+from finefuse.types import Fusing, Law, Level, Need, Space
 from finefuse_zoo.fusions._curvature import called_with
 from finefuse_zoo.fusions._layer_statistics import normalised_by_the_batch
 from finefuse_zoo.fusions._task_vectors import one_of_each_task, test_inputs
@@ -37,6 +37,7 @@ class AdaMerging:
     start: float = 0.3
     steps: Annotated[int, Ge(0)] | None = None
     recalibrate: bool = True
+    space: ClassVar[Space] = {"lr": {"low": 1e-4, "high": 0.1, "log": True}, "start": {"low": 0.1, "high": 1.0}}
     level: ClassVar[Level] = "weight"
     needs: ClassVar[tuple[Need, ...]] = ("base", "trainer", "test inputs")
     kinds: ClassVar[tuple[str, ...]] = ("classification",)

@@ -9,7 +9,7 @@ import torch
 from annotated_types import Ge, Gt
 
 from finefuse import nets
-from finefuse.types import Fusing, Law, Level, Need
+from finefuse.types import Fusing, Law, Level, Need, Space
 from finefuse_zoo.linear import fit_linear
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ class ConcatFeatures:
     width: Annotated[int, Ge(1)] = 64
     steps: Annotated[int, Ge(0)] | None = None
     lr: Annotated[float, Gt(0)] = 1e-2
+    space: ClassVar[Space] = {"C": {"low": 1e-3, "high": 1e3, "log": True}}
     level: ClassVar[Level] = "feature"
     needs: ClassVar[tuple[Need, ...]] = ("train", "trainer")
     except_for: ClassVar[tuple[Law, ...]] = ("one member", "equal members")

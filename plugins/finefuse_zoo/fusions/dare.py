@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 import torch
 from annotated_types import Ge, Lt
 
-from finefuse.types import Fusing, Law, Level, Need
+from finefuse.types import Fusing, Law, Level, Need, Space
 from finefuse_zoo.fusions._task_vectors import blocks, blockwise, elected, from_base, train_inputs, width
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ class Dare:
     rescale: Literal["prob", "l1"] = "prob"
     reduce: Literal["mean", "sum"] = "mean"
     recalibrate: bool = True
+    space: ClassVar[Space] = {"scaling": {"low": 0.05, "high": 2.0}, "p": {"low": 0.1, "high": 0.95}}
     level: ClassVar[Level] = "weight"
     needs: ClassVar[tuple[Need, ...]] = ("train", "base")
     except_for: ClassVar[tuple[Law, ...]] = ("one member", "equal members", "order")

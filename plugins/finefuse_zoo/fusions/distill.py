@@ -10,7 +10,7 @@ import torch
 from annotated_types import Ge, Gt, Le
 
 from finefuse import nets
-from finefuse.types import Batch, Fusing, Law, Level, Loss, Member, Need, NormPolicy
+from finefuse.types import Batch, Fusing, Law, Level, Loss, Member, Need, NormPolicy, Space
 from finefuse_zoo._teachers import teacher
 
 if TYPE_CHECKING:
@@ -35,6 +35,11 @@ class Distill:
     alpha: Annotated[float, Ge(0), Le(1)] = 0.1
     lr: Annotated[float, Gt(0)] | None = None
     norm: NormPolicy = "train"
+    space: ClassVar[Space] = {
+        "T": {"low": 1.0, "high": 10.0},
+        "alpha": {"low": 0.0, "high": 1.0},
+        "lr": {"low": 1e-4, "high": 0.3, "log": True},
+    }
     level: ClassVar[Level] = "weight"
     needs: ClassVar[tuple[Need, ...]] = ("base", "train", "trainer")
     except_for: ClassVar[tuple[Law, ...]] = ("one member", "equal members")

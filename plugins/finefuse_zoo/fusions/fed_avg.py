@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 from annotated_types import Ge, Gt
 
 from finefuse import NotApplicable, nets
-from finefuse.types import Fusing, Level, Need, NormPolicy
+from finefuse.types import Fusing, Level, Need, NormPolicy, Space
 from finefuse_zoo.fusions._shards import deal
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ class FedAvg:
     lr: Annotated[float, Gt(0)] | None = None
     norm: NormPolicy = "train"
     recalibrate: bool = True
+    space: ClassVar[Space] = {"lr": {"low": 1e-4, "high": 0.3, "log": True}}
     level: ClassVar[Level] = "weight"
     needs: ClassVar[tuple[Need, ...]] = ("base", "train", "trainer")
     alone: ClassVar[bool] = True

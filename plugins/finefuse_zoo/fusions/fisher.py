@@ -9,7 +9,7 @@ import torch
 from annotated_types import Ge, Gt
 
 from finefuse import nets
-from finefuse.types import Fusing, Level, Need
+from finefuse.types import Fusing, Level, Need, Space
 from finefuse_zoo.fusions._curvature import fisher
 from finefuse_zoo.fusions._task_vectors import drawn_inputs, train_inputs
 
@@ -33,6 +33,7 @@ class Fisher:
     floor: Annotated[float, Gt(0)] = 1e-6
     labels: Literal["all", "sampled"] = "all"
     recalibrate: bool = True
+    space: ClassVar[Space] = {"floor": {"low": 1e-8, "high": 1e-2, "log": True}}
     level: ClassVar[Level] = "weight"
     needs: ClassVar[tuple[Need, ...]] = ("train",)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 from annotated_types import Ge
 
 from finefuse import nets
-from finefuse.types import Fusing, Law, Level, Need
+from finefuse.types import Fusing, Law, Level, Need, Space
 from finefuse_zoo.fusions._singular import singular
 from finefuse_zoo.fusions._task_vectors import from_base, train_inputs
 
@@ -28,6 +28,7 @@ class IsoC:
 
     scaling: Annotated[float, Ge(0)] = 1.0
     recalibrate: bool = True
+    space: ClassVar[Space] = {"scaling": {"low": 0.1, "high": 3.0}}
     level: ClassVar[Level] = "weight"
     needs: ClassVar[tuple[Need, ...]] = ("train", "base")
     except_for: ClassVar[tuple[Law, ...]] = ("one member", "equal members")

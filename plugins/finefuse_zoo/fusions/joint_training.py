@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 from annotated_types import Gt
 
 from finefuse import nets
-from finefuse.types import Fusing, Level, Need, NormPolicy
+from finefuse.types import Fusing, Level, Need, NormPolicy, Space
 
 if TYPE_CHECKING:
     from torch import nn
@@ -27,6 +27,7 @@ class JointTraining:
 
     lr: Annotated[float, Gt(0)] | None = None
     norm: NormPolicy = "train"
+    space: ClassVar[Space] = {"lr": {"low": 1e-4, "high": 0.3, "log": True}}
     level: ClassVar[Level] = "weight"
     needs: ClassVar[tuple[Need, ...]] = ("base", "train", "trainer")
     alone: ClassVar[bool] = True

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 import torch
 from annotated_types import Ge
 
-from finefuse.types import Fusing, Level, Need
+from finefuse.types import Fusing, Level, Need, Space
 from finefuse_zoo.fusions._task_vectors import blockwise, from_base, train_inputs
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ class MagMax:
 
     scaling: Annotated[float, Ge(0)] = 1.0
     recalibrate: bool = True
+    space: ClassVar[Space] = {"scaling": {"low": 0.1, "high": 2.0}}
     level: ClassVar[Level] = "weight"
     needs: ClassVar[tuple[Need, ...]] = ("train", "base")
 

@@ -9,7 +9,7 @@ import torch
 from annotated_types import Ge, Gt
 
 from finefuse import NotApplicable, nets
-from finefuse.types import Fusing, Law, Level, Need
+from finefuse.types import Fusing, Law, Level, Need, Space
 
 if TYPE_CHECKING:
     from torch import nn
@@ -28,6 +28,7 @@ class MeanFeatures:
     weights: tuple[float, ...] | None = None
     steps: Annotated[int, Ge(0)] | None = None
     lr: Annotated[float, Gt(0)] = 1e-2
+    space: ClassVar[Space] = {"lr": {"low": 1e-4, "high": 0.1, "log": True}}
     level: ClassVar[Level] = "feature"
     needs: ClassVar[tuple[Need, ...]] = ("train", "trainer")
     except_for: ClassVar[tuple[Law, ...]] = ("one member", "equal members")

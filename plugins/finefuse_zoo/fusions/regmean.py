@@ -9,7 +9,7 @@ import torch
 from annotated_types import Ge, Le
 
 from finefuse import nets
-from finefuse.types import Fusing, Level, Need
+from finefuse.types import Fusing, Level, Need, Space
 from finefuse_zoo.fusions._curvature import Regression, damped, grams
 from finefuse_zoo.fusions._task_vectors import drawn_inputs, train_inputs
 
@@ -32,6 +32,7 @@ class RegMean:
     samples: Annotated[int, Ge(1)] = 256
     a: Annotated[float, Ge(0), Le(1)] = 0.9
     recalibrate: bool = True
+    space: ClassVar[Space] = {"a": {"low": 0.1, "high": 1.0}}
     level: ClassVar[Level] = "weight"
     needs: ClassVar[tuple[Need, ...]] = ("train",)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 from annotated_types import Ge, Le
 
 from finefuse import NotApplicable, nets
-from finefuse.types import Fusing, Law, Level, Need
+from finefuse.types import Fusing, Law, Level, Need, Space
 from finefuse_zoo.fusions._task_vectors import gram, train_inputs
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ class Slerp:
 
     t: Annotated[float, Ge(0), Le(1)] | None = None
     recalibrate: bool = True
+    space: ClassVar[Space] = {"t": {"low": 0.0, "high": 1.0}}
     level: ClassVar[Level] = "weight"
     needs: ClassVar[tuple[Need, ...]] = ("train",)
     except_for: ClassVar[tuple[Law, ...]] = ("order",)

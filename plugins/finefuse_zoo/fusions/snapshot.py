@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 from annotated_types import Gt
 
 from finefuse import NotApplicable, nets
-from finefuse.types import Fusing, Level, Need
+from finefuse.types import Fusing, Level, Need, Space
 from finefuse_zoo.fusions._rates import cosine, with_rates
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ class Snapshot:
     """
 
     lr: Annotated[float, Gt(0)] | None = None
+    space: ClassVar[Space] = {"lr": {"low": 1e-4, "high": 0.3, "log": True}}
     level: ClassVar[Level] = "output"
     needs: ClassVar[tuple[Need, ...]] = ("base", "trainer")
     alone: ClassVar[bool] = True

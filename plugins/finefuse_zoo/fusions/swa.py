@@ -10,7 +10,7 @@ import torch
 from annotated_types import Ge, Gt, Lt
 
 from finefuse import nets
-from finefuse.types import Fusing, Level, Need
+from finefuse.types import Fusing, Level, Need, Space
 from finefuse_zoo.fusions._rates import cosine, with_rates
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ class Swa:
     start: Annotated[float, Ge(0), Lt(1)] = 2 / 3
     lr: Annotated[float, Gt(0)] | None = None
     swa_lr: Annotated[float, Gt(0)] | None = None
+    space: ClassVar[Space] = {"lr": {"low": 1e-4, "high": 0.3, "log": True}, "start": {"low": 0.1, "high": 0.9}}
     level: ClassVar[Level] = "weight"
     needs: ClassVar[tuple[Need, ...]] = ("base", "train", "trainer")
     alone: ClassVar[bool] = True

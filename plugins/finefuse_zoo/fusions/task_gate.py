@@ -9,7 +9,7 @@ import torch
 from annotated_types import Gt
 
 from finefuse import nets
-from finefuse.types import Fusing, Law, Level, Need
+from finefuse.types import Fusing, Law, Level, Need, Space
 from finefuse_zoo.linear import fit_linear
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ class TaskGate:
 
     C: Annotated[float, Gt(0)] = 1.0
     routing: Literal["hard", "soft"] = "hard"
+    space: ClassVar[Space] = {"C": {"low": 1e-3, "high": 1e3, "log": True}}
     level: ClassVar[Level] = "feature"
     needs: ClassVar[tuple[Need, ...]] = ("val", "train", "base", "trainer")
     except_for: ClassVar[tuple[Law, ...]] = ("order",)

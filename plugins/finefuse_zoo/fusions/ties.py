@@ -9,7 +9,7 @@ import torch
 from annotated_types import Ge, Gt, Le
 
 from finefuse import nets
-from finefuse.types import Fusing, Law, Level, Need
+from finefuse.types import Fusing, Law, Level, Need, Space
 from finefuse_zoo.fusions._task_vectors import blockwise, elected, from_base, magnitude_at, train_inputs, with_base
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ class Ties:
     trim: Literal["global", "tensor"] = "global"
     reduce: Literal["mean", "sum"] = "mean"
     recalibrate: bool = True
+    space: ClassVar[Space] = {"scaling": {"low": 0.1, "high": 2.0}, "k": {"low": 0.05, "high": 1.0}}
     level: ClassVar[Level] = "weight"
     needs: ClassVar[tuple[Need, ...]] = ("train", "base")
     except_for: ClassVar[tuple[Law, ...]] = ("one member", "equal members")

@@ -10,7 +10,7 @@ import torch
 from annotated_types import Ge
 
 from finefuse import nets
-from finefuse.types import Fusing, Law, Level, Need
+from finefuse.types import Fusing, Law, Level, Need, Space
 from finefuse_zoo.fusions._singular import polar, singular
 from finefuse_zoo.fusions._task_vectors import from_base, train_inputs
 
@@ -30,6 +30,7 @@ class TsvM:
 
     scaling: Annotated[float, Ge(0)] = 1.0
     recalibrate: bool = True
+    space: ClassVar[Space] = {"scaling": {"low": 0.1, "high": 3.0}}
     level: ClassVar[Level] = "weight"
     needs: ClassVar[tuple[Need, ...]] = ("train", "base")
     except_for: ClassVar[tuple[Law, ...]] = ("equal members",)

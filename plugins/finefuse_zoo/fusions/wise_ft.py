@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 from annotated_types import Ge, Le
 
 from finefuse import nets
-from finefuse.types import Fusing, Law, Level, Need
+from finefuse.types import Fusing, Law, Level, Need, Space
 from finefuse_zoo.fusions._task_vectors import train_inputs, with_base
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ class WiseFt:
 
     a: Annotated[float, Ge(0), Le(1)] | Literal["val"] = 0.5
     recalibrate: bool = True
+    space: ClassVar[Space] = {"a": {"low": 0.0, "high": 1.0}}
     level: ClassVar[Level] = "weight"
     needs: ClassVar[tuple[Need, ...]] = ("val", "train", "base", "trainer")
     except_for: ClassVar[tuple[Law, ...]] = ("one member", "equal members")

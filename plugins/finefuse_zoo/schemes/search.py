@@ -1,4 +1,4 @@
-"""Search for the hyper-parameters of any scheme."""
+"""Search for the hyper-parameters of any scheme or fusion."""
 
 from __future__ import annotations
 
@@ -94,10 +94,12 @@ class Range:
 
 @dataclass(frozen=True)
 class Search:
-    """Try a scheme with `trials` settings of its parameters and keep what is best on val.
+    """Try a scheme, or among fusions a fusion, with `trials` settings of its parameters, and keep what is best on val.
 
-    Trial 0 is the unchanged scheme, so the board can show default beside tuned. `space` maps parameters to ranges, `{
-    low, high, log }` or `{ choices }`; without one the scheme's own is searched. `sampler` "tpe" (Bergstra et al. 2011)
+    Trial 0 is unchanged, so the board can show default beside tuned, and beside both, as a peek that never ranks, the
+    trial that is best on test. `space` maps parameters to ranges, `{ low, high, log }` or `{ choices }`; without one
+    that of the scheme or fusion itself is searched. Of members of several tasks, the mean score on val counts, each
+    divided by that of the task's own model. `sampler` "tpe" (Bergstra et al. 2011)
     and "random" are Optuna's; "grid" divides every range into as many points as fit into the trials, draws the rest of
     them at random from the ranges, and where choices alone make more, draws of these. So there are `trials` with every
     sampler, and fewer only where a grid has no more settings. Every trial is a separate job; one that diverges scores

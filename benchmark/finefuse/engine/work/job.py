@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -16,12 +17,13 @@ from finefuse.engine.measure.bounds import bounds
 from finefuse.engine.measure.cost import (
     Stopwatch,
     begin_job,
-    latency_fields,
     machine_id,
     parameter_count,
+    size_of,
     warm_up,
 )
 from finefuse.engine.measure.flops import flops_per_example
+from finefuse.engine.measure.latency import latency_fields
 from finefuse.engine.measure.predicted import answers
 from finefuse.engine.measure.scores import score_fields
 from finefuse.engine.order import Order, row
@@ -30,12 +32,13 @@ from finefuse.engine.store.origin import origin_of
 from finefuse.engine.train.lent import lent
 from finefuse.engine.train.trainer import SuiteTrainer
 from finefuse.engine.work import crossing
-from finefuse.engine.work.chosen import choose_fused, fused_trial, keep_trial
+from finefuse.engine.work.chosen import beside, choose_fused, fused_trial, keep_trial
 from finefuse.engine.work.deployed import deployed
 from finefuse.engine.work.diverged import divergence_noticed
 from finefuse.engine.work.given import given, refuse_changed_files
 from finefuse.engine.work.loading import loaded, refuse_changed
 from finefuse.engine.work.made import Made, bill_of, billed, choices_of, cost_of, to_store
+from finefuse.engine.work.searching import WORST, at_edge, search_of, suggested
 from finefuse.engine.work.switches import set_up
 from finefuse.engine.work.workbench import Workbench
 from finefuse.errors import NotApplicable, PluginError
@@ -47,7 +50,6 @@ from finefuse.types import Member, Record, Ref, Scheme, Splits, Tuning
 
 AGREEMENT = 1e-4
 """How far an ensemble's outputs may lie from those combined of its members' stored outputs."""
-WORST = float("-inf")
 
 
 def carry_out(order: Order) -> Record:
@@ -122,16 +124,12 @@ def trial(bench: Workbench) -> Record:
     """One trial of a search; one that diverges is no failure, but scores lowest."""
     if bench.order.job.fused:
         return fused_trial(bench, fuse)
-    job, search = bench.order.job, bench.searcher()
-    assert job.strategy is not None
+    job, search = bench.order.job, search_of(bench)
     if not bench.store.has(job.artifact):
-        metas = [bench.store.meta(artifact) for artifact in job.trials]
-        told = [(meta["tried"], WORST if meta["quality"] is None else meta["quality"]) for meta in metas]
-        params = search.suggest(job.trial, told, bench.space(search), bench.seed("search", member=job.member))
-        scheme = Ref.read(search.of)
+        params = suggested(bench, search)
         bill: Record = {}
         try:
-            _tune(bench, Ref.of(scheme.name, **{**scheme.kwargs, **params}), {"tried": params}, bill)
+            _tune(bench, search.of.having(params), {"tried": params}, bill)
         except FloatingPointError as diverged:
             meta = {"tried": params, "quality": None, "reason": str(diverged), "machine": machine_id(), **bill}
             bench.store.save(job.artifact, meta, origin=origin_of(bench.order))
@@ -141,17 +139,15 @@ def trial(bench: Workbench) -> Record:
 
 def choose(bench: Workbench) -> Record:
     """The trial that is best on val, the earliest of equals; its bill is that of the whole search."""
-    store, job, search = bench.store, bench.order.job, bench.searcher()
+    store, job = bench.store, bench.order.job
     metas = [store.meta(artifact) for artifact in job.trials]
     best = max(range(len(metas)), key=lambda i: WORST if metas[i]["quality"] is None else metas[i]["quality"])
     if metas[best]["quality"] is None:
         raise FloatingPointError(f"all {len(metas)} trials diverged; the first: {metas[0]['reason']}")
     if not store.has(job.artifact):
-        edges = search.at_edge(bench.defaults(search, metas[best]) | metas[best]["tried"], bench.space(search))
+        edges = at_edge(bench, search_of(bench), metas[best])
         keep_trial(bench, metas, best, {"trials": len(metas), "chosen": metas[best]["tried"], "at_edge": edges})
-    default = _scores(bench, bench.splits, job.trials[0]) if metas[0]["quality"] is not None else {}
-    before = {f"default.{name}": value for name, value in default.items() if name.startswith("test.")}
-    return _scored(bench, bench.splits) | before
+    return _scored(bench, bench.splits) | beside(bench, partial(_scores, bench, bench.splits))
 
 
 def _tune(bench: Workbench, ref: Ref, extra: Record, bill: Record | None = None) -> None:
@@ -201,8 +197,8 @@ def run_scheme(scheme: Scheme, on: Tuning, trainer: SuiteTrainer, watch: Stopwat
     return Made(on.model, trainer, watch, trainer.trainable or changed)
 
 
-def fuse(bench: Workbench, bill: Record | None = None) -> Record:
-    """Fuse tuned members, or choose from what other jobs fused; `bill` as in `billed`."""
+def fuse(bench: Workbench, bill: Record | None = None, extra: Record | None = None) -> Record:
+    """Fuse tuned members, or choose from what other jobs fused; `bill` as in `billed`, `extra` is stored with it."""
     job = bench.order.job
     if job.trials and not bench.store.has(job.artifact):
         choose_fused(bench)
@@ -220,9 +216,9 @@ def fuse(bench: Workbench, bill: Record | None = None) -> Record:
         alone = capabilities.alone(fusion)
         trainer = bench.fusion_trainer
         trained = trainer.trainable + (0 if alone else sum(int(meta["trainable"]) for meta in metas))
-        extra = bill_of(metas, alone) | _added(bench, fused, metas) | choices_of(of)
-        _save(bench, Made(fused, trainer, watch, trained), bench.splits, extra)
-    return _scored(bench, bench.splits)
+        more = bill_of(metas, alone) | _added(bench, fused, metas) | choices_of(of) | (extra or {})
+        _save(bench, Made(fused, trainer, watch, trained), bench.splits, more)
+    return _scored(bench, bench.splits) | beside(bench, partial(_scores, bench, bench.splits))
 
 
 def _added(bench: Workbench, fused: nn.Module, metas: Sequence[Record]) -> Record:
@@ -245,7 +241,7 @@ def time(bench: Workbench) -> Record:
     untouched = bench.untouched(task=bench.splits)
     model = deployed(bench)
     untouched.check()
-    return latency_fields(model, bench.splits.test.x, bench.order.latency, bench.order.settings.precision)
+    return latency_fields(model, bench.splits.test.x, bench.order, bench.store)
 
 
 _STEPS: Mapping[str, Callable[[Workbench], Record]] = {
@@ -277,6 +273,7 @@ def _save(bench: Workbench, made: Made, splits: Splits, extra: Mapping[str, obje
         "trainable": made.trainable,
         "quality": splits.task.quality(outputs["val"], splits.val),
         "parameters": parameter_count(made.model),
+        "bytes": size_of(made.model),
         "flops": flops_per_example(made.model, splits.test.x),
         "counting": COUNTING,
         "contended": made.watch.contended,
@@ -343,8 +340,10 @@ def _scored(bench: Workbench, splits: Splits) -> Record:
     """What the job cost and how good the outputs are, from the store; what was counted otherwise is counted again."""
     artifact = bench.order.job.artifact
     meta = bench.store.meta(artifact)
-    if meta.pop("counting", None) != COUNTING and "flops" in meta:
-        meta["flops"] = flops_per_example(deployed(bench), splits.test.x)
+    former = meta.pop("counting", None) != COUNTING or "bytes" not in meta
+    if former and "flops" in meta:
+        model = deployed(bench)
+        meta |= {"bytes": size_of(model), "flops": flops_per_example(model, splits.test.x)}
     return {**meta, **_scores(bench, splits, artifact), **_predicted(bench), **bench.told}
 
 

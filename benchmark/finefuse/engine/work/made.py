@@ -37,6 +37,7 @@ def cost_of(bench: Workbench, watch: Stopwatch, trainer: SuiteTrainer) -> Record
         "gradients": bench.effort.gradients,
         "pieces": trainer.pieces,
         "costs": COSTS,
+        **watch.energy.plus(trainer.aside_energy, -1).fields(watch.seconds, alone=watch.alone),
     }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from importlib import import_module
 from pathlib import Path
@@ -44,8 +44,6 @@ from finefuse.types import (
     Record,
     Ref,
     Scheme,
-    Searcher,
-    Space,
     Spec,
     Splits,
     Task,
@@ -59,6 +57,8 @@ class Workbench:
     """Everything a job needs, made on demand and the same for all jobs that name the same things."""
 
     order: Order
+    effort: Effort = field(default_factory=Effort, compare=False, repr=False)
+    """What the strategy does to learn, whoever's loop it is."""
 
     @cached_property
     def registry(self) -> Registry:
@@ -128,11 +128,6 @@ class Workbench:
         return {str(ref): self.registry.build("metric", ref) for ref in self.order.job.metrics}
 
     @cached_property
-    def effort(self) -> Effort:
-        """What the strategy does to learn, whoever's loop it is."""
-        return Effort()
-
-    @cached_property
     def surroundings(self) -> Surroundings:
         """Torch and the code that scores and times, as they are to be; asked for before any plugin is."""
         return opened(self.order.doors)
@@ -142,23 +137,24 @@ class Workbench:
         return Untouched(self.surroundings, **given)
 
     def strategy(self, kind: PluginKind) -> Any:
-        """The job's scheme or fusion."""
-        assert self.order.job.strategy is not None
-        return self.build(kind, self.order.job.strategy)
-
-    def searcher(self) -> Searcher:
-        """The job's scheme, which is a search."""
-        search = capabilities.searcher(self.strategy("scheme"))
-        assert search is not None, "only searches have trials"
-        return search
+        """The job's scheme or fusion; of one that was searched with the parameters that were found."""
+        job = self.order.job
+        assert job.strategy is not None
+        made = job.timed or job.artifact
+        found = self.store.meta(made)["chosen"] if job.search and self.store.has(made) else {}
+        return self.build(kind, job.strategy.having(found) if found else job.strategy)
 
     def build(self, kind: PluginKind, ref: Ref) -> Any:
         """A scheme or fusion; what it and its parts require is imported now, before any clock runs."""
-        for module in self.registry.find(kind, ref.name).entry.requires:
-            import_module(module)
+        self.require(kind, ref)
         for inner in Facts(self.registry).nested(ref) if kind == "scheme" else ():
             self.build("scheme", inner)
         return self.registry.build(kind, ref)
+
+    def require(self, kind: PluginKind, ref: Ref) -> None:
+        """Import what a plugin requires."""
+        for module in self.registry.find(kind, ref.name).entry.requires:
+            import_module(module)
 
     def scheme_of(self, spec: Spec) -> Scheme:
         """A scheme that another one is made of."""
@@ -296,20 +292,6 @@ class Workbench:
             adding.prepare(net)
         self.place(net)
         return True
-
-    def space(self, search: Searcher) -> Space:
-        """The ranges that the scheme declares which a search is for, less the parameters that are given."""
-        return Facts(self.registry).space(Ref.read(search.of))
-
-    def defaults(self, search: Searcher, trial: Record) -> Record:
-        """The parameters of the scheme that a search is for, as written; open ones are what the trial trained with.
-
-        That is the network's recipe, but for the rate: a scheme may take another one of it than `lr`.
-        """
-        scheme, used = self.build("scheme", Ref.read(search.of)), asdict(self.start().recipe)
-        used |= {"lr": trial["rate"]} if trial.get("rate") is not None else {}
-        written = {field.name: getattr(scheme, field.name) for field in fields(scheme)}
-        return {name: used.get(name) if value is None else value for name, value in written.items()}
 
     def tuning(self, scheme: Ref) -> tuple[Tuning, SuiteTrainer]:
         """All that a scheme gets to see, and the trainer that is behind it."""

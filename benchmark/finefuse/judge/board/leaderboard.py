@@ -13,6 +13,7 @@ import pandas as pd
 
 from finefuse.judge.board import present
 from finefuse.judge.board.bounds import make_pools
+from finefuse.judge.board.curves import COLUMNS, curve_tables, make_curves
 from finefuse.judge.board.data_notes import data_notes
 from finefuse.judge.board.fairness import comparable, fairness_notes
 from finefuse.judge.board.lines import MOMENTS, make_lines
@@ -21,7 +22,7 @@ from finefuse.judge.board.terminal import as_text
 from finefuse.judge.frame import table
 from finefuse.judge.names import Names
 from finefuse.judge.resolution import Resolution
-from finefuse.types import Cell, Record
+from finefuse.types import Bullets, Cell, Heading, Record
 
 NAMES = ["dataset", "backbone", "strategy", "pool"]
 ROUNDS = ["label", "round", "rounds"]
@@ -32,7 +33,18 @@ RUNS = ["ok", "planned", "status"]
 SIZES = ["trainable", "parameters", "flops"]
 SEARCH = ["trials", "edge"]
 GAIN = ["gain", "gain.half"]
-COSTS = ["seconds", "cpu_seconds", "seconds_with_members", "steps", "gradients", "memory", "contended"]
+ENERGY = ["energy.processors", "energy.gpu"]
+COSTS = [
+    "seconds",
+    "cpu_seconds",
+    "seconds_with_members",
+    "steps",
+    "gradients",
+    *ENERGY,
+    "memory",
+    "bytes",
+    "contended",
+]
 
 
 @dataclass(frozen=True)
@@ -41,8 +53,10 @@ class Leaderboard:
 
     `better` says of each metric which direction is better. `pools` has one row per pool that is fused: its best single
     member on val, mean member and oracle, and how much the members differ. `resolutions` says by data set and backbone
-    what the table can tell apart. `full_names` shows all parameters in tables for people, not only those that tell two
-    things apart. A notebook shows the board as tables.
+    what the table can tell apart. `curves` has one row per pool, strategy and size, where parts of pools are fused.
+    `records` are what it was made of, planned cells without a row among them.
+    `full_names` shows all parameters in tables for people, not only those that tell two things apart. A notebook shows
+    the board as tables.
     """
 
     suite: str
@@ -51,6 +65,8 @@ class Leaderboard:
     better: Mapping[str, str] = field(default_factory=dict)
     pools: pd.DataFrame = field(default_factory=pd.DataFrame)
     resolutions: Mapping[tuple[str, str], Resolution] = field(default_factory=dict)
+    curves: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(COLUMNS)))
+    records: Sequence[Record] = field(default=(), repr=False)
     full_names: bool = False
 
     def scores(self) -> pd.DataFrame:
@@ -88,18 +104,27 @@ class Leaderboard:
         things = (name for column in ("dataset", "backbone") for name in self.lines[column].unique())
         return Names.of(things, self.lines["label"].unique())
 
+    def with_short_names(self, table: pd.DataFrame) -> pd.DataFrame:
+        """`lines` or `curves` with the names that are shown in tables for people."""
+        names = self.names
+        if "label" in table:
+            table = present.renamed(table, names)
+        else:
+            table = table.assign(strategy=table["strategy"].map(names.strategy))
+        return table.assign(dataset=table["dataset"].map(names.thing), backbone=table["backbone"].map(names.thing))
+
     def blocks(self) -> Iterator[present.Block]:
         """Headings, tables and lists of the whole board, in order, for whoever draws them."""
         names = self.names
-        yield present.Heading(self.suite, 1)
+        yield Heading(self.suite, 1)
         for (dataset, backbone), lines in self.lines.groupby(["dataset", "backbone"], sort=False):
-            yield present.Heading(f"{names.thing(str(dataset))} · {names.thing(str(backbone))}", 2)
+            yield Heading(f"{names.thing(str(dataset))} · {names.thing(str(backbone))}", 2)
             ours = self.pools
             if len(ours):
                 ours = ours[(ours["dataset"] == dataset) & (ours["backbone"] == backbone)]
             yield from self._group(present.renamed(lines, names), ours, (str(dataset), str(backbone)), names)
         told = names.in_full()
-        yield present.Bullets((*self.notes, *([f"Names in full: {'; '.join(told)}."] if told else [])))
+        yield Bullets((*self.notes, *([f"Names in full: {'; '.join(told)}."] if told else [])))
 
     def _starting(self, prefix: str) -> list[str]:
         return [name for name in map(str, self.lines) if name.startswith(prefix)]
@@ -112,22 +137,25 @@ class Leaderboard:
     ) -> Iterator[present.Block]:
         """The tables and lists of one data set and backbone."""
         yield present.score_table(lines, self.better)
-        if told := self.resolutions.get(at):
-            yield present.Bullets((present.resolved(told),))
+        if found := self.resolutions.get(at):
+            yield Bullets((present.resolved(found),))
         if len(pools) and pools["ok"].any():
             yield present.pool_table(pools)
         if (by_task := task_table(lines, pools)) is not None:
             yield by_task.rename(columns=names.thing)
         if rounds := present.by_round(lines):
-            yield present.Bullets(tuple(rounds))
+            yield Bullets(tuple(rounds))
+        for told, curve in curve_tables(self.curves, *at, self.better):
+            yield curve.assign(strategy=curve["strategy"].map(names.strategy))
+            yield Bullets((told,))
         if reported := present.figures(lines):
-            yield present.Bullets((f"Figures reported, means over seeds: {'; '.join(reported)}",))
+            yield Bullets((f"Figures reported, means over seeds: {'; '.join(reported)}",))
         if why := present.reasons(lines, pools):
-            yield present.Bullets(tuple(why))
+            yield Bullets(tuple(why))
         if (lines["ok"] > 0).any():
             yield present.cost_table(lines)
         if steps := present.efforts(lines):
-            yield present.Bullets((f"Optimizer steps, and gradients if not as many: {', '.join(steps)}",))
+            yield Bullets((f"Optimizer steps, and gradients if not as many: {', '.join(steps)}",))
 
 
 def make_leaderboard(
@@ -142,8 +170,9 @@ def make_leaderboard(
         StoreError: if a record can't be what a run wrote.
     """
     records = list(records)
-    absent = [_stand_in(cell) for cell in missing if isinstance(cell, Cell)]
-    lines, better, resolutions = make_lines([*comparable(records), *absent])
+    planned = [*records, *(_stand_in(cell) for cell in missing if isinstance(cell, Cell))]
+    whole = [record for record in planned if not record.get("size")]
+    lines, better, resolutions = make_lines(comparable(whole))
     known = [
         *NAMES,
         *ROUNDS,
@@ -172,10 +201,10 @@ def make_leaderboard(
     frame = table({name: [line.get(name, math.nan) for line in lines] for name in columns})
     said = (*_absent(missing), *_refused(refused), *data_notes(records), *fairness_notes(records, frame))
     notes = (_coverage(records, missing), *said, *_reading(frame, records))
-    bounds = make_pools([*records, *absent])
+    bounds = make_pools(whole)
     pools = table({name: [line.get(name, math.nan) for line in bounds] for line in bounds for name in line})
     frame = frame.astype({"rank": "Int64", "rank.lowest": "Int64"})
-    return Leaderboard(suite, frame, notes, better, pools, resolutions)
+    return Leaderboard(suite, frame, notes, better, pools, resolutions, make_curves(planned), whole)
 
 
 def _latency(names: Iterable[str]) -> list[str]:
@@ -234,9 +263,17 @@ def _reading(lines: pd.DataFrame, records: Sequence[Record]) -> Iterator[str]:
         )
     if any("test inputs" in str(needs) for needs in lines["needs"]):
         yield "Methods that need the test inputs are transductive: they have seen them, without labels."
+    if any(name.startswith("peek_at_test.") for name in map(str, lines)):
+        yield (
+            "default: the settings that a method has by itself; tuned on val: those of its trials that are best on "
+            "val, which count; peek at test: those that are best on test, which are unknown in practice and never rank."
+        )
     searched = lines[lines["edge"] != ""]
-    names = zip(searched["strategy"], searched["backbone"], searched["edge"], strict=True)
-    edges = [f"{strategy} on {backbone} ({edge})" for strategy, backbone, edge in names]
+    shown = ["strategy", "pool", "backbone", "edge"]
+    edges = [
+        f"{strategy}{f' of {pool}' if pool else ''} on {backbone} ({edge})"
+        for strategy, pool, backbone, edge in searched[shown].itertuples(index=False)
+    ]
     if edges:
         yield (
             "Searched, and for some seed the best setting is at the edge of its range, so a wider range may be better: "

@@ -18,8 +18,9 @@ from finefuse.judge.statistics import mean_interval
 from finefuse.rows import is_given
 from finefuse.types import Cell, Record
 
-MOMENTS = ("default", "last", "best", "peek")
-"""Scores that don't count: before a search; of the last weights, those best on val, those best on test."""
+MOMENTS = ("default", "peek_at_test", "last", "best", "peek")
+"""Scores that don't count: before a search, and of its trial that is best on test; of the last weights, those best on
+val, those best on test."""
 
 
 class Place(NamedTuple):
@@ -127,6 +128,9 @@ def _line(place: Place, rows: list[Record], timed: list[Record], metrics: Sequen
         "parameters": _mean(ok, "parameters"),
         "flops": _mean(ok, "flops"),
         "memory": _mean(ok, "peak_memory"),
+        "bytes": _mean(ok, "bytes"),
+        "energy.processors": _mean(ok, "energy.processors"),
+        "energy.gpu": _mean(ok, "energy.gpu"),
         "trials": max([row.get("trials", 0) for row in ok], default=0),
         "edge": ", ".join(sorted({name for row in ok for name in row.get("at_edge", ())})),
         "chosen": _chosen(ok),

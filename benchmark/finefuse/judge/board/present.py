@@ -7,28 +7,16 @@ import math
 import re
 from collections.abc import Iterable, Mapping
 from itertools import product
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import pandas as pd
 
 from finefuse.judge.names import Names
 from finefuse.judge.resolution import Resolution
 from finefuse.text import plain
+from finefuse.types import Bullets, Heading
 
 Markup = Literal["markdown", "html"]
-
-
-class Heading(NamedTuple):
-    """A heading of a level from 1."""
-
-    text: str
-    level: int
-
-
-class Bullets(NamedTuple):
-    """A list."""
-
-    items: tuple[str, ...]
 
 
 Block = Heading | Bullets | pd.DataFrame
@@ -69,10 +57,10 @@ def score_table(lines: pd.DataFrame, better: Mapping[str, str]) -> pd.DataFrame:
             table = table.assign(**_elsewhere(lines, metric))
             gains = zip(lines["gain"], lines["gain.half"], strict=True)
             table["gain"] = ["" if math.isnan(mean) else signed(mean, half) for mean, half in gains]
-    for moment, name in {"last": "last", "best": "best-val", "peek": "peek", "default": "default"}.items():
-        column = f"{moment}.{metrics[0]}.mean" if metrics else ""
-        if column in lines:
-            table[name] = ["" if math.isnan(mean) else _score(mean, math.inf) for mean in lines[column]]
+    for moment, name in {"last": "last", "best": "best-val", "peek": "peek"}.items():
+        if metrics and (column := f"{moment}.{metrics[0]}.mean") in lines:
+            table[name] = _means(lines[column])
+    table = table.assign(**_three(lines, metrics[0]) if metrics else {})
     if (lines["trials"] > 0).any():
         table["trials"] = ["" if not count else str(count) for count in lines["trials"]]
     if "chosen" in lines:
@@ -80,6 +68,21 @@ def score_table(lines: pd.DataFrame, better: Mapping[str, str]) -> pd.DataFrame:
         table["chosen on val"] = [f"{chosen}{' (at the edge)' * bool(chosen and edge)}" for chosen, edge in told]
     table = table.loc[:, [name in ("rank", "95 %", "strategy", "pool") or (table[name] != "").any() for name in table]]
     return table.assign(runs=lines["status"])
+
+
+def _three(lines: pd.DataFrame, metric: str) -> dict[str, list[str]]:
+    """Side by side what a search gives: the default settings, those best on val, and, as a peek, those best on test.
+
+    Rows of a former version have the default alone.
+    """
+    default, peek = (lines.get(f"{name}.{metric}.mean") for name in ("default", "peek_at_test"))
+    tuned = None if peek is None else lines[f"test.{metric}.mean"].where(peek.notna())
+    columns = {"default": default, "tuned on val": tuned, "peek at test": peek}
+    return {name: _means(column) for name, column in columns.items() if column is not None}
+
+
+def _means(column: pd.Series) -> list[str]:
+    return ["" if math.isnan(mean) else _score(mean, math.inf) for mean in column]
 
 
 def across(lines: pd.DataFrame) -> pd.DataFrame:
@@ -164,9 +167,12 @@ def cost_table(lines: pd.DataFrame) -> pd.DataFrame:
         table.loc[own, ["train s", "cpu s", "+ pool s"]] = "given"
         table.loc[part, "+ pool s"] += " + given"
     table["memory"] = [f"{_count(value)}B" if value >= 1000 else "" for value in lines["memory"]]
+    for name, column in {"cpu J": "energy.processors", "GPU J": "energy.gpu"}.items():
+        table[name] = lines[column].map(_digits)
+    table["size"] = [f"{_count(value)}B" if value >= 1000 else "" for value in lines["bytes"]]
     for name, column in {"trainable": "trainable", "params": "parameters", "FLOPs": "flops"}.items():
         table[name] = lines[column].map(_count)
-    for column in [name for name in map(str, lines) if name.startswith("latency.")]:
+    for column in [name for name in map(str, lines) if re.fullmatch(r"latency\..*\.p\d+", name)]:
         _, batch, percentile = column.split(".")
         table[f"{percentile} b{batch}"] = (lines[column] * 1000).map(_digits)
     return table.loc[:, (table != "").any()]
