@@ -110,8 +110,9 @@ def text_weights(path: Path | None, hub: str | None, sentences: Sequence[Sequenc
         found = torch.cat(
             [_embedded(model, tokenizer, flat[at : at + SENTENCES], longest) for at in range(0, len(flat), SENTENCES)]
         )
-        means = [part.mean(0) for part in found.split([len(of) for of in sentences])]
-        return nn.functional.normalize(torch.stack(means), dim=-1) * model.logit_scale.exp()
+        means = [part.mean(0) for part in torch.split(found, [len(of) for of in sentences])]
+        weight: Tensor = nn.functional.normalize(torch.stack(means), dim=-1) * model.logit_scale.exp()
+    return weight
 
 
 def _embedded(model: Any, tokenizer: Any, sentences: Sequence[str], longest: int) -> Tensor:
