@@ -14,6 +14,7 @@ from finefuse.declare.facts import Facts, piece
 from finefuse.declare.keys import digest, environment
 from finefuse.declare.lines import COUNTED, LineParts, Members, Parts, Variant
 from finefuse.declare.pools import Pool
+from finefuse.declare.source_test import source_data, source_part
 from finefuse.declare.strategy import Strategy
 from finefuse.declare.suite import Suite
 from finefuse.types import Job, JobKind, PluginKind, Ref
@@ -91,6 +92,7 @@ class Group:
         self.suite, self.facts, self.surroundings = planner.suite, planner.facts, planner.surroundings
         self.dataset, self.backbone = dataset, backbone
         self.same: dict[str, Any] = {"dataset": dataset, "backbone": backbone, "base": base}
+        self.source = source_data(self.facts, self.suite.source_test, backbone) if base else None
         if base and not self.facts.source(backbone) and planner.firsts[self.tasks[0]] != dataset:
             self.same["made_for"] = planner.firsts[self.tasks[0]]
         self.unsuited = next(filter(None, (self.facts.unsuited(backbone, d) for d in self.tasks)), "") if base else ""
@@ -135,12 +137,13 @@ class Group:
         """The line of a scheme or fusion."""
         level = self.facts.level(of.ref) if kind == "fusion" else ""
         fields = {"strategy": of.ref, "metrics": self.metrics, "also_test": self.also_test, "level": level}
+        fields["source"], scoring = self.source, self.scoring | source_part(self.facts, self.source)
         needs, parts = self.facts.needs(kind, of.ref), self.parts | self.facts.parts(kind, of.ref)
         if of.search:
             parts |= self.facts.parts("scheme", of.search, kind)
             fields["search"] = of.search
         skip = self.unsuited or self.refusal(kind, of.ref)
-        return LineParts(parts, self.scoring, needs=needs, skip=skip, **fields, **self.same)
+        return LineParts(parts, scoring, needs=needs, skip=skip, **fields, **self.same)
 
     def fuse(self, pool: Pool, members: Members, seed: int, ordered: bool | None = None) -> Iterator[Job]:
         """A pool's bounds, and every fusion of it, once; only those that depend on the order of members, or don't."""

@@ -24,6 +24,7 @@ from finefuse.declare.schema import (
     json_schema,
     read_shape,
 )
+from finefuse.declare.source_test import Asked, check_source_test
 from finefuse.declare.strategy import Strategy
 from finefuse.declare.suite_text import Source, open_suite, show
 from finefuse.declare.toml_lines import KeyPath
@@ -65,7 +66,9 @@ class Suite:
     pools: tuple[Pool, ...]
     latency: tuple[int, ...]
     also_test: tuple[Ref, ...] = ()
+    source_test: Asked = False
     run: RunChoice = field(default_factory=RunChoice)
+    gate: Mapping[str, Any] = field(default_factory=dict)
     asked: str = ""
 
 
@@ -97,6 +100,7 @@ def load_suite(source: str | Path | Mapping[str, Any], registry: Registry, *, po
     reader.check_tasks(plain["datasets"], plain["metrics"])
     reader.check_shapes(plain["datasets"], plain["also_test"])
     reader.check_kinds(plain["datasets"], schemes)
+    asked = reader.source_test(shape, plain["backbones"])
     pools = make_pools(opened, shapes, {line.label: line.ref.name for line in schemes}, plain)
     check_tasks_of(opened, reader.facts, pools)
     check_members_of(opened, pools, schemes, plain["backbones"])
@@ -112,7 +116,9 @@ def load_suite(source: str | Path | Mapping[str, Any], registry: Registry, *, po
         fusions=fusions,
         pools=tuple(pools),
         latency=tuple(shape.latency),
+        source_test=asked,
         run=reader.run(shape.run),
+        gate=shape.gate.model_dump(exclude_unset=True),
         asked="" if isinstance(source, Mapping) else str(source),
         **plain,
     )
@@ -207,6 +213,13 @@ class _Reader:
 
     def _used(self, path: KeyPath, kind: PluginKind, item: UseShape) -> Ref:
         return self._resolve(path, kind, item.use, item.params, {})
+
+    def source_test(self, shape: SuiteShape, backbones: Sequence[Ref]) -> Asked:
+        """Whether bodies are scored on what they were pretrained for, or the data set that is declared for it."""
+        asked = shape.source_test
+        found = asked if isinstance(asked, bool) else self._used(("source_test",), "dataset", asked)
+        check_source_test(self.source, self.facts, found, backbones)
+        return found
 
     def _check_rounds(self, path: KeyPath, kind: PluginKind, lines: Sequence[Strategy]) -> None:
         if kind != "fusion":
