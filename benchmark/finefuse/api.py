@@ -243,21 +243,42 @@ def overall(folder: str | Path, *, impute: str | None = None) -> Overall:
     return judge(read_results(Path(folder)).rows, impute)
 
 
-def compare(base: str | Path, new: str | Path, *, alpha: float = 0.05, margin: float = 0.01) -> Comparison:
-    """Compare two results folders cell by cell: `passed` says whether the second may replace the first.
+def compare(
+    base: str | Path,
+    new: str | Path,
+    *,
+    alpha: float | None = None,
+    margin: float | str | None = None,
+    resolve: float | str | None = None,
+    fail_on: Mapping[str, float | str] | None = None,
+    fatal: str | Sequence[str] = (),
+    allow: str | Sequence[str] = (),
+    noise: Mapping[str, float] | None = None,
+) -> Comparison:
+    """Compare two results folders: `passed` says whether the second may replace the first.
+
+    What isn't given is as the suite's table `[gate]` says, or else as by default. Limits are texts such as "0.5pp" and
+    "20%", or plain numbers.
 
     Args:
         base: the results folder to compare with.
         new: the results folder to judge.
-        alpha: chance of a false alarm over all cells together.
-        margin: a difference in accuracy too small to matter; it separates `unchanged` from `inconclusive`.
+        alpha: chance of a false alarm over all tests together; 0.05 by default.
+        margin: a change of a metric that doesn't matter, even if it is significant; 0.001 by default.
+        resolve: the loss of the ranking metric in all cells that must have been visible.
+        fail_on: limits by measure, such as {"accuracy": "0.5pp", "flops": 0, "train_s": "20%"}; "off" for no judgement.
+        fatal: more judgements that fail the comparison: "new", "inconclusive".
+        allow: judgements and differences that don't: "not-comparable", "missing", "settings", "versions", "plan".
+        noise: the standard deviation of the logarithm from run to run, for "train_s", "latency" and "memory".
 
     Raises:
-        FinefuseError: if `alpha` or `margin` makes no sense, or a folder can't be read.
+        FinefuseError: if an option makes no sense, or a folder can't be read.
     """
     from finefuse.judge.compare import compare as judge
 
-    return judge(Path(base), Path(new), alpha=alpha, margin=margin)
+    words = {name: [one] if isinstance(one, str) else list(one) for name, one in (("fatal", fatal), ("allow", allow))}
+    limits = {"alpha": alpha, "margin": margin, "resolve": resolve, "fail_on": fail_on, "noise": noise}
+    return judge(Path(base), Path(new), **limits, **words)
 
 
 def export(

@@ -70,6 +70,7 @@ class Suite:
     source_test: Asked = False
     aggregate: Aggregate | None = None
     run: RunChoice = field(default_factory=RunChoice)
+    gate: Mapping[str, Any] = field(default_factory=dict)
     asked: str = ""
 
 
@@ -122,6 +123,7 @@ def load_suite(source: str | Path | Mapping[str, Any], registry: Registry, *, po
         source_test=asked,
         aggregate=None if aggregate == Aggregate() else aggregate,
         run=reader.run(shape.run),
+        gate=shape.gate.model_dump(exclude_unset=True),
         asked="" if isinstance(source, Mapping) else str(source),
         **plain,
     )
