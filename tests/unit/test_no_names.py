@@ -25,6 +25,9 @@ ELSE = {
     ("judge.board.curves", "mean"): "a column",
     ("judge.board.leaderboard", "mean"): "pandas' mean",
     ("judge.board.leaderboard", "markdown"): "pandas' format",
+    **dict.fromkeys(
+        (("judge.board.page.columns", n) for n in ("figures", "mean", "search")), "groups of columns, a column"
+    ),
     ("judge.board.present", "mean"): "the end of a column's name",
     ("judge.board.present", "markdown"): "a format",
     ("judge.gate.shown", "markdown"): "a format",
