@@ -25,8 +25,18 @@ ELSE = {
     ("judge.board.curves", "mean"): "a column",
     ("judge.board.leaderboard", "mean"): "pandas' mean",
     ("judge.board.leaderboard", "markdown"): "pandas' format",
+    **dict.fromkeys(
+        (("judge.board.page.columns", n) for n in ("figures", "mean", "search")), "groups of columns, a column"
+    ),
     ("judge.board.present", "mean"): "the end of a column's name",
     ("judge.board.present", "markdown"): "a format",
+    ("judge.gate.comparison", "markdown"): "a format",
+    ("judge.gate.exchange", "max"): "a field of pytest-benchmark's",
+    ("judge.gate.exchange", "mean"): "the same",
+    ("judge.gate.exchange", "median"): "the same",
+    ("judge.gate.exchange", "min"): "the same",
+    ("judge.gate.formats", "json"): "a format",
+    ("judge.gate.formats", "markdown"): "a format",
     ("judge.gate.shown", "markdown"): "a format",
     ("judge.overall", "markdown"): "a format",
     ("judge.overall", "mean"): "a column",
