@@ -298,8 +298,8 @@ def _reading(lines: pd.DataFrame, records: Sequence[Record], budgets: pd.DataFra
     if any(lines[name].any() for name in FRONTS):
         yield (
             "front: no line is as good at no higher cost, by the means; T seconds of training with the members', "
-            "L latency, F FLOPs, M memory, S size. ? marks lines of which this can't be told; left out are those that "
-            "another, surely no dearer (at every seed, and not beside other work), is told apart from as better."
+            "L latency, F FLOPs, M memory, S size. With ? this can't be told. Without, another is surely no dearer (at "
+            "every seed, and not beside other work) and told apart as better."
         )
     if len(budgets):
         yield (
