@@ -65,6 +65,13 @@ def finefuse_backbones() -> Iterable[Entry[Any]]:
         extra="text",
     )
     yield Entry(
+        "clip",
+        "finefuse_zoo.backbones.clip:Clip",
+        "image towers of CLIP, under heads made of text",
+        requires=("transformers",),
+        extra="text",
+    )
+    yield Entry(
         "torchvision",
         "finefuse_zoo.backbones.vision:Torchvision",
         "any classification network of torchvision, by name",
@@ -145,6 +152,11 @@ SCHEMES: tuple[Entry[Any], ...] = (
         "finefuse_zoo.schemes.frozen_head:FrozenHead",
         "another scheme, with the head as a probe left it",
         default_for=("frozen head",),
+    ),
+    Entry(
+        "text-head",
+        "finefuse_zoo.schemes.text_head:TextHead",
+        "no training: a head of embeddings of class names",
     ),
     Entry("lora", "finefuse_zoo.schemes.lora:Lora", "low-rank changes of the weights", **_ADAPTER),
     Entry("rslora", "finefuse_zoo.schemes.lora:RsLora", "lora with a scale for large ranks", **_ADAPTER),

@@ -31,7 +31,7 @@ class Planner:
         self.surroundings = environment(device, suite.settings) | {
             name: piece(value) for name, value in settings.items()
         }
-        self.budget = {f"budget: {name}": piece(value) for name, value in budget.items()}
+        self.budget = {f"budget: {name}": piece(value) for name, value in budget.items() if value is not None}
         self.firsts = firsts(suite)
 
     def jobs(self) -> Iterator[Job]:

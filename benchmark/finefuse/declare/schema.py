@@ -31,11 +31,20 @@ class _Table(BaseModel):
 class BudgetShape(_Table):
     """How much one fine-tuning may spend."""
 
+    model_config = ConfigDict(json_schema_extra={"not": {"required": ["epochs", "steps"]}})
+
     epochs: Positive = Field(default=Budget.epochs, description="Passes over the training data.")
     batch_size: Positive = Field(default=Budget.batch_size, description="Examples per optimizer step.")
     schedule: Literal["cosine", "constant"] = Field(
         default=Budget.schedule, description="How the learning rate changes."
     )
+    steps: Positive | None = Field(default=Budget.steps, description="Optimizer steps, in place of epochs.")
+
+    @model_validator(mode="after")
+    def _one_of(self) -> BudgetShape:
+        if {"epochs", "steps"} <= self.model_fields_set:
+            raise ValueError("has epochs and steps, leave one out")
+        return self
 
 
 class LimitsShape(_Table):
@@ -287,6 +296,8 @@ def _explain(wrong: ErrorDetails, source: Source) -> SuiteError:
         if kind == "missing":
             return source.error(tuple(table), f"the key {key!r} is missing")
         return source.error(path, f"unknown key{suggest(str(key), known)}")
+    if kind == "value_error":
+        return source.error(path, str(wrong["ctx"]["error"]))
     if kind == "too_short":
         return source.error(path, "must not be empty")
     if kind == "string_pattern_mismatch":
