@@ -365,7 +365,8 @@ class Verdict:
 
     `base` and `new` are both values, NaN where there is none, `p` the p-value after all corrections, of a change in the
     direction that was seen. `change` is above 0 where `new` is better: in accuracy, or as a share of the base's value.
-    `visible` is the smallest loss that would have been caught with a chance of 80 %.
+    `visible` is the smallest loss that would have been caught with a chance of 80 %, and `better` the direction of the
+    measure.
     """
 
     cell: str
@@ -378,3 +379,4 @@ class Verdict:
     scope: Scope = "cell"
     change: float = math.nan
     visible: float = math.nan
+    better: Literal["higher", "lower"] = "lower"
