@@ -96,6 +96,7 @@ def _completed(lines: pd.DataFrame) -> pd.DataFrame:
         "rank.lowest": lines["rank"],
         "interval": halves,
         **dict.fromkeys(("level", "needs", "reason", "edge"), ""),
+        **({"aggregate": "", "tasks.half": math.nan} if "tasks" in lines else {}),
         **dict.fromkeys(
             ("gain", "gain.half", "cpu_seconds", "steps", "gradients", *ENERGY, "memory", "bytes"), math.nan
         ),
