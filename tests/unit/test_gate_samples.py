@@ -272,6 +272,13 @@ def test_further_test_sets_are_judged(pair: Pair) -> None:
     assert "line also.shifted.nll regressed" in judged(pair, base, new)
 
 
+def test_a_further_test_set_that_is_gone_fails(pair: Pair) -> None:
+    base = list(seeds_of(pair, 1, "also.shifted.nll", lambda: 0.4))
+    new = [{k: v for k, v in row.items() if not k.startswith("also.")} for row in base]
+    found = pair.compare(base, new, allow=["not-comparable"])
+    assert {verdict.reason for verdict in found.cells} == {"also.shifted.nll is no longer measured"}
+
+
 def regression(pair: Pair, seeds: int, rmse: float, *, losses: bool) -> Rows:
     rows = []
     for row in cells(pair, 3, seeds, 200):

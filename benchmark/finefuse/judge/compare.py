@@ -182,7 +182,7 @@ def _coverage(side: Side) -> tuple[int, int]:
 
 
 def _covered(old: tuple[int, int], new: tuple[int, int], policy: Policy) -> Iterator[Verdict]:
-    """The verdict on the share of planned cells that are ok, if it has a limit; no fewer than the base planned count."""
+    """The verdict on the share of planned cells that are ok, if it has a limit; what the base planned counts too."""
     planned = max(old[1], new[1])
     base, now = old[0] / old[1], new[0] / planned
     if limit := policy.limits.get(COVERAGE):
