@@ -10,29 +10,15 @@ from itertools import product
 from typing import Any, NamedTuple
 
 from finefuse.declare.facts import Facts, piece
-from finefuse.declare.keys import COUNTING, address, digest, environment
+from finefuse.declare.keys import COUNTING, digest, environment
+from finefuse.declare.line_parts import LineParts, Parts, strategy_parts
 from finefuse.declare.pools import Pool
 from finefuse.declare.strategy import Strategy
 from finefuse.declare.suite import Suite
 from finefuse.types import Job, JobKind, PluginKind, Ref
 
-Parts = dict[str, str]
 Members = tuple[tuple[str, str], ...]
 COUNTED = {"counting of FLOPs": COUNTING}
-
-
-class LineParts:
-    """The parts that the jobs of one line of the board share: those of the artifacts, and those of the scoring."""
-
-    def __init__(self, parts: Parts, scoring: Parts, **fields: Any) -> None:
-        self.parts, self.scoring, self.fields = parts, scoring, fields
-        self.pairs = tuple((parts | scoring).items())
-
-    def job(self, own: Parts, /, **fields: Any) -> Job:
-        """A job with additional parts of its own."""
-        artifact = address(self.parts | own)
-        key = address({"artifact": artifact} | self.scoring)
-        return Job(**self.fields, **fields, artifact=artifact, key=key, parts=(*self.pairs, *own.items()))
 
 
 class Planner:
@@ -150,13 +136,14 @@ class Group:
     def line(self, kind: PluginKind, of: Strategy) -> LineParts:
         """The line of a scheme or fusion."""
         level = self.facts.level(of.ref) if kind == "fusion" else ""
-        fields = {"strategy": of.ref, "metrics": self.metrics, "also_test": self.also_test, "level": level}
-        needs, parts = self.facts.needs(kind, of.ref), self.parts | self.facts.parts(kind, of.ref)
-        if of.search:
-            parts |= self.facts.parts("scheme", of.search, kind)
-            fields["search"] = of.search
-        skip = self.unsuited or self.refusal(kind, of.ref)
-        return LineParts(parts, self.scoring, needs=needs, skip=skip, **fields, **self.same)
+        fields = {"strategy": of.ref, "search": of.search, "metrics": self.metrics, "also_test": self.also_test}
+        stages = {"followed_by": of.followed_by, "saw": tuple(map(self.facts.saw, of.followed_by))}
+        all_of = (of.ref, *of.followed_by)
+        needs = tuple(dict.fromkeys(need for ref in all_of for need in self.facts.needs(kind, ref)))
+        parts = self.parts | strategy_parts(self.facts, kind, of)
+        skip = next(filter(None, (self.unsuited, *(self.refusal(kind, ref) for ref in all_of))), "")
+        made: dict[str, Any] = fields | stages | self.same
+        return LineParts(parts, self.scoring, needs=needs, skip=skip, level=level, **made)
 
     def fuse(self, pool: Pool, members: Members, seed: int) -> Iterator[Job]:
         """A pool's bounds, and every fusion of it, once."""
@@ -221,6 +208,7 @@ class Group:
             pool=job.pool,
             seed=job.seed,
             search=job.search,
+            followed_by=job.followed_by,
             fused=job.fused,
             own=job.own,
             timed=job.artifact,

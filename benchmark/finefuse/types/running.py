@@ -113,7 +113,8 @@ class Job:
     In a pool across data sets `tasks` are the data sets of the members of `fused`, one for each, `own` the members of
     round 0, whose scores all others are divided by, and `statistics` the policy for BatchNorm. `made_for` is the data
     set that a backbone without source data was made for, where that is not the job's own. `search` looks for the
-    parameters of the fusion `strategy`; of a scheme that is searched the search is the `strategy` itself.
+    parameters of the fusion `strategy`; of a scheme that is searched the search is the `strategy` itself. `followed_by`
+    are the stages that change what was fused, and `saw` the data that each of them gets, in words.
     """
 
     kind: JobKind
@@ -138,6 +139,8 @@ class Job:
     statistics: str = ""
     made_for: Ref | None = None
     search: Ref | None = None
+    followed_by: tuple[Ref, ...] = ()
+    saw: tuple[str, ...] = ()
     level: str = ""
     needs: tuple[str, ...] = ()
     skip: str = ""

@@ -70,4 +70,4 @@ def trying(bench: Workbench, params: Mapping[str, Any]) -> Workbench:
     job = bench.order.job
     assert job.strategy is not None
     one = replace(job, strategy=job.strategy.having(params), search=None, trials=())
-    return Workbench(replace(bench.order, job=one))
+    return Workbench(replace(bench.order, job=one), bench.effort)
