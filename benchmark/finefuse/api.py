@@ -270,6 +270,7 @@ def export(
     seed: int | None = None,
     round: int | None = None,  # noqa: A002 - it is called so in the rows
     task: str | None = None,
+    all_tasks: bool = False,
     device: str | None = None,
     force: bool = False,
     plugins: Door | Sequence[Door] = (),
@@ -287,6 +288,7 @@ def export(
         seed: None for the first.
         round: of a fusion with several, from 0.
         task: of a pool across data sets the one that the file is for.
+        all_tasks: of such a pool one file for all, with the outputs for each task side by side.
         device: where an ensemble is fused again; None for the kind of device that the row was measured on.
         force: overwrite existing files.
         plugins: as in `run`.
@@ -298,7 +300,7 @@ def export(
     narrow = {"dataset": dataset, "backbone": backbone, "pool": pool, "seed": seed, "round": round}
     file = Path(to)
     found, note = find_row(Path(folder), row, narrow)
-    one = find_task(found, task)
+    one = find_task(found, task, all_tasks=all_tasks)
     check_target(file, force=force)
     registry = Registry(_doors(plugins))
     device = resolve_device(device or found["device"].split(":")[0])

@@ -240,7 +240,7 @@ def mean_quality(of: Fusing, net: nn.Module) -> float:
     return sum(found) / len(found)
 
 
-class _AllHeads(nn.Module):
+class AllHeads(nn.Module):
     """The outputs of several heads side by side."""
 
     def __init__(self, heads: Sequence[nn.Linear]) -> None:
@@ -264,7 +264,7 @@ def joint(net: Net, members: Sequence[Member], losses: Sequence[Loss] | None = N
     heads = [_mean([net.heads[m.name] for m in group]) if isinstance(net, ManyHeads) else net.head for group in groups]
     named = {m.name: head for head, group in zip(heads, groups, strict=True) for m in group}
     made = ManyHeads(net, named)
-    head: Any = _AllHeads(heads)
+    head: Any = AllHeads(heads)
     starts = list(accumulate((len(group[0].train) for group in groups), initial=0))
     columns = list(accumulate((group[0].task.outputs for group in groups), initial=0))
     used = losses or [_usual(group[0]) for group in groups]

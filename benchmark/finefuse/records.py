@@ -83,7 +83,7 @@ class Records:
 
     def write_plan(self, suite: str, cells: Iterable[tuple[Cell, str]], run: Record | None = None) -> None:
         """Leave the planned cells, each with its key, in `plan.json`, in one piece; `run` is what was asked for."""
-        planned = [cell._asdict() | {"key": key, "cell": str(cell)} for cell, key in cells]
+        planned = [cell.fields() | {"key": key, "cell": str(cell)} for cell, key in cells]
         with _sentence(self.plan_file, "written"):
             self.folder.mkdir(parents=True, exist_ok=True)
         plan = {"schema": PLAN_SCHEMA, "suite": suite, "run": run or {}, "cells": planned}

@@ -177,10 +177,9 @@ _NAMED: dict[str, Rule] = {
     **dict.fromkeys(("suite", "artifact", "use", "level", "reason"), TEXT),
     **dict.fromkeys(("error", "traceback", "machine", "device", "precision", "compile", "finished"), TEXT_OR_NULL),
     **dict.fromkeys(("correct", "losses", "examples", "outputs", "predicted", "statistics"), TEXT_OR_NULL),
-    **dict.fromkeys(
-        ("metrics", "needs", "at_edge", "shares", "remarks", "tasks", "ranked_by", "followed_by", "saw"), TEXTS
-    ),
-    **dict.fromkeys(("member", "round", "trial", "members", "repeated"), COUNT),
+    **dict.fromkeys(("metrics", "needs", "at_edge", "shares", "remarks", "tasks", "ranked_by", "subset"), TEXTS),
+    **dict.fromkeys(("followed_by", "saw"), TEXTS),
+    **dict.fromkeys(("member", "round", "trial", "members", "repeated", "size", "draw"), COUNT),
     **dict.fromkeys(("n_test", "steps", "pieces", "trainable", "parameters", "trials", "best"), COUNT_OR_NULL),
     **dict.fromkeys(("threads", "peak_memory", "gradients"), COUNT_OR_NULL),
     **dict.fromkeys(("seconds", "cpu_seconds", "seconds_members", "seconds_before", "flops", "rate"), AMOUNT),

@@ -60,6 +60,9 @@ class Average:
         from finefuse import nets
         return nets.averaged(of.members, [self.scale / len(of.members)] * len(of.members), None)
 
+    def follow(self, net, of):
+        return net
+
 @hookimpl
 def finefuse_fusions():
     yield Entry("merge", Merge, "takes the first member")
@@ -81,11 +84,15 @@ SUITE = {
     "latency": [1],
 }
 
+FEW = {"of": ["plain"], "copies": 3, "sizes": [2], "subsets": 1}
 ACROSS = {
     "datasets": ["blobs", {"use": "blobs", "as": "wide", "spread": 2.0}],
     "schemes": ["plain"],
-    "fusions": [{"use": "average", "choose": {"scale": [0.5, 1.0]}}],
-    "pools": {"tasks": {"of": ["plain"], "datasets": "*"}},
+    "fusions": [{"use": "average", "choose": {"scale": [0.5, 1.0]}, "followed_by": ["average"]}],
+    "pools": {
+        "tasks": {"of": ["plain"], "datasets": "*"},
+        "few": {"of": ["plain"], "copies": 3, "sizes": [2], "subsets": 1},
+    },
 }
 
 

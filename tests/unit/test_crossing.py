@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import math
+import sys
 from types import SimpleNamespace
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import nn
 
 import finefuse
@@ -168,10 +171,69 @@ def test_a_file_for_each_task(run, tmp_path):
         assert f"{fused(run, 'soup')[f'task.{name}.test.accuracy']:.4f} on test (90 examples)" in made.card.read_text()
 
 
+def test_one_file_for_all_tasks_is_used_from_its_card_alone(run, tmp_path, monkeypatch):
+    where = {"store": run.folder / "store", "plugins": TINY}
+    made = finefuse.export(run.folder / "out", "soup", tmp_path / "all.pt2", all_tasks=True, round=0, **where)
+    state = run.store.weights(fused(run, "soup")["artifact"])
+    x = splits().test.x[:5]
+    each = []
+    for head in ("head", "others.apart.0"):
+        mine = {"head.weight": state[f"{head}.weight"], "head.bias": state[f"{head}.bias"]}
+        each.append(by_hand(state | mine, x))
+    assert torch.allclose(torch.export.load(tmp_path / "all.pt2").module()(x), torch.cat(each, -1), atol=1e-5)
+    card = made.card.read_text()
+    for name, columns in ((ONE, "0 to 2"), (OTHER, "3 to 6")):
+        score = fused(run, "soup")[f"task.{name}.test.accuracy"]
+        assert f"- **task** {name}: outputs {columns}, logits" in card
+        assert f"accuracy {score:.4f} on test (" in card
+        assert f"- **checked** {name}, made again: within" in card
+    assert "- **members** full on points, full on points(" in card
+    told, names = json.loads(card.split("```json")[1].split("```")[0]), {}
+    assert [told["outputs"][name]["columns"] for name in (ONE, OTHER)] == [[0, 3], [3, 7]]
+    monkeypatch.chdir(tmp_path)
+    for name in ("finefuse", "finefuse_zoo"):
+        monkeypatch.setitem(sys.modules, name, None)  # importing it fails
+    exec(card.split("```python")[1].split("```")[0], names)
+    assert names["outputs"][0].tolist() == pytest.approx(told["example"]["outputs"], abs=1e-4)
+
+
+def test_weights_of_all_tasks_are_one_body_and_its_heads(run, tmp_path):
+    where = {"store": run.folder / "store", "plugins": TINY}
+    finefuse.export(run.folder / "out", "soup", tmp_path / "all.safetensors", all_tasks=True, round=0, **where)
+    kept, state = load_file(tmp_path / "all.safetensors"), run.store.weights(fused(run, "soup")["artifact"])
+    assert kept["head.heads.1.weight"].equal(state["others.apart.0.weight"])
+    assert kept["stages.0.0.weight"].equal(state["stages.0.0.weight"])
+    with pytest.raises(FinefuseError, match="have more than heads of their own; export it to a"):
+        finefuse.export(run.folder / "out", "own-members", tmp_path / "x.safetensors", all_tasks=True, **where)
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["all.safetensors", "all.safetensors.md"]
+
+
+def test_members_apart_are_one_file_too(run, tmp_path):
+    where = {"store": run.folder / "store", "plugins": TINY}
+    finefuse.export(run.folder / "out", "own-members", tmp_path / "own.pt2", all_tasks=True, **where)
+    x = splits().test.x[:5]
+    tuned = [only(run.rows, kind="tune", dataset=d, round=0)["artifact"] for d in (ONE, OTHER)]
+    outputs = torch.cat([by_hand(run.store.weights(artifact), x) for artifact in tuned], -1)
+    assert torch.allclose(torch.export.load(tmp_path / "own.pt2").module()(x), outputs, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("label", "more", "sentence"),
+    [
+        ("soup", {"task": ONE}, "--task is for one of several tasks, and --all-tasks for all: give one of them"),
+        (f"tune/{ONE}/tiny/full//s0/m0/r0", {}, "is for one task; leave out --all-tasks"),
+    ],
+)
+def test_all_tasks_are_asked_for_where_there_are_several(run, tmp_path, label, more, sentence):
+    with pytest.raises(FinefuseError) as caught:
+        finefuse.export(run.folder / "out", label, tmp_path / "x.pt2", all_tasks=True, round=0, **more)
+    assert sentence in str(caught.value)
+
+
 @pytest.mark.parametrize(
     ("label", "task", "sentence"),
     [
-        ("soup", None, f"serves several tasks, one file for each: --task names one of '{ONE}', '{OTHER}'"),
+        ("soup", None, f"serves several tasks, one file for each: --task names one of '{ONE}', '{OTHER}', or --all"),
         ("soup", "point", "has no task 'point'; did you mean 'points'?"),
         (f"tune/{ONE}/tiny/full//s0/m0/r0", ONE, "is for one task; leave out --task"),
     ],

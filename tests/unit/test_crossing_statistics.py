@@ -8,10 +8,14 @@ import pytest
 import torch
 from torch import nn
 
+import finefuse
 from finefuse import nets
 from finefuse.discovery.registry import Registry
+from finefuse.errors import FinefuseError
 from finefuse.types import Ref
 from helpers.crossing import MANY, TASKS, TINY, accuracy, fused, ran, splits
+
+ONE, OTHER = "points(images=true)", "points(centres=7, images=true, outputs=4)"
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +52,17 @@ def test_batchnorm_has_the_statistics_that_the_policy_says(images, policy):
         with torch.no_grad():
             scores.append(accuracy(net(own.test.x), own.test.y))
         assert row[f"task.{name}.test.accuracy"] == pytest.approx(scores[-1], abs=0.012)  # one of 90 may be on the edge
+
+
+def test_one_file_for_all_tasks_has_the_statistics_of_each(images, tmp_path):
+    where = {"store": images.folder / "store", "plugins": TINY, "pool": "per-task"}
+    outputs, x = {}, splits(images=True).test.x[:4]
+    for name, more in {"all": {"all_tasks": True}, "one": {"task": ONE}, "other": {"task": OTHER}}.items():
+        finefuse.export(images.folder / "out", "soup", tmp_path / f"{name}.pt2", **more, **where)
+        outputs[name] = torch.export.load(tmp_path / f"{name}.pt2").module()(x)
+    assert torch.allclose(outputs["all"], torch.cat([outputs["one"], outputs["other"]], -1), atol=1e-5)
+    with pytest.raises(FinefuseError, match="have more than heads of their own; export it to a"):
+        finefuse.export(images.folder / "out", "soup", tmp_path / "x.safetensors", all_tasks=True, **where)
 
 
 def test_the_policies_differ_and_are_a_column(images):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import platform
 import signal
 import subprocess
 import sys
@@ -17,6 +18,8 @@ import pytest
 from finefuse.engine.drive.schedule import PRELOAD
 from finefuse.errors import MemoryExceeded, WorkerDied
 from finefuse.types import Crew
+from finefuse_zoo.executors._pages import SIZE
+from finefuse_zoo.executors._server import MANY
 from finefuse_zoo.executors.local import Local
 from helpers.waiting import eventually, gone
 from helpers.workers import workers_of
@@ -140,6 +143,17 @@ def test_the_peak_of_memory_does_not_depend_on_what_a_worker_freed_before(starte
         pytest.skip("the system does not count it")
     assert first > 55 * MIB
     assert abs(first - again) < 5 * MIB
+
+
+@pytest.mark.skipif(not SIZE.exists(), reason="a system without large pages")
+@pytest.mark.parametrize(("calls", "some"), [(MANY - 1, False), (MANY, True)])
+def test_memory_is_moved_to_large_pages_where_many_jobs_share_it(
+    started: Any, hostile: ModuleType, calls: int, some: bool
+) -> None:
+    if tuple(map(int, platform.release().split(".")[:2])) < (6, 1):
+        pytest.skip("a system that can't move memory to large pages")
+    executor = started(preload=("large",), calls=calls)
+    assert (executor.submit(hostile.large_pages, 0, 60).result()["kB"] > 0) is some
 
 
 def test_a_job_computes_with_several_threads_after_the_fork(started: Any, hostile: ModuleType) -> None:

@@ -43,6 +43,7 @@ class Aimed:
 
     def fuse(self, of: Fusing) -> nn.Module:
         net = copy.deepcopy(of.members[0].net)
+        torch.optim.SGD(net.parameters()).step()  # of which a bill must tell
         if self.a > 5:
             raise FloatingPointError("too far")
         with torch.no_grad():
@@ -129,6 +130,7 @@ def test_the_known_best_coefficient_is_found_on_val_and_all_trials_are_billed(ru
     assert (found["trials"], found["at_edge"], found["use"]) == (6, [], "aimed")
     for cost in ("seconds", "cpu_seconds", "steps"):
         assert found[cost] == pytest.approx(sum(row[cost] for row in tried))
+    assert found["steps"] == 6
     assert found["seconds_members"] == only(run.rows, kind="fuse", label="aimed")["seconds_members"]
 
 

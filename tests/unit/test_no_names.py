@@ -15,7 +15,9 @@ ELSE = {
     ("declare.schema", "search"): "a key of suites",
     ("declare.suite", "search"): "that key, and the role of whoever searches",
     ("discovery.lazy", "torchvision"): "the module",
-    ("engine.work.job", "search"): "the purpose of a seed",
+    ("declare.jobs", "search"): "a field of jobs",
+    ("engine.store.origin", "search"): "that field",
+    ("engine.work.searching", "search"): "the purpose of a seed",
     ("engine.work.untouched", "json"): "a module of Python",
     ("judge.board.bounds", "mean"): "the mean member of a pool, a column",
     ("judge.board.leaderboard", "mean"): "pandas' mean",
@@ -29,6 +31,7 @@ ELSE = {
     ("matching.units", "mean"): "a function of torch",
     ("rows", "mean"): "a field of the rows of pools",
     ("testing.__init__", "snapshot"): "a function of the kit",
+    ("nets", "recalibrate"): "a function of plugins",
     ("types.entries", "search"): "the role",
 }
 """Texts that are a plugin's name by chance, and what they are."""

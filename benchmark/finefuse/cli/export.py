@@ -23,6 +23,9 @@ def export(
     task: Annotated[
         str | None, typer.Option(metavar="NAME", help="Which task, of a pool across data sets: one file for each.")
     ] = None,
+    all_tasks: Annotated[
+        bool, typer.Option("--all-tasks", help="One file for all tasks, with their outputs side by side.")
+    ] = False,
     device: Annotated[
         str | None, typer.Option(metavar="DEVICE", help="Where to fuse again.  [default: where it was run]")
     ] = None,
@@ -46,6 +49,7 @@ def export(
         seed=seed,
         round=round_,
         task=task,
+        all_tasks=all_tasks,
         device=device,
         force=force,
         plugins=plugin or (),

@@ -192,6 +192,11 @@ class Facts:
         with _named("fusion", fusion):
             return capabilities.saw(self.instance("fusion", fusion))
 
+    def ordered(self, fusion: Ref) -> bool:
+        """Whether what a fusion gives depends on the order of its members."""
+        with _named("fusion", fusion):
+            return "order" in capabilities.except_for(self.instance("fusion", fusion))
+
     def nested(self, scheme: Ref) -> list[Ref]:
         """The schemes that a scheme is made of."""
         with _named("scheme", scheme):

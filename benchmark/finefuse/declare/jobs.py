@@ -4,21 +4,19 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from functools import cached_property
 from itertools import product
 from typing import Any, NamedTuple
 
+from finefuse.declare.curves import Chosen, curve
 from finefuse.declare.facts import Facts, piece
-from finefuse.declare.keys import COUNTING, digest, environment
-from finefuse.declare.line_parts import LineParts, Parts, strategy_parts
+from finefuse.declare.keys import digest, environment
+from finefuse.declare.lines import COUNTED, LineParts, Members, Parts, Variant, strategy_parts
 from finefuse.declare.pools import Pool
 from finefuse.declare.strategy import Strategy
 from finefuse.declare.suite import Suite
 from finefuse.types import Job, JobKind, PluginKind, Ref
-
-Members = tuple[tuple[str, str], ...]
-COUNTED = {"counting of FLOPs": COUNTING}
 
 
 class Planner:
@@ -145,13 +143,16 @@ class Group:
         made: dict[str, Any] = fields | stages | self.same
         return LineParts(parts, self.scoring, needs=needs, skip=skip, level=level, **made)
 
-    def fuse(self, pool: Pool, members: Members, seed: int) -> Iterator[Job]:
-        """A pool's bounds, and every fusion of it, once."""
+    def fuse(self, pool: Pool, members: Members, seed: int, ordered: bool | None = None) -> Iterator[Job]:
+        """A pool's bounds, and every fusion of it, once; only those that depend on the order of members, or don't."""
         own = {"seed": piece(seed), "members": piece([artifact for _, artifact in members])}
         fields = {"pool": pool.name, "seed": seed, "fused": members}
         bounds = LineParts(self.surroundings, self.scoring, metrics=self.metrics, skip=self.unsuited, **self.same)
-        yield bounds.job({"members": own["members"]}, kind="pool", **fields)
+        if not ordered:
+            yield bounds.job({"members": own["members"]}, kind="pool", **fields)
         for fusion, line in self.fusions:
+            if ordered is not None and self.facts.ordered(fusion.ref) != ordered:
+                continue
             trials = self.trials_of(fusion, line, own, fields | {"label": fusion.label})
             chosen = {f"choice {i}": job.artifact for i, job in enumerate(trials)}
             yield from trials
@@ -181,6 +182,15 @@ class Group:
             yield job
             if job.label in rounds:
                 yield from self.again(pool, rounds[job.label], job)
+
+    def curve(self, pool: Pool, seed: int) -> Iterator[Job]:
+        """Every fusion of parts of a pool, without further rounds."""
+        members = tuple((one.name, one.pair.tuned[seed][one.label][one.copy]) for one in self.tunings(pool))
+
+        def fuses(chosen: Chosen, ordered: bool) -> Iterator[Job]:
+            return self.fuse(pool, tuple(members[i] for i in chosen), seed, ordered)
+
+        yield from curve([name for name, _ in members], pool.sizes, pool.subsets, fuses)
 
     def again(self, pool: Pool, fusion: Strategy, before: Job) -> Iterator[Job]:
         """The rounds after the first: every member is tuned again from the fused network, and all are fused again."""
@@ -239,6 +249,7 @@ class Pair(Group):
         for pool in self.suite.pools:
             if not pool.backbones and not pool.datasets and self.schemes.keys() & pool.of:
                 yield from self.fuse_all(pool, seed)
+                yield from self.curve(pool, seed)
 
     def tunings(self, pool: Pool) -> Iterator[Tuning]:
         """Every member of a pool."""
@@ -271,29 +282,6 @@ class Pair(Group):
         return [*trials, job("tune", {f"trial {made.trial}": made.artifact for made in trials})]
 
 
-@dataclass(frozen=True)
-class Variant:
-    """One of the tunings by a scheme: its seed and copy, and after a fusion the network it starts from."""
-
-    seed: int
-    member: int
-    round: int = 0
-    pool: str = ""
-    start: str = ""
-    fusion: str = ""
-
-    @property
-    def parts(self) -> Parts:
-        """The parts that distinguish it from other tunings by the same scheme."""
-        again = {"round": piece(self.round), "start": self.start} if self.start else {}
-        return {"seed": piece(self.seed), "member": piece(self.member)} | again
-
-    @property
-    def fields(self) -> dict[str, Any]:
-        """The fields of its job."""
-        return {name: getattr(self, name) for name in ("seed", "member", "round", "pool", "start")}
-
-
 class Tuning(NamedTuple):
     """A member of a pool: its name there, and the pair, scheme and copy that it is tuned by."""
 
@@ -309,7 +297,8 @@ class Crossing(Group):
     def __init__(
         self, planner: Planner, backbone: Ref, pool: Pool, pairs: Sequence[Pair], held_out: Sequence[Pair]
     ) -> None:
-        self.pool, self.pairs, self.held_out = pool, pairs, held_out
+        self.planner, self.pool, self.pairs, self.held_out = planner, pool, pairs, held_out
+        self.made_parts: dict[Chosen, Crossing] = {}
         name = Ref.of(" + ".join(str(dataset) for dataset in pool.datasets))
         super().__init__(planner, name, backbone, pairs[0].same["base"], pairs[0].made)
         self.parts["statistics"] = pool.statistics
@@ -350,10 +339,31 @@ class Crossing(Group):
         for pair, job in product(self.held_out, last.values()):
             run = Variant(seed, 0, 0, self.pool.name, job.artifact, job.label)
             yield from pair.tune(self.pool.probe, run)
+        yield from self.curve(self.pool, seed)
 
-    def fuse(self, pool: Pool, members: Members, seed: int) -> Iterator[Job]:
+    def fuse(self, pool: Pool, members: Members, seed: int, ordered: bool | None = None) -> Iterator[Job]:
         """The same, with the members that scores are divided by."""
-        return (replace(job, own=members) for job in super().fuse(pool, members, seed))
+        return (replace(job, own=members) for job in super().fuse(pool, members, seed, ordered))
+
+    def curve(self, pool: Pool, seed: int) -> Iterator[Job]:
+        """Every fusion of the members of some of the tasks, which are a pool of their own."""
+
+        def fuses(chosen: Chosen, ordered: bool) -> Iterator[Job]:
+            return self.part(chosen).fuse_once(seed, ordered)
+
+        yield from curve(list(map(str, pool.datasets)), pool.sizes, pool.subsets, fuses)
+
+    def part(self, chosen: Chosen) -> Crossing:
+        """The pool of some of its data sets."""
+        if chosen not in self.made_parts:
+            own = replace(self.pool, datasets=tuple(self.pool.datasets[i] for i in chosen))
+            self.made_parts[chosen] = Crossing(self.planner, self.backbone, own, [self.pairs[i] for i in chosen], ())
+        return self.made_parts[chosen]
+
+    def fuse_once(self, seed: int, ordered: bool) -> Iterator[Job]:
+        """What all members give, without further rounds."""
+        members = tuple((one.name, one.pair.tuned[seed][one.label][one.copy]) for one in self.tunings(self.pool))
+        return self.fuse(self.pool, members, seed, ordered)
 
 
 class Mixture(Group):
@@ -374,6 +384,7 @@ class Mixture(Group):
         """All fusing for one seed. Nothing goes in rounds: what is fused across backbones starts no tuning."""
         members = tuple((one.name, one.pair.tuned[seed][one.label][one.copy]) for one in self.tunings(self.pool))
         yield from self.fuse(self.pool, members, seed)
+        yield from self.curve(self.pool, seed)
 
 
 def firsts(suite: Suite) -> dict[Ref, Ref]:

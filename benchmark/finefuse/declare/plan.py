@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
+from finefuse.declare.curves import remark
 from finefuse.declare.facts import Facts
 from finefuse.declare.jobs import Planner
 from finefuse.declare.suite import Suite
@@ -56,7 +57,7 @@ def make_plan(suite: Suite, registry: Registry, *, device: str = "cpu", only: Se
     _refuse_twins(suite, jobs)
     sources = filter(None, map(facts.source, suite.backbones))
     remarks = [said for ref in (*suite.datasets, *suite.also_test, *sources) for said in facts.remarks(ref)]
-    remarks += _unaugmented(suite, facts)
+    remarks += [*_unaugmented(suite, facts), *remark(jobs)]
     return Plan(suite, _keep(jobs, labels) if only else jobs, facts.contents, tuple(dict.fromkeys(remarks)))
 
 
@@ -80,16 +81,17 @@ def _refuse_too_many(suite: Suite, facts: Facts, copies: Mapping[str, int]) -> N
     tunings = Counter(copies)
     for fusion, pool, label in ((f, p, label) for f in suite.fusions for p in suite.pools for label in p.of):
         tunings[label] += (fusion.rounds - 1) * pool.copies
+    groups = len(suite.pools) + sum(len(pool.sizes) * pool.subsets for pool in suite.pools)
     searched = [facts.trials(fusion.search, "fusion") for fusion in suite.fusions if fusion.search]
     fused = sum(fusion.rounds + len(fusion.choices) for fusion in suite.fusions) + sum(map(len, searched))
     held = sum(len(pool.held_out) * (1 + len(trials.get(pool.probe, ()))) for pool in suite.pools)
     tuned = sum(count * (1 + len(trials[label])) for label, count in tunings.items())
     repeated = len(suite.datasets) * len(suite.backbones) * len(suite.seeds)
-    jobs = repeated * (tuned + held * len(suite.fusions) + (1 + fused) * len(suite.pools))
+    jobs = repeated * (tuned + held * len(suite.fusions) + (1 + fused) * groups)
     if jobs > MAX_JOBS:
         raise SuiteError(f"the suite asks for {jobs:,} jobs, and a plan holds at most {MAX_JOBS:,}", file=suite.file)
     told = sum(tunings[label] * sum(map(len, known)) for label, known in trials.items())
-    told = repeated * (told + len(suite.pools) * sum(len(known) for one in searched for known in one))
+    told = repeated * (told + groups * sum(len(known) for one in searched for known in one))
     if told > MAX_TOLD:
         raise SuiteError(
             f"the trials of the suite's searches are told {told:,} times of an earlier one, and a plan holds at most "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from graphlib import CycleError, TopologicalSorter
 
 from finefuse.declare.schema import PoolShape
@@ -12,6 +12,8 @@ from finefuse.declare.toml_lines import KeyPath
 from finefuse.types import Ref, Statistics
 
 EVERY = "*"
+SUBSETS = 5
+"""How many subsets of each size are drawn where a suite doesn't say."""
 
 
 @dataclass(frozen=True)
@@ -19,7 +21,8 @@ class Pool:
     """What is fused: `copies` members of each of the schemes whose labels are in `of`.
 
     It may be across `backbones`, or across `datasets`: then `statistics` is the policy for BatchNorm, and the scheme
-    `probe` tunes what is merged for the data sets that are `held_out`.
+    `probe` tunes what is merged for the data sets that are `held_out`. For each of the `sizes`, `subsets` of its tasks,
+    or of its members of one task, are fused too.
     """
 
     name: str
@@ -30,6 +33,8 @@ class Pool:
     statistics: Statistics = "shared"
     held_out: tuple[Ref, ...] = ()
     probe: str = ""
+    sizes: tuple[int, ...] = ()
+    subsets: int = SUBSETS
 
 
 def make_pools(
@@ -51,8 +56,27 @@ def make_pools(
         known = {"backbones": plain["backbones"], "datasets": [ref for ref in plain["datasets"] if ref not in held]}
         backbones, datasets = (across(source, name, key, getattr(shape, key), refs) for key, refs in known.items())
         policy, probe = shape.statistics or "shared", shape.probe or ""
-        pools.append(Pool(name, members[name], shape.copies, backbones, datasets, policy, held, probe))
+        pool = Pool(name, members[name], shape.copies, backbones, datasets, policy, held, probe)
+        pools.append(_with_sizes(source, pool, shape))
     return pools
+
+
+def _with_sizes(source: Source, pool: Pool, shape: PoolShape) -> Pool:
+    """The pool with what its curve is over."""
+    path, sizes = ("pools", pool.name, "sizes"), shape.sizes or ()
+    if shape.subsets and not sizes:
+        raise source.error((*path[:2], "subsets"), "goes with `sizes`")
+    source.refuse_twins(((*path, i), str(size)) for i, size in enumerate(sizes))
+    whole = len(pool.datasets) or len(pool.of) * pool.copies * max(len(pool.backbones), 1)
+    for i, size in enumerate(sizes):
+        if size > whole:
+            raise source.error((*path, i), f"is {size}, and the pool has {whole} {_parts(pool)}")
+    return replace(pool, sizes=tuple(sizes), subsets=shape.subsets or SUBSETS)
+
+
+def _parts(pool: Pool) -> str:
+    """What a pool's curve counts."""
+    return "data sets" if pool.datasets else "members"
 
 
 def _held_out(

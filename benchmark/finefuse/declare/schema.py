@@ -167,6 +167,12 @@ class PoolShape(_Table):
         default=None, description="Across data sets: others, for which `probe` tunes what was merged."
     )
     probe: Label | None = Field(default=None, description="The label of the scheme that tunes for `held_out`.")
+    sizes: Annotated[list[Annotated[int, Field(ge=2)]], Field(min_length=1)] | None = Field(
+        default=None, description="Fuse parts of the pool too: a curve over how many tasks, or members of one task."
+    )
+    subsets: Annotated[int, Field(ge=1, le=1000)] | None = Field(
+        default=None, description="How many subsets of each size are drawn."
+    )
 
     @field_validator("of", "backbones", "datasets", mode="before")
     @classmethod

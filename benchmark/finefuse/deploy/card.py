@@ -19,7 +19,7 @@ class CardFacts:
     `dtype` is that of the inputs; `fixed` is why the file takes one at a time, "" where it takes any number. `checks`
     say what was compared. `members` and `deployed` name the models of the pool, and those that are in the file.
     `val_used` is whether the method learned or chose from the val examples. `remarks` are the
-    data set's, as which columns it uses.
+    data set's, as which columns it uses. Of a file for several `tasks` each of these is a line on one.
     """
 
     task: Task
@@ -32,6 +32,7 @@ class CardFacts:
     usage: Usage = field(default_factory=Usage)
     val_used: bool = False
     remarks: tuple[str, ...] = ()
+    tasks: Sequence[str] = ()
 
 
 def card(row: Record, file: Path, facts: CardFacts) -> str:
@@ -47,11 +48,12 @@ def card(row: Record, file: Path, facts: CardFacts) -> str:
         f"- **key** `{row['key']}`, **artifact** `{row['artifact']}`",
         f"- **data set** {row['dataset']}, **backbone** {row['backbone']}",
         *_members(facts),
+        *_stages(row),
         *[f"- **origin** {origin(name, given)}" for name, given in (row.get("given") or {}).items()],
         *_scores(row, facts),
         _cost(row),
         f"- **inputs** {_inputs(facts)}",
-        f"- **outputs** (N, {facts.task.outputs}): {facts.task.described()}",
+        *(facts.tasks or [f"- **outputs** (N, {facts.task.outputs}): {facts.task.described()}"]),
         *[f"- **data** {sentence}" for sentence in facts.remarks],
         *[f"- **checked** {sentence}" for sentence in facts.checks],
         f"- **made with** {facts.versions}",
@@ -77,6 +79,12 @@ def _members(facts: CardFacts) -> list[str]:
         return []
     used = "" if set(facts.deployed) >= set(facts.members) else f"; deployed are {', '.join(facts.deployed)}"
     return [f"- **members** {', '.join(facts.members)}{used}"]
+
+
+def _stages(row: Record) -> list[str]:
+    pairs = zip(row.get("followed_by") or (), row.get("saw") or (), strict=True)
+    told = ", then ".join(f"{stage} (data seen: {saw})" for stage, saw in pairs)
+    return [f"- **followed by** {told}"] if told else []
 
 
 def _scores(row: Record, facts: CardFacts) -> list[str]:

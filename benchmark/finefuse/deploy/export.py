@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from finefuse.deploy.all_tasks import Columns, Part, described, joined, parts_of, told
 from finefuse.deploy.card import CardFacts, card
 from finefuse.deploy.formats import AGREEMENT, Written, difference, write
 from finefuse.deploy.usage import LISTED, Example, Usage
@@ -29,7 +31,7 @@ from finefuse.engine.work.switches import in_force
 from finefuse.engine.work.workbench import Workbench
 from finefuse.errors import FinefuseError
 from finefuse.nets import CHUNK, CombineOutputs, evaluation
-from finefuse.types import Description, Member, Record
+from finefuse.types import Dataset, Description, Member, Record
 from finefuse.version import __version__
 
 ELSEWHERE = 1e-2
@@ -37,7 +39,9 @@ ELSEWHERE = 1e-2
 
 
 def export(row: Record, file: Path, *, store: Path, device: str, doors: tuple[Door, ...], task: str = "") -> None:
-    """Write the module that the row measured, and its card, whole or not at all; of several tasks that for one.
+    """Write the module that the row measured, and its card, whole or not at all.
+
+    Of several tasks it is that for one, or without `task` one whose outputs for all stand side by side.
 
     Raises:
         FinefuseError: in one sentence, if its artifacts are gone, it is no longer what was measured, or the format
@@ -45,19 +49,49 @@ def export(row: Record, file: Path, *, store: Path, device: str, doors: tuple[Do
     """
     bench = bench_of(row, store, device, doors)
     with in_force(bench.order.settings, device):
-        if bench.order.job.tasks:
-            row, bench, model, part = _for_task(row, bench, task)
-        else:
-            model, part = deployed(bench), "test"
-        check = _unchanged(bench, model, row, part)
-    model.cpu()
-    model.to(memory_format=torch.contiguous_format)
+        made = _made(row, bench, task, weights_alone=file.suffix == ".safetensors")
+    made.model.cpu()
+    made.model.to(memory_format=torch.contiguous_format)
     with _drafts(file) as (draft, words):
         try:
-            written = write(model, bench.splits.test.x[:CHUNK].cpu(), draft)
+            written = write(made.model, made.bench.splits.test.x[:CHUNK].cpu(), draft)
         except FinefuseError as error:
             raise FinefuseError(f"{row['cell']}: {error}") from error
-        words.write_text(card(row, file, _facts(bench, model, written, check)), encoding="utf-8")
+        words.write_text(card(made.row, file, _facts(bench, made, written)), encoding="utf-8")
+
+
+@dataclass(frozen=True)
+class _Made:
+    """What goes into a file: the module, what a row says of it, a bench with its inputs, and what was checked.
+
+    Of a file for all tasks `parts` are these.
+    """
+
+    model: nn.Module
+    row: Record
+    bench: Workbench
+    checks: Sequence[str]
+    parts: Sequence[Part] = ()
+
+
+def _made(row: Record, bench: Workbench, task: str, *, weights_alone: bool) -> _Made:
+    """The module that a row measured, held against the outputs that were measured."""
+    if not bench.order.job.tasks:
+        model = deployed(bench)
+        return _Made(model, row, bench, [_unchanged(bench, model, row, "test")])
+    if task:
+        row, bench, model, part = _for_task(row, bench, task)
+        return _Made(model, row, bench, [_unchanged(bench, model, row, part)])
+    parts = parts_of(bench)
+    try:
+        model = joined(bench, deployed_for_tasks(bench), weights_alone=weights_alone)
+    except FinefuseError as error:
+        raise FinefuseError(f"{row['cell']}: {error}") from error
+    checks = [
+        f"{part.name}, {_unchanged(part.bench, Columns(model, part.start, part.stop), row, part.stored)}"
+        for part in parts
+    ]
+    return _Made(model, row, parts[0].bench, checks, parts)
 
 
 def _for_task(row: Record, bench: Workbench, task: str) -> tuple[Record, Workbench, nn.Module, str]:
@@ -116,48 +150,62 @@ def _unchanged(bench: Workbench, model: nn.Module, row: Record, part: str) -> st
     return f"made again: within {apart:.1g} of the test outputs that were measured{where}"
 
 
-def _facts(bench: Workbench, model: nn.Module, written: Written, check: str) -> CardFacts:
-    job, precision = bench.order.job, bench.order.settings.precision
+def _facts(bench: Workbench, made: _Made, written: Written) -> CardFacts:
+    job, precision, splits, model = bench.order.job, bench.order.settings.precision, made.bench.splits, made.model
     members = [name for name, _ in job.fused]
-    parts: Sequence[object] = model.members if isinstance(model, CombineOutputs) else ()
+    alone: Sequence[object] = model.members if isinstance(model, CombineOutputs) else ()
     narrower = [] if precision == "fp32" else [f"in {precision}; the file computes in float32"]
+    benches = [part.bench for part in made.parts] or [made.bench]
+    remarks = [said for one in benches for said in capabilities.remarks(_dataset(one))]
     return CardFacts(
-        task=bench.splits.task,
-        dtype=str(bench.splits.test.x.dtype).removeprefix("torch."),
+        task=splits.task,
+        dtype=str(splits.test.x.dtype).removeprefix("torch."),
         fixed=written.fixed,
-        checks=(check, *narrower, *filter(None, [written.check])),
+        checks=(*made.checks, *narrower, *filter(None, [written.check])),
         members=members,
-        deployed=[part.name for part in parts if isinstance(part, Member)] or members,
-        usage=_usage(bench, model),
+        deployed=[part.name for part in alone if isinstance(part, Member)] or members,
+        usage=_usage(made),
         val_used=_val_used(bench),
-        remarks=capabilities.remarks(bench.registry.build("dataset", job.dataset)) if job.dataset else (),
+        remarks=tuple(dict.fromkeys(remarks)),
         versions=f"finefuse {__version__}, torch {torch.__version__}",
+        tasks=told(made.row, made.parts),
     )
 
 
-def _usage(bench: Workbench, model: nn.Module) -> Usage:
-    """How the data set makes its inputs, and an example with the outputs that the module has for it."""
-    job, x = bench.order.job, bench.splits.test.x
+def _dataset(bench: Workbench) -> Dataset:
+    job = bench.order.job
     assert job.dataset is not None
-    dataset = bench.registry.build("dataset", job.dataset)
-    told = capabilities.description(dataset, split_seed(job.dataset, job.seed))
+    plugin: Dataset = bench.registry.build("dataset", job.dataset)
+    return plugin
+
+
+def _description(bench: Workbench) -> Description:
+    job = bench.order.job
+    assert job.dataset is not None
+    return capabilities.description(_dataset(bench), split_seed(job.dataset, job.seed))
+
+
+def _usage(made: _Made) -> Usage:
+    """How the data set makes its inputs, and an example with the outputs that the module has for it."""
+    x, parts = made.bench.splits.test.x, made.parts
+    about = described(parts, [_description(part.bench) for part in parts]) if parts else _description(made.bench)
     shape, dtype = tuple(x.shape[1:]), str(x.dtype).removeprefix("torch.")
-    if told.encode:
-        listed = _encoded(told)
+    if about.encode:
+        listed = _encoded(about)
         one = torch.tensor(listed, dtype=x.dtype)
     else:
         one = _by_formula(shape, x.dtype)
         listed = one.tolist() if one.numel() <= LISTED else None
-    with evaluation(model):
-        outputs = model(one[None])[0].tolist()
-    return Usage(told, Example(shape, dtype, outputs, listed))
+    with evaluation(made.model):
+        outputs = made.model(one[None])[0].tolist()
+    return Usage(about, Example(shape, dtype, outputs, listed))
 
 
-def _encoded(told: Description) -> Any:
+def _encoded(about: Description) -> Any:
     """What the function that the card prints gives for the example, so that they can't differ."""
     names: dict[str, Any] = {}
-    exec(told.encode, names)
-    return names["encode"](told.example, told.inputs)
+    exec(about.encode, names)
+    return names["encode"](about.example, about.inputs)
 
 
 def _by_formula(shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:

@@ -50,20 +50,26 @@ def find_row(folder: Path, wanted: str, narrow: Mapping[str, str | int | None]) 
     return _exportable(found[0]), note if len(seeds) > 1 else ""
 
 
-def find_task(row: Record, task: str | None) -> str:
-    """The task of a pool across data sets that a file is for; "" for a row of one task.
+def find_task(row: Record, task: str | None, *, all_tasks: bool = False) -> str:
+    """The task of a pool across data sets that a file is for; "" for a row of one task, and for all of several.
 
     Raises:
-        FinefuseError: if the row has several tasks and none or an unknown one is named, or it has one and one is named.
+        FinefuseError: if the row has several tasks and neither one that it has is named nor all are asked for, or it
+            has one and one is named.
     """
     tasks = row.get("tasks") or []
     if not tasks:
-        if task is not None:
-            raise FinefuseError(f"{row['cell']} is for one task; leave out --task.")
+        if task is not None or all_tasks:
+            raise FinefuseError(f"{row['cell']} is for one task; leave out {'--all-tasks' if all_tasks else '--task'}.")
+        return ""
+    if all_tasks and task is not None:
+        raise FinefuseError("--task is for one of several tasks, and --all-tasks for all: give one of them.")
+    if all_tasks:
         return ""
     if task is None:
         raise FinefuseError(
-            f"{row['cell']} serves several tasks, one file for each: --task names one of {_listed(tasks)}."
+            f"{row['cell']} serves several tasks, one file for each: --task names one of {_listed(tasks)}, or "
+            "--all-tasks puts the outputs for all into one file."
         )
     if task not in tasks:
         hint = did_you_mean(task, tasks) or f"; there are {_listed(tasks)}"

@@ -53,6 +53,11 @@ class Provided(Generic[T]):
     distribution: str
 
     @property
+    def shipped(self) -> bool:
+        """Whether it comes in the same distribution as the core."""
+        return self.distribution == GROUP
+
+    @property
     def missing(self) -> str:
         """What it lacks and how to install it, as the end of a sentence; "" if it can be used."""
         lacking = [module for module in self.entry.requires if not _importable(module)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, NoReturn, Protocol, TypeVar
 
 from finefuse.errors import PluginError
-from finefuse.types.entries import Ref
+from finefuse.types.entries import PluginKind, Ref
 from finefuse.types.learning import Budget
 
 if TYPE_CHECKING:
@@ -78,24 +78,32 @@ class Cell(NamedTuple):
     member: int
     round: int
     trial: int
+    size: int = 0
+    draw: int = 0
 
     @classmethod
     def of(cls, row: Mapping[str, Any]) -> Cell:
-        """The cell of a row; `round` and `trial` are 0 where the row doesn't give them."""
-        kind, dataset, backbone, label, pool, seed, member = _ALWAYS(row)
-        return cls(kind, dataset, backbone, label, pool, seed, member, row.get("round", 0), row.get("trial", 0))
+        """The cell of a row; `round`, `trial`, `size` and `draw` are 0 where the row doesn't give them."""
+        return cls(*_ALWAYS(row), *(row.get(name, 0) for name in ("round", "trial", "size", "draw")))
+
+    def fields(self) -> Record:
+        """The fields of a row that say which cell it fills; `size` and `draw` only where it is of part of a pool."""
+        fields = self._asdict()
+        return fields if self.size else {name: fields[name] for name in fields if name not in ("size", "draw")}
 
     @property
     def has_line(self) -> bool:
         """Whether a line of the board rests on it: a fusion, or member 0 of a scheme in round 0.
 
-        All other cells are members, bounds or timings. This is the only place that has this rule.
+        All other cells are members, bounds, timings or points of a curve. This is the only place that has this rule.
         """
-        return self.kind == "fuse" or (self.kind == "tune" and not self.member and not self.round)
+        whole = self.kind == "fuse" and not self.size
+        return whole or (self.kind == "tune" and not self.member and not self.round)
 
     def __str__(self) -> str:
         trial = [f"t{self.trial}"] if self.kind == "trial" else []
-        return "/".join([*self[:5], f"s{self.seed}", f"m{self.member}", f"r{self.round}", *trial])
+        part = [f"n{self.size}", f"d{self.draw}"] if self.size else []
+        return "/".join([*self[:5], f"s{self.seed}", f"m{self.member}", f"r{self.round}", *trial, *part])
 
 
 @dataclass(frozen=True)
@@ -115,6 +123,9 @@ class Job:
     set that a backbone without source data was made for, where that is not the job's own. `search` looks for the
     parameters of the fusion `strategy`; of a scheme that is searched the search is the `strategy` itself. `followed_by`
     are the stages that change what was fused, and `saw` the data that each of them gets, in words.
+
+    For a curve over part of a pool, `subset` names its tasks or members in the order in which they arrive, `size` says
+    how many they are, and `draw` which of the subsets of that size it is.
     """
 
     kind: JobKind
@@ -141,6 +152,9 @@ class Job:
     search: Ref | None = None
     followed_by: tuple[Ref, ...] = ()
     saw: tuple[str, ...] = ()
+    size: int = 0
+    draw: int = 0
+    subset: tuple[str, ...] = ()
     level: str = ""
     needs: tuple[str, ...] = ()
     skip: str = ""
@@ -159,6 +173,18 @@ class Job:
         return (*filter(None, (self.base, self.start, timed)), *members, *self.trials)
 
     @property
+    def plugins(self) -> Iterator[tuple[PluginKind, Ref]]:
+        """All that it names."""
+        yield "backbone", self.backbone
+        if self.strategy:
+            yield ("fusion" if self.fused else "scheme"), self.strategy
+        for dataset in (self.dataset, self.made_for, *self.also_test, *self.tasks):
+            if dataset:
+                yield "dataset", dataset
+        for metric in self.metrics:
+            yield "metric", metric
+
+    @property
     def members(self) -> NoReturn:
         """Refuse what held four different things before each had its name."""
         raise PluginError("the members of a Job are called by what they are now: fused, trials, timed")
@@ -167,7 +193,7 @@ class Job:
     def place(self) -> Cell:
         """The cell it fills."""
         names = str(self.dataset or ""), str(self.backbone), self.label, self.pool
-        return Cell(self.kind, *names, self.seed, self.member, self.round, self.trial)
+        return Cell(self.kind, *names, self.seed, self.member, self.round, self.trial, self.size, self.draw)
 
     @property
     def cell(self) -> str:
@@ -190,6 +216,8 @@ class Crew:
     for each job, if nothing is left in it that copies would share; an executor may as well leave it to the jobs."""
     environment: Mapping[str, str] = field(default_factory=dict)
     """Variables with which the processes of jobs must be started."""
+    calls: int = 0
+    """About how many there will be."""
 
 
 class Executor(Protocol):

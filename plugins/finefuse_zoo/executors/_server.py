@@ -19,14 +19,17 @@ from importlib import import_module
 from multiprocessing.connection import Connection
 from socket import send_fds
 
+from finefuse_zoo.executors._pages import use_large_pages
 from finefuse_zoo.executors._processes import adopt_orphans, descendants, kill
 from finefuse_zoo.executors._template import END, LENGTH, READY, be_the_template, forked, received
 
 BLOCK = 65536
+MANY = 50
+"""Jobs from which on large pages save more than the second that it takes to move to them."""
 
 
-def serve(fd: int, threads: int, preload: Sequence[str]) -> None:
-    """Import what every job needs, say so, and carry out jobs until the driver hangs up or dies.
+def serve(fd: int, threads: int, calls: int, preload: Sequence[str]) -> None:
+    """Import what every job needs, say so, and carry out jobs, about so many, until the driver hangs up or dies.
 
     No thread is started and no device touched here: neither would survive a fork. Output of plugins goes to stderr;
     only messages to the driver go to stdout.
@@ -40,6 +43,8 @@ def serve(fd: int, threads: int, preload: Sequence[str]) -> None:
         import_module(module)
     gc.collect()
     gc.freeze()  # what is here already stays shared with the jobs: no collector of theirs goes through it
+    if calls >= MANY:
+        use_large_pages()
     with suppress(EOFError, BrokenPipeError, ConnectionResetError):
         _Server(driver, driver.recv_bytes(), threads).work()
 

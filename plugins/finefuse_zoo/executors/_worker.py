@@ -28,9 +28,9 @@ ALLOCATION = {"MALLOC_MMAP_THRESHOLD_": str(32 * 1024**2), "MALLOC_TRIM_THRESHOL
 """Have glibc keep freed memory: a young process gives it back and asks again for each batch, a fifth of its time."""
 PROGRAM = """\
 import sys
-fd, threads, preload, *sys.path = sys.argv[1:]
+fd, threads, calls, preload, *sys.path = sys.argv[1:]
 from finefuse_zoo.executors._server import serve
-serve(int(fd), int(threads), preload.split())
+serve(int(fd), int(threads), int(calls), preload.split())
 """
 
 
@@ -102,7 +102,9 @@ class Worker:
             return self._line, False
         ours, theirs = Pipe()
         path = [entry for entry in sys.path if isinstance(entry, str)]
-        arguments = [str(theirs.fileno()), str(self._crew.threads), " ".join(self._preload), *path]
+        calls = self._crew.calls // self._crew.workers
+        numbers = [str(number) for number in (theirs.fileno(), self._crew.threads, calls)]
+        arguments = [*numbers, " ".join(self._preload), *path]
         self._server = subprocess.Popen(
             [sys.executable, *(f"-W{option}" for option in sys.warnoptions), "-P", "-c", PROGRAM, *arguments],
             stdin=subprocess.DEVNULL,

@@ -154,8 +154,11 @@ class _Drive:
                 settings, memory = order.settings, memory_limit(self.plan.suite.limits, self.workers)
                 self.started = True
                 pinned = PINNED if settings.portable else {}
-                prepare = partial(get_ready, self.registry.doors)
-                self.executor.start(Crew(self.workers, settings.threads, memory, PRELOAD, prepare, pinned))
+                used = tuple(dict.fromkeys(one for waiting in self.pending for one in waiting.plugins))
+                prepare = partial(get_ready, self.registry.doors, used)
+                self.executor.start(
+                    Crew(self.workers, settings.threads, memory, PRELOAD, prepare, pinned, len(self.pending))
+                )
             self.free.remove(device)
             if job.place not in self.quiet:
                 self.observers.job_begins(job)

@@ -7,7 +7,7 @@ import logging
 import os
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 
 from finefuse.discovery.registry import Door
@@ -15,7 +15,7 @@ from finefuse.engine.order import Order, row, status_of
 from finefuse.errors import PluginError, StoreError, one_line
 from finefuse.rows import wrong_with
 from finefuse.text import shown
-from finefuse.types import Record, Status
+from finefuse.types import PluginKind, Record, Ref, Status
 
 BARS = ("TQDM_DISABLE", "HF_HUB_DISABLE_PROGRESS_BARS", "HF_DATASETS_DISABLE_PROGRESS_BARS")
 """Variables that packages ask for when they are imported: tqdm, which torch and torchvision show bars with, and two."""
@@ -43,13 +43,16 @@ def attempt(order: Order, carry_out: Callable[[Order], Record] | None = None) ->
         return failure(order, error, status, "".join(traceback.format_exception(error)), peak)
 
 
-def get_ready(doors: tuple[Door, ...]) -> None:
-    """What every job begins with, and which may be done once in a process that is copied for each job."""
+def get_ready(doors: tuple[Door, ...], used: Sequence[tuple[PluginKind, Ref]] = ()) -> None:
+    """What every job begins with, and which may be done once in a process that is copied for each job.
+
+    `used` are the plugins that some of the jobs will use.
+    """
     logging.getLogger("finefuse").addFilter(shown)
     with _no_bars():
         from finefuse.engine.work.opened import open_ahead
 
-        open_ahead(doors)
+        open_ahead(doors, used)
 
 
 def _really(order: Order) -> Record:

@@ -3,19 +3,37 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
+from contextlib import suppress
 
+from finefuse.declare.keys import environment
+from finefuse.discovery.imports import source_digests
 from finefuse.discovery.registry import Door
 from finefuse.engine.work.loading import registry_of
 from finefuse.engine.work.untouched import Surroundings
+from finefuse.errors import FinefuseError
+from finefuse.types import PluginKind, Ref, Settings
 
 Doors = tuple[Door, ...]
+Used = Sequence[tuple[PluginKind, Ref]]
 log = logging.getLogger("finefuse")
 _kept: dict[Doors, Surroundings] = {}
 
 
-def open_ahead(doors: Doors) -> None:
-    """Import all plugins in a process that is then copied for jobs, and does nothing else."""
-    _kept[doors] = _open(doors)
+def open_ahead(doors: Doors, used: Used) -> None:
+    """Import all plugins in a process that is then copied for jobs, and does nothing else.
+
+    Of the plugins that the jobs will use, the built-in ones are built once and their source files read. What an
+    outsider's class does when it is imported is left to its own jobs.
+    """
+    surroundings = _kept[doors] = _open(doors)
+    registry = registry_of(doors)
+    environment("cpu", Settings())
+    for kind, ref in used:
+        with suppress(FinefuseError):  # not lost: its jobs meet it again, and tell
+            if registry.find(kind, ref.name).shipped:
+                source_digests(type(registry.build(kind, ref)))
+    _undo_changes(surroundings)
 
 
 def opened(doors: Doors) -> Surroundings:
@@ -27,6 +45,10 @@ def _open(doors: Doors) -> Surroundings:
     """What a plugin changes by being imported is put back, because it would change everybody's row."""
     surroundings = Surroundings()
     registry_of(doors)
+    _undo_changes(surroundings)
+    return surroundings
+
+
+def _undo_changes(surroundings: Surroundings) -> None:
     if changed := surroundings.put_back():
         log.warning("a plugin that was imported changed %s; this is put back", ", ".join(changed))
-    return surroundings

@@ -13,6 +13,7 @@ import pandas as pd
 
 from finefuse.judge.board import present
 from finefuse.judge.board.bounds import make_pools
+from finefuse.judge.board.curves import COLUMNS, curve_tables, make_curves
 from finefuse.judge.board.data_notes import data_notes
 from finefuse.judge.board.fairness import comparable, fairness_notes
 from finefuse.judge.board.lines import MOMENTS, make_lines
@@ -41,8 +42,9 @@ class Leaderboard:
 
     `better` says of each metric which direction is better. `pools` has one row per pool that is fused: its best single
     member on val, mean member and oracle, and how much the members differ. `resolutions` says by data set and backbone
-    what the table can tell apart. `full_names` shows all parameters in tables for people, not only those that tell two
-    things apart. A notebook shows the board as tables.
+    what the table can tell apart. `curves` has one row per pool, strategy and size, where parts of pools are fused.
+    `full_names` shows all parameters in tables for people, not only those that tell two things apart. A notebook shows
+    the board as tables.
     """
 
     suite: str
@@ -51,12 +53,18 @@ class Leaderboard:
     better: Mapping[str, str] = field(default_factory=dict)
     pools: pd.DataFrame = field(default_factory=pd.DataFrame)
     resolutions: Mapping[tuple[str, str], Resolution] = field(default_factory=dict)
+    curves: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(COLUMNS)))
     full_names: bool = False
 
     def scores(self) -> pd.DataFrame:
         """Only what a repeated run must reproduce, bit by bit: no seconds, no latency, no machine."""
         figures = [*self._starting("test."), *self._starting("also."), *self._moments(), *self._starting("figure.")]
-        figures += [*self._starting("statistics"), *self._starting("chosen"), *self._starting("task.")]
+        figures += [
+            *self._starting("followed_by"),
+            *self._starting("statistics"),
+            *self._starting("chosen"),
+            *self._starting("task."),
+        ]
         shown = [*NAMES, *ACCESS, *RANKS, *figures, *GAIN, *SEARCH, *RUNS, *SIZES]
         scores = self.lines[shown].copy()
         scores.insert(len(NAMES), "metric", [next(iter(metrics), "") for metrics in self.lines["metrics"]])
@@ -112,14 +120,17 @@ class Leaderboard:
     ) -> Iterator[present.Block]:
         """The tables and lists of one data set and backbone."""
         yield present.score_table(lines, self.better)
-        if told := self.resolutions.get(at):
-            yield present.Bullets((present.resolved(told),))
+        if found := self.resolutions.get(at):
+            yield present.Bullets((present.resolved(found),))
         if len(pools) and pools["ok"].any():
             yield present.pool_table(pools)
         if (by_task := task_table(lines, pools)) is not None:
             yield by_task.rename(columns=names.thing)
         if rounds := present.by_round(lines):
             yield present.Bullets(tuple(rounds))
+        for told, curve in curve_tables(self.curves, *at, self.better):
+            yield curve.assign(strategy=curve["strategy"].map(names.strategy))
+            yield present.Bullets((told,))
         if reported := present.figures(lines):
             yield present.Bullets((f"Figures reported, means over seeds: {'; '.join(reported)}",))
         if why := present.reasons(lines, pools):
@@ -142,8 +153,9 @@ def make_leaderboard(
         StoreError: if a record can't be what a run wrote.
     """
     records = list(records)
-    absent = [_stand_in(cell) for cell in missing if isinstance(cell, Cell)]
-    lines, better, resolutions = make_lines([*comparable(records), *absent])
+    planned = [*records, *(_stand_in(cell) for cell in missing if isinstance(cell, Cell))]
+    whole = [record for record in planned if not record.get("size")]
+    lines, better, resolutions = make_lines(comparable(whole))
     known = [
         *NAMES,
         *ROUNDS,
@@ -167,15 +179,15 @@ def make_leaderboard(
     names = {name for line in lines for name in line}
     extras = sorted(name for name in names if name.startswith(("also.", "figure.", "task.")))
     some = ["tasks", "statistics"] if any(line["tasks"] for line in lines) else []
-    some += [name for name in ("chosen", "origin") if any(line[name] for line in lines)]
+    some += [name for name in ("followed_by", "chosen", "origin") if any(line[name] for line in lines)]
     columns = [*known, *metrics, *some, *extras, *_latency(names)]
     frame = table({name: [line.get(name, math.nan) for line in lines] for name in columns})
     said = (*_absent(missing), *_refused(refused), *data_notes(records), *fairness_notes(records, frame))
     notes = (_coverage(records, missing), *said, *_reading(frame, records))
-    bounds = make_pools([*records, *absent])
+    bounds = make_pools(whole)
     pools = table({name: [line.get(name, math.nan) for line in bounds] for line in bounds for name in line})
     frame = frame.astype({"rank": "Int64", "rank.lowest": "Int64"})
-    return Leaderboard(suite, frame, notes, better, pools, resolutions)
+    return Leaderboard(suite, frame, notes, better, pools, resolutions, make_curves(planned))
 
 
 def _latency(names: Iterable[str]) -> list[str]:
@@ -238,6 +250,11 @@ def _reading(lines: pd.DataFrame, records: Sequence[Record]) -> Iterator[str]:
         yield (
             "default: the settings that a method has by itself; tuned on val: those of its trials that are best on "
             "val, which count; peek at test: those that are best on test, which are unknown in practice and never rank."
+        )
+    if "followed_by" in lines:
+        yield (
+            "followed by: stages that changed the fused network, one after the other, and what each saw of the data: "
+            "none, inputs without labels, labelled examples, or the test inputs. Their costs are in those of the line."
         )
     searched = lines[lines["edge"] != ""]
     shown = ["strategy", "pool", "backbone", "edge"]

@@ -132,6 +132,7 @@ def _line(place: Place, rows: list[Record], timed: list[Record], metrics: Sequen
         "edge": ", ".join(sorted({name for row in ok for name in row.get("at_edge", ())})),
         "chosen": _chosen(ok),
         "origin": _origin(ok),
+        "followed_by": _stages(rows[0]),
         **task_fields(ok),
     }
     for metric in metrics:
@@ -145,6 +146,12 @@ def _line(place: Place, rows: list[Record], timed: list[Record], metrics: Sequen
     line |= {field: _mean(ok, field) for field in fields if field.startswith("figure.")}
     latencies = {field for row in measured for field in row if field.startswith("latency.")}
     return line | {field: _mean(measured, field) for field in sorted(latencies)}, ok
+
+
+def _stages(row: Record) -> str:
+    """The stages that follow a fusion, each with the data it saw: `recalibrate (unlabelled)`."""
+    pairs = zip(row.get("followed_by") or (), row.get("saw") or (), strict=True)
+    return ", ".join(f"{stage} ({saw})" for stage, saw in pairs)
 
 
 def _origin(rows: Sequence[Record]) -> str:

@@ -1,15 +1,18 @@
-"""What goes into the addresses of the jobs of one line of the board."""
+"""What the jobs of one line of the board share, and what tells several tunings by one scheme apart."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
-from finefuse.declare.facts import Facts
-from finefuse.declare.keys import address
+from finefuse.declare.facts import Facts, piece
+from finefuse.declare.keys import COUNTING, address
 from finefuse.declare.strategy import Strategy
 from finefuse.types import Job, PluginKind
 
 Parts = dict[str, str]
+Members = tuple[tuple[str, str], ...]
+COUNTED = {"counting of FLOPs": COUNTING}
 
 
 class LineParts:
@@ -24,6 +27,29 @@ class LineParts:
         artifact = address(self.parts | own)
         key = address({"artifact": artifact} | self.scoring)
         return Job(**self.fields, **fields, artifact=artifact, key=key, parts=(*self.pairs, *own.items()))
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One of the tunings by a scheme: its seed and copy, and after a fusion the network it starts from."""
+
+    seed: int
+    member: int
+    round: int = 0
+    pool: str = ""
+    start: str = ""
+    fusion: str = ""
+
+    @property
+    def parts(self) -> Parts:
+        """The parts that distinguish it from other tunings by the same scheme."""
+        again = {"round": piece(self.round), "start": self.start} if self.start else {}
+        return {"seed": piece(self.seed), "member": piece(self.member)} | again
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """The fields of its job."""
+        return {name: getattr(self, name) for name in ("seed", "member", "round", "pool", "start")}
 
 
 def strategy_parts(facts: Facts, kind: PluginKind, of: Strategy) -> Parts:
