@@ -181,9 +181,10 @@ def report(
     """Write the reports of a results folder again from its records.
 
     Args:
-        folder: a results folder that `run` wrote.
+        folder: a results folder that `run` wrote; for reporters that are named also one of which only
+            `leaderboard.json` was kept.
         reporters: which reports are written: `"name"`, `"name(key=value)"`, a table with `use`, or a `Ref`, or several
-            of them; None for all.
+            of them; None for all but those that write only on request.
         plugins: files, modules or objects to use besides what is installed.
         reporter: the former name of `reporters`, for one.
 
@@ -387,11 +388,16 @@ def _reporters(
 
 def _results(folder: Path, registry: Registry, refs: tuple[Ref, ...] | None) -> Run:
     from finefuse.judge.board.leaderboard import make_leaderboard
+    from finefuse.judge.board.saved import kept_alone, saved_board
 
+    if refs is not None and (kept := kept_alone(folder)):
+        board = saved_board(kept)
+        return Run(folder, [], board, *write_reports(board, folder, registry, refs))
     found = read_results(folder)
     board = make_leaderboard(found.suite, found.rows, found.missing, found.refused)
     if refs is None:
-        refs = tuple(dict.fromkeys(Ref(one.entry.name) for one in registry.entries("reporter")))
+        entries = (one.entry for one in registry.entries("reporter"))
+        refs = tuple(dict.fromkeys(Ref(entry.name) for entry in entries if not entry.on_request))
     written, complaints = write_reports(board, folder, registry, refs)
     return Run(folder, found.rows, board, written, complaints)
 

@@ -13,7 +13,11 @@ from finefuse.types import JobKind, Record, Status
 SCHEMA = 1
 """The version of a row's fields; a row of another is refused."""
 COSTS = 1
-"""The version of the protocol of costs: raised by hand where seconds, memory or latency come to mean something else."""
+"""The version of the protocol of costs: raised by hand where seconds, memory or energy come to mean something else."""
+LATENCY = 2
+"""The same for latency, in rows of `time` jobs: those before the second were timed for a fixed time."""
+NARROW = 0.02
+"""A latency is known if the 95 % interval of its median is no wider than this to each side, as a share of it."""
 LARGEST = 1e100
 """No number may be farther from 0, unless it is infinite: squares and sums of all rows must still be numbers."""
 CLOSE = 1e-6
@@ -176,12 +180,14 @@ _NAMED: dict[str, Rule] = {
     **dict.fromkeys(("cell", "key", "dataset", "backbone", "label", "pool", "dataset_use", "backbone_use"), TEXT),
     **dict.fromkeys(("suite", "artifact", "use", "level", "reason"), TEXT),
     **dict.fromkeys(("error", "traceback", "machine", "device", "precision", "compile", "finished"), TEXT_OR_NULL),
-    **dict.fromkeys(("correct", "losses", "examples", "outputs", "predicted", "statistics"), TEXT_OR_NULL),
+    **dict.fromkeys(
+        ("correct", "losses", "examples", "outputs", "predicted", "statistics", "structure", "no_energy"), TEXT_OR_NULL
+    ),
     **dict.fromkeys(("metrics", "needs", "at_edge", "shares", "remarks", "tasks", "ranked_by", "subset"), TEXTS),
-    **dict.fromkeys(("followed_by", "saw"), TEXTS),
+    **dict.fromkeys(("followed_by", "saw", "latency_of"), TEXTS),
     **dict.fromkeys(("member", "round", "trial", "members", "repeated", "size", "draw"), COUNT),
     **dict.fromkeys(("n_test", "steps", "pieces", "trainable", "parameters", "trials", "best"), COUNT_OR_NULL),
-    **dict.fromkeys(("threads", "peak_memory", "gradients"), COUNT_OR_NULL),
+    **dict.fromkeys(("threads", "peak_memory", "gradients", "bytes"), COUNT_OR_NULL),
     **dict.fromkeys(("seconds", "cpu_seconds", "seconds_members", "seconds_before", "flops", "rate"), AMOUNT),
     **dict.fromkeys(("quality", "disagreement", "q", "correlation"), SCORE),
     **dict.fromkeys(("contended", "channels_last", "tf32", "portable"), FLAG),
@@ -189,7 +195,7 @@ _NAMED: dict[str, Rule] = {
 }
 _STARTING: dict[str, Rule] = {
     "better": Rule(frozenset({str}), ("higher", "lower").__contains__, "higher or lower"),
-    "latency": AMOUNT,
+    **dict.fromkeys(("latency", "energy"), AMOUNT),
     **dict.fromkeys(("test", "val", "also", "last", "best", "peek", "peek_at_test", "default"), SCORE),
     **dict.fromkeys(("single", "mean", "oracle", "untouched", "figure", "task"), SCORE),
 }
@@ -200,7 +206,7 @@ class _Rules(dict[str, Rule]):
 
     def __missing__(self, name: str) -> Rule:
         prefix, dot, _ = name.partition(".")
-        known = prefix != "latency" or re.fullmatch(r"latency\.\d{1,9}\.p\d\d", name, re.ASCII)
+        known = prefix != "latency" or re.fullmatch(r"latency\.\d{1,9}\.(p\d\d|within)", name, re.ASCII)
         self[name] = (_STARTING if dot else _NAMED).get(prefix, ANYTHING) if known else MISNAMED
         return self[name]
 

@@ -280,6 +280,16 @@ def finefuse_reporters() -> Iterable[Entry[Any]]:
     yield Entry("markdown", "finefuse_zoo.reporters.markdown_board:Markdown", "Markdown tables")
     yield Entry("csv", "finefuse_zoo.reporters.tables:Csv", "one comma-separated table")
     yield Entry("json", "finefuse_zoo.reporters.json_board:Json", "one JSON document")
+    yield Entry(
+        "figures",
+        "finefuse_zoo.reporters.figures:Figures",
+        "costs, critical differences and curves as SVG and PNG",
+        requires=("altair", "vl_convert"),
+        extra="figures",
+        on_request=True,
+    )
+    yield Entry("latex", "finefuse_zoo.reporters.latex:Latex", "tables with booktabs' rules", on_request=True)
+    yield Entry("summary", "finefuse_zoo.reporters.summary:Summary", "a few lines and a badge", on_request=True)
 
 
 @hookimpl

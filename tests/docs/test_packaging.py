@@ -67,7 +67,8 @@ def test_the_sdist_holds_what_builds_and_tests_it(sdist: set[str]) -> None:
     assert {"README.md", "ARCHITECTURE.md", "LICENSE", "pyproject.toml", ".ci/run", "tests/conftest.py"} <= sdist
     pages = {name.relative_to(ROOT).as_posix() for name in ROOT.glob("results/*/*.md")}
     boards = {name.relative_to(ROOT).as_posix() for name in ROOT.glob("results/*/leaderboard.json")}
-    assert {name for name in sdist if name.startswith((".venv", "results/"))} == pages | boards
+    pictures = {name.relative_to(ROOT).as_posix() for name in ROOT.glob("results/*/figures/*.svg")}
+    assert {name for name in sdist if name.startswith((".venv", "results/"))} == pages | boards | pictures
 
 
 def test_suites_are_found_in_an_installed_wheel(wheel: zipfile.ZipFile, tmp_path: Path) -> None:

@@ -21,7 +21,8 @@ from finefuse.cli import main
 from helpers.waiting import eventually
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
-CLOCK = ("seconds", "cpu_seconds", "seconds_members", "peak_memory", "contended", "finished", "machine", "latency.")
+CLOCK = ("seconds", "cpu_seconds", "seconds_members", "peak_memory", "contended", "finished", "machine", "latency")
+CLOCK += ("energy.", "no_energy")
 
 
 class Outcome(NamedTuple):

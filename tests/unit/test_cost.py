@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import nn
 
-from finefuse.engine.measure import cost
+from finefuse.engine.measure import cost, latency
 
 counted = pytest.mark.skipif(
     not Path("/proc/self/clear_refs").exists(), reason="only Linux counts the peak of memory anew"
@@ -130,15 +130,15 @@ def test_latency_percentiles_are_in_order_and_the_model_keeps_its_mode():
     calls = []
     model = nn.Linear(3, 3).train()
     model.register_forward_hook(lambda *_: calls.append(1))
-    measured = cost.measure_latency(model, torch.zeros(2, 3), "fp32")
+    measured = latency.measure_latency(model, torch.zeros(2, 3), "fp32")
     assert 0 < measured.p50 <= measured.p95
     assert isinstance(measured.contended, bool)
-    assert cost.WARM_UP + cost.FEWEST <= len(calls) <= cost.WARM_UP + cost.MOST
+    assert latency.WARM_UP + latency.FEWEST <= len(calls) <= latency.WARM_UP + latency.MOST
     assert model.training
 
 
 def test_small_data_is_repeated_to_fill_a_batch():
-    assert cost.batch_of(torch.arange(3), 7).tolist() == [0, 1, 2, 0, 1, 2, 0]
+    assert latency.batch_of(torch.arange(3), 7).tolist() == [0, 1, 2, 0, 1, 2, 0]
 
 
 def test_shared_parameters_count_once():

@@ -73,10 +73,23 @@ def test_costs_of_an_older_protocol_are_left_out(build: ModuleType) -> None:
     assert math.isnan(line(board, "old")["latency.1.p50"])
     assert line(board, "old")["test.accuracy.mean"] == pytest.approx(0.65)
     assert (
-        "Costs of 3 rows were measured by an older protocol and are left out; those shown are of version 2."
+        "Costs of 2 rows were measured by an older protocol and are left out; those shown are of version 2."
+        in board.notes
+    )
+    assert (
+        "Latencies of 1 row were measured by an older protocol and are left out; those shown are of version 2."
         in board.notes
     )
     assert "older protocol" not in notes([*old, *runs(build, "b", [0.1], costs=1)])
+
+
+def test_latency_has_a_protocol_of_its_own(build: ModuleType) -> None:
+    """One that changes takes nothing from the seconds of training."""
+    rows = [*runs(build, "a", [0.9, 0.8], costs=1), build.row("time", "a", costs=2)]
+    board = make_leaderboard("demo", rows)
+    assert line(board, "a")["seconds"] == 1.5
+    assert line(board, "a")["latency.1.p50"] == 0.001
+    assert "older protocol" not in "\n".join(board.notes)
 
 
 def test_rows_without_costs_are_of_no_older_protocol(build: ModuleType) -> None:
@@ -90,3 +103,17 @@ def test_days_of_measurement(build: ModuleType) -> None:
     rows = [build.row(seed=s, finished=f"2026-0{s + 1}-01T10:00:00+00:00") for s in range(3)]
     assert "Rows were measured on 3 days, from 2026-01-01 to 2026-03-01." in notes(rows)
     assert "days" not in notes(rows[:1])
+
+
+def test_latencies_that_are_not_known_well_or_are_those_of_others(build: ModuleType) -> None:
+    def timed(label: str, within: float, of: str = "") -> Record:
+        row = build.row("time", label)
+        return row | {"latency.1.within": within, "latency_of": [of or row["cell"]]}
+
+    rows = [build.row(label=label) for label in "abc"]
+    rows += [timed("a", 0.02), timed("b", 0.0912), timed("c", float("inf"), of=timed("b", 1)["cell"])]
+    said = notes(rows)
+    assert "Latencies whose median is not known to 2%: b on cnn-s (b1 ± 9%), c on cnn-s (b1 ± inf%)." in said
+    assert "Networks of one structure are timed once: 1 of 3 latencies are those of another cell." in said
+    assert "Latencies whose" not in notes(rows[:4])
+    assert "structure" not in notes([*rows[:3], build.row("time", "a")])

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from finefuse import Classification
 from finefuse.device import default_workers, resolve_device, visible_gpus
-from finefuse.engine.measure import cost
+from finefuse.engine.measure import cost, latency
 from finefuse.engine.train import augment
 from finefuse.engine.train.trainer import SuiteTrainer
 from finefuse.engine.work.switches import in_force, set_up
@@ -80,7 +80,7 @@ def test_the_stopwatch_waits_for_the_device():
 def test_latency_is_that_of_the_device():
     model, x = nn.Sequential(*[nn.Linear(4096, 4096, bias=False) for _ in range(20)]).to(GPU), torch.randn(4096, 4096)
     start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
-    measured = cost.measure_latency(model, x.to(GPU), "fp32")
+    measured = latency.measure_latency(model, x.to(GPU), "fp32")
     with torch.no_grad():
         start.record()
         model(x.to(GPU))

@@ -53,6 +53,9 @@ def test_costs_are_the_strategys_own(workshop):
     timed = next(r for r in rows if r["kind"] == "time")
     assert 0 < timed["latency.1.p50"] <= timed["latency.1.p95"]
     assert timed["latency.4.p50"] > 0
+    assert full["bytes"] == soup["bytes"] == 4 * full["parameters"]
+    assert vote["bytes"] == 2 * full["bytes"]
+    assert {"energy.processors", "energy.gpu", "no_energy"} <= full.keys() & vote.keys()
 
 
 def test_what_was_counted_otherwise_is_counted_again_and_not_made_again(workshop, monkeypatch):

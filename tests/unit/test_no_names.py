@@ -20,6 +20,7 @@ ELSE = {
     ("engine.work.searching", "search"): "the purpose of a seed",
     ("engine.work.untouched", "json"): "a module of Python",
     ("judge.board.bounds", "mean"): "the mean member of a pool, a column",
+    ("judge.board.curves", "mean"): "a column",
     ("judge.board.leaderboard", "mean"): "pandas' mean",
     ("judge.board.leaderboard", "markdown"): "pandas' format",
     ("judge.board.present", "mean"): "the end of a column's name",

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.export import ExportedProgram
 
-from finefuse.engine.measure.cost import batch_of
+from finefuse.engine.measure.latency import batch_of
 from finefuse.errors import FinefuseError
 from finefuse.nets import Net, evaluation
 

@@ -299,6 +299,8 @@ def _fault(kind: PluginKind, entry: object) -> str:
         return malformed
     if not isinstance(entry.default_for, tuple) or not all(isinstance(role, str) for role in entry.default_for):
         return "whose default_for is not a tuple of strings"
+    if not isinstance(entry.on_request, bool) or (entry.on_request and kind != "reporter"):
+        return "whose on_request is for reporters, and True or False"
     for role in entry.default_for if kind != "metric" else ():
         if role not in ROLES.get(kind, ()):
             known = ROLES.get(kind, ())

@@ -44,7 +44,7 @@ def find_rows(results: Results, wanted: str, narrow: Mapping[str, str | int | No
     for name, value in narrow.items():
         if value is not None:
             found = _narrowed(wanted, found, name, value)
-    lines = {(row["kind"], *Place.of(row), row["member"], row.get("trial", 0)): row for row in found}
+    lines = {Cell.of(row)._replace(seed=0): row for row in found}
     if len(lines) > 1:
         raise _ambiguous(wanted, list(lines.values()))
     return sorted(found, key=lambda row: row["seed"])

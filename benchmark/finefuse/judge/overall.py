@@ -25,7 +25,7 @@ from finefuse.judge.ranks import ROUNDING
 from finefuse.judge.resolution import Resolution
 from finefuse.judge.statistics import mean_interval
 from finefuse.judge.studentised import range_quantile
-from finefuse.types import Cell, Record
+from finefuse.types import Bullets, Cell, Heading, Record
 
 Floats = NDArray[np.float64]
 IMPUTATIONS = ("worst",)
@@ -73,21 +73,21 @@ class Overall:
     def blocks(self) -> Iterator[present.Block]:
         """Headings, tables and lists, in order, for whoever draws them."""
         for dataset, table in self.tables.items():
-            yield present.Heading(self.names.thing(dataset), 2)
+            yield Heading(self.names.thing(dataset), 2)
             yield present.across(self._renamed(table))
             if found := self.resolutions.get(dataset):
-                yield present.Bullets((present.resolved(found),))
+                yield Bullets((present.resolved(found),))
         if self.refused:
-            yield present.Bullets((f"No ranks over data sets: {self.refused}",))
+            yield Bullets((f"No ranks over data sets: {self.refused}",))
         if len(self.ranks):
-            yield present.Heading("Over data sets", 2)
+            yield Heading("Over data sets", 2)
             yield _shown(self._renamed(self.ranks))
             renamed = self._renamed(self.ranks)[list(Entrant._fields)]
             short = [_entrant_name(entrant) for entrant in renamed.itertuples(index=False)]
             wins = self.wins.set_axis(short).set_axis(short, axis=1).iloc[:SHOWN, :SHOWN]
             wins = wins.map(lambda share: "" if math.isnan(share) else f"{share:.2f}")
             yield wins.reset_index(names="wins against")
-            yield present.Bullets(tuple(self._said()))
+            yield Bullets(tuple(self._said()))
 
     def _renamed(self, table: pd.DataFrame) -> pd.DataFrame:
         """The table with short names."""

@@ -22,7 +22,7 @@ WIDE = 90
 """Characters of a value."""
 RAN = ("machine", "device", "precision", "threads", "channels_last", "compile", "tf32", "portable", "finished")
 COST = ("seconds", "cpu_seconds", "seconds_members", "seconds_before", "peak_memory", "steps", "gradients", "pieces")
-SIZE = ("trainable", "parameters", "flops", "contended", "costs")
+SIZE = ("trainable", "parameters", "bytes", "flops", "contended", "costs")
 DIGESTS = ("correct", "losses", "examples", "outputs", "predicted")
 
 

@@ -20,7 +20,7 @@ from finefuse.judge.names import Names
 from finefuse.judge.outcomes import table_noise
 from finefuse.judge.paired import paired
 from finefuse.judge.statistics import mean_interval
-from finefuse.types import Cell, Record
+from finefuse.types import Bullets, Cell, Heading, Record
 
 Runs = dict[int, Record]
 """Ok rows by seed."""
@@ -56,9 +56,9 @@ class Pairing:
         tables.insert(6, "a - b", [present.signed(mean, half) for mean, half in pairs])
         seeds = self.seeds.assign(p=["" if math.isnan(p) else f"{p:.2g}" for p in self.seeds["p"]])
         seeds["a - b"] = [present.signed(value) for value in seeds.pop("difference")]
-        yield present.Heading(f"a: {self.a}, b: {self.b}", 1)
+        yield Heading(f"a: {self.a}, b: {self.b}", 1)
         yield from (_texts(table, names) for table in (tables, seeds))
-        yield present.Bullets(tuple(self._said()))
+        yield Bullets(tuple(self._said()))
 
     def _said(self) -> Iterator[str]:
         wins = self.tables["verdict"].value_counts()

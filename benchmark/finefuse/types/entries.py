@@ -34,6 +34,7 @@ class Entry(Generic[T]):
     so. `default_for` names the roles it has where no plugin is named: "processes" or "in-process" for an executor,
     "search" for the scheme behind a suite's table `[search]`, "frozen head" for the one behind `head = "frozen"`,
     "files" for the one that reads the `files` of a pool, and for a metric the kinds of task that it ranks.
+    A reporter that is `on_request` writes only where it is named.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Entry(Generic[T]):
     requires: tuple[str, ...] = ()
     extra: str = ""
     default_for: tuple[str, ...] = ()
+    on_request: bool = False
 
 
 @dataclass(frozen=True)

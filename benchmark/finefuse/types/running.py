@@ -241,6 +241,19 @@ class Executor(Protocol):
         """End every worker now, and all processes it started; may be called twice."""
 
 
+class Heading(NamedTuple):
+    """A heading of a board, of a level from 1."""
+
+    text: str
+    level: int
+
+
+class Bullets(NamedTuple):
+    """A list of a board."""
+
+    items: tuple[str, ...]
+
+
 class Board(Protocol):
     """What a reporter gets."""
 
@@ -273,6 +286,23 @@ class Board(Protocol):
 
     def costs(self) -> pd.DataFrame:
         """The columns of `lines` that were measured with a clock."""
+
+    @property
+    def records(self) -> Sequence[Record]:
+        """What it was made of, with the status "missing" for a planned cell that has no row.
+
+        Empty for a board that was read back without its records.
+        """
+
+    @property
+    def curves(self) -> pd.DataFrame:
+        """One row per pool, strategy and number of tasks or members, where parts of pools are fused."""
+
+    def with_short_names(self, table: pd.DataFrame) -> pd.DataFrame:
+        """`lines` or `curves` with names for people: no more of each name than tells it from the others."""
+
+    def blocks(self) -> Iterator[Heading | Bullets | pd.DataFrame]:
+        """The board as people read it, in order; tables hold text."""
 
     def to_markdown(self) -> str:
         """The whole leaderboard as Markdown tables."""

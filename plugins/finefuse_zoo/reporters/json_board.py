@@ -28,6 +28,7 @@ class Json:
             {"dataset": dataset, "backbone": backbone, **_finite(told._asdict())}
             for (dataset, backbone), told in board.resolutions.items()
         ]
+        content["curves"] = [_finite(point) for point in board.curves.astype(object).to_dict("records")]
         path = folder / "leaderboard.json"
         text = json.dumps(content | {"notes": list(board.notes)}, indent=1, allow_nan=False)
         write_whole(path, text + "\n")

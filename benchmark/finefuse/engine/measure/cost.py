@@ -5,8 +5,6 @@ from __future__ import annotations
 import ctypes
 import os
 import platform
-import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import metadata
@@ -16,18 +14,12 @@ from typing import ClassVar
 
 import psutil
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from finefuse.declare.keys import digest
+from finefuse.engine.measure.energy import Counters, Energy
 from finefuse.engine.measure.load import Load, processors
-from finefuse.engine.precision import mixed_precision
-from finefuse.nets import evaluation
 from finefuse.processor import instruction_sets, processor
-from finefuse.rows import COSTS
-from finefuse.types import Record
-
-WARM_UP, FEWEST, MOST, SECONDS = 5, 20, 400, 0.25
-"""Calls before timing, fewest and most timed calls, and the time after which no more than the fewest are made."""
 
 
 def synchronise(device: torch.device | str) -> None:
@@ -49,7 +41,7 @@ def warm_up(device: str) -> None:
 
 
 class Stopwatch:
-    """Times a block: wall and processor seconds, whether others took part of the machine meanwhile, and peak memory.
+    """Times a block: wall and processor seconds, whether others took part of the machine, energy, and peak memory.
 
     On a GPU it is the peak of what torch has allocated; on the CPU, under Linux, by how much the process grew. A block
     that another stopwatch times in the middle of it has a peak of its own, which is not part of this one's.
@@ -60,7 +52,8 @@ class Stopwatch:
     def __init__(self, device: str) -> None:
         self._device = torch.device(device)
         self.seconds = self.cpu_seconds = 0.0
-        self.contended = False
+        self.contended = self.alone = False
+        self.energy = Energy()
         self.peak_memory: int | None = None
         self._memory: int | None = None
 
@@ -70,6 +63,7 @@ class Stopwatch:
             self._running[-1]._note_peak()
         self._running.append(self)
         self._memory = forget_peak(self._device)
+        self._counters = Counters.now(self._device)
         self._start = Load.now()
         return self
 
@@ -80,6 +74,8 @@ class Stopwatch:
         now = Load.now()
         self.seconds, self.cpu_seconds = now.clock - self._start.clock, now.own - self._start.own
         self.contended = self._start.contended(now, processors())
+        self.alone = self._start.alone(now, processors())
+        self.energy = self._counters.until(Counters.now(self._device), self.seconds)
         self._note_peak()
         self._running.remove(self)
         if self._running:
@@ -158,53 +154,14 @@ def _memory(field: str) -> int:
     return int(line.split()[1]) * 1024
 
 
-@dataclass(frozen=True)
-class Latency:
-    """Seconds per call at one batch size; `contended` where something else took part of the machine meanwhile."""
-
-    p50: float
-    p95: float
-    contended: bool
-
-
-def measure_latency(model: nn.Module, x: Tensor, precision: str) -> Latency:
-    """Time forward passes of one batch, after a warm-up, waiting for the device each time."""
-    taken: list[float] = []
-    with evaluation(model), mixed_precision(precision, x.device):
-        for _ in range(WARM_UP):
-            model(x)
-        synchronise(x.device)
-        before = Load.now()
-        while len(taken) < FEWEST or (len(taken) < MOST and sum(taken) < SECONDS):
-            start = time.perf_counter()
-            model(x)
-            synchronise(x.device)
-            taken.append(time.perf_counter() - start)
-        contended = before.contended(Load.now(), processors())
-    p50, p95 = (
-        torch.tensor(taken, dtype=torch.float64).quantile(torch.tensor([0.5, 0.95], dtype=torch.float64)).tolist()
-    )
-    return Latency(p50, p95, contended)
-
-
-def latency_fields(model: nn.Module, x: Tensor, sizes: Sequence[int], precision: str) -> Record:
-    """The fields of a row that say how long a model takes for batches of these sizes, and on which machine."""
-    fields: Record = {"machine": machine_id(), "costs": COSTS, "contended": False}
-    for size in sizes:
-        latency = measure_latency(model, batch_of(x, size), precision)
-        fields[f"latency.{size}.p50"], fields[f"latency.{size}.p95"] = latency.p50, latency.p95
-        fields["contended"] |= latency.contended
-    return fields
-
-
-def batch_of(x: Tensor, size: int) -> Tensor:
-    """A batch of `size` examples, repeating them where there are fewer."""
-    return x[torch.arange(size, device=x.device) % len(x)]
-
-
 def parameter_count(model: nn.Module) -> int:
     """Number of parameters, shared ones once."""
     return sum(p.numel() for p in model.parameters())
+
+
+def size_of(model: nn.Module) -> int:
+    """Bytes of all that a file of the model holds: parameters and buffers, shared ones once."""
+    return sum(tensor.nbytes for tensor in (*model.parameters(), *model.buffers()))
 
 
 @cache

@@ -47,6 +47,11 @@ class Load:
         beside = clock > SHORTEST and others > OTHERS * processors * clock
         return beside or waited > (1 - OWN_SHARE) * max(clock, own + waited)
 
+    def alone(self, later: Load, processors: int) -> bool:
+        """Whether others did so little between two moments that what the machine took was for this process."""
+        others = later.busy - self.busy - (later.own - self.own)
+        return not self.contended(later, processors) and others <= OTHERS * max(later.own - self.own, SHORTEST)
+
 
 def processors() -> int:
     """How many the system counts."""

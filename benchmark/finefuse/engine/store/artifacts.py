@@ -158,6 +158,24 @@ class Artifacts:
             raise StoreError(f"{path}: {wrong}.")
         return row
 
+    def save_measured(self, place: str, fields: Record) -> None:
+        """Keep what was measured under an address, for whoever would measure the same."""
+        path = self._measured(place)
+        with self._writing(), self._draft() as draft:
+            draft.parent.mkdir(parents=True, exist_ok=True)
+            draft.write_text(json.dumps({"digest": _digest_of(fields), "fields": fields}))
+            path.parent.mkdir(parents=True, exist_ok=True)
+            draft.replace(path)
+
+    def measured(self, place: str) -> Record | None:
+        """What was measured under an address; None if nothing was, or it is damaged."""
+        try:
+            kept = json.loads(self._measured(place).read_bytes())
+        except (OSError, ValueError):
+            return None
+        fields = kept.get("fields") if isinstance(kept, dict) else None
+        return fields if isinstance(fields, dict) and kept.get("digest") == _digest_of(fields) else None
+
     def sweep(self) -> None:
         """Remove what killed writers left unfinished."""
         for draft in self._drafts.glob("*"):
@@ -186,6 +204,9 @@ class Artifacts:
 
     def _row(self, key: str) -> Path:
         return self.root / "rows" / key[:2] / f"{key}.json"
+
+    def _measured(self, place: str) -> Path:
+        return self.root / "measured" / place[:2] / f"{place}.json"
 
     @contextmanager
     def _draft(self) -> Iterator[Path]:

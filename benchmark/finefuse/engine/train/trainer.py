@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from finefuse.engine.measure.cost import Stopwatch
 from finefuse.engine.measure.effort import Effort
+from finefuse.engine.measure.energy import Energy
 from finefuse.engine.precision import as_memory_format, mixed_precision
 from finefuse.engine.train.augment import Change
 from finefuse.engine.train.batches import batch_order
@@ -57,7 +58,8 @@ class SuiteTrainer:
         self._batch_size, self._spent = budget.batch_size, 0
         self.effort = effort or Effort()
         self.aside = self.aside_cpu = 0.0
-        """Wall and processor seconds spent on evaluating the network, which are not part of the cost."""
+        self.aside_energy = Energy(0.0, 0.0)
+        """Wall and processor seconds and energy spent on evaluating the network, which are not part of the cost."""
         self.curve: Curve | None = None
         self.rate: float | None = None
         """The largest learning rate that the last phase began with; None before there was one."""
@@ -207,6 +209,7 @@ class SuiteTrainer:
                 self.curve.look(model, self._steps)
             self.aside += watch.seconds
             self.aside_cpu += watch.cpu_seconds
+            self.aside_energy = self.aside_energy.plus(watch.energy)
 
     def _gradients(
         self, model: nn.Module, optimizer: torch.optim.Optimizer, value_of: Callable[[slice], Tensor], size: int

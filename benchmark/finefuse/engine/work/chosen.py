@@ -64,6 +64,7 @@ def keep_trial(bench: Workbench, metas: Sequence[Record], best: int, choice: Rec
     """Keep one of the job's trials as what the job made, at what all of them cost."""
     store, job = bench.store, bench.order.job
     bill = {name: sum(meta.get(name, 0) for meta in metas) for name in BILLED}
+    bill |= _energy(metas)
     meta = metas[best] | bill | choice | {"contended": any(bool(meta.get("contended")) for meta in metas)}
     weights = store.weights(job.trials[best]) if store.has_weights(job.trials[best]) else None
     outputs = store.outputs(job.trials[best])
@@ -108,6 +109,16 @@ def _tried(bench: Workbench) -> list[Ref]:
     """The fusions of a job's trials."""
     made = [job_of(bench.store.origin(artifact)["job"]).strategy for artifact in bench.order.job.trials]
     return [ref for ref in made if ref is not None]
+
+
+def _energy(metas: Sequence[Record]) -> Record:
+    """What all trials took together, if it is known of each."""
+    summed: Record = {}
+    for name in ("energy.processors", "energy.gpu"):
+        joules = [float(meta[name]) for meta in metas if meta.get(name) is not None]
+        summed[name] = sum(joules) if len(joules) == len(metas) else None
+    why = next((meta["no_energy"] for meta in metas if meta.get("no_energy")), "")
+    return {**summed, "no_energy": why}
 
 
 def varied(tried: Sequence[Mapping[str, Any]]) -> list[Record]:

@@ -11,9 +11,10 @@ from torch import Tensor, nn
 from finefuse.batchnorm import running
 from finefuse.declare.keys import COUNTING
 from finefuse.discovery import capabilities
-from finefuse.engine.measure.cost import Stopwatch, latency_fields, machine_id, parameter_count
+from finefuse.engine.measure.cost import Stopwatch, machine_id, parameter_count, size_of
 from finefuse.engine.measure.crossing import crossing_bounds, crossing_fields
 from finefuse.engine.measure.flops import flops_per_example
+from finefuse.engine.measure.latency import latency_fields
 from finefuse.engine.measure.predicted import answers
 from finefuse.engine.randomness import seeded
 from finefuse.engine.store.origin import origin_of
@@ -26,7 +27,7 @@ from finefuse.engine.work.workbench import Workbench, head_name
 from finefuse.errors import NotApplicable, PluginError
 from finefuse.manyheads import ByTask, ManyHeads, by_task, one_per_task
 from finefuse.nets import CombineOutputs, Net
-from finefuse.predictions import packed
+from finefuse.predictions import Answers, packed
 from finefuse.rows import told
 from finefuse.types import Fusing, Record, Ref, Splits
 from finefuse.types.undeclared import Undeclared
@@ -110,10 +111,11 @@ def fuse(bench: Workbench, bill: Record | None = None, extra: Record | None = No
         made = _settled(bench, fused, of)
         _save(bench, made, watch, more, all_trainers, alone=capabilities.alone(fusion))
     meta = bench.store.meta(job.artifact)
-    if meta.pop("counting", None) != COUNTING:
-        meta["flops"] = _flops(bench, deployed_for_tasks(bench))
+    if meta.pop("counting", None) != COUNTING or "bytes" not in meta:
+        model = deployed_for_tasks(bench)
+        meta |= {"bytes": size_of(model), "flops": _flops(bench, model)}
     scores = partial(_scores, bench)
-    return {**meta, **scores(job.artifact), **bench.told, **beside(bench, scores)}
+    return {**meta, **scores(job.artifact), **_predicted(bench), **bench.told, **beside(bench, scores)}
 
 
 def _untouched(bench: Workbench) -> Untouched:
@@ -141,6 +143,7 @@ def _save(
         "trainable": trained + (0 if alone else sum(int(one["trainable"]) for one in metas)),
         "quality": _quality(bench, outputs),
         "parameters": parameter_count(model),
+        "bytes": size_of(model),
         "flops": _flops(bench, model),
         "counting": COUNTING,
         "contended": watch.contended,
@@ -190,20 +193,24 @@ def _quality(bench: Workbench, outputs: Mapping[str, Tensor]) -> float:
 
 
 def _scores(bench: Workbench, artifact: str) -> Record:
+    outputs, own = _outputs(bench, artifact), {str(ref): one for ref, one in _own(bench).items()}
+    return crossing_fields(bench.metrics, _shown(bench), outputs, own)
+
+
+def _outputs(bench: Workbench, artifact: str) -> dict[str, dict[str, Tensor]]:
+    """What an artifact gives for val and test of each task, by what the suite calls the data sets."""
     stored = bench.store.outputs(artifact)
-    outputs = {
+    return {
         str(ref): {part: stored[f"{i}.{part}"].to(splits.test.y.device) for part in ("val", "test")}
         for i, (ref, splits) in enumerate(bench.crossed.items())
     }
-    own = {str(ref): one for ref, one in _own(bench).items()}
-    return crossing_fields(bench.metrics, _shown(bench), outputs, own) | _predicted(bench, outputs)
 
 
-def _predicted(bench: Workbench, outputs: Mapping[str, Mapping[str, Tensor]]) -> Record:
+def _predicted(bench: Workbench) -> Record:
     """The classes predicted for the test examples of each task that has classes; not of trials."""
     if bench.order.job.kind != "fuse":
         return {}
-    found = []
+    outputs, found = _outputs(bench, bench.order.job.artifact), list[Answers]()
     for ref, splits in bench.crossed.items():
         names = bench.loaded(ref, bench.order.job.seed).classes
         found += answers(str(ref), splits.task, names, splits.test, outputs[str(ref)]["test"])
@@ -248,4 +255,4 @@ def time(bench: Workbench) -> Record:
     ref, splits = next(iter(bench.crossed.items()))
     model = network(deployed_for_tasks(bench), ref).eval()
     untouched.check()
-    return latency_fields(model, splits.test.x, bench.order.latency, bench.order.settings.precision)
+    return latency_fields(model, splits.test.x, bench.order, bench.store)

@@ -17,12 +17,13 @@ from finefuse.engine.measure.bounds import bounds
 from finefuse.engine.measure.cost import (
     Stopwatch,
     begin_job,
-    latency_fields,
     machine_id,
     parameter_count,
+    size_of,
     warm_up,
 )
 from finefuse.engine.measure.flops import flops_per_example
+from finefuse.engine.measure.latency import latency_fields
 from finefuse.engine.measure.predicted import answers
 from finefuse.engine.measure.scores import score_fields
 from finefuse.engine.order import Order, row
@@ -244,7 +245,7 @@ def time(bench: Workbench) -> Record:
     untouched = bench.untouched(task=bench.splits)
     model = deployed(bench)
     untouched.check()
-    return latency_fields(model, bench.splits.test.x, bench.order.latency, bench.order.settings.precision)
+    return latency_fields(model, bench.splits.test.x, bench.order, bench.store)
 
 
 _STEPS: Mapping[str, Callable[[Workbench], Record]] = {
@@ -276,6 +277,7 @@ def _save(bench: Workbench, made: Made, splits: Splits, extra: Mapping[str, obje
         "trainable": made.trainable,
         "quality": splits.task.quality(outputs["val"], splits.val),
         "parameters": parameter_count(made.model),
+        "bytes": size_of(made.model),
         "flops": flops_per_example(made.model, splits.test.x),
         "counting": COUNTING,
         "contended": made.watch.contended,
@@ -342,8 +344,10 @@ def _scored(bench: Workbench, splits: Splits) -> Record:
     """What the job cost and how good the outputs are, from the store; what was counted otherwise is counted again."""
     artifact = bench.order.job.artifact
     meta = bench.store.meta(artifact)
-    if meta.pop("counting", None) != COUNTING and "flops" in meta:
-        meta["flops"] = flops_per_example(deployed(bench), splits.test.x)
+    former = meta.pop("counting", None) != COUNTING or "bytes" not in meta
+    if former and "flops" in meta:
+        model = deployed(bench)
+        meta |= {"bytes": size_of(model), "flops": flops_per_example(model, splits.test.x)}
     return {**meta, **_scores(bench, splits, artifact), **_predicted(bench), **bench.told}
 
 

@@ -39,6 +39,7 @@ def cost_of(bench: Workbench, watch: Stopwatch, *trainers: SuiteTrainer) -> Reco
         "gradients": bench.effort.gradients,
         "pieces": max(trainer.pieces for trainer in trainers),
         "costs": COSTS,
+        **watch.energy.plus(trainer.aside_energy, -1).fields(watch.seconds, alone=watch.alone),
     }
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import pandas as pd
 
-from finefuse.rows import COSTS
+from finefuse.rows import NARROW
 from finefuse.types import Cell, Record
 
 SETTINGS = ("precision", "threads", "channels_last", "compile", "tf32", "portable")
@@ -15,14 +15,32 @@ SETTINGS = ("precision", "threads", "channels_last", "compile", "tf32", "portabl
 PARTS = ("torch", "core", "instruction set of torch", "budget: epochs", "budget: batch_size", "budget: schedule")
 """The same of what went into their keys; "core" is the version of finefuse's results."""
 MEASURED = ("seconds", "cpu_seconds", "seconds_members", "seconds_before", "peak_memory", "contended")
+TIMED = ("latency.", "energy.")
 SELECTION = "budget: selection"
+LISTED = 5
+"""Things that a note names."""
 
 
 def comparable(records: Sequence[Record]) -> Sequence[Record]:
-    """The records, without costs where these were measured by an older protocol than others."""
-    newest = max(map(_cost_version, filter(_costed, records)), default=COSTS)
-    older = (_costed(record) and _cost_version(record) < newest for record in records)
+    """The records, without costs where these were measured by an older protocol than others.
+
+    Latency, in rows of `time` jobs, has versions of its own.
+    """
+    newest = _newest(records)
+    older = (_costed(record) and _cost_version(record) < newest[_protocol(record)] for record in records)
     return [_without_costs(record) if old else record for record, old in zip(records, older, strict=True)]
+
+
+def _newest(records: Sequence[Record]) -> dict[str, int]:
+    """The newest version of each protocol."""
+    found = {"costs": 0, "latency": 0}
+    for record in filter(_costed, records):
+        found[_protocol(record)] = max(found[_protocol(record)], _cost_version(record))
+    return found
+
+
+def _protocol(record: Record) -> str:
+    return "latency" if record["kind"] == "time" else "costs"
 
 
 def _costed(record: Record) -> bool:
@@ -31,7 +49,7 @@ def _costed(record: Record) -> bool:
 
 
 def _without_costs(record: Record) -> Record:
-    return {name: value for name, value in record.items() if name not in MEASURED and not name.startswith("latency.")}
+    return {name: value for name, value in record.items() if name not in MEASURED and not name.startswith(TIMED)}
 
 
 def _cost_version(record: Record) -> int:
@@ -46,6 +64,7 @@ def fairness_notes(records: Sequence[Record], lines: pd.DataFrame) -> Iterator[s
     yield from _settings(scored)
     yield from _tuning(lines)
     yield from _costs(ok)
+    yield from _latencies([record for record in ok if record["kind"] == "time"])
     days = sorted({str(record["finished"])[:10] for record in scored if record.get("finished")})
     if len(days) > 1:
         yield f"Rows were measured on {len(days)} days, from {days[0]} to {days[-1]}."
@@ -91,10 +110,27 @@ def _tuning(lines: pd.DataFrame) -> Iterator[str]:
 
 
 def _costs(ok: Sequence[Record]) -> Iterator[str]:
-    versions = Counter(map(_cost_version, filter(_costed, ok)))
-    if len(versions) > 1:
-        newest = max(versions)
-        yield (
-            f"Costs of {versions.total() - versions[newest]} rows were measured by an older protocol and are left out; "
-            f"those shown are of version {newest}."
-        )
+    for protocol, newest in _newest(ok).items():
+        rows = [record for record in ok if _costed(record) and _protocol(record) == protocol]
+        if older := sum(_cost_version(record) < newest for record in rows):
+            what = "Costs" if protocol == "costs" else "Latencies"
+            yield (
+                f"{what} of {older} row{'s' * (older > 1)} were measured by an older protocol and are left out; those "
+                f"shown are of version {newest}."
+            )
+
+
+def _latencies(timed: Sequence[Record]) -> Iterator[str]:
+    """Latencies that a cap ended before their median was known, and those that are of another line."""
+    vague = [
+        f"{record['label']} on {record['backbone']} (b{name.split('.')[1]} ± {value:.0%})"
+        for record in timed
+        for name, value in record.items()
+        if name.startswith("latency.") and name.endswith(".within") and not value <= NARROW
+    ]
+    if vague:
+        more = f" and {len(vague) - LISTED} more" if len(vague) > LISTED else ""
+        yield f"Latencies whose median is not known to {NARROW:.0%}: {', '.join(vague[:LISTED])}{more}."
+    shared = sum(record["cell"] not in record.get("latency_of", [record["cell"]]) for record in timed)
+    if shared:
+        yield f"Networks of one structure are timed once: {shared} of {len(timed)} latencies are those of another cell."

@@ -22,7 +22,7 @@ from finefuse.judge.board.terminal import as_text
 from finefuse.judge.frame import table
 from finefuse.judge.names import Names
 from finefuse.judge.resolution import Resolution
-from finefuse.types import Cell, Record
+from finefuse.types import Bullets, Cell, Heading, Record
 
 NAMES = ["dataset", "backbone", "strategy", "pool"]
 ROUNDS = ["label", "round", "rounds"]
@@ -33,7 +33,18 @@ RUNS = ["ok", "planned", "status"]
 SIZES = ["trainable", "parameters", "flops"]
 SEARCH = ["trials", "edge"]
 GAIN = ["gain", "gain.half"]
-COSTS = ["seconds", "cpu_seconds", "seconds_with_members", "steps", "gradients", "memory", "contended"]
+ENERGY = ["energy.processors", "energy.gpu"]
+COSTS = [
+    "seconds",
+    "cpu_seconds",
+    "seconds_with_members",
+    "steps",
+    "gradients",
+    *ENERGY,
+    "memory",
+    "bytes",
+    "contended",
+]
 
 
 @dataclass(frozen=True)
@@ -43,6 +54,7 @@ class Leaderboard:
     `better` says of each metric which direction is better. `pools` has one row per pool that is fused: its best single
     member on val, mean member and oracle, and how much the members differ. `resolutions` says by data set and backbone
     what the table can tell apart. `curves` has one row per pool, strategy and size, where parts of pools are fused.
+    `records` are what it was made of, planned cells without a row among them.
     `full_names` shows all parameters in tables for people, not only those that tell two things apart. A notebook shows
     the board as tables.
     """
@@ -54,6 +66,7 @@ class Leaderboard:
     pools: pd.DataFrame = field(default_factory=pd.DataFrame)
     resolutions: Mapping[tuple[str, str], Resolution] = field(default_factory=dict)
     curves: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(COLUMNS)))
+    records: Sequence[Record] = field(default=(), repr=False)
     full_names: bool = False
 
     def scores(self) -> pd.DataFrame:
@@ -96,18 +109,27 @@ class Leaderboard:
         things = (name for column in ("dataset", "backbone") for name in self.lines[column].unique())
         return Names.of(things, self.lines["label"].unique())
 
+    def with_short_names(self, table: pd.DataFrame) -> pd.DataFrame:
+        """`lines` or `curves` with the names that are shown in tables for people."""
+        names = self.names
+        if "label" in table:
+            table = present.renamed(table, names)
+        else:
+            table = table.assign(strategy=table["strategy"].map(names.strategy))
+        return table.assign(dataset=table["dataset"].map(names.thing), backbone=table["backbone"].map(names.thing))
+
     def blocks(self) -> Iterator[present.Block]:
         """Headings, tables and lists of the whole board, in order, for whoever draws them."""
         names = self.names
-        yield present.Heading(self.suite, 1)
+        yield Heading(self.suite, 1)
         for (dataset, backbone), lines in self.lines.groupby(["dataset", "backbone"], sort=False):
-            yield present.Heading(f"{names.thing(str(dataset))} · {names.thing(str(backbone))}", 2)
+            yield Heading(f"{names.thing(str(dataset))} · {names.thing(str(backbone))}", 2)
             ours = self.pools
             if len(ours):
                 ours = ours[(ours["dataset"] == dataset) & (ours["backbone"] == backbone)]
             yield from self._group(present.renamed(lines, names), ours, (str(dataset), str(backbone)), names)
         told = names.in_full()
-        yield present.Bullets((*self.notes, *([f"Names in full: {'; '.join(told)}."] if told else [])))
+        yield Bullets((*self.notes, *([f"Names in full: {'; '.join(told)}."] if told else [])))
 
     def _starting(self, prefix: str) -> list[str]:
         return [name for name in map(str, self.lines) if name.startswith(prefix)]
@@ -121,24 +143,24 @@ class Leaderboard:
         """The tables and lists of one data set and backbone."""
         yield present.score_table(lines, self.better)
         if found := self.resolutions.get(at):
-            yield present.Bullets((present.resolved(found),))
+            yield Bullets((present.resolved(found),))
         if len(pools) and pools["ok"].any():
             yield present.pool_table(pools)
         if (by_task := task_table(lines, pools)) is not None:
             yield by_task.rename(columns=names.thing)
         if rounds := present.by_round(lines):
-            yield present.Bullets(tuple(rounds))
+            yield Bullets(tuple(rounds))
         for told, curve in curve_tables(self.curves, *at, self.better):
             yield curve.assign(strategy=curve["strategy"].map(names.strategy))
-            yield present.Bullets((told,))
+            yield Bullets((told,))
         if reported := present.figures(lines):
-            yield present.Bullets((f"Figures reported, means over seeds: {'; '.join(reported)}",))
+            yield Bullets((f"Figures reported, means over seeds: {'; '.join(reported)}",))
         if why := present.reasons(lines, pools):
-            yield present.Bullets(tuple(why))
+            yield Bullets(tuple(why))
         if (lines["ok"] > 0).any():
             yield present.cost_table(lines)
         if steps := present.efforts(lines):
-            yield present.Bullets((f"Optimizer steps, and gradients if not as many: {', '.join(steps)}",))
+            yield Bullets((f"Optimizer steps, and gradients if not as many: {', '.join(steps)}",))
 
 
 def make_leaderboard(
@@ -187,7 +209,7 @@ def make_leaderboard(
     bounds = make_pools(whole)
     pools = table({name: [line.get(name, math.nan) for line in bounds] for line in bounds for name in line})
     frame = frame.astype({"rank": "Int64", "rank.lowest": "Int64"})
-    return Leaderboard(suite, frame, notes, better, pools, resolutions, make_curves(planned))
+    return Leaderboard(suite, frame, notes, better, pools, resolutions, make_curves(planned), whole)
 
 
 def _latency(names: Iterable[str]) -> list[str]:

@@ -7,28 +7,16 @@ import math
 import re
 from collections.abc import Iterable, Mapping
 from itertools import product
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import pandas as pd
 
 from finefuse.judge.names import Names
 from finefuse.judge.resolution import Resolution
 from finefuse.text import plain
+from finefuse.types import Bullets, Heading
 
 Markup = Literal["markdown", "html"]
-
-
-class Heading(NamedTuple):
-    """A heading of a level from 1."""
-
-    text: str
-    level: int
-
-
-class Bullets(NamedTuple):
-    """A list."""
-
-    items: tuple[str, ...]
 
 
 Block = Heading | Bullets | pd.DataFrame
@@ -182,9 +170,12 @@ def cost_table(lines: pd.DataFrame) -> pd.DataFrame:
         table.loc[own, ["train s", "cpu s", "+ pool s"]] = "given"
         table.loc[part, "+ pool s"] += " + given"
     table["memory"] = [f"{_count(value)}B" if value >= 1000 else "" for value in lines["memory"]]
+    for name, column in {"cpu J": "energy.processors", "GPU J": "energy.gpu"}.items():
+        table[name] = lines[column].map(_digits)
+    table["size"] = [f"{_count(value)}B" if value >= 1000 else "" for value in lines["bytes"]]
     for name, column in {"trainable": "trainable", "params": "parameters", "FLOPs": "flops"}.items():
         table[name] = lines[column].map(_count)
-    for column in [name for name in map(str, lines) if name.startswith("latency.")]:
+    for column in [name for name in map(str, lines) if re.fullmatch(r"latency\..*\.p\d+", name)]:
         _, batch, percentile = column.split(".")
         table[f"{percentile} b{batch}"] = (lines[column] * 1000).map(_digits)
     return table.loc[:, (table != "").any()]

@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 
 from finefuse.errors import StoreError
+from finefuse.judge.board.curves import COLUMNS
 from finefuse.judge.board.leaderboard import Leaderboard, make_leaderboard
 from finefuse.judge.frame import table
 from finefuse.judge.resolution import Resolution
@@ -30,15 +31,21 @@ def read_board(folder: Path) -> Leaderboard:
     Raises:
         StoreError: if there is neither, or what there is can't be read.
     """
-    records = Records(folder)
-    if not records.file.exists() and not records.plan_file.exists() and (folder / FILE).exists():
-        return saved_board(folder / FILE)
+    if kept := kept_alone(folder):
+        return saved_board(kept)
     found = read_results(folder)
     return make_leaderboard(found.suite, found.rows, found.missing, found.refused)
 
 
+def kept_alone(folder: Path) -> Path | None:
+    """The board in a folder that has no records; None if it has some, or no board."""
+    records = Records(folder)
+    alone = not records.file.exists() and not records.plan_file.exists() and (folder / FILE).exists()
+    return folder / FILE if alone else None
+
+
 def saved_board(file: Path) -> Leaderboard:
-    """The leaderboard in a `leaderboard.json`; one of an earlier version has no bounds of pools and no resolutions.
+    """The leaderboard in a `leaderboard.json`; an earlier version wrote no bounds, resolutions and curves.
 
     Raises:
         StoreError: if the file is no such board.
@@ -49,7 +56,8 @@ def saved_board(file: Path) -> Leaderboard:
             raise StoreError(f"{file}: a board of schema {content['schema']!r}; this finefuse reads schema {SCHEMA}.")
         lines = _frame([_line(line) for line in content["lines"]])
         resolutions = {(one["dataset"], one["backbone"]): _resolution(one) for one in content.get("resolutions", ())}
-        pools = _frame([_pool(pool) for pool in content.get("pools", ())])
+        pools = _frame([_numbers(pool) for pool in content.get("pools", ())])
+        curves = _frame([_numbers(point) for point in content.get("curves", ())]).reindex(columns=list(COLUMNS))
         notes, better = tuple(map(str, content["notes"])), dict(content["better"])
         suite = str(content["suite"])
         lines = lines.astype({name: kind for name, kind in RANKS.items() if name in lines})
@@ -57,7 +65,7 @@ def saved_board(file: Path) -> Leaderboard:
         raise StoreError(f"{file}: can't be read: {error.strerror or error}.") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise StoreError(f"{file}: not a leaderboard of finefuse ({type(error).__name__}: {error}).") from error
-    return Leaderboard(suite, _completed(lines), notes, better, pools, resolutions)
+    return Leaderboard(suite, _completed(lines), notes, better, pools, resolutions, curves)
 
 
 def _line(line: Mapping[str, Any]) -> dict[str, Any]:
@@ -73,8 +81,8 @@ def _value(name: str, value: Any, why: str) -> Any:
     return tuple(value) if name in LISTS else value
 
 
-def _pool(pool: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: _value(name, value, INFINITE[0] * name.endswith(".half")) for name, value in pool.items()}
+def _numbers(pool: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: _value(name, value, INFINITE[0] * name.endswith("half")) for name, value in pool.items()}
 
 
 def _resolution(one: Mapping[str, Any]) -> Resolution:

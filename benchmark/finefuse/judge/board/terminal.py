@@ -10,6 +10,7 @@ import pandas as pd
 
 from finefuse.judge.board import present
 from finefuse.text import plain
+from finefuse.types import Bullets, Heading
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -35,9 +36,9 @@ def as_text(blocks: Iterable[present.Block], width: int) -> str:
 
 
 def _drawn(block: present.Block, console: Console) -> Iterator[str]:
-    if isinstance(block, present.Heading):
+    if isinstance(block, Heading):
         yield "\n".join(_wrapped(f"{'#' * block.level} {plain(block.text)}", console, 0))
-    elif isinstance(block, present.Bullets):
+    elif isinstance(block, Bullets):
         lines = (line for item in block.items for line in _wrapped(f"- {plain(item)}", console, 2))
         yield "\n".join(lines)
     else:
