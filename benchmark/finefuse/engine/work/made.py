@@ -31,6 +31,9 @@ class Made:
 
 def cost_of(bench: Workbench, watch: Stopwatch, *trainers: SuiteTrainer) -> Record:
     """What was measured while a strategy was at work, with its trainer and those of the stages after it."""
+    energy = watch.energy
+    for trainer in trainers:
+        energy = energy.plus(trainer.aside_energy, -1)
     return {
         "seconds": watch.seconds - sum(trainer.aside for trainer in trainers),
         "cpu_seconds": watch.cpu_seconds - sum(trainer.aside_cpu for trainer in trainers),
@@ -39,7 +42,7 @@ def cost_of(bench: Workbench, watch: Stopwatch, *trainers: SuiteTrainer) -> Reco
         "gradients": bench.effort.gradients,
         "pieces": max(trainer.pieces for trainer in trainers),
         "costs": COSTS,
-        **watch.energy.plus(trainer.aside_energy, -1).fields(watch.seconds, alone=watch.alone),
+        **energy.fields(watch.seconds, alone=watch.alone),
     }
 
 
