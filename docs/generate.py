@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from finefuse import hookspec
-from finefuse.cli.show import ARXIV, description
+from finefuse.discovery.described import ARXIV, description
 from finefuse.discovery.registry import Registry
 from finefuse_zoo import hooks
 

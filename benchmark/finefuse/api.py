@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -210,6 +210,21 @@ def board(folder: str | Path) -> Leaderboard:
     return read_board(Path(folder))
 
 
+def against(folder: str | Path, released: str | Path) -> Leaderboard:
+    """One's own lines, marked, among the released ones of the same data sets and backbones.
+
+    Args:
+        folder: a results folder that `run` wrote.
+        released: another one, such as `baselines/quick`.
+
+    Raises:
+        FinefuseError: if a folder can't be read, they have nothing in common, or their results can't be compared.
+    """
+    from finefuse.judge.against import against as judge
+
+    return judge(Path(folder), Path(released))
+
+
 def pair(folder: str | Path, a: str, b: str) -> Pairing:
     """Compare two lines of a results folder by data set and seed, on the same test examples.
 
@@ -243,21 +258,42 @@ def overall(folder: str | Path, *, impute: str | None = None) -> Overall:
     return judge(read_results(Path(folder)).rows, impute)
 
 
-def compare(base: str | Path, new: str | Path, *, alpha: float = 0.05, margin: float = 0.01) -> Comparison:
-    """Compare two results folders cell by cell: `passed` says whether the second may replace the first.
+def compare(
+    base: str | Path,
+    new: str | Path,
+    *,
+    alpha: float | None = None,
+    margin: float | str | None = None,
+    resolve: float | str | None = None,
+    fail_on: Mapping[str, float | str] | None = None,
+    fatal: str | Sequence[str] = (),
+    allow: str | Sequence[str] = (),
+    noise: Mapping[str, float] | None = None,
+) -> Comparison:
+    """Compare two results folders: `passed` says whether the second may replace the first.
+
+    What isn't given is as the suite's table `[gate]` says, or else as by default. Limits are texts such as "0.5pp" and
+    "20%", or plain numbers.
 
     Args:
         base: the results folder to compare with.
         new: the results folder to judge.
-        alpha: chance of a false alarm over all cells together.
-        margin: a difference in accuracy too small to matter; it separates `unchanged` from `inconclusive`.
+        alpha: chance of a false alarm over all tests together; 0.05 by default.
+        margin: a change of a metric that doesn't matter, even if it is significant; 0.001 by default.
+        resolve: the loss of the ranking metric in all cells that must have been visible.
+        fail_on: limits by measure, such as {"accuracy": "0.5pp", "flops": 0, "train_s": "20%"}; "off" for no judgement.
+        fatal: more judgements that fail the comparison: "new", "inconclusive".
+        allow: judgements and differences that don't: "not-comparable", "missing", "settings", "versions", "plan".
+        noise: the standard deviation of the logarithm from run to run, for "train_s", "latency" and "memory".
 
     Raises:
-        FinefuseError: if `alpha` or `margin` makes no sense, or a folder can't be read.
+        FinefuseError: if an option makes no sense, or a folder can't be read.
     """
     from finefuse.judge.compare import compare as judge
 
-    return judge(Path(base), Path(new), alpha=alpha, margin=margin)
+    words = {name: [one] if isinstance(one, str) else list(one) for name, one in (("fatal", fatal), ("allow", allow))}
+    limits = {"alpha": alpha, "margin": margin, "resolve": resolve, "fail_on": fail_on, "noise": noise}
+    return judge(Path(base), Path(new), **limits, **words)
 
 
 def export(
@@ -387,32 +423,6 @@ def _reporters(
 
 
 def _results(folder: Path, registry: Registry, refs: tuple[Ref, ...] | None) -> Run:
-    from finefuse.judge.board.leaderboard import make_leaderboard
-    from finefuse.judge.board.saved import kept_alone, saved_board
+    from finefuse.judge.reports import report_folder
 
-    if refs is not None and (kept := kept_alone(folder)):
-        board = saved_board(kept)
-        return Run(folder, [], board, *write_reports(board, folder, registry, refs))
-    found = read_results(folder)
-    board = make_leaderboard(found.suite, found.rows, found.missing, found.refused)
-    if refs is None:
-        entries = (one.entry for one in registry.entries("reporter"))
-        refs = tuple(dict.fromkeys(Ref(entry.name) for entry in entries if not entry.on_request))
-    written, complaints = write_reports(board, folder, registry, refs)
-    return Run(folder, found.rows, board, written, complaints)
-
-
-def write_reports(
-    board: Leaderboard, folder: Path, registry: Registry, refs: Iterable[Ref]
-) -> tuple[tuple[Path, ...], tuple[str, ...]]:
-    """Let each reporter write; return the files, and one sentence for each reporter that failed."""
-    written: list[Path] = []
-    complaints: list[str] = []
-    for ref in refs:
-        try:
-            written += registry.build("reporter", ref).write(board, folder)
-        except FinefuseError as error:
-            complaints.append(str(error))
-        except Exception as error:  # a plugin's: it must not cost the others' reports
-            complaints.append(f"the reporter {str(ref)!r} failed with {type(error).__name__}: {error}")
-    return tuple(written), tuple(complaints)
+    return Run(folder, *report_folder(folder, registry, refs))

@@ -251,7 +251,7 @@ def finefuse_reporters() -> Iterable[Entry[Reporter]]:
         \"\"\"One plain HTML table.\"\"\"
 
         def write(self, board: Board, folder: Path) -> list[Path]:
-            path = folder / "leaderboard.html"
+            path = folder / "table.html"
             path.write_text(board.lines.to_html(index=False))
             return [path]
 

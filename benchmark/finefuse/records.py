@@ -7,9 +7,9 @@ import gc
 import json
 import os
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from io import FileIO
 from pathlib import Path
 from typing import Any, get_args
@@ -17,7 +17,7 @@ from typing import Any, get_args
 from finefuse.errors import StoreError
 from finefuse.files import write_whole
 from finefuse.locks import LOCK, only_writer
-from finefuse.rows import contradicting, wrong_with
+from finefuse.rows import contradicting, told, wrong_with
 from finefuse.types import Cell, JobKind, Record
 
 PLAN_SCHEMA = 2
@@ -47,6 +47,15 @@ class Records:
         Raises:
             StoreError: if the file can't be read.
         """
+        rows, refused = self.numbered()
+        return list(rows.values()), refused
+
+    def numbered(self) -> tuple[dict[int, Record], list[str]]:
+        """The same, with the rows by the numbers of their lines.
+
+        Raises:
+            StoreError: if the file can't be read.
+        """
         with _sentence(self.file, "read"):
             lines = self.file.read_bytes().split(b"\n") if self.file.exists() else [b""]
         if _load(lines[-1]) is None:
@@ -56,7 +65,7 @@ class Records:
             wrong = {number: said for number, row in read.items() if (said := wrong_with(row))}
             wrong |= contradicting({number: row for number, row in read.items() if number not in wrong})
         refused = [f"{self.file}:{number}: {_named(read[number])}{wrong[number]}" for number in sorted(wrong)]
-        return [row for number, row in read.items() if number not in wrong], refused
+        return {number: row for number, row in read.items() if number not in wrong}, refused
 
     def append(self, record: Record) -> None:
         """Write one row to the disk, whole or not at all.
@@ -110,6 +119,17 @@ class Records:
                 return suite, {Cell.of(cell): cell["key"] for cell in cells}
         raise StoreError(f"{self.plan_file}: not a plan of finefuse; delete it and run the suite again.")
 
+    def read_gate(self) -> Record:
+        """The suite's table `[gate]` as the plan holds it; {} without one.
+
+        Raises:
+            StoreError: if the plan can't be read, or that is no table.
+        """
+        gate = self.read_run().get("gate", {})
+        if not isinstance(gate, dict):
+            raise StoreError(f"{self.plan_file}: has {told(gate)} as [gate], where a table was expected.")
+        return gate
+
     def read_run(self) -> Record:
         """What the last run was asked for: `suite`, as it was named, and `plugins`; {} where that is not known.
 
@@ -130,13 +150,16 @@ class Results:
     """The contents of a folder: the suite's name, its current rows, and the planned cells that have none.
 
     Of a cell that a former version planned, and of which there is no row at all, only the text is known. `refused` has
-    a sentence for each damaged line that no planned cell needs.
+    a sentence for each damaged line that no planned cell needs. `planned` says whether there is a plan, and `gate` is
+    the suite's table of that name.
     """
 
     suite: str
     rows: list[Record]
     missing: list[Cell | str]
     refused: list[str]
+    planned: bool = False
+    gate: Mapping[str, Any] = field(default_factory=dict)
 
 
 def read_results(folder: Path) -> Results:
@@ -174,7 +197,9 @@ def _current(
     cells = ((Cell.of(row), row) for row in rows)
     current = {cell: row for cell, row in cells if keys.get(cell) == row["key"]}
     missing = [cell for cell in keys if cell not in current]
-    return Results(suite, [current[cell] for cell in keys if cell in current], missing, refused)
+    return Results(
+        suite, [current[cell] for cell in keys if cell in current], missing, refused, True, records.read_gate()
+    )
 
 
 def _named(row: object) -> str:

@@ -185,6 +185,7 @@ _NAMED: dict[str, Rule] = {
     ),
     **dict.fromkeys(("metrics", "needs", "at_edge", "shares", "remarks", "tasks", "ranked_by", "subset"), TEXTS),
     **dict.fromkeys(("followed_by", "saw", "latency_of"), TEXTS),
+    "source_data": TEXT_OR_NULL,
     **dict.fromkeys(("member", "round", "trial", "members", "repeated", "size", "draw"), COUNT),
     **dict.fromkeys(("n_test", "steps", "pieces", "trainable", "parameters", "trials", "best"), COUNT_OR_NULL),
     **dict.fromkeys(("threads", "peak_memory", "gradients", "bytes"), COUNT_OR_NULL),
@@ -197,7 +198,7 @@ _STARTING: dict[str, Rule] = {
     "better": Rule(frozenset({str}), ("higher", "lower").__contains__, "higher or lower"),
     **dict.fromkeys(("latency", "energy"), AMOUNT),
     **dict.fromkeys(("test", "val", "also", "last", "best", "peek", "peek_at_test", "default"), SCORE),
-    **dict.fromkeys(("single", "mean", "oracle", "untouched", "figure", "task"), SCORE),
+    **dict.fromkeys(("single", "mean", "oracle", "untouched", "figure", "task", "source"), SCORE),
 }
 
 

@@ -280,6 +280,7 @@ def finefuse_reporters() -> Iterable[Entry[Any]]:
     yield Entry("markdown", "finefuse_zoo.reporters.markdown_board:Markdown", "Markdown tables")
     yield Entry("csv", "finefuse_zoo.reporters.tables:Csv", "one comma-separated table")
     yield Entry("json", "finefuse_zoo.reporters.json_board:Json", "one JSON document")
+    yield Entry("page", "finefuse_zoo.reporters.html_page:Page", "an HTML page that ranks anew what it shows")
     yield Entry(
         "figures",
         "finefuse_zoo.reporters.figures:Figures",

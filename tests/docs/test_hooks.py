@@ -147,7 +147,7 @@ def test_all_examples_together_carry_out_a_suite(
     lines = result.board.lines.set_index("strategy")
     assert (lines["test.top-2.mean"] >= lines["test.accuracy.mean"]).all()
     assert lines.loc["linear-probe", "test.accuracy.mean"] > 0.8
-    assert "<table" in (tmp_path / "out" / "leaderboard.html").read_text()
+    assert "<table" in (tmp_path / "out" / "table.html").read_text()
     told = capsys.readouterr().out.splitlines()
     assert sorted(told) == sorted(f"{row['cell']} ok" for row in result.rows)
     lines = diary.read_text(encoding="utf-8").splitlines()

@@ -75,6 +75,7 @@ SUITE = {
     "budget": {"epochs": 1},
     "datasets": ["blobs"],
     "also_test": [{"use": "blobs", "as": "again"}],
+    "source_test": True,
     "backbones": ["mlp"],
     "metrics": ["hits"],
     "schemes": ["plain", "adds", "clumsy", "choosy", "found", {"use": "search", "as": "searched", **SEARCH}],

@@ -16,6 +16,7 @@ import pytest
 from finefuse.discovery.registry import Registry
 from finefuse.types import Crew
 from finefuse_zoo.executors.local import Local
+from helpers.gates import Pair
 from helpers.plugging import PLUGINS
 from helpers.runs import FIXTURES
 
@@ -107,3 +108,9 @@ def started(hostile: ModuleType) -> Iterator[Callable[..., Local]]:
             return executor
 
         yield start
+
+
+@pytest.fixture
+def pair(tmp_path: Path, build: ModuleType) -> Pair:
+    """Two results folders in the making."""
+    return Pair(tmp_path, build)

@@ -11,7 +11,7 @@ import jsonschema
 import pytest
 
 from finefuse.cli import main
-from finefuse.cli.show import ARXIV
+from finefuse.discovery.described import ARXIV
 from helpers.planning import ran
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"

@@ -179,7 +179,7 @@ def test_the_gate_fails_closed_on_what_cannot_be_read(
     assert "Traceback" not in outcome.err
 
 
-def test_compare_hands_on_alpha_and_margin(
+def test_compare_hands_on_its_options(
     results: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from finefuse.judge import compare as judge
@@ -192,5 +192,27 @@ def test_compare_hands_on_alpha_and_margin(
         return real(base, new, **options)
 
     monkeypatch.setattr(judge, "compare", spy)
-    assert call(capsys, "compare", results, results, "--alpha", "0.01", "--margin", "0.02").code == 0
-    assert seen == {"alpha": 0.01, "margin": 0.02}
+    options = ["--alpha", "0.01", "--margin", "2%", "--resolve", "50pp", "--fail-on", "nll:20%", "--fail-on", "flops:0"]
+    words = ["--fatal", "new", "--allow", "settings"]
+    assert call(capsys, "compare", results, results, *options, *words).code == 0
+    limits = {"fail_on": {"nll": "20%", "flops": "0"}, "fatal": ["new"], "allow": ["settings"], "noise": None}
+    assert seen == {"alpha": 0.01, "margin": "2%", "resolve": "50pp", **limits}
+
+
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        (["--fail-on", "acuracy:1pp"], "nothing is measured that is called 'acuracy'; did you mean 'accuracy'?"),
+        (["--fail-on", "flops"], "'flops' names no limit: write MEASURE:LIMIT"),
+        (["--fail-on", "nll:much"], "nll: 'much' is no limit: write 0.5pp, 20% or a plain number from 0."),
+        (["--fatal", "neww"], "there is no judgement 'neww'; did you mean 'new'?"),
+        (["--allow", "regressed"], "a regression can't be allowed"),
+        (["--margin", "-1"], "'-1' is no limit"),
+    ],
+)
+def test_compare_refuses_what_makes_no_sense(
+    results: Path, capsys: pytest.CaptureFixture[str], option: list[str], said: str
+) -> None:
+    outcome = call(capsys, "compare", results, results, *option)
+    assert (outcome.code, outcome.out) == (2, "")
+    assert outcome.err.startswith(f"error: {said}")

@@ -106,6 +106,33 @@ def test_steps_beyond_the_budget_fail_the_row(job, paid, own):
         job({"use": "trains", "paid": paid, "own": own})
 
 
+BY_HAND = ["assignment", "grad", "backward"]
+
+
+@pytest.mark.parametrize("way", BY_HAND)
+def test_steps_that_no_optimizer_takes_are_within_the_budget(job, way):
+    row = job({"use": "by-hand", "way": way, "paid": 0.5, "own": 0.5})
+    assert (row["steps"], row["gradients"]) == (4, 8)
+
+
+@pytest.mark.parametrize("way", BY_HAND)
+@pytest.mark.parametrize(("paid", "own"), [(0, 2), (1, 0.2)])
+def test_steps_that_no_optimizer_takes_fail_the_row_beyond_it(job, way, paid, own):
+    found = f"evaluated {int(9 * own)} gradients of its own beside {9 * paid} of the trainer's, and its budget is 9"
+    with pytest.raises(BudgetError, match=found):
+        job({"use": "by-hand", "way": way, "paid": paid, "own": own})
+
+
+def test_steps_within_a_penalty_are_paid_too(job):
+    assert job({"use": "penalised", "paid": 0.5})["gradients"] == 8
+    with pytest.raises(BudgetError, match=r"evaluated 9 gradients of its own beside 9 of the trainer's"):
+        job({"use": "penalised"})
+
+
+def test_recomputed_activations_cost_no_more(job):
+    assert job({"use": "recomputes"})["gradients"] == 9
+
+
 def test_two_gradients_a_step_are_two(job):
     sam = job("sam")
     assert sam["steps"] == 2 * (9 // 2)
@@ -126,4 +153,4 @@ def test_effort_counts_what_is_done_by_whatever_name():
             effort.own_again(optimizer.step)()
     optimizer.step()
     weight.sum().backward()
-    assert (effort.gradients, effort.own_steps) == (4, 2)
+    assert (effort.gradients, effort.own_gradients, effort.own_steps) == (4, 4, 2)

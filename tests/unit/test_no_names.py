@@ -12,10 +12,12 @@ from finefuse.discovery.registry import KINDS, Registry
 
 CORE = Path(__file__).parents[2] / "benchmark" / "finefuse"
 ELSE = {
+    ("declare.schema", "gate"): "a key of suites",
     ("declare.schema", "search"): "a key of suites",
     ("declare.suite", "search"): "that key, and the role of whoever searches",
     ("discovery.lazy", "torchvision"): "the module",
     ("declare.jobs", "search"): "a field of jobs",
+    ("engine.drive.schedule", "gate"): "a key of suites",
     ("engine.store.origin", "search"): "that field",
     ("engine.work.searching", "search"): "the purpose of a seed",
     ("engine.work.untouched", "json"): "a module of Python",
@@ -23,13 +25,17 @@ ELSE = {
     ("judge.board.curves", "mean"): "a column",
     ("judge.board.leaderboard", "mean"): "pandas' mean",
     ("judge.board.leaderboard", "markdown"): "pandas' format",
+    **dict.fromkeys(
+        (("judge.board.page.columns", n) for n in ("figures", "mean", "search")), "groups of columns, a column"
+    ),
     ("judge.board.present", "mean"): "the end of a column's name",
     ("judge.board.present", "markdown"): "a format",
-    ("judge.compare", "markdown"): "a format",
+    ("judge.gate.shown", "markdown"): "a format",
     ("judge.overall", "markdown"): "a format",
     ("judge.overall", "mean"): "a column",
     ("judge.pairing", "markdown"): "a format",
     ("matching.units", "mean"): "a function of torch",
+    ("records", "gate"): "a key of suites",
     ("rows", "mean"): "a field of the rows of pools",
     ("testing.__init__", "snapshot"): "a function of the kit",
     ("nets", "recalibrate"): "a function of plugins",

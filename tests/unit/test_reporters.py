@@ -14,11 +14,12 @@ import pytest
 from finefuse.errors import StoreError
 from finefuse.judge.board.leaderboard import Leaderboard, make_leaderboard
 from finefuse.types import Cell, Record, Reporter
+from finefuse_zoo.reporters.html_page import Page
 from finefuse_zoo.reporters.json_board import Json
 from finefuse_zoo.reporters.markdown_board import Markdown
 from finefuse_zoo.reporters.tables import Csv
 
-REPORTERS = [Markdown(), Csv(), Json()]
+REPORTERS = [Markdown(), Csv(), Json(), Page()]
 
 
 def rows(build: ModuleType) -> list[Record]:

@@ -86,7 +86,7 @@ def test_without_a_plan_the_last_row_of_every_cell_counts(tmp_path: Path, build:
 
 def test_a_planned_suite_that_has_not_begun(tmp_path: Path) -> None:
     Records(tmp_path).write_plan("quick", [(place(1), "k")])
-    assert read_results(tmp_path) == Results("quick", [], [place(1)], [])
+    assert read_results(tmp_path) == Results("quick", [], [place(1)], [], planned=True)
 
 
 def test_a_plan_of_a_former_version_is_read(tmp_path: Path) -> None:
@@ -103,6 +103,15 @@ def test_a_plan_of_a_later_version_is_refused(tmp_path: Path) -> None:
     (tmp_path / "plan.json").write_text('{"schema": 3, "suite": "s", "cells": []}')
     with pytest.raises(StoreError, match=r"plan.json: a plan of schema 3; this finefuse reads up to 2\."):
         Records(tmp_path).read_plan()
+
+
+def test_the_gate_of_a_suite_is_read_with_its_plan(tmp_path: Path) -> None:
+    records = filled(tmp_path, 1)
+    records.write_plan("quick", [(place(0), "key 0")], {"gate": {"alpha": 0.01}})
+    assert read_results(tmp_path).gate == {"alpha": 0.01}
+    records.plan_file.write_text(records.plan_file.read_text().replace('{"alpha":0.01}', "3"))
+    with pytest.raises(StoreError, match=r"plan.json: has 3 as \[gate\], where a table was expected"):
+        read_results(tmp_path)
 
 
 @pytest.mark.parametrize("name", AWKWARD)

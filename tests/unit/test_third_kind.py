@@ -22,8 +22,8 @@ def test_it_goes_all_the_way(tmp_path):
     told = " ".join(f"{row['label']}: {row['status']}" for row in runs[1].rows if row["kind"] in ("tune", "fuse"))
     assert told == "full: ok full: ok linear-probe: skipped mean: ok soup: ok"
     assert "deviance" in runs[1].board.to_markdown()
-    assert finefuse.compare(runs[0].folder, runs[1].folder).counts == {"not-comparable": 1, "improved": 3}
-    assert finefuse.compare(runs[1].folder, runs[2].folder).counts == {"not-comparable": 1, "unchanged": 3}
+    assert finefuse.compare(runs[0].folder, runs[1].folder).counts == {"improved": 3, "skipped": 1}
+    assert finefuse.compare(runs[1].folder, runs[2].folder).counts == {"skipped": 1, "unchanged": 3}
 
 
 def test_the_kit_tries_strategies_on_it(fixture_module):

@@ -8,29 +8,65 @@ from typing import Annotated
 import typer
 
 from finefuse.cli.printing import complain, say
-from finefuse.errors import FinefuseError
+from finefuse.errors import FinefuseError, StoreError
+
+FailOn = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="MEASURE:LIMIT", help="How much worse doesn't matter: accuracy:0.5pp, flops:0, train_s:20%; repeatable."
+    ),
+]
+Fatal = Annotated[
+    list[str] | None, typer.Option(metavar="JUDGEMENT", help="Fail on new or inconclusive too; repeatable.")
+]
+Allow = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="WORD", help="Don't fail on not-comparable, missing, failed, settings, versions or plan; repeatable."
+    ),
+]
 
 
 def compare(
     base: Annotated[Path, typer.Argument(metavar="BASE", help="The results folder to compare with.")],
     new: Annotated[Path, typer.Argument(metavar="NEW", help="The results folder to judge.")],
     alpha: Annotated[
-        float, typer.Option(metavar="P", min=0, max=1, help="Chance of a false alarm over all cells.")
-    ] = 0.05,
+        float | None, typer.Option(metavar="P", min=0, max=1, help="Chance of a false alarm over all tests.")
+    ] = None,
     margin: Annotated[
-        float, typer.Option(metavar="D", min=0, max=1, help="A difference in accuracy too small to matter.")
-    ] = 0.01,
+        str | None, typer.Option(metavar="LIMIT", help="A change of a metric that doesn't matter: 0.5pp, 1%, 0.01.")
+    ] = None,
+    resolve: Annotated[
+        str | None, typer.Option(metavar="LIMIT", help="Fail unless such a loss in all cells would have been caught.")
+    ] = None,
+    fail_on: FailOn = None,
+    fatal: Fatal = None,
+    allow: Allow = None,
 ) -> None:
-    """Compare two runs cell by cell: a gate for CI.
+    """Compare two runs, by cell, by line and as a whole: a gate for CI.
 
-    Exits with 1 if a cell regressed, failed or is missing, or if a folder can't be read: the gate fails closed.
+    Exits with 1 if anything became worse, is missing or can't be compared, or if a folder can't be read: the gate fails
+    closed. What isn't given is as the suite's table [gate] says.
     """
     from finefuse import api
+    from finefuse.judge.gate.policy import limits_of
 
     try:
-        comparison = api.compare(base, new, alpha=alpha, margin=margin)
-    except FinefuseError as error:
+        comparison = api.compare(
+            base,
+            new,
+            alpha=alpha,
+            margin=margin,
+            resolve=resolve,
+            fail_on=limits_of(fail_on or ()),
+            fatal=fatal or (),
+            allow=allow or (),
+        )
+    except StoreError as error:
         complain(f"error: {error}")
         raise typer.Exit(1) from None
+    except FinefuseError as error:
+        complain(f"error: {error}")
+        raise typer.Exit(2) from None
     say(comparison.to_markdown())
     raise typer.Exit(0 if comparison.passed else 1)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import inspect
 import json
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -18,9 +16,6 @@ from finefuse.errors import FinefuseError, PluginError, did_you_mean
 if TYPE_CHECKING:
     from finefuse.discovery.registry import Registry
     from finefuse.types import PluginKind
-
-ARXIV = re.compile(r"(?<![\w./-])\d{4}\.\d{4,5}(?![\w/-])")
-"""The number of a paper, which docstrings give with or without the word arXiv."""
 
 
 def show(
@@ -83,25 +78,18 @@ def page(registry: Registry, kind: PluginKind, name: str) -> str:
     """All about one plugin."""
     from tabulate import tabulate
 
-    found = registry.find(kind, name)
-    target = registry.target(kind, name)
-    text = description(target)
-    origin = f" ({found.distribution} {found.version})" if found.distribution else ""
-    lines = [f"{kind} {name}: {found.entry.summary}".rstrip(": "), f"from {found.provider}{origin}"]
+    from finefuse.discovery.described import describe
+
+    found = describe(registry, kind, name)
+    lines = [f"{kind} {name}: {found.summary}".rstrip(": "), f"from {found.provider}"]
     lines += [f"unavailable, {found.missing}"] if found.missing else []
-    lines += [f"paper: https://arxiv.org/abs/{paper}" for paper in dict.fromkeys(ARXIV.findall(text))]
-    lines += ["", text] if text else []
-    parameters = [(p.name, p.type, p.default, p.bounds) for p in registry.parameters(kind, name)]
-    if not parameters:
+    lines += [f"paper: {paper}" for paper in found.papers]
+    lines += ["", found.text] if found.text else []
+    if not found.parameters:
         return "\n".join([*lines, "", "no parameters"])
+    parameters = [(p.name, p.type, p.default, p.bounds) for p in found.parameters]
     table = tabulate(parameters, ("parameter", "type", "default", "bounds"), "plain", disable_numparse=True)
     return "\n".join([*lines, "", *(line.rstrip() for line in table.splitlines())])
-
-
-def description(target: type) -> str:
-    """The docstring its author wrote, not the signature that `dataclass` puts in its place."""
-    text = inspect.cleandoc(target.__doc__ or "")
-    return "" if text.startswith(f"{target.__name__}(") else text
 
 
 def unknown(registry: Registry, name: str, kind: str | None, suites: Iterable[str]) -> PluginError:

@@ -121,6 +121,11 @@ class Facts:
             self.task(source)
         return source
 
+    def head_outputs(self, backbone: Ref) -> int | None:
+        """Outputs of the head that a backbone's weights come with; None where they have none."""
+        with _named("backbone", backbone):
+            return capabilities.head_outputs(self.instance("backbone", backbone))
+
     def tokens(self, dataset: Ref) -> Vocabulary | None:
         """What the token numbers of a data set mean, if known."""
         with _named("dataset", dataset):

@@ -14,8 +14,10 @@ from finefuse.declare.facts import Facts, piece
 from finefuse.declare.keys import digest, environment
 from finefuse.declare.lines import COUNTED, LineParts, Members, Parts, Variant, strategy_parts
 from finefuse.declare.pools import Pool
+from finefuse.declare.source_test import source_data, source_part
 from finefuse.declare.strategy import Strategy
 from finefuse.declare.suite import Suite
+from finefuse.declare.trials import trials_of
 from finefuse.types import Job, JobKind, PluginKind, Ref
 
 
@@ -91,6 +93,7 @@ class Group:
         self.suite, self.facts, self.surroundings = planner.suite, planner.facts, planner.surroundings
         self.dataset, self.backbone = dataset, backbone
         self.same: dict[str, Any] = {"dataset": dataset, "backbone": backbone, "base": base}
+        self.source = source_data(self.facts, self.suite.source_test, backbone) if base else None
         if base and not self.facts.source(backbone) and planner.firsts[self.tasks[0]] != dataset:
             self.same["made_for"] = planner.firsts[self.tasks[0]]
         self.unsuited = next(filter(None, (self.facts.unsuited(backbone, d) for d in self.tasks)), "") if base else ""
@@ -134,14 +137,19 @@ class Group:
     def line(self, kind: PluginKind, of: Strategy) -> LineParts:
         """The line of a scheme or fusion."""
         level = self.facts.level(of.ref) if kind == "fusion" else ""
-        fields = {"strategy": of.ref, "search": of.search, "metrics": self.metrics, "also_test": self.also_test}
-        stages = {"followed_by": of.followed_by, "saw": tuple(map(self.facts.saw, of.followed_by))}
+        fields: dict[str, Any] = {
+            "strategy": of.ref,
+            "search": of.search,
+            "metrics": self.metrics,
+            "also_test": self.also_test,
+        }
+        fields |= {"followed_by": of.followed_by, "saw": tuple(map(self.facts.saw, of.followed_by))}
+        fields["source"], scoring = self.source, self.scoring | source_part(self.facts, self.source)
         all_of = (of.ref, *of.followed_by)
         needs = tuple(dict.fromkeys(need for ref in all_of for need in self.facts.needs(kind, ref)))
-        parts = self.parts | strategy_parts(self.facts, kind, of)
         skip = next(filter(None, (self.unsuited, *(self.refusal(kind, ref) for ref in all_of))), "")
-        made: dict[str, Any] = fields | stages | self.same
-        return LineParts(parts, self.scoring, needs=needs, skip=skip, level=level, **made)
+        parts = self.parts | strategy_parts(self.facts, kind, of)
+        return LineParts(parts, scoring, level=level, needs=needs, skip=skip, **fields, **self.same)
 
     def fuse(self, pool: Pool, members: Members, seed: int, ordered: bool | None = None) -> Iterator[Job]:
         """A pool's bounds, and every fusion of it, once; only those that depend on the order of members, or don't."""
@@ -153,22 +161,11 @@ class Group:
         for fusion, line in self.fusions:
             if ordered is not None and self.facts.ordered(fusion.ref) != ordered:
                 continue
-            trials = self.trials_of(fusion, line, own, fields | {"label": fusion.label})
+            trials = trials_of(self.facts, fusion, line, self.line, own, fields | {"label": fusion.label})
             chosen = {f"choice {i}": job.artifact for i, job in enumerate(trials)}
             yield from trials
             more = {"trials": tuple(chosen.values()), "label": fusion.label}
             yield line.job(own | chosen, kind="fuse", **more, **fields)
-
-    def trials_of(self, fusion: Strategy, line: LineParts, own: Parts, fields: dict[str, Any]) -> list[Job]:
-        """What a fusion is chosen from: a job for each of its `choices`, or for each trial of its search."""
-        trials: list[Job] = []
-        for i, ref in enumerate(fusion.choices):
-            trials.append(self.line("fusion", replace(fusion, ref=ref)).job(own, kind="trial", trial=i, **fields))
-        for i, known in enumerate(self.facts.trials(fusion.search, "fusion") if fusion.search else ()):
-            told = {f"trial {k}": trials[k].artifact for k in known}
-            more = {"trial": i, "trials": tuple(told.values())}
-            trials.append(line.job(own | told | {"trial": piece(i)}, kind="trial", **more, **fields))
-        return trials
 
     def tunings(self, pool: Pool) -> Iterator[Tuning]:
         """Every member of a pool."""

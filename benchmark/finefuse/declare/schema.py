@@ -12,7 +12,7 @@ from pydantic_core import ErrorDetails
 from finefuse.declare.suite_text import Source, show, suggest
 from finefuse.declare.toml_lines import KeyPath
 from finefuse.errors import SuiteError
-from finefuse.types import Budget, Limits, Settings, Statistics
+from finefuse.types import Budget, Judgement, Limits, Settings, Statistics
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 LABEL = r"^[^\s/|#]+( [^\s/|#]+)*$"
@@ -128,6 +128,26 @@ class RunShape(_Table):
     observers: list[Use] = Field(default=[], description="What follows the run.")
 
 
+Limit = Annotated[str, Field(pattern=r"^\s*(\d+\.?\d*|\.\d+)\s*(%|pp)?\s*$")] | Annotated[float, Field(ge=0)]
+"""A change that doesn't matter: "0.5pp", "20%", or a plain number."""
+
+
+class GateShape(_Table):
+    """What `finefuse compare` judges these results by; its options override it."""
+
+    alpha: Annotated[float, Field(gt=0, lt=1)] | None = Field(default=None, description="Chance of a false alarm.")
+    margin: Limit | None = Field(default=None, description="A change of a metric that doesn't matter.")
+    resolve: Limit | None = Field(default=None, description="A loss of all cells that must have been visible.")
+    fail_on: dict[str, Limit | Literal["off"]] = Field(default={}, description="Limits, by measure.")
+    fatal: list[Judgement] = Field(default=[], description="More judgements that fail.")
+    allow: list[Judgement | Literal["settings", "versions", "plan"]] = Field(
+        default=[], description="Judgements and differences that don't fail."
+    )
+    noise: dict[Literal["train_s", "latency", "memory"], Annotated[float, Field(gt=0)]] = Field(
+        default={}, description="The standard deviation of the logarithm from run to run, by measure."
+    )
+
+
 class SearchShape(_Table):
     """The same search for every scheme and fusion that declares a space."""
 
@@ -188,6 +208,10 @@ class SuiteShape(_Table):
     budget: BudgetShape = Field(default_factory=BudgetShape)
     datasets: Items = Field(description="Data sets to tune for.")
     also_test: list[ItemShape] = Field(default=[], description="More test sets for every model: of shifted data.")
+    source_test: bool | Use = Field(
+        default=False,
+        description="Score every body with the pretrained head on the source data, or on this data set.",
+    )
     backbones: Items = Field(description="Pretrained networks to tune.")
     metrics: Items = Field(
         default=[], description="Scores; the first that is for the task ranks. Without any, its kind's own metric."
@@ -229,11 +253,13 @@ class SuiteShape(_Table):
     )
     limits: LimitsShape = Field(default_factory=LimitsShape)
     run: RunShape = Field(default_factory=RunShape)
+    gate: GateShape = Field(default_factory=GateShape)
     latency: list[Positive] = Field(default=[1, 64], description="Batch sizes to time; [] for none.")
 
 
 _TABLES: dict[str, type[BaseModel]] = {
     "budget": BudgetShape,
+    "gate": GateShape,
     "limits": LimitsShape,
     "pools": PoolShape,
     "run": RunShape,

@@ -24,6 +24,7 @@ from finefuse.declare.schema import (
     json_schema,
     read_shape,
 )
+from finefuse.declare.source_test import Asked, check_source_test
 from finefuse.declare.stages import followed
 from finefuse.declare.strategy import Strategy
 from finefuse.declare.suite_text import Source, open_suite, show
@@ -66,7 +67,9 @@ class Suite:
     pools: tuple[Pool, ...]
     latency: tuple[int, ...]
     also_test: tuple[Ref, ...] = ()
+    source_test: Asked = False
     run: RunChoice = field(default_factory=RunChoice)
+    gate: Mapping[str, Any] = field(default_factory=dict)
     asked: str = ""
 
 
@@ -98,6 +101,7 @@ def load_suite(source: str | Path | Mapping[str, Any], registry: Registry, *, po
     reader.check_tasks(plain["datasets"], plain["metrics"])
     reader.check_shapes(plain["datasets"], plain["also_test"])
     reader.check_kinds(plain["datasets"], schemes)
+    asked = reader.source_test(shape, plain["backbones"])
     pools = make_pools(opened, shapes, {line.label: line.ref.name for line in schemes}, plain)
     check_tasks_of(opened, reader.facts, pools)
     check_members_of(opened, pools, schemes, plain["backbones"])
@@ -113,7 +117,9 @@ def load_suite(source: str | Path | Mapping[str, Any], registry: Registry, *, po
         fusions=fusions,
         pools=tuple(pools),
         latency=tuple(shape.latency),
+        source_test=asked,
         run=reader.run(shape.run),
+        gate=shape.gate.model_dump(exclude_unset=True),
         asked="" if isinstance(source, Mapping) else str(source),
         **plain,
     )
@@ -218,6 +224,13 @@ class _Reader:
             raise self.source.error(place, "is for fusions: its stages change what was fused")
         stages = [self._used((*place, i), "fusion", stage) for i, stage in enumerate(item.followed_by or ())]
         return followed(self.source, self.facts, place, line, stages, named=item.as_ is not None)
+
+    def source_test(self, shape: SuiteShape, backbones: Sequence[Ref]) -> Asked:
+        """Whether bodies are scored on what they were pretrained for, or the data set that is declared for it."""
+        asked = shape.source_test
+        found = asked if isinstance(asked, bool) else self._used(("source_test",), "dataset", asked)
+        check_source_test(self.source, self.facts, found, backbones)
+        return found
 
     def _check_rounds(self, path: KeyPath, kind: PluginKind, lines: Sequence[Strategy]) -> None:
         if kind != "fusion":

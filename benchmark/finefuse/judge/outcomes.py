@@ -13,6 +13,8 @@ from finefuse.judge.noise import Noise, no_noise, noise_of
 from finefuse.types import Record
 
 Floats = NDArray[np.float32]
+Samples = dict[tuple[int, str, int, str], list[tuple[int, Record]]]
+"""By seed, digest of the test examples, their number, and the field that has their results."""
 CLOSE = 1e-4
 """How far, as a share, a score may lie from the mean over its examples: scores may be computed in float32."""
 
@@ -25,16 +27,27 @@ def table_noise(lines: Sequence[Sequence[Record]], metric: str) -> Noise:
     Raises:
         StoreError: if a field is damaged.
     """
-    samples: dict[tuple[int, str, int, str], list[tuple[int, Record]]] = defaultdict(list)
+    samples = samples_of(lines)
+    if not samples:
+        return no_noise(len(lines))
+    same = shared_examples(samples)
+    values = (_having(sample[3], sample[2], cells, metric) for sample, cells in sorted(samples.items()))
+    return noise_of(((having, found) for having, found in values if having), len(lines), same=same)
+
+
+def samples_of(lines: Sequence[Sequence[Record]]) -> Samples:
+    """The rows with results by example, each with the number of its line, by what they have in common."""
+    samples: Samples = defaultdict(list)
     for at, rows in enumerate(lines):
         for row in rows:
             if field := next((name for name in ("correct", "losses") if row.get(name)), ""):
                 samples[row["seed"], row.get("examples") or "", row.get("n_test", 0), field].append((at, row))
-    if not samples:
-        return no_noise(len(lines))
-    same = len({sample[1:] for sample in samples}) == 1 and all(examples for _, examples, *_ in samples)
-    values = (_having(sample[3], sample[2], cells, metric) for sample, cells in sorted(samples.items()))
-    return noise_of(((having, found) for having, found in values if having), len(lines), same=same)
+    return samples
+
+
+def shared_examples(samples: Samples) -> bool:
+    """Whether all seeds have the same test examples."""
+    return len({sample[1:] for sample in samples}) == 1 and all(examples for _, examples, *_ in samples)
 
 
 def score_step(lines: Sequence[Sequence[Record]], metric: str) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -21,7 +22,12 @@ T_contra = TypeVar("T_contra", contravariant=True)
 
 JobKind = Literal["pretrain", "trial", "tune", "fuse", "pool", "time"]
 Status = Literal["ok", "failed", "timeout", "oom", "skipped", "blocked"]
-Judgement = Literal["regressed", "improved", "unchanged", "inconclusive", "new", "missing", "failed", "not-comparable"]
+Judgement = Literal[
+    "regressed", "failed", "missing", "not-comparable", "inconclusive", "improved", "new", "skipped", "unchanged"
+]
+"""What a comparison says of something, the worst first."""
+Scope = Literal["comparison", "line", "cell"]
+"""What a judgement is about: everything, a line of the board with all its seeds, or one cell."""
 Record = dict[str, Any]
 """One flat JSON row per planned job, always exactly one. `docs/records.md` lists the fields."""
 
@@ -111,7 +117,8 @@ class Job:
     """One node of the plan.
 
     `artifact` is the content address of what it makes, `key` that of its row, which covers the metrics too, and `parts`
-    what went into them, by name. `also_test` are further data sets whose test examples are scored. `level` is a
+    what went into them, by name. `also_test` are further data sets whose test examples are scored, `source`
+    the one that the pretrained head is scored on. `level` is a
     fusion's, `needs` what the strategy is given besides the training data. `skip` is a reason known before any compute.
 
     Its inputs are artifacts. `base` is the pretrained backbone; a pool across backbones has none. `start` is the fused
@@ -149,6 +156,7 @@ class Job:
     own: tuple[tuple[str, str], ...] = ()
     statistics: str = ""
     made_for: Ref | None = None
+    source: Ref | None = None
     search: Ref | None = None
     followed_by: tuple[Ref, ...] = ()
     saw: tuple[str, ...] = ()
@@ -307,6 +315,9 @@ class Board(Protocol):
     def to_markdown(self) -> str:
         """The whole leaderboard as Markdown tables."""
 
+    def document(self) -> dict[str, Any]:
+        """All that a page needs to show the board and to rank anew what it shows; `docs/page.md` lists its parts."""
+
 
 class Reporter(Protocol):
     """A frozen dataclass that writes a leaderboard in one format."""
@@ -351,7 +362,12 @@ class Observer(Protocol):
 
 @dataclass(frozen=True)
 class Verdict:
-    """One line of a comparison: a cell, the judgement, both scores, the p-value after Holm, and the reason."""
+    """One judgement of a comparison: of `measure`, where `cell` says, which may be a line or all cells (`scope`).
+
+    `base` and `new` are both values, NaN where there is none, `p` the p-value after all corrections, of a change in the
+    direction that was seen. `change` is above 0 where `new` is better: in accuracy, or as a share of the base's value.
+    `visible` is the smallest loss that would have been caught with a chance of 80 %.
+    """
 
     cell: str
     judgement: Judgement
@@ -359,3 +375,7 @@ class Verdict:
     new: float
     p: float
     reason: str = ""
+    measure: str = ""
+    scope: Scope = "cell"
+    change: float = math.nan
+    visible: float = math.nan

@@ -69,7 +69,9 @@ def run_plan(
     with records.lock():
         rows, refused = records.read()
         doors = [door for door in registry.doors if isinstance(door, str)]
-        asked = {"suite": plan.suite.asked, "plugins": doors}
+        asked = {"suite": plan.suite.asked, "plugins": doors} | (
+            {"gate": dict(plan.suite.gate)} if plan.suite.gate else {}
+        )
         records.write_plan(plan.suite.name, [(job.place, job.key) for job in plan.jobs], asked)
         artifacts.sweep()
         outlook, notes = look_closely(plan, rows, artifacts, retry=retry)

@@ -10,35 +10,43 @@ import torch
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 T = TypeVar("T")
+ENGINE = "_engine_run_backward"
+"""What both go through, by whatever name a plugin has imported them."""
 
 
 class Effort:
     """Counts while it is `counting`.
 
     `gradients` are calls of `backward` and of `torch.autograd.grad`, each of which is one whatever the size of its
-    batch. `own_steps` are those of optimizers that a strategy steps itself; the trainer counts what it does.
+    batch; those that autograd makes within another one, as for recomputed activations, are part of it. `own_steps` are
+    those of optimizers that a strategy steps itself, `own_gradients` those that it evaluates; the trainer counts what
+    it does.
     """
 
     def __init__(self) -> None:
-        self.gradients = self.own_steps = 0
-        self._depth = 0
+        self.gradients = self.own_gradients = self.own_steps = 0
+        self._depth = self._passes = 0
+
+    @property
+    def own(self) -> int:
+        """What a strategy has spent in loops of its own, whoever's optimizer writes the step: one for each gradient."""
+        return max(self.own_steps, self.own_gradients)
 
     @contextmanager
     def counting(self) -> Iterator[None]:
         """Count what is done meanwhile, anywhere in this process."""
-        autograd = torch.autograd
-        backward, grad = autograd.backward, autograd.grad
+        run = getattr(torch.autograd, ENGINE)
         hook = register_optimizer_step_post_hook(self._stepped)
-        autograd.backward, autograd.grad = self._counted(backward), self._counted(grad)
+        setattr(torch.autograd, ENGINE, self._counted(run))
         try:
             yield
         finally:
-            autograd.backward, autograd.grad = backward, grad
+            setattr(torch.autograd, ENGINE, run)
             hook.remove()
 
     @contextmanager
     def not_own(self) -> Iterator[None]:
-        """Steps within are the trainer's, also those of an optimizer that is made of others."""
+        """Steps and gradients within are the trainer's, also those of an optimizer that is made of others."""
         self._depth += 1
         try:
             yield
@@ -46,7 +54,7 @@ class Effort:
             self._depth -= 1
 
     def own_again(self, call: Callable[[], T]) -> Callable[[], T]:
-        """The same call, in which a strategy has its say: steps within are its own."""
+        """The same call, in which a strategy has its say: steps and gradients within are its own."""
 
         def called() -> T:
             depth, self._depth = self._depth, 0
@@ -62,7 +70,13 @@ class Effort:
 
     def _counted(self, call: Callable[..., Any]) -> Callable[..., Any]:
         def counted(*args: Any, **options: Any) -> Any:
-            self.gradients += 1
-            return call(*args, **options)
+            outermost = not self._passes
+            self.gradients += outermost
+            self.own_gradients += outermost and not self._depth
+            self._passes += 1
+            try:
+                return call(*args, **options)
+            finally:
+                self._passes -= 1
 
         return counted

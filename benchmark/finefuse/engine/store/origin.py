@@ -23,7 +23,7 @@ def job_of(origin: Record) -> Job:
         members = job.pop("members")
         fused = members if job["kind"] == "fuse" else []
         job |= {"fused": fused, "trials": [] if fused else [artifact for _, artifact in members]}
-    for name in ("backbone", "dataset", "strategy", "made_for", "search"):
+    for name in ("backbone", "dataset", "strategy", "made_for", "source", "search"):
         job[name] = Ref(**job[name]) if job.get(name) else None
     for name in ("metrics", "also_test", "tasks", "followed_by"):
         job[name] = tuple(Ref(**ref) for ref in job.get(name, ()))

@@ -93,13 +93,16 @@ class SuiteTrainer:
     def require_budget_kept(self) -> None:
         """Refuse what was trained with more steps than the budget holds, in the trainer's loop or any other.
 
+        A step that no optimizer takes, such as `p -= lr * p.grad`, is known by the gradient it needs.
+
         Raises:
             BudgetError: in one sentence.
         """
-        if self.effort.own_steps + self.spent > self.budget:
+        if self.effort.own + self.spent > self.budget:
+            steps, gradients = self.effort.own_steps, self.effort.own_gradients
+            own = f"took {steps} optimizer steps" if steps >= gradients else f"evaluated {gradients} gradients"
             raise BudgetError(
-                f"took {self.effort.own_steps} optimizer steps of its own beside {self.spent} of the trainer's, "
-                f"and its budget is {self.budget} for both"
+                f"{own} of its own beside {self.spent} of the trainer's, and its budget is {self.budget} for both"
             )
 
     @property
@@ -247,7 +250,8 @@ class SuiteTrainer:
         for start in range(0, size, step):
             part = slice(start, min(start + step, size))
             value = value_of(part) * ((part.stop - part.start) / size) if pieces > 1 else value_of(part)
-            value.backward()  # type: ignore[no-untyped-call]
+            with self.effort.not_own():
+                value.backward()  # type: ignore[no-untyped-call]
             total = total + value.detach() if pieces > 1 else value
         return total  # type: ignore[no-any-return]
 

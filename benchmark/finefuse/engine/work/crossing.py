@@ -20,6 +20,7 @@ from finefuse.engine.randomness import seeded
 from finefuse.engine.store.origin import origin_of
 from finefuse.engine.train.trainer import SuiteTrainer
 from finefuse.engine.work.chosen import beside, choose_fused
+from finefuse.engine.work.forgetting import source_fields
 from finefuse.engine.work.made import bill_of, billed, choices_of, cost_of, to_store
 from finefuse.engine.work.stages import after_all, stages_of, trainers
 from finefuse.engine.work.untouched import Untouched
@@ -115,7 +116,8 @@ def fuse(bench: Workbench, bill: Record | None = None, extra: Record | None = No
         model = deployed_for_tasks(bench)
         meta |= {"bytes": size_of(model), "flops": _flops(bench, model)}
     scores = partial(_scores, bench)
-    return {**meta, **scores(job.artifact), **_predicted(bench), **bench.told, **beside(bench, scores)}
+    told = _predicted(bench) | source_fields(bench) | bench.told
+    return {**meta, **scores(job.artifact), **told, **beside(bench, scores)}
 
 
 def _untouched(bench: Workbench) -> Untouched:

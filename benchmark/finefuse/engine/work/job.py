@@ -35,6 +35,7 @@ from finefuse.engine.work import crossing
 from finefuse.engine.work.chosen import beside, choose_fused, fused_trial, keep_trial
 from finefuse.engine.work.deployed import deployed
 from finefuse.engine.work.diverged import divergence_noticed
+from finefuse.engine.work.forgetting import source_fields
 from finefuse.engine.work.given import given, refuse_changed_files
 from finefuse.engine.work.loading import loaded, refuse_changed
 from finefuse.engine.work.made import Made, bill_of, billed, choices_of, cost_of, to_store
@@ -348,7 +349,8 @@ def _scored(bench: Workbench, splits: Splits) -> Record:
     if former and "flops" in meta:
         model = deployed(bench)
         meta |= {"bytes": size_of(model), "flops": flops_per_example(model, splits.test.x)}
-    return {**meta, **_scores(bench, splits, artifact), **_predicted(bench), **bench.told}
+    told = _predicted(bench) | source_fields(bench) | bench.told
+    return {**meta, **_scores(bench, splits, artifact), **told}
 
 
 def _predicted(bench: Workbench) -> Record:

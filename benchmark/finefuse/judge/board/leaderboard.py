@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import product
+from typing import Any
 
 import pandas as pd
 
@@ -17,6 +18,7 @@ from finefuse.judge.board.curves import COLUMNS, curve_tables, make_curves
 from finefuse.judge.board.data_notes import data_notes
 from finefuse.judge.board.fairness import comparable, fairness_notes
 from finefuse.judge.board.lines import MOMENTS, make_lines
+from finefuse.judge.board.page.document import Describe, make_document, nothing_known
 from finefuse.judge.board.tasks import task_table
 from finefuse.judge.board.terminal import as_text
 from finefuse.judge.frame import table
@@ -45,6 +47,8 @@ COSTS = [
     "bytes",
     "contended",
 ]
+KNOWN = [*NAMES, *ROUNDS, *ACCESS, *RANKS, *UNCERTAINTY, "metrics", *RUNS, "reason", *SIZES, *SEARCH, *GAIN, *COSTS]
+"""Columns of every board, in their order."""
 
 
 @dataclass(frozen=True)
@@ -54,9 +58,9 @@ class Leaderboard:
     `better` says of each metric which direction is better. `pools` has one row per pool that is fused: its best single
     member on val, mean member and oracle, and how much the members differ. `resolutions` says by data set and backbone
     what the table can tell apart. `curves` has one row per pool, strategy and size, where parts of pools are fused.
-    `records` are what it was made of, planned cells without a row among them.
-    `full_names` shows all parameters in tables for people, not only those that tell two things apart. A notebook shows
-    the board as tables.
+    `records` are what it was made of, planned cells without a row among them, and `describe` says what is known of a
+    strategy. `full_names` shows all parameters in tables for people, not only those that tell two things apart. A
+    notebook shows the board as tables.
     """
 
     suite: str
@@ -68,16 +72,13 @@ class Leaderboard:
     curves: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(COLUMNS)))
     records: Sequence[Record] = field(default=(), repr=False)
     full_names: bool = False
+    describe: Describe = field(default=nothing_known, repr=False)
 
     def scores(self) -> pd.DataFrame:
         """Only what a repeated run must reproduce, bit by bit: no seconds, no latency, no machine."""
-        figures = [*self._starting("test."), *self._starting("also."), *self._moments(), *self._starting("figure.")]
-        figures += [
-            *self._starting("followed_by"),
-            *self._starting("statistics"),
-            *self._starting("chosen"),
-            *self._starting("task."),
-        ]
+        figures = [name for prefix in ("test.", "also.", "source.") for name in self._starting(prefix)]
+        figures += [*self._moments(), *self._starting("figure.")]
+        figures += [name for one in ("followed_by", "statistics", "chosen", "task.") for name in self._starting(one)]
         shown = [*NAMES, *ACCESS, *RANKS, *figures, *GAIN, *SEARCH, *RUNS, *SIZES]
         scores = self.lines[shown].copy()
         scores.insert(len(NAMES), "metric", [next(iter(metrics), "") for metrics in self.lines["metrics"]])
@@ -94,6 +95,10 @@ class Leaderboard:
     def to_text(self, width: int = 120) -> str:
         """The same for a terminal of so many columns."""
         return as_text(self.blocks(), width)
+
+    def document(self) -> dict[str, Any]:
+        """All that a page needs to show the board and to rank anew what it shows, as strict JSON; see docs/page.md."""
+        return make_document(self)
 
     def _repr_markdown_(self) -> str:
         return self.to_markdown()
@@ -164,12 +169,16 @@ class Leaderboard:
 
 
 def make_leaderboard(
-    suite: str, records: Iterable[Record], missing: Sequence[Cell | str] = (), refused: Sequence[str] = ()
+    suite: str,
+    records: Iterable[Record],
+    missing: Sequence[Cell | str] = (),
+    refused: Sequence[str] = (),
+    describe: Describe = nothing_known,
 ) -> Leaderboard:
     """The leaderboard of current records, one per cell, and the planned cells that have none.
 
     A cell of which only the text is known is counted and named, and has no line. `refused` are sentences about damaged
-    lines that no cell needs.
+    lines that no cell needs. `describe` says what is known of a strategy.
 
     Raises:
         StoreError: if a record can't be what a run wrote.
@@ -178,20 +187,6 @@ def make_leaderboard(
     planned = [*records, *(_stand_in(cell) for cell in missing if isinstance(cell, Cell))]
     whole = [record for record in planned if not record.get("size")]
     lines, better, resolutions = make_lines(comparable(whole))
-    known = [
-        *NAMES,
-        *ROUNDS,
-        *ACCESS,
-        *RANKS,
-        *UNCERTAINTY,
-        "metrics",
-        *RUNS,
-        "reason",
-        *SIZES,
-        *SEARCH,
-        *GAIN,
-        *COSTS,
-    ]
     metrics = [f"test.{metric}.{part}" for metric in better for part in ("mean", "half")]
     metrics += [
         name
@@ -199,17 +194,18 @@ def make_leaderboard(
         if any(not math.isnan(line.get(name := f"{moment}.{metric}.mean", math.nan)) for line in lines)
     ]
     names = {name for line in lines for name in line}
-    extras = sorted(name for name in names if name.startswith(("also.", "figure.", "task.")))
+    extras = sorted(name for name in names if name.startswith(("also.", "figure.", "source.", "task.")))
     some = ["tasks", "statistics"] if any(line["tasks"] for line in lines) else []
     some += [name for name in ("followed_by", "chosen", "origin") if any(line[name] for line in lines)]
-    columns = [*known, *metrics, *some, *extras, *_latency(names)]
+    columns = [*KNOWN, *metrics, *some, *extras, *_latency(names)]
     frame = table({name: [line.get(name, math.nan) for line in lines] for name in columns})
     said = (*_absent(missing), *_refused(refused), *data_notes(records), *fairness_notes(records, frame))
     notes = (_coverage(records, missing), *said, *_reading(frame, records))
     bounds = make_pools(whole)
     pools = table({name: [line.get(name, math.nan) for line in bounds] for line in bounds for name in line})
     frame = frame.astype({"rank": "Int64", "rank.lowest": "Int64"})
-    return Leaderboard(suite, frame, notes, better, pools, resolutions, make_curves(planned), whole)
+    curves = make_curves(planned)
+    return Leaderboard(suite, frame, notes, better, pools, resolutions, curves, whole, describe=describe)
 
 
 def _latency(names: Iterable[str]) -> list[str]:

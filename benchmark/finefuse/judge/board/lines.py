@@ -144,7 +144,7 @@ def _line(place: Place, rows: list[Record], timed: list[Record], metrics: Sequen
             field = f"{moment}.test.{metric}"
             line[f"{moment}.{metric}.mean"] = _mean(ok, field) if field in fields else math.nan
     for field in fields:
-        if field.startswith("also."):
+        if field.startswith(("also.", "source.")):
             line[f"{field}.mean"], line[f"{field}.half"] = mean_interval(numbers(ok, field))
     line |= {field: _mean(ok, field) for field in fields if field.startswith("figure.")}
     latencies = {field for row in measured for field in row if field.startswith("latency.")}

@@ -57,7 +57,7 @@ def score_table(lines: pd.DataFrame, better: Mapping[str, str]) -> pd.DataFrame:
         pairs = zip(lines[f"test.{metric}.mean"], halves, lines["ok"], strict=True)
         table[f"{metric} {ARROWS[better[metric]]}"] = [_score(mean, half) if ok else "" for mean, half, ok in pairs]
         if metric == metrics[0]:
-            table = table.assign(**_elsewhere(lines, metric))
+            table = table.assign(**_elsewhere(lines, metric), **_source(lines, better))
             gains = zip(lines["gain"], lines["gain.half"], strict=True)
             table["gain"] = ["" if math.isnan(mean) else signed(mean, half) for mean, half in gains]
     for moment, name in {"last": "last", "best": "best-val", "peek": "peek"}.items():
@@ -122,6 +122,16 @@ def _elsewhere(lines: pd.DataFrame, metric: str) -> dict[str, list[str]]:
             pairs = zip(lines[name], lines[name.removesuffix("mean") + "half"], strict=True)
             columns[f"on {found[1]}"] = ["" if math.isnan(mean) else _score(mean, half) for mean, half in pairs]
     return columns
+
+
+def _source(lines: pd.DataFrame, better: Mapping[str, str]) -> dict[str, list[str]]:
+    """The column of the source task: the score of each body with the pretrained head."""
+    for metric in better:
+        if (column := f"source.{metric}.mean") in lines and lines[column].notna().any():
+            pairs = zip(lines[column], lines[f"source.{metric}.half"], strict=True)
+            shown = ["" if math.isnan(mean) else _score(mean, half) for mean, half in pairs]
+            return {f"source {ARROWS[better[metric]]}": shown}
+    return {}
 
 
 def pool_table(pools: pd.DataFrame) -> pd.DataFrame:

@@ -1,0 +1,45 @@
+"""What is known of a plugin without using it: its author's words, papers and parameters."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from typing import NamedTuple
+
+from finefuse.discovery.parameters import Parameter
+from finefuse.discovery.registry import Registry
+from finefuse.types import PluginKind
+
+ARXIV = re.compile(r"(?<![\w./-])\d{4}\.\d{4,5}(?![\w/-])")
+"""The number of a paper, which docstrings give with or without the word arXiv."""
+
+
+class Described(NamedTuple):
+    """A plugin's summary, who provides it, what it lacks (""), its docstring, addresses of papers, and parameters."""
+
+    summary: str
+    provider: str
+    missing: str
+    text: str
+    papers: tuple[str, ...]
+    parameters: tuple[Parameter, ...]
+
+
+def describe(registry: Registry, kind: PluginKind, name: str) -> Described:
+    """All about one plugin.
+
+    Raises:
+        PluginError: if no plugin, or more than one, provides it, or it can't be imported.
+    """
+    found = registry.find(kind, name)
+    text = description(registry.target(kind, name))
+    provider = f"{found.provider}{f' ({found.distribution} {found.version})' * bool(found.distribution)}"
+    papers = tuple(f"https://arxiv.org/abs/{number}" for number in dict.fromkeys(ARXIV.findall(text)))
+    parameters = tuple(registry.parameters(kind, name))
+    return Described(found.entry.summary, provider, found.missing, text, papers, parameters)
+
+
+def description(target: type) -> str:
+    """The docstring its author wrote, not the signature that `dataclass` puts in its place."""
+    text = inspect.cleandoc(target.__doc__ or "")
+    return "" if text.startswith(f"{target.__name__}(") else text

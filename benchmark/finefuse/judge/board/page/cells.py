@@ -1,0 +1,61 @@
+"""The records behind the lines, column by column."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from finefuse.judge.board.lines import Place
+from finefuse.types import Cell, Record
+
+LEFT_OUT = ("correct", "losses", "parts", "schema", "suite")
+"""Fields that stay in `records.jsonl`: results by example, and what went into a key."""
+MOST = 20_000
+"""Records in one page."""
+
+
+def cells(records: Sequence[Record], lines: Mapping[Place, int]) -> dict[str, Any]:
+    """Rows of lines, their latency, bounds of pools, and all that are not ok; `left_out` says how many have no room.
+
+    `columns` has for every field its different `values`, and `at`, which of these each record has, -1 for none. `line`
+    is the number of the record's line, -1 for none.
+    """
+    records = [record for record in records if _wanted(record)]
+    kept = sorted(records, key=lambda record: record["status"] == "ok")[:MOST]
+    columns = {"line": _column([lines.get(Place.of(record), -1) for record in kept])}
+    names = dict.fromkeys(name for record in kept for name in record if name not in LEFT_OUT)
+    columns |= {name: _column([record.get(name, _NONE) for record in kept]) for name in names}
+    return {"count": len(kept), "left_out": len(records) - len(kept), "columns": columns}
+
+
+_NONE = object()
+
+
+def _wanted(record: Record) -> bool:
+    return record["status"] != "ok" or record["kind"] in ("pool", "time") or Cell.of(record).has_line
+
+
+def _column(values: Sequence[Any]) -> dict[str, Any]:
+    known: dict[Any, int] = {}
+    different: list[Any] = []
+    at = []
+    for value in values:
+        if value is _NONE:
+            at.append(-1)
+            continue
+        key = (type(value), repr(value) if isinstance(value, (list, dict, float)) else value)
+        if key not in known:
+            known[key] = len(different)
+            different.append(_json(value))
+        at.append(known[key])
+    return {"values": different, "at": at}
+
+
+def _json(value: Any) -> Any:
+    """A value that strict JSON can hold; numbers that are not finite become texts."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value).replace("inf", "Infinity").replace("nan", "NaN")
+    if isinstance(value, dict):
+        return {name: _json(one) for name, one in value.items()}
+    return [_json(one) for one in value] if isinstance(value, (list, tuple)) else value

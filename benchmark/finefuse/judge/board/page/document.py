@@ -1,0 +1,131 @@
+"""The whole document of a page."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any, Literal, Protocol
+
+import pandas as pd
+
+from finefuse.discovery.described import Described
+from finefuse.errors import FinefuseError, PluginError
+from finefuse.judge.board.lines import Place
+from finefuse.judge.board.page.cells import cells
+from finefuse.judge.board.page.columns import columns
+from finefuse.judge.board.page.tables import tables
+from finefuse.judge.names import Names
+from finefuse.types import Cell, Record
+from finefuse.version import __version__
+
+SCHEMA = 1
+Describe = Callable[[Literal["scheme", "fusion"], str], Described]
+"""What is known of a strategy."""
+KINDS: dict[str, Literal["scheme", "fusion"]] = {"tune": "scheme", "fuse": "fusion"}
+
+
+def nothing_known(kind: str, name: str) -> Described:
+    """Where no plugins were opened.
+
+    Raises:
+        PluginError: always.
+    """
+    raise PluginError(f"{kind} {name!r} was not looked up")
+
+
+class Whole(Protocol):
+    """What a document is made of: a leaderboard."""
+
+    @property
+    def suite(self) -> str:
+        """The suite's name."""
+
+    @property
+    def lines(self) -> pd.DataFrame:
+        """One row per data set, backbone and strategy."""
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """Sentences about the board."""
+
+    @property
+    def better(self) -> Mapping[str, str]:
+        """Which direction is better, by metric."""
+
+    @property
+    def records(self) -> Sequence[Record]:
+        """What it was made of, and planned cells without a row, of the status "missing"."""
+
+    @property
+    def names(self) -> Names:
+        """What things are called."""
+
+    @property
+    def describe(self) -> Describe:
+        """What is known of strategies."""
+
+
+def make_document(board: Whole) -> dict[str, Any]:
+    """The parts that docs/page.md lists."""
+    lines, records = board.lines, board.records
+    names = zip(*(lines[name] for name in ("dataset", "backbone", "label", "pool", "round")), strict=True)
+    places = {Place(*name): at for at, name in enumerate(names)}
+    rows: list[list[Record]] = [[] for _ in places]
+    for record in sorted(records, key=lambda row: int(row["seed"])):
+        if record["status"] == "ok" and Cell.of(record).has_line:
+            rows[places[Place.of(record)]].append(record)
+    groups: dict[tuple[str, str], list[int]] = {}
+    for place, at in places.items():
+        groups.setdefault(place[:2], []).append(at)
+    return {
+        "schema": SCHEMA,
+        "finefuse": __version__,
+        "suite": board.suite,
+        "notes": list(board.notes),
+        "names": _shortened(lines, board.names),
+        "lines": {
+            "count": len(lines),
+            "labels": lines["label"].tolist(),
+            "rounds": lines["round"].tolist(),
+            "metrics": [next(iter(metrics), "") for metrics in lines["metrics"]],
+            "ok": lines["ok"].tolist(),
+            "ranks": [[_whole(rank), _whole(end)] for rank, end in lines[["rank", "rank.lowest"]].values],
+            "tasks": [
+                list(tasks) if isinstance(tasks, tuple) else [] for tasks in lines.get("tasks", [()] * len(lines))
+            ],
+        },
+        "columns": list(columns(lines, board.better, board.names)),
+        "tables": list(tables(rows, groups)),
+        "strategies": list(_strategies(records, board.describe)),
+        "cells": cells(records, places),
+    }
+
+
+def _shortened(lines: pd.DataFrame, names: Names) -> dict[str, str]:
+    """Short names by those in full, where these differ."""
+    short = {str(name): names.thing(str(name)) for column in ("dataset", "backbone") for name in lines[column].unique()}
+    for strategy, label in zip(lines["strategy"], lines["label"], strict=True):
+        short[strategy] = names.strategy(label) + strategy.removeprefix(label)
+    return {name: told for name, told in short.items() if name != told}
+
+
+def _whole(value: Any) -> int | None:
+    return None if pd.isna(value) else int(value)
+
+
+def _strategies(records: Sequence[Record], describe: Describe) -> Iterator[dict[str, Any]]:
+    """Each label with the plugin behind it, its parameters in the suite, and what is known of the plugin."""
+    used: dict[tuple[str, str, str, str], Record] = {}
+    for record in records:
+        if record["kind"] in KINDS and record.get("use"):
+            parameters = json.dumps(record.get("params") or {})
+            used.setdefault((KINDS[record["kind"]], record["label"], record["use"], parameters), record)
+    for (kind, label, use, _), record in sorted(used.items(), key=lambda item: item[0]):
+        told = {"kind": kind, "label": label, "use": use, "params": record.get("params") or {}}
+        try:
+            known = describe(KINDS[record["kind"]], use)._asdict()
+        except FinefuseError as error:
+            yield told | {"trouble": str(error)}
+        else:
+            yield told | known | {"parameters": [asdict(parameter) for parameter in known["parameters"]]}

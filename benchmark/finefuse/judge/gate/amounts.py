@@ -1,0 +1,47 @@
+"""Numbers without noise, line by line: operations, parameters, bytes, steps. Any growth beyond the limit counts."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+
+from finefuse.judge.board.lines import Place
+from finefuse.judge.frame import number
+from finefuse.judge.gate.examples import line_text
+from finefuse.judge.gate.policy import Limit, Policy
+from finefuse.types import Record, Verdict
+
+AMOUNTS = ("flops", "parameters", "size", "steps", "gradients")
+"""Fields of rows, which are also the names of these measures."""
+
+
+def verdicts(pairs: Sequence[tuple[Record, Record]], policy: Policy) -> Iterator[Verdict]:
+    """One per line and amount, of those that are in the base."""
+    lines: dict[Place, list[tuple[Record, Record]]] = defaultdict(list)
+    for old, new in pairs:
+        lines[Place.of(old)].append((old, new))
+    for place, own in lines.items():
+        for name in AMOUNTS:
+            known = [(old, new) for old, new in own if not math.isnan(number(old, name))]
+            if known and (limit := policy.limit(name)):
+                yield _verdict(line_text(place), name, known, limit)
+
+
+def _verdict(where: str, name: str, pairs: Sequence[tuple[Record, Record]], limit: Limit) -> Verdict:
+    """Where the base's own seeds differ, as with methods that choose on val, only the largest of them is exceeded."""
+    olds, news = ([number(row, name) for row in rows] for rows in zip(*pairs, strict=True))
+    base, new = sum(olds) / len(olds), sum(news) / len(news)
+    if math.isnan(new):
+        return Verdict(where, "missing", base, new, math.nan, f"{name} is no longer known", name, "line")
+    change = (base - new) / base if base else float(-math.inf if new else 0)
+    highest = max(olds)
+    if new > highest and not limit.holds(highest, new):
+        reason = f"{_more(base, new)}; the limit is {limit}"
+        return Verdict(where, "regressed", base, new, math.nan, reason, name, "line", change)
+    better = new < min(olds) and not limit.holds(base, new)
+    return Verdict(where, "improved" if better else "unchanged", base, new, math.nan, "", name, "line", change)
+
+
+def _more(base: float, new: float) -> str:
+    return f"{new / base:.3g} times as much" if base else "there was none"

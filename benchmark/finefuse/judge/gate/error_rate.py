@@ -1,0 +1,35 @@
+"""The chance of any false alarm over all tests of a comparison: how alpha is divided, and how p-values grow."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+Level = Literal["examples", "metric", "time"]
+SHARES: Mapping[Level, float] = {"examples": 0.8, "metric": 0.1, "time": 0.1}
+"""How alpha is divided: results per example; other metrics, over seeds; seconds and memory, against noise."""
+
+
+def countable(least: Sequence[float], alpha: float) -> list[int]:
+    """The tests that count: the others' smallest possible p-value can't be significant, whatever comes out.
+
+    Tarone 1990, doi 10.2307/2531456: with the smallest k such that at most k tests can reach alpha / k, these are all.
+    """
+    for k in range(1, len(least) + 1):
+        able = [i for i, p in enumerate(least) if p <= alpha / k]
+        if len(able) <= k:
+            return able
+    return []
+
+
+def adjusted(ps: Sequence[float], least: Sequence[float], alpha: float) -> list[float]:
+    """P-values after the correction: at most alpha only where any false alarm has at most that chance.
+
+    Tarone's exclusion, then Holm's method for those that count; the others get 1.
+    """
+    able = countable(least, alpha)
+    found, highest = [1.0] * len(ps), 0.0
+    for done, i in enumerate(sorted(able, key=lambda i: ps[i])):
+        highest = max(highest, ps[i] * (len(able) - done))
+        found[i] = min(1.0, highest)
+    return found

@@ -1,0 +1,184 @@
+"""What a comparison is judged by: margins for each measure, what fails it, and what it must be able to see."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, get_args
+
+from finefuse.errors import FinefuseError, did_you_mean
+from finefuse.types import Judgement
+
+Excuse = Literal["settings", "versions", "plan"]
+"""What may differ or be lacking once somebody has said so."""
+FATAL: frozenset[Judgement] = frozenset({"regressed", "failed", "missing", "not-comparable"})
+"""Judgements that fail a comparison unless it is told otherwise."""
+OFF = "off"
+_NUMBER = re.compile(r"\s*(\d+(?:\.\d*)?(?:e-?\d+)?|\.\d+)\s*(%|pp)?\s*", re.ASCII)
+
+
+@dataclass(frozen=True)
+class Limit:
+    """A change that doesn't matter: `amount` of the measure itself, or of its value in the base if `relative`."""
+
+    amount: float
+    relative: bool = False
+
+    @classmethod
+    def read(cls, text: str | float) -> Limit:
+        """A limit from "0.5pp" (percentage points), "20%" (of the base), or a plain number.
+
+        Raises:
+            FinefuseError: if it is none of these.
+        """
+        found = _NUMBER.fullmatch(str(text))
+        if isinstance(text, bool) or not found:
+            raise FinefuseError(f"{text!r} is no limit: write 0.5pp, 20% or a plain number from 0.")
+        amount, unit = float(found[1]), found[2]
+        return cls(amount / 100 if unit else amount, unit == "%")
+
+    def holds(self, base: float, new: float) -> bool:
+        """Whether a value changed by no more than this."""
+        return abs(new - base) <= self.of(base) * (1 + 1e-9)
+
+    def of(self, base: float) -> float:
+        """The limit in the measure's own unit."""
+        return self.amount * abs(base) if self.relative else self.amount
+
+    def __str__(self) -> str:
+        return f"{self.amount:.4g}" if not self.relative else f"{100 * self.amount:.4g}%"
+
+
+DEFAULTS: Mapping[str, Limit] = {
+    **{name: Limit(0.0, True) for name in ("flops", "parameters", "size", "steps", "gradients")},
+    **{name: Limit(0.0, True) for name in ("train_s", "latency", "memory")},
+}
+"""Limits of what is no metric; metrics have the policy's margin."""
+
+
+@dataclass(frozen=True)
+class Policy:
+    """How to judge.
+
+    `alpha` is the chance of any false alarm, `margin` the change of a metric that doesn't matter, `resolve` the loss of
+    the ranking metric that must have been visible. `limits` are margins by measure; None leaves a measure out. `fatal`
+    judgements fail the comparison, and `excused` is what may differ. `noise` is the standard deviation of the logarithm
+    of a time or of memory from one run to the next, by measure.
+    """
+
+    alpha: float = 0.05
+    margin: Limit = Limit(0.001)
+    resolve: Limit | None = None
+    limits: Mapping[str, Limit | None] = field(default_factory=dict)
+    fatal: frozenset[Judgement] = FATAL
+    excused: frozenset[Excuse] = frozenset()
+    noise: Mapping[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not (0 < self.alpha < 1 and 0 <= self.margin.amount < 1):
+            said = f"{self.alpha:g} and {self.margin.amount:g}"
+            raise FinefuseError(f"alpha must lie between 0 and 1 and margin be at least 0, not {said}.")
+        if wrong := [name for name, one in self.noise.items() if isinstance(one, str) or not 0 < one < math.inf]:
+            raise FinefuseError(f"the noise of {wrong[0]} must be a number above 0.")
+
+    def limit(self, measure: str, usual: Limit | None = None) -> Limit | None:
+        """The margin of a measure; None if it isn't judged."""
+        return self.limits[measure] if measure in self.limits else usual or DEFAULTS.get(measure, self.margin)
+
+    def with_limits(self, given: Mapping[str, str | float]) -> Policy:
+        """The same, with margins in text, such as {"accuracy": "0.5pp", "train_s": "off"}.
+
+        Raises:
+            FinefuseError: if one can't be read.
+        """
+        read = {name: None if text == OFF else _named(name, text) for name, text in given.items()}
+        return replace(self, limits={**self.limits, **read})
+
+    def failing(self, fatal: Iterable[str], allow: Iterable[str]) -> Policy:
+        """The same, with more judgements that fail it and others, or differences, that no longer do.
+
+        Raises:
+            FinefuseError: if one is unknown, or a regression is to pass.
+        """
+        judgements, excuses = get_args(Judgement), get_args(Excuse)
+        more, less = list(fatal), list(allow)
+        for word, known in [*((w, judgements) for w in more), *((w, (*judgements, *excuses)) for w in less)]:
+            if word not in known:
+                listed = did_you_mean(word, known) or f"; expected one of {', '.join(known)}"
+                raise FinefuseError(f"there is no judgement {word!r}{listed}.")
+        if "regressed" in less:
+            raise FinefuseError("a regression can't be allowed: give its measure a wider limit, or `off`.")
+        kept = (self.fatal | {j for j in judgements if j in more}) - {j for j in judgements if j in less}
+        return replace(self, fatal=kept, excused=self.excused | {e for e in excuses if e in less})
+
+    def refuse_unknown(self, measures: Iterable[str]) -> None:
+        """Whether all limits are for something that is measured.
+
+        Raises:
+            FinefuseError: with the nearest name, if not.
+        """
+        known = sorted({*measures, *DEFAULTS})
+        for name in self.limits:
+            if name not in known:
+                listed = did_you_mean(name, known) or f"; expected one of {', '.join(known)}"
+                raise FinefuseError(f"nothing is measured that is called {name!r}{listed}.")
+
+
+KEYS = ("alpha", "margin", "resolve", "fail_on", "fatal", "allow", "noise")
+"""The keys of a suite's table `[gate]`."""
+
+
+def read_policy(table: Mapping[str, Any], given: Mapping[str, Any] | None = None) -> Policy:
+    """The policy of a suite's table `[gate]`, where `given` doesn't say otherwise.
+
+    Raises:
+        FinefuseError: if a value makes no sense.
+    """
+    given = {key: value for key, value in (given or {}).items() if value is not None}
+    for key, value in (*table.items(), *given.items()):
+        _check(key, value)
+    both = {**table, **given}
+    policy = Policy(
+        alpha=both.get("alpha", Policy.alpha),
+        margin=Limit.read(both.get("margin", Policy.margin.amount)),
+        resolve=Limit.read(both["resolve"]) if "resolve" in both else None,
+        noise={**table.get("noise", {}), **given.get("noise", {})},
+    )
+    limits = {**table.get("fail_on", {}), **given.get("fail_on", {})}
+    fatal, allow = ([*table.get(key, ()), *given.get(key, ())] for key in ("fatal", "allow"))
+    return policy.with_limits(limits).failing(fatal, allow)
+
+
+def _check(key: str, value: object) -> None:
+    """Whether a key of `[gate]` holds something of the right kind."""
+    if key not in KEYS:
+        raise FinefuseError(f"[gate] has no key {key!r}{did_you_mean(key, KEYS) or f'; expected one of {KEYS}'}.")
+    numbers = isinstance(value, Mapping) and all(type(one) in (int, float, str) for one in value.values())
+    texts = isinstance(value, list | tuple) and all(isinstance(one, str) for one in value)
+    good = {"fail_on": numbers, "noise": numbers, "fatal": texts, "allow": texts}
+    if not good.get(key, type(value) in (int, float, *((str,) if key != "alpha" else ()))):
+        raise FinefuseError(f"[gate] has {value!r} as {key}, which it can't be.")
+
+
+def limits_of(texts: Iterable[str]) -> dict[str, str]:
+    """Limits as the command line has them, `MEASURE:LIMIT`, by measure.
+
+    Raises:
+        FinefuseError: if one has no colon.
+    """
+    found = {}
+    for text in texts:
+        name, colon, limit = text.rpartition(":")
+        if not (name and colon):
+            raise FinefuseError(f"{text!r} names no limit: write MEASURE:LIMIT, such as accuracy:0.5pp.")
+        found[name] = limit
+    return found
+
+
+def _named(name: str, text: str | float) -> Limit:
+    try:
+        return Limit.read(text)
+    except FinefuseError as error:
+        raise FinefuseError(f"{name}: {error}") from None

@@ -1,0 +1,58 @@
+"""The files that reporters write about a results folder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+from finefuse.discovery.described import describe
+from finefuse.discovery.registry import Registry
+from finefuse.errors import FinefuseError
+from finefuse.judge.board.leaderboard import Leaderboard, make_leaderboard
+from finefuse.judge.board.saved import kept_alone, saved_board
+from finefuse.records import read_results
+from finefuse.types import Record, Ref
+
+
+class Reported(NamedTuple):
+    """The rows of a folder, its board, the files that were written, and a sentence per reporter that failed."""
+
+    rows: Sequence[Record]
+    board: Leaderboard
+    written: tuple[Path, ...]
+    complaints: tuple[str, ...]
+
+
+def report_folder(folder: Path, registry: Registry, refs: tuple[Ref, ...] | None) -> Reported:
+    """Let reporters write, None for all that don't wait for being named; a board without records is read back for some.
+
+    Raises:
+        FinefuseError: if the folder can't be read.
+    """
+    if refs is not None and (kept := kept_alone(folder)):
+        board = saved_board(kept)
+        return Reported((), board, *_write(board, folder, registry, refs))
+    found = read_results(folder)
+    board = make_leaderboard(found.suite, found.rows, found.missing, found.refused, partial(describe, registry))
+    if refs is None:
+        entries = (one.entry for one in registry.entries("reporter"))
+        refs = tuple(dict.fromkeys(Ref(entry.name) for entry in entries if not entry.on_request))
+    return Reported(found.rows, board, *_write(board, folder, registry, refs))
+
+
+def _write(
+    board: Leaderboard, folder: Path, registry: Registry, refs: Iterable[Ref]
+) -> tuple[tuple[Path, ...], tuple[str, ...]]:
+    """The files, and one sentence for each reporter that failed."""
+    written: list[Path] = []
+    complaints: list[str] = []
+    for ref in refs:
+        try:
+            written += registry.build("reporter", ref).write(board, folder)
+        except FinefuseError as error:
+            complaints.append(str(error))
+        except Exception as error:  # a plugin's: it must not cost the others' reports
+            complaints.append(f"the reporter {str(ref)!r} failed with {type(error).__name__}: {error}")
+    return tuple(written), tuple(complaints)

@@ -1,0 +1,396 @@
+"""What once passed and must not: losses too small for any single cell, baselines cut in half, costs, other metrics."""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+from finefuse.judge.compare import compare
+from finefuse.types import Record
+from helpers.gates import Pair
+
+RNG = np.random.default_rng(0)
+Rows = list[Record]
+
+
+def cells(pair: Pair, lines: int, seeds: int, n: int, share: float = 0.9) -> Rows:
+    """Rows of an evaluation on one test set, each with answers of its own."""
+    rows = []
+    for line in range(lines):
+        for seed in range(seeds):
+            right = RNG.random(n) < share
+            own = pair.build.row(label=f"line {line}", seed=seed, outputs=f"{line} {seed}", peak_memory=10**8)
+            rows.append(own | pair.build.scores(right))
+    return rows
+
+
+def judged(pair: Pair, base: Rows, new: Rows, **options: Any) -> list[str]:
+    """What is not unchanged, inconclusive or skipped, as scope, measure and judgement."""
+    found = pair.compare(base, new, **options)
+    assert found.passed == (not found.failures)
+    loud = [v for v in found.verdicts if v.judgement not in ("unchanged", "inconclusive", "skipped")]
+    return [
+        "passed" if found.passed else "failed",
+        *dict.fromkeys(f"{v.scope} {v.measure} {v.judgement}" for v in loud),
+    ]
+
+
+# ----------------------------------------------------------------------------------------- answers
+
+
+@pytest.mark.parametrize(("lines", "seeds", "n", "lost"), [(34, 3, 1497, 5), (20, 3, 360, 10), (60, 1, 360, 10)])
+def test_a_small_loss_in_every_cell_fails(pair: Pair, lines: int, seeds: int, n: int, lost: int) -> None:
+    base = cells(pair, lines, seeds, n)
+    found = pair.compare(base, [pair.changed(row, RNG, lost) for row in base])
+    assert not found.passed
+    (whole,) = [verdict for verdict in found.verdicts if verdict.scope == "comparison"]
+    count = lines * seeds * lost
+    assert (whole.judgement, whole.cell) == ("regressed", "all cells")
+    assert whole.reason == f"{count} of {lines * seeds * n} answers lost, 0 won"
+    first = [line for line in found.to_markdown().splitlines() if line.startswith("| ")][1]
+    assert first.startswith("| regressed | all cells ")
+
+
+def test_the_same_five_answers_lost_in_every_cell_are_five_observations(pair: Pair) -> None:
+    base = cells(pair, 34, 3, 1497)
+    first = [row | pair.scored(np.arange(1497) >= 100) | {"outputs": row["outputs"]} for row in base]
+    lost = [row | pair.scored(np.arange(1497) >= 105) | {"outputs": "others"} for row in base]
+    assert judged(pair, first, lost)[:2] == ["failed", "comparison accuracy regressed"]
+    fewer = [row | pair.scored(np.arange(1497) >= 104) | {"outputs": "others"} for row in base]
+    assert judged(pair, first, fewer) == ["passed"]
+
+
+def test_what_flips_both_ways_passes(pair: Pair) -> None:
+    base = cells(pair, 34, 3, 360)
+    assert judged(pair, base, [pair.changed(row, RNG, 4, 4) for row in base]) == ["passed"]
+
+
+def test_a_line_that_loses_two_points_on_three_seeds_is_named(pair: Pair) -> None:
+    base = cells(pair, 14, 3, 720)
+    new = [pair.changed(row, RNG, 7 + 15 * (row["label"] == "line 4"), 7) for row in base]
+    found = pair.compare(base, new)
+    assert [v.cell for v in found.lines if v.judgement == "regressed"] == ["digits/cnn-s/line 4"]
+
+
+def test_losses_of_one_line_are_no_losses_of_others(pair: Pair) -> None:
+    """An improvement elsewhere doesn't make up for a loss."""
+    base = cells(pair, 2, 3, 720)
+    new = [pair.changed(row, RNG, *((30, 0) if row["label"] == "line 0" else (0, 30))) for row in base]
+    assert judged(pair, base, new)[:3] == ["failed", "line accuracy regressed", "cell accuracy regressed"]
+
+
+# ----------------------------------------------------------------------------------------- baselines
+
+
+def test_a_baseline_cut_in_half_fails(pair: Pair) -> None:
+    rows = cells(pair, 32, 3, 100)
+    pair.compare(rows, rows)
+    file = pair.folder / "base" / "records.jsonl"
+    data = file.read_bytes()
+    file.write_bytes(data[: len(data) // 2])
+    found = compare(pair.folder / "base", pair.folder / "new")
+    lacking = found.counts["new"]
+    assert 40 <= lacking <= 56
+    assert found.failures[0].startswith(f"The plan of the baseline names {lacking} cells without a row, such as tune/")
+    assert compare(pair.folder / "base", pair.folder / "new", allow=["plan"]).passed
+    (pair.folder / "base" / "plan.json").unlink()
+    found = compare(pair.folder / "base", pair.folder / "new")
+    assert found.failures == (
+        f"The baseline has no plan.json, so nothing says that it is whole: {lacking} cells are not in it.",
+    )
+
+
+def test_a_baseline_without_members_and_bounds_is_not_whole(pair: Pair) -> None:
+    rows = [*cells(pair, 2, 1, 100), pair.build.row("pool", "", pool="p", status="skipped")]
+    pair.compare(rows, rows)
+    file = pair.folder / "base" / "records.jsonl"
+    file.write_text("".join(line for line in file.read_text().splitlines(True) if '"kind": "pool"' not in line))
+    assert not compare(pair.folder / "base", pair.folder / "new").passed
+
+
+def test_other_test_examples_fail_even_if_one_cell_has_the_same(pair: Pair) -> None:
+    base = cells(pair, 34, 3, 100)
+    new = [row | {"examples": "others"} if i else row for i, row in enumerate(base)]
+    assert judged(pair, base, new) == ["failed", "cell  not-comparable"]
+    assert judged(pair, base, new, allow=["not-comparable"]) == ["passed", "cell  not-comparable"]
+
+
+# ----------------------------------------------------------------------------------------- costs
+
+
+def with_latency(pair: Pair) -> Rows:
+    rows = cells(pair, 6, 1, 100)
+    return rows + [pair.build.row("time", row["label"]) for row in rows]
+
+
+def scaled(rows: Rows, **by: float) -> Rows:
+    """The rows with these fields, or those that begin so, that many times as large."""
+
+    def factor(name: str) -> float | None:
+        return next((times for field, times in by.items() if name.startswith(field)), None)
+
+    return [{k: v if (f := factor(k)) is None or v is None else type(v)(v * f) for k, v in row.items()} for row in rows]
+
+
+@pytest.mark.parametrize(
+    ("by", "measures"),
+    [
+        ({"flops": 2}, {"flops"}),
+        ({"flops": 1.001}, {"flops"}),
+        ({"parameters": 2}, {"parameters"}),
+        ({"steps": 10}, {"steps"}),
+        ({"gradients": 2}, {"gradients"}),
+        ({"peak_memory": 2}, {"memory"}),
+        ({"seconds": 10}, {"train_s"}),
+        ({"latency": 50}, {"latency.1.p50", "latency.1.p95", "latency.64.p50", "latency.64.p95"}),
+    ],
+)
+def test_costs_that_grow_fail(pair: Pair, by: dict[str, float], measures: set[str]) -> None:
+    base = with_latency(pair)
+    found = pair.compare(base, scaled(base, **by))
+    assert not found.passed
+    assert {v.measure for v in found.verdicts if v.judgement == "regressed"} == measures
+    assert pair.compare(scaled(base, **by), base).passed
+
+
+@pytest.mark.parametrize("by", [{"seconds": 1.2}, {"latency": 1.3}, {"peak_memory": 1.1}, {"cpu_seconds": 9}])
+def test_noise_of_runs_passes(pair: Pair, by: dict[str, float]) -> None:
+    base = with_latency(pair)
+    assert judged(pair, base, scaled(base, **by)) == ["passed"]
+
+
+def test_measured_noise_sees_more(pair: Pair) -> None:
+    base = with_latency(pair)
+    new = scaled(base, seconds=1.3)
+    assert judged(pair, base, new, noise={"train_s": 0.03}) == ["failed", "line train_s regressed"]
+    assert judged(pair, base, new, noise={"train_s": 0.03}, fail_on={"train_s": "40%"}) == ["passed"]
+
+
+def test_times_beside_other_work_need_a_larger_factor(pair: Pair) -> None:
+    base = [row | {"contended": True} for row in with_latency(pair)]
+    assert judged(pair, base, scaled(base, latency=5)) == ["passed"]
+    assert not pair.compare(base, scaled(base, latency=50)).passed
+
+
+@pytest.mark.parametrize("field", ["machine", "device", "threads"])
+def test_times_of_another_machine_are_passed_over_and_counted(pair: Pair, field: str) -> None:
+    base = with_latency(pair)
+    new = [row | {field: 2 if field == "threads" else "another"} for row in scaled(base, latency=50, seconds=50)]
+    found = pair.compare(base, new, allow=["settings"])
+    assert found.passed
+    named = {f"{measure} on another {field}": n for measure, n in (("latency", 24), ("train_s", 6), ("memory", 6))}
+    assert found.passed_over == named
+    assert f"Passed over: 24 of latency on another {field}; " in found.to_markdown()
+
+
+def test_a_limit_lets_exact_numbers_grow(pair: Pair) -> None:
+    base = with_latency(pair)
+    new = scaled(base, flops=1.4)
+    assert judged(pair, base, new, fail_on={"flops": "50%"}) == ["passed"]
+    assert judged(pair, base, new, fail_on={"flops": "off"}) == ["passed"]
+    assert judged(pair, base, new, fail_on={"flops": "30%"}) == ["failed", "line flops regressed"]
+
+
+def test_an_exact_number_that_is_gone_fails(pair: Pair) -> None:
+    base = with_latency(pair)
+    new = [{k: v for k, v in row.items() if k != "flops"} for row in base]
+    assert judged(pair, base, new) == ["failed", "line flops missing"]
+
+
+def test_what_a_method_chooses_may_vary_as_among_the_seeds_of_the_base(pair: Pair) -> None:
+    base = [row | {"flops": 10**6 * (1 + row["seed"])} for row in cells(pair, 1, 3, 100)]
+    up = [row | {"flops": 3 * 10**6} for row in base]
+    assert judged(pair, base, up) == ["passed"]
+    assert judged(pair, base, scaled(up, flops=1.01)) == ["failed", "line flops regressed"]
+
+
+@pytest.mark.parametrize("status", ["failed", "timeout", "oom", "blocked"])
+def test_failed_latencies_fail(pair: Pair, status: str) -> None:
+    base = with_latency(pair)
+    new = [row | {"status": status} if row["kind"] == "time" else row for row in base]
+    assert judged(pair, base, new) == ["failed", f"cell latency {'failed'}"]
+
+
+def test_a_latency_that_is_no_number_fails(pair: Pair) -> None:
+    base = with_latency(pair)
+    new = [row | {"latency.1.p50": None} if row["kind"] == "time" else row for row in base]
+    assert judged(pair, base, new) == ["failed", "cell latency failed"]
+
+
+# ----------------------------------------------------------------------------------------- other metrics
+
+
+def seeds_of(pair: Pair, seeds: int, field: str, value: Callable[[], Any]) -> Iterator[Record]:
+    for row in cells(pair, 3, seeds, 100):
+        yield row | {field: value()}
+
+
+@pytest.mark.parametrize("outputs", ["same", "others"])
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_nll_five_times_worse_fails(pair: Pair, seeds: int, outputs: str) -> None:
+    base = list(seeds_of(pair, seeds, "test.nll", lambda: RNG.normal(0.4, 0.03)))
+    new = scaled(base, **{"test.nll": 5.0})
+    new = [row | {"outputs": f"others {i}"} if outputs == "others" else row for i, row in enumerate(new)]
+    assert judged(pair, base, new)[0] == "failed"
+    assert "line nll regressed" in judged(pair, base, new)
+    assert pair.compare(new, base).passed
+
+
+def test_nll_that_moves_by_chance_passes(pair: Pair) -> None:
+    base = list(seeds_of(pair, 3, "test.nll", lambda: RNG.normal(0.4, 0.03)))
+    new = [row | {"test.nll": row["test.nll"] * RNG.normal(1, 0.1), "outputs": "others"} for row in base]
+    assert judged(pair, base, new) == ["passed"]
+
+
+def test_further_test_sets_are_judged(pair: Pair) -> None:
+    base = list(seeds_of(pair, 3, "also.shifted.nll", lambda: RNG.normal(0.4, 0.03)))
+    new = [row | {"also.shifted.nll": 3 * row["also.shifted.nll"], "outputs": "others"} for row in base]
+    assert "line also.shifted.nll regressed" in judged(pair, base, new)
+
+
+def regression(pair: Pair, seeds: int, rmse: float, *, losses: bool) -> Rows:
+    rows = []
+    for row in cells(pair, 3, seeds, 200):
+        values = (rmse * RNG.normal(size=200)) ** 2
+        packed = np.asarray(values, "<f4").tobytes()
+        fields = {"metrics": ["rmse"], "test.rmse": math.sqrt(values.mean()), "better.rmse": "lower", "correct": None}
+        fields["losses"] = base64.b64encode(packed).decode() if losses else None
+        rows.append({k: v for k, v in row.items() if not k.endswith(("accuracy", "nll"))} | fields)
+    return rows
+
+
+@pytest.mark.parametrize("seeds", [1, 3])
+@pytest.mark.parametrize("losses", [True, False])
+def test_rmse_ten_times_worse_fails(pair: Pair, seeds: int, losses: bool) -> None:
+    base, new = (regression(pair, seeds, rmse, losses=losses) for rmse in (0.5, 5.0))
+    new = [row | {"outputs": "others"} for row in new]
+    assert "line rmse regressed" in judged(pair, base, new) or (seeds == 1 and losses)
+    assert judged(pair, base, new)[0] == "failed"
+    assert pair.compare(new, base).passed
+
+
+def test_losses_that_rise_a_little_everywhere_fail(pair: Pair) -> None:
+    base = regression(pair, 3, 0.5, losses=True)
+    new = []
+    for row in base:
+        values = np.frombuffer(base64.b64decode(row["losses"]), "<f4") * 1.05
+        packed = base64.b64encode(values.astype("<f4").tobytes()).decode()
+        new.append(row | {"losses": packed, "test.rmse": math.sqrt(values.mean()), "outputs": "others"})
+    assert judged(pair, base, new)[:2] == ["failed", "comparison rmse regressed"]
+
+
+def test_a_metric_that_ranks_and_is_no_share_of_answers_is_tested_over_seeds(pair: Pair) -> None:
+    fields = {"metrics": ["f1"], "better.f1": "higher", "test.f1": 0.8}
+    base = [row | fields for row in cells(pair, 2, 3, 100)]
+    new = [row | {"test.f1": 0.3, "outputs": "others"} for row in base]
+    assert "line f1 regressed" in judged(pair, base, new)
+
+
+# ----------------------------------------------------------------------------------------- surroundings
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said", "excuse"),
+    [
+        ({"threads": 1}, {"threads": 4}, "Settings differ: threads was 1 and is 4 (6 rows).", "settings"),
+        ({"precision": "fp32"}, {"precision": "bf16"}, "Settings differ: precision was fp32 and is bf16", "settings"),
+        (
+            {"parts": {"budget: epochs": "3"}},
+            {"parts": {"budget: epochs": "30"}},
+            "Settings differ: budget: epochs was 3 and is 30 (6 rows).",
+            "settings",
+        ),
+        ({"parts": {"torch": "2.6"}}, {"parts": {"torch": "2.7"}}, "Versions differ: torch was 2.6 and is", "versions"),
+        ({"parts": {"core": "2"}}, {"parts": {"core": "3"}}, "Versions differ: core was 2 and is 3", "versions"),
+    ],
+)
+def test_other_settings_and_versions_fail_unless_they_are_allowed(
+    pair: Pair, old: Record, new: Record, said: str, excuse: str
+) -> None:
+    rows = cells(pair, 6, 1, 100)
+    base, now = ([row | fields for row in rows] for fields in (old, new))
+    found = pair.compare(base, now)
+    assert found.failures[0].startswith(said)
+    assert len(found.failures) == 1
+    assert pair.compare(base, now, allow=[excuse]).passed
+
+
+def test_other_machines_and_parameters_are_told(pair: Pair) -> None:
+    rows = cells(pair, 2, 1, 100)
+    found = pair.compare(rows, [row | {"machine": "m2", "params": {"lr": 0.1}} for row in rows])
+    assert found.passed
+    assert found.notes == (
+        'Parameters differ: line 0 was {} and is {"lr": 0.1} (1 row); line 1 was {} and is {"lr": 0.1} (1 row).',
+        "Other machines: machine was m1 and is m2 (2 rows).",
+    )
+
+
+def test_rows_of_another_schema_close_the_gate(pair: Pair) -> None:
+    rows = cells(pair, 2, 1, 100)
+    with pytest.raises(Exception, match="has 2 as `schema`, where schema 1 was expected"):
+        pair.compare(rows, [row | {"schema": 2} for row in rows])
+
+
+# ----------------------------------------------------------------------------------------- a common ancestor
+
+
+def ancestry(pair: Pair, lost: int, shared: int, n: int = 1000) -> tuple[Rows, Rows]:
+    """Rows that come from one pretrained network, whose bits differ; all lose the same answers, and each its own."""
+    base = cells(pair, 12, 3, n)
+    gone = RNG.choice(n, shared, replace=False)
+    new = []
+    for row in base:
+        right = np.unpackbits(np.frombuffer(base64.b64decode(row["correct"]), np.uint8), count=n) > 0
+        right[gone] = False
+        new.append(pair.changed(row | pair.scored(right), RNG, lost, 10))
+    pretrain = pair.build.row("pretrain", "", dataset="letters", parts={"source net.py": "1", "instruction set": "a"})
+    other = pretrain | {"outputs": "others", "parts": {"source net.py": "1", "instruction set": "b"}}
+    return [pretrain, *base], [other, *new]
+
+
+def test_a_shift_from_one_ancestor_is_one_observation(pair: Pair) -> None:
+    base, new = ancestry(pair, 10, 30)
+    found = pair.compare(base, new)
+    assert found.passed, found.failures
+    assert found.notes[0].startswith("The pretrained cnn-s has other bits, and its code doesn't differ: ")
+    assert "portable" in found.notes[0]
+    assert not [
+        verdict for verdict in found.verdicts if verdict.scope == "comparison" and verdict.measure == "accuracy"
+    ]
+    assert not pair.compare(base, new, resolve="1pp").passed
+    changed = [row | {"parts": {"source net.py": "2"}} if row["kind"] == "pretrain" else row for row in new]
+    code = pair.compare(base, changed)
+    assert not code.passed
+    assert not code.notes
+
+
+def test_a_cell_that_is_worse_than_its_siblings_is_still_caught(pair: Pair) -> None:
+    base, new = ancestry(pair, 10, 30)
+    new[5] = pair.changed(new[5], RNG, 100)
+    found = pair.compare(base, new)
+    assert [v.cell for v in found.verdicts if v.judgement == "regressed"] == [new[5]["cell"]]
+
+
+def test_more_than_bits_explain_fails(pair: Pair) -> None:
+    found = pair.compare(*ancestry(pair, 10, 80))
+    (said,) = found.failures
+    assert said.startswith("All that comes from the pretrained cnn-s lost ")
+
+
+def test_the_gate_of_a_suite_is_what_its_results_are_judged_by(pair: Pair) -> None:
+    base = cells(pair, 2, 3, 360)
+    new = scaled([pair.changed(row, RNG, 3) for row in base], flops=1.2)
+    assert not pair.compare(base, new).passed
+    plan = pair.folder / "new" / "plan.json"
+    gate = {"margin": "1pp", "fail_on": {"flops": "50%"}}
+    plan.write_text(json.dumps(json.loads(plan.read_text()) | {"run": {"gate": gate}}))
+    found = compare(pair.folder / "base", pair.folder / "new")
+    assert found.passed, found.failures
+    assert found.notes == ("The table [gate] of the suite is not that of the baseline.",)
+    assert not compare(pair.folder / "base", pair.folder / "new", fail_on={"flops": 0}).passed
