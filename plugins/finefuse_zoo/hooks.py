@@ -90,7 +90,12 @@ def finefuse_backbones() -> Iterable[Entry[Any]]:
 _ADAPTER: dict[str, Any] = {"requires": ("peft",), "extra": "peft"}
 SCHEMES: tuple[Entry[Any], ...] = (
     Entry("full", "finefuse_zoo.schemes.full:Full", "train everything at one rate"),
-    Entry("linear-probe", "finefuse_zoo.schemes.linear_probe:LinearProbe", "logistic regression on the features"),
+    Entry(
+        "linear-probe",
+        "finefuse_zoo.schemes.linear_probe:LinearProbe",
+        "logistic regression on the features",
+        default_for=("probe",),
+    ),
     Entry("head-sgd", "finefuse_zoo.schemes.head_sgd:HeadSgd", "train the head alone, by gradient steps"),
     Entry(
         "gradual-unfreeze",

@@ -7,10 +7,13 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+import numpy as np
+
 from finefuse.errors import StoreError
 from finefuse.judge.board.bounds import PoolPlace, by_pool, gain
 from finefuse.judge.board.endings import reasons, status
-from finefuse.judge.board.ranking import Draft, Line, ranked
+from finefuse.judge.board.pareto import COSTS, fronts
+from finefuse.judge.board.ranking import Draft, Line, Ranked, ranked
 from finefuse.judge.board.tasks import task_fields
 from finefuse.judge.frame import numbers
 from finefuse.judge.resolution import Resolution
@@ -81,11 +84,21 @@ def make_lines(records: Iterable[Record]) -> tuple[list[Line], dict[str, str], d
             line["gain"], line["gain.half"] = gain(well, single, metrics)
             line["rounds"] = sum(other[:4] == place[:4] for other in places)
         metric, direction = next(iter(metrics.items()), ("", "higher"))
-        ordered, resolution = ranked(drafts, metric, lower=direction == "lower")
-        lines += ordered
-        if resolution:
-            resolutions[group] = resolution
+        found = ranked(drafts, metric, lower=direction == "lower")
+        _write_fronts(found, metric, sign=-1 if direction == "lower" else 1)
+        lines += found.lines
+        if found.resolution:
+            resolutions[group] = found.resolution
     return lines, better, resolutions
+
+
+def _write_fronts(found: Ranked, metric: str, *, sign: int) -> None:
+    """Say of each line which fronts it is on; of one without a score, none."""
+    scored = found.drafts[: len(found.surely)]
+    means = sign * np.array([line[f"test.{metric}.mean"] for line, _ in scored])
+    known = fronts(scored, means, found.surely)
+    for at, (line, _) in enumerate(found.drafts):
+        line |= {f"front.{name}": known[name][at] if name in known and at < len(scored) else "" for name in COSTS}
 
 
 def _metrics(rows: Sequence[Record]) -> dict[str, str]:
