@@ -219,6 +219,7 @@ class Group:
             fused=job.fused,
             own=job.own,
             timed=job.artifact,
+            skip=job.skip,
         )
 
 

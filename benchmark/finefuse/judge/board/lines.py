@@ -179,8 +179,9 @@ def _origin(rows: Sequence[Record]) -> str:
 
 def _chosen(rows: Sequence[Record]) -> str:
     """The parameters of a fusion that were chosen on val: `scaling=0.3`, or `scaling=0.3; scaling=1` by seed."""
-    found = [row["chosen"] for row in rows if row["kind"] == "fuse" and row.get("chosen")]
-    return "; ".join(dict.fromkeys(", ".join(f"{name}={value}" for name, value in one.items()) for one in found))
+    found = [row["chosen"] for row in rows if row["kind"] == "fuse" and row.get("chosen") is not None]
+    told = [", ".join(f"{name}={value}" for name, value in one.items()) or "default" for one in found]
+    return "; ".join(dict.fromkeys(told))
 
 
 def _mean(rows: Sequence[Record], field: str) -> float:
