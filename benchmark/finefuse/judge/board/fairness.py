@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import pandas as pd
 
+from finefuse.judge.board.unequal import unequal_notes
 from finefuse.rows import NARROW
 from finefuse.types import Cell, Record
 
@@ -64,6 +65,7 @@ def fairness_notes(records: Sequence[Record], lines: pd.DataFrame) -> Iterator[s
     ok = [record for record in records if record["status"] == "ok"]
     scored = [record for record in ok if Cell.of(record).has_line]
     yield from _settings(scored)
+    yield from unequal_notes(scored, lines)
     yield from _tuning(lines)
     yield from _costs(ok)
     yield from _latencies([record for record in ok if record["kind"] == "time"])
