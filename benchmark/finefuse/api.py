@@ -210,6 +210,21 @@ def board(folder: str | Path) -> Leaderboard:
     return read_board(Path(folder))
 
 
+def against(folder: str | Path, released: str | Path) -> Leaderboard:
+    """One's own lines, marked, among the released ones of the same data sets and backbones.
+
+    Args:
+        folder: a results folder that `run` wrote.
+        released: another one, such as `baselines/quick`.
+
+    Raises:
+        FinefuseError: if a folder can't be read, they have nothing in common, or their results can't be compared.
+    """
+    from finefuse.judge.against import against as judge
+
+    return judge(Path(folder), Path(released))
+
+
 def pair(folder: str | Path, a: str, b: str) -> Pairing:
     """Compare two lines of a results folder by data set and seed, on the same test examples.
 

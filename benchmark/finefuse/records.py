@@ -47,6 +47,15 @@ class Records:
         Raises:
             StoreError: if the file can't be read.
         """
+        rows, refused = self.numbered()
+        return list(rows.values()), refused
+
+    def numbered(self) -> tuple[dict[int, Record], list[str]]:
+        """The same, with the rows by the numbers of their lines.
+
+        Raises:
+            StoreError: if the file can't be read.
+        """
         with _sentence(self.file, "read"):
             lines = self.file.read_bytes().split(b"\n") if self.file.exists() else [b""]
         if _load(lines[-1]) is None:
@@ -56,7 +65,7 @@ class Records:
             wrong = {number: said for number, row in read.items() if (said := wrong_with(row))}
             wrong |= contradicting({number: row for number, row in read.items() if number not in wrong})
         refused = [f"{self.file}:{number}: {_named(read[number])}{wrong[number]}" for number in sorted(wrong)]
-        return [row for number, row in read.items() if number not in wrong], refused
+        return {number: row for number, row in read.items() if number not in wrong}, refused
 
     def append(self, record: Record) -> None:
         """Write one row to the disk, whole or not at all.

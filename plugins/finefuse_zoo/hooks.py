@@ -65,6 +65,13 @@ def finefuse_backbones() -> Iterable[Entry[Any]]:
         extra="text",
     )
     yield Entry(
+        "clip",
+        "finefuse_zoo.backbones.clip:Clip",
+        "image towers of CLIP, under heads made of text",
+        requires=("transformers",),
+        extra="text",
+    )
+    yield Entry(
         "torchvision",
         "finefuse_zoo.backbones.vision:Torchvision",
         "any classification network of torchvision, by name",
@@ -90,7 +97,12 @@ def finefuse_backbones() -> Iterable[Entry[Any]]:
 _ADAPTER: dict[str, Any] = {"requires": ("peft",), "extra": "peft"}
 SCHEMES: tuple[Entry[Any], ...] = (
     Entry("full", "finefuse_zoo.schemes.full:Full", "train everything at one rate"),
-    Entry("linear-probe", "finefuse_zoo.schemes.linear_probe:LinearProbe", "logistic regression on the features"),
+    Entry(
+        "linear-probe",
+        "finefuse_zoo.schemes.linear_probe:LinearProbe",
+        "logistic regression on the features",
+        default_for=("probe",),
+    ),
     Entry("head-sgd", "finefuse_zoo.schemes.head_sgd:HeadSgd", "train the head alone, by gradient steps"),
     Entry(
         "gradual-unfreeze",
@@ -140,6 +152,11 @@ SCHEMES: tuple[Entry[Any], ...] = (
         "finefuse_zoo.schemes.frozen_head:FrozenHead",
         "another scheme, with the head as a probe left it",
         default_for=("frozen head",),
+    ),
+    Entry(
+        "text-head",
+        "finefuse_zoo.schemes.text_head:TextHead",
+        "no training: a head of embeddings of class names",
     ),
     Entry("lora", "finefuse_zoo.schemes.lora:Lora", "low-rank changes of the weights", **_ADAPTER),
     Entry("rslora", "finefuse_zoo.schemes.lora:RsLora", "lora with a scale for large ranks", **_ADAPTER),
@@ -288,6 +305,16 @@ def finefuse_reporters() -> Iterable[Entry[Any]]:
         on_request=True,
     )
     yield Entry("latex", "finefuse_zoo.reporters.latex:Latex", "tables with booktabs' rules", on_request=True)
+    yield Entry("tabarena", "finefuse_zoo.reporters.tabarena:TabArena", "the frame of TabArena", on_request=True)
+    yield Entry(
+        "model-index",
+        "finefuse_zoo.reporters.model_index:ModelIndex",
+        "the head of a model card on Hugging Face",
+        on_request=True,
+    )
+    yield Entry(
+        "croissant", "finefuse_zoo.reporters.croissant:Croissant", "the scores as a Croissant data set", on_request=True
+    )
     yield Entry("summary", "finefuse_zoo.reporters.summary:Summary", "a few lines and a badge", on_request=True)
 
 

@@ -117,3 +117,42 @@ def test_latencies_that_are_not_known_well_or_are_those_of_others(build: ModuleT
     assert "Networks of one structure are timed once: 1 of 3 latencies are those of another cell." in said
     assert "Latencies whose" not in notes(rows[:4])
     assert "structure" not in notes([*rows[:3], build.row("time", "a")])
+
+
+# ------------------------------------------------------------------------------------------------- what lines rest on
+
+
+def test_means_over_fewer_seeds(build: ModuleType) -> None:
+    failed = build.row(label="b", seed=2, status="failed")
+    fused = runs(build, "soup", [0.9], "fuse", pool="p")
+    rows = [*runs(build, "a", [0.9, 0.8, 0.7]), *runs(build, "b", [0.7, 0.6]), failed, *fused]
+    said = notes(rows)
+    assert "Means over fewer seeds than others in their table: soup of p on digits · cnn-s (1 of 3); b on" in said
+    assert "b on digits · cnn-s (2 of 3)." in said
+    assert "fewer seeds" not in notes([*rows[:3], *runs(build, "b", [0.7], backbone="vit-t")])
+    many = [row for i in range(9) for row in runs(build, f"x{i}", [0.5])]
+    assert "(1 of 3) and 4 more." in notes([*rows[:3], *many])
+
+
+def test_other_test_examples_of_one_seed(build: ModuleType) -> None:
+    rows = [*runs(build, "a", [0.9, 0.8]), *runs(build, "b", [0.7, 0.6])]
+    said = "Rows of one table and seed were scored on different test examples, so their scores can't be compared: "
+    assert said not in notes(rows)
+    rows[3] = rows[3] | {"examples": "others"}
+    assert f"{said}digits · cnn-s." in notes(rows)
+    by_seed = [row | {"examples": f"of seed {row['seed']}"} for row in rows]
+    assert said not in notes(by_seed)
+    assert said not in notes([rows[0], rows[3] | {"seed": 0, "backbone": "vit-t"}])
+
+
+def test_seconds_of_several_machines(build: ModuleType) -> None:
+    apart = [*runs(build, "a", [0.9, 0.8]), *runs(build, "a", [0.7, 0.6], backbone="vit-t", machine="m2")]
+    said = "Seconds in one table are of several machines, and say nothing about its lines: "
+    assert said not in notes(apart)
+    assert f"{said}digits · cnn-s (2)." in notes([*apart, *runs(build, "b", [0.9], machine="m2")])
+
+
+def test_seconds_beside_other_work(build: ModuleType) -> None:
+    rows = [*runs(build, "a", [0.9, 0.8], contended=True), *runs(build, "b", [0.7])]
+    assert "The seconds of 2 of 3 rows were taken beside other work on the machine." in notes(rows)
+    assert "beside other work on" not in notes(rows[2:])

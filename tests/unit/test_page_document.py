@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import json
 import math
 import re
@@ -16,6 +17,7 @@ import pytest
 from finefuse.discovery.described import describe
 from finefuse.discovery.registry import Registry
 from finefuse.judge.board.leaderboard import Leaderboard, make_leaderboard
+from finefuse.judge.board.lines import MOMENTS
 from finefuse.judge.board.page import tables
 from finefuse.judge.board.page.columns import COLUMNS
 from finefuse.judge.overall import overall
@@ -179,6 +181,15 @@ def test_win_rates_of_one_data_set_are_over_its_seeds(judge: Script, board: Lead
     assert {rate * 6 % 1 for row in found["wins"] for rate in row if not math.isnan(rate)} == {0}
 
 
+def test_data_sets_without_common_entrants_are_not_one_comparison(judge: Script) -> None:
+    call = "shownLines(board, { ...unfiltered({}), data, only })"
+    lines = judge(call, data="digits", only=["bitfit", "l2 of pool"])
+    lines += judge(call, data="shapes", only=["full", "lp-ft", "linear-probe"])
+    lines += judge(call, data="diabetes", only=["full", "lp-ft", "linear-probe", "bitfit"])
+    found = judge("clusters(board, lines).map((one) => one.datasets)", lines=lines)
+    assert sorted(map(sorted, found)) == [["diabetes", "shapes"], ["digits"]]
+
+
 def test_resolution_is_that_of_the_board(judge: Script, board: Leaderboard) -> None:
     lines = list(range(len(board.lines)))
     said = judge("grouped(board, lines, '').map((group) => resolution(ranksOf(board, group)))", lines=lines)
@@ -187,21 +198,44 @@ def test_resolution_is_that_of_the_board(judge: Script, board: Leaderboard) -> N
         assert f"{found.needed:.4f}" in text
 
 
-def test_a_table_with_too_many_lines_keeps_the_ranks_of_the_whole(
-    board: Leaderboard, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(tables, "MOST", 4)
+def with_room(board: Leaderboard, room: int, monkeypatch: pytest.MonkeyPatch) -> Script:
+    monkeypatch.setattr(tables, "ROOM", room)
     script = Script("judge", "board")
     script.engine.eval(f"globalThis.board = new Board({json.dumps(board.document())})")
-    lines = [at for at, name in enumerate(board.lines["dataset"]) if name == "shapes"][:3]
-    whole = board.lines.iloc[lines]
-    found = [rank["rank"] for rank in ranks(script, lines)["shapes", "cnn-s"].values()]
-    assert found == whole["rank"].tolist()
+    return script
+
+
+def test_without_room_for_pairs_a_table_keeps_the_ranks_of_the_whole(
+    board: Leaderboard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = with_room(board, 1600, monkeypatch)  # 45 pairs of 12 bytes in each of two tables, 66 in one
+    lines = [at for at, name in enumerate(board.lines["dataset"]) if name == "digits"][:3]
+    found = ranks(script, lines)["digits", "cnn-s"].values()
+    assert [rank["rank"] for rank in found] == board.lines.iloc[lines]["rank"].tolist()
+    assert [table.get("fixed") for table in board.document()["tables"]] == [None, True, None]
+
+
+def test_without_room_tests_by_seed_are_left_out_first(board: Leaderboard, monkeypatch: pytest.MonkeyPatch) -> None:
+    script = with_room(board, 3000, monkeypatch)
+    lines = [at for at, name in enumerate(board.lines["dataset"]) if name == "shapes"][:2]
+    paired = script("paired(board, ...lines)", lines=lines)
+    assert [math.isnan(one["p"]) for one in paired["seeds"]] == [True] * 3
+    assert paired["half"] > 0
+    assert not any(table.get("fixed") for table in board.document()["tables"])
+
+
+def test_a_board_that_was_kept_without_records_keeps_its_ranks(board: Leaderboard) -> None:
+    script = Script("judge", "board")
+    document = dataclasses.replace(board, records=()).document()
+    script.engine.eval(f"globalThis.board = new Board({json.dumps(document)})")
+    for (dataset, backbone), own in ranks(script, list(range(len(board.lines)))).items():
+        lines = board.lines[(board.lines["dataset"] == dataset) & (board.lines["backbone"] == backbone)]
+        assert own == expected(lines)
 
 
 def test_every_column_of_the_board_has_a_place(board: Leaderboard) -> None:
     known = {"label", "round", "rounds", "rank", "tied", "rank.lowest", "interval", "metrics", "ok", "planned", "tasks"}
-    rest = {str(name) for name in board.lines} - known
+    rest = {str(name) for name in board.lines} - known | {f"{moment}.accuracy.mean" for moment in MOMENTS}
     told = {name for name in rest if any(re.fullmatch(column.source, name) for column in COLUMNS)}
     assert {name for name in rest - told if not name.endswith(".half")} == set()
 
@@ -233,6 +267,14 @@ def test_strategies_say_what_they_are(board: Leaderboard) -> None:
     assert told["lp-ft"]["papers"] == ("https://arxiv.org/abs/2202.10054",)
     assert "lr" in {one["name"] for one in told["full"]["parameters"]}
     assert "there is no scheme 'diverged'" in told["diverged"]["trouble"]
+
+
+def test_curves_over_sizes_are_there(board: Leaderboard) -> None:
+    whole = {"dataset": "d", "backbone": "b", "pool": "p", "strategy": "soup", "metric": "accuracy", "planned": 3}
+    points = [{**whole, "size": size, "subsets": 4 - size, "mean": 0.5, "half": math.inf} for size in (2, 3)]
+    document = dataclasses.replace(board, curves=pd.DataFrame(points)).document()
+    assert [(point["size"], point["half"]) for point in document["sizes"]] == [(2, "Infinity"), (3, "Infinity")]
+    assert board.document()["sizes"] == []
 
 
 def test_a_board_without_lines_has_a_document() -> None:

@@ -291,9 +291,15 @@ from pathlib import Path
 from finefuse.declare.plan import make_plan
 from finefuse.declare.suite import load_suite
 from finefuse.discovery.registry import Registry
+from finefuse.errors import FinefuseError
 registry = Registry(["finefuse_zoo.hooks"], entry_points=False)
 for file in sorted(Path({str(suites)!r}).glob("*.toml")):
-    plan = make_plan(load_suite(file, registry), registry)
+    try:
+        suite = load_suite(file, registry)
+    except FinefuseError as error:
+        assert "it needs datasets" in str(error), error  # the one extra that the tests' environment lacks
+        continue
+    plan = make_plan(suite, registry)
     assert plan.suite.name == file.stem
     assert len({{job.cell for job in plan.jobs}}) == len(plan.jobs) > 0
 print([name for name in ("torch", "torchvision", "peft", "sklearn") if name in sys.modules])

@@ -50,6 +50,7 @@ TUNED = dict.fromkeys(("tune", "pool", "fuse", "time"), "artifact")
         ({"device": "cuda:1"}, ALL),
         ({"backbones": [{"use": "small", "width": 17}]}, ALL),
         ({"budget": {"epochs": 31}}, TUNED),
+        ({"budget": {"steps": 31}}, TUNED),
         ({"budget": {"batch_size": 33}}, TUNED),
         ({"budget": {"schedule": "constant"}}, TUNED),
         ({"datasets": [{"use": "shapes", "shots": 11}]}, TUNED),

@@ -113,8 +113,8 @@ def test_python_s_own_sequences_will_do(registry: Registry) -> None:
 
 BAD_SHAPES = {
     "seed = [1]": "s.toml:5: seed: unknown key; did you mean 'seeds'?",
-    "zzz = 1": "s.toml:5: zzz: unknown key; there is accumulate, also_test, augment, "
-    "backbones, budget, channels_last, checkpoints, compile, datasets, deterministic, fusions, gate, ...",
+    "zzz = 1": "s.toml:5: zzz: unknown key; there is accumulate, aggregate, also_test, augment, "
+    "backbones, budget, channels_last, checkpoints, compile, datasets, deterministic, fusions, ...",
     "[budget]\nepoch = 3": "s.toml:6: budget.epoch: unknown key; did you mean 'epochs'?",
     "[limits]\nsecond = 3": "s.toml:6: limits.second: unknown key; did you mean 'seconds'?",
     "[pools.p]\nof = ['full']\ncopy = 2": "s.toml:7: pools.p.copy: unknown key; did you mean 'copies'?",
@@ -127,6 +127,8 @@ BAD_SHAPES = {
     "seeds = [0, -1]": "s.toml:5: seeds[1]: must be greater than or equal to 0, not -1",
     "budget = 30": "s.toml:5: budget: must be a table, not 30",
     "budget = { epochs = 0 }": "s.toml:5: budget.epochs: must be greater than or equal to 1, not 0",
+    "budget = { steps = 0 }": "s.toml:5: budget.steps: must be greater than or equal to 1, not 0",
+    "budget = { epochs = 3, steps = 9 }": "s.toml:5: budget: has epochs and steps, leave one out",
     "budget = { batch_size = 0 }": "s.toml:5: budget.batch_size: must be greater than or equal to 1, not 0",
     "[budget]\n\nschedule = 'cos'": "s.toml:7: budget.schedule: must be 'cosine' or 'constant', not \"cos\"",
     "precision = 'fp16'": "s.toml:5: precision: must be 'fp32' or 'bf16', not \"fp16\"",

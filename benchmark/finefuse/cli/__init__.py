@@ -14,6 +14,7 @@ from finefuse.cli.check import check
 from finefuse.cli.compare import compare
 from finefuse.cli.export import export
 from finefuse.cli.list import list_
+from finefuse.cli.merge import merge
 from finefuse.cli.new import new
 from finefuse.cli.plan import plan
 from finefuse.cli.plugins import plugins
@@ -34,7 +35,7 @@ app = typer.Typer(
     rich_markup_mode=None,  # rich would double the time of --help
     pretty_exceptions_enable=False,
 )
-for verb in (run, plan, check, list_, show, report, export, plugins, schema, compare, new):
+for verb in (run, plan, check, list_, show, report, merge, export, plugins, schema, compare, new):
     app.command(verb.__name__.strip("_"))(keeps_stdout(verb))
 
 

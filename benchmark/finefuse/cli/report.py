@@ -26,19 +26,23 @@ def report(
     impute: Annotated[
         str | None, typer.Option(metavar="HOW", help="With --overall: what stands in for missing scores; worst.")
     ] = None,
+    against: Annotated[
+        Path | None, typer.Option(metavar="BOARD", help="Print your lines among those of another results folder.")
+    ] = None,
     show: Annotated[bool, typer.Option("--print", help="Print the leaderboard; writes nothing.")] = False,
     full_names: Annotated[bool, typer.Option("--full-names", help="The same, with all parameters in names.")] = False,
 ) -> None:
     """Write the reports of a results folder again from its records."""
     from finefuse import api
 
-    if full_names or show:
-        say_board(replace(api.board(folder), full_names=full_names))
+    if full_names or show or against:
+        board = api.against(folder, against) if against else api.board(folder)
+        say_board(replace(board, full_names=full_names))
     if pair:
         say_board(api.pair(folder, *pair))
     if overall or impute:
         say_board(api.overall(folder, impute=impute))
-    if pair or overall or impute or show or full_names:
+    if pair or overall or impute or show or full_names or against:
         return
     result = api.report(folder, reporters=reporters(reporter), plugins=plugin or ())
     for path in result.written:

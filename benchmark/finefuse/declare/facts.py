@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -34,8 +35,14 @@ def version_of(module: str) -> str:
     try:
         return metadata.version(module)
     except metadata.PackageNotFoundError:
-        names = metadata.packages_distributions().get(module, [])
+        names = _distributions().get(module, [])
         return metadata.version(names[0]) if names else ""
+
+
+@cache
+def _distributions() -> Mapping[str, Sequence[str]]:
+    """The distributions of each top-level module; it takes a look at every file of every distribution."""
+    return metadata.packages_distributions()
 
 
 def _holds_paths(value: Any) -> bool:

@@ -31,7 +31,7 @@ class Planner:
         self.surroundings = environment(device, suite.settings) | {
             name: piece(value) for name, value in settings.items()
         }
-        self.budget = {f"budget: {name}": piece(value) for name, value in budget.items()}
+        self.budget = {f"budget: {name}": piece(value) for name, value in budget.items() if value is not None}
         self.firsts = firsts(suite)
 
     def jobs(self) -> Iterator[Job]:
@@ -305,6 +305,8 @@ class Crossing(Group):
         self.parts["statistics"] = pool.statistics
         self.same["statistics"] = pool.statistics
         self.same["tasks"] = tuple(one.pair.dataset for one in self.tunings(pool))
+        if way := self.suite.aggregate:
+            self.same["aggregate"], self.scoring["aggregate"] = (way.by, way.zero), str(way)
 
     @property
     def tasks(self) -> tuple[Ref, ...]:

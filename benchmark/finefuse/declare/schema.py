@@ -13,6 +13,7 @@ from finefuse.declare.suite_text import Source, show, suggest
 from finefuse.declare.toml_lines import KeyPath
 from finefuse.errors import SuiteError
 from finefuse.types import Budget, Judgement, Limits, Settings, Statistics
+from finefuse.types.aggregate import Aggregate, By, Zero
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 LABEL = r"^[^\s/|#]+( [^\s/|#]+)*$"
@@ -31,11 +32,27 @@ class _Table(BaseModel):
 class BudgetShape(_Table):
     """How much one fine-tuning may spend."""
 
+    model_config = ConfigDict(json_schema_extra={"not": {"required": ["epochs", "steps"]}})
+
     epochs: Positive = Field(default=Budget.epochs, description="Passes over the training data.")
     batch_size: Positive = Field(default=Budget.batch_size, description="Examples per optimizer step.")
     schedule: Literal["cosine", "constant"] = Field(
         default=Budget.schedule, description="How the learning rate changes."
     )
+    steps: Positive | None = Field(default=Budget.steps, description="Optimizer steps, in place of epochs.")
+
+    @model_validator(mode="after")
+    def _one_of(self) -> BudgetShape:
+        if {"epochs", "steps"} <= self.model_fields_set:
+            raise ValueError("has epochs and steps, leave one out")
+        return self
+
+
+class AggregateShape(_Table):
+    """How the scores of several tasks become one figure."""
+
+    by: By = Field(default=Aggregate.by, description="The mean of ratios to own models' scores, or the ratio of means.")
+    zero: Zero = Field(default=Aggregate.zero, description="What a task is whose own model scores 0.")
 
 
 class LimitsShape(_Table):
@@ -248,6 +265,7 @@ class SuiteShape(_Table):
     checkpoints: Annotated[int, Field(ge=0)] = Field(
         default=Settings.checkpoints, description="Looks at val and test on the way of a fine-tuning; 0 for none."
     )
+    aggregate: AggregateShape = Field(default_factory=AggregateShape)
     limits: LimitsShape = Field(default_factory=LimitsShape)
     run: RunShape = Field(default_factory=RunShape)
     gate: GateShape = Field(default_factory=GateShape)
@@ -255,6 +273,7 @@ class SuiteShape(_Table):
 
 
 _TABLES: dict[str, type[BaseModel]] = {
+    "aggregate": AggregateShape,
     "budget": BudgetShape,
     "gate": GateShape,
     "limits": LimitsShape,
@@ -287,6 +306,8 @@ def _explain(wrong: ErrorDetails, source: Source) -> SuiteError:
         if kind == "missing":
             return source.error(tuple(table), f"the key {key!r} is missing")
         return source.error(path, f"unknown key{suggest(str(key), known)}")
+    if kind == "value_error":
+        return source.error(path, str(wrong["ctx"]["error"]))
     if kind == "too_short":
         return source.error(path, "must not be empty")
     if kind == "string_pattern_mismatch":

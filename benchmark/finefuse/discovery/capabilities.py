@@ -12,7 +12,7 @@ from typing import Any, get_args
 
 from finefuse.errors import FinefuseError, PluginError, did_you_mean
 from finefuse.types import Description, Law, Level, Need, PluginKind, Space, Spec, Task, Vocabulary
-from finefuse.types.optional import Prepares, ReadsMembers, Searcher, SourceNeed
+from finefuse.types.optional import EmbedsText, Prepares, ReadsMembers, Searcher, SourceNeed
 
 _TEXTS, _FLAG = "a tuple of texts", "True or False"
 
@@ -48,6 +48,11 @@ def given(scheme: Any) -> dict[str, str] | None:
 def reads_members(backbone: Any) -> ReadsMembers | None:
     """The backbone, if it reads files of networks that were tuned from it."""
     return backbone if method(backbone, "member") else None
+
+
+def embeds_text(backbone: Any) -> EmbedsText | None:
+    """The backbone, if it has a tower for text."""
+    return backbone if method(backbone, "text_head") else None
 
 
 def searcher(scheme: Any) -> Searcher | None:
@@ -220,7 +225,14 @@ def version(plugin: Any) -> str:
 
 _QUESTIONS: Mapping[PluginKind, tuple[Callable[[Any], object], ...]] = {
     "dataset": (lambda dataset: method(dataset, "token_numbers"),),
-    "backbone": (head_outputs, keeps_head, adapts, reads_members, lambda backbone: method(backbone, "refuses")),
+    "backbone": (
+        head_outputs,
+        keeps_head,
+        adapts,
+        reads_members,
+        embeds_text,
+        lambda backbone: method(backbone, "refuses"),
+    ),
     "scheme": (
         prepares,
         searcher,

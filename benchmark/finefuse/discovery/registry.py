@@ -202,6 +202,11 @@ class Registry:
             raise PluginError(f"{claims} both claim to be the default {kind} for {role!r}; name one")
         return found[0].entry.name
 
+    def sole(self, kind: PluginKind, role: str) -> str:
+        """The name that alone fills a role that nothing depends on; "" if none or several claim it."""
+        found = [one.entry.name for one in self._provided[kind] if role in one.entry.default_for]
+        return found[0] if len(found) == 1 else ""
+
     def target(self, kind: PluginKind, name: str) -> type:
         """The class behind a name, imported on first use.
 

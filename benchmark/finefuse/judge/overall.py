@@ -161,7 +161,8 @@ def _table(entrants: Mapping[Entrant, list[Record]]) -> tuple[list[Line], Resolu
             raise FinefuseError(f"{first['dataset']}: ranked by {metric} on {first['backbone']}, by {other} elsewhere.")
         mean, _ = mean_interval(numbers(rows, f"test.{metric}"))
         drafts.append(({**entrant._asdict(), "metric": metric, "lower": lower, "mean": mean, "ok": len(rows)}, rows))
-    lines, found = ranked(drafts, metric, lower=lower)
+    in_order = ranked(drafts, metric, lower=lower)
+    lines, found = in_order.lines, in_order.resolution
     return lines, found, lower
 
 

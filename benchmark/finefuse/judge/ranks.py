@@ -23,14 +23,15 @@ class Standing:
     `rank` (lines,) is 1 plus the number of lines that are better and told apart; `tied` says that another line has the
     same. `lowest` is the number of lines less those that are worse and told apart: the true ranks of all lines lie
     between the two in 95 % of tables (Al Mohamad, Goeman and van Zwet, arXiv 1708.02428). `apart` (lines, lines) says
-    which pairs are told apart, `difference` is their mean difference over the seeds that both have (row minus column),
-    and `needed` how large it must be: infinite where nothing can tell.
+    which pairs are told apart, and `better` that the row is the better one; `difference` is their mean difference over
+    the seeds that both have (row minus column), and `needed` how large it must be: infinite where nothing can tell.
     """
 
     rank: NDArray[np.int64]
     lowest: NDArray[np.int64]
     tied: NDArray[np.bool_]
     apart: NDArray[np.bool_]
+    better: NDArray[np.bool_]
     difference: Floats
     needed: Floats
     spread: Spread
@@ -54,7 +55,7 @@ def standing(scores: Floats, classes: NDArray[np.int64], *, lower: bool, noise: 
     rank = 1 + (apart & better).sum(0)
     lowest = len(rank) - (apart & ~better).sum(0)
     tied = (rank[:, None] == rank).sum(0) > 1
-    return Standing(rank, lowest, tied, apart, difference, needed, spread)
+    return Standing(rank, lowest, tied, apart, apart & better, difference, needed, spread)
 
 
 def paired_means(scores: Floats) -> tuple[Floats, Floats]:

@@ -35,7 +35,8 @@ def report_folder(folder: Path, registry: Registry, refs: tuple[Ref, ...] | None
         board = saved_board(kept)
         return Reported((), board, *_write(board, folder, registry, refs))
     found = read_results(folder)
-    board = make_leaderboard(found.suite, found.rows, found.missing, found.refused, partial(describe, registry))
+    known, unit = partial(describe, registry), registry.sole("scheme", "probe")
+    board = make_leaderboard(found.suite, found.rows, found.missing, found.refused, known, unit)
     if refs is None:
         entries = (one.entry for one in registry.entries("reporter"))
         refs = tuple(dict.fromkeys(Ref(entry.name) for entry in entries if not entry.on_request))

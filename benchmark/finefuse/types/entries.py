@@ -18,7 +18,7 @@ Space = dict[str, dict[str, Any]]
 """Parameters and the ranges in which a search looks for them: low and high, and log; or choices."""
 ROLES: dict[str, tuple[str, ...]] = {
     "executor": ("processes", "in-process"),
-    "scheme": ("search", "frozen head", "files"),
+    "scheme": ("search", "frozen head", "files", "probe"),
 }
 """The roles for which an entry of each kind may be the default; the roles of a metric are kinds of task."""
 PluginKind = Literal["dataset", "backbone", "scheme", "fusion", "metric", "executor", "reporter", "observer"]
@@ -33,8 +33,9 @@ class Entry(Generic[T]):
     distribution that installs them; without them the entry is listed as unavailable, and using it is an error that says
     so. `default_for` names the roles it has where no plugin is named: "processes" or "in-process" for an executor,
     "search" for the scheme behind a suite's table `[search]`, "frozen head" for the one behind `head = "frozen"`,
-    "files" for the one that reads the `files` of a pool, and for a metric the kinds of task that it ranks.
-    A reporter that is `on_request` writes only where it is named.
+    "files" for the one that reads the `files` of a pool, "probe" for the one whose cost is the unit of a board's
+    budgets, and for a metric the kinds of task that it ranks. A reporter that is `on_request` writes only where it is
+    named.
     """
 
     name: str

@@ -65,11 +65,13 @@ class Backbone(Protocol):
 
 @dataclass(frozen=True)
 class Budget:
-    """How much a fine-tuning may spend: `epochs` over the training data in batches of `batch_size`."""
+    """How much a fine-tuning may spend: `epochs` over the training data in batches of `batch_size`, or `steps`."""
 
     epochs: int = 30
     batch_size: int = 32
     schedule: Literal["cosine", "constant"] = "cosine"
+    steps: int | None = None
+    """Optimizer steps, whatever the number of training examples; None for as many as the epochs take."""
 
 
 @dataclass(frozen=True)
@@ -160,8 +162,10 @@ class Tuning:
     its source head. `source` is the pretraining data, and `source_task` its task, where the scheme declares
     `needs = ("source",)`, else None. `rng` is the scheme's own source of randomness; don't use torch's global one.
     `figures` are numbers that the scheme adds to its row, such as a ranking score. `scheme` builds another scheme, for
-    schemes that are made of others. `read(file, key, head)` gives the backbone's network with the weights of another
-    file, for backbones that are `ReadsMembers`, else it is None.
+    schemes that are made of others. `class_names` are what the data set calls its classes, their numbers where it names
+    none, and `text_head(sentences)` gives the weights of a head (classes, width) from some sentences for each, for
+    backbones that are `EmbedsText`, else it is None. `read(file, key, head)` gives the backbone's network with the
+    weights of another file, for backbones that are `ReadsMembers`, else it is None.
     """
 
     task: Task
@@ -176,6 +180,8 @@ class Tuning:
     source_task: Task | None = None
     figures: dict[str, float] = field(default_factory=dict)
     read: Callable[[Path, str | None, bool], Net] | None = None
+    class_names: Sequence[str] = ()
+    text_head: Callable[[Sequence[Sequence[str]]], Tensor] | None = None
 
 
 @runtime_checkable

@@ -12,6 +12,8 @@ from finefuse.types.inputs import Description, Vocabulary
 from finefuse.types.learning import Law
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from finefuse.network import Net
 
 SourceNeed = Literal["source", "source head"]
@@ -55,6 +57,18 @@ class ReadsMembers(Protocol):
 
         Raises:
             FinefuseError: if there is no such file, or it doesn't fit.
+        """
+
+
+@runtime_checkable
+class EmbedsText(Protocol):
+    """A backbone with a tower for text beside its network, whose embeddings can be the rows of a head."""
+
+    def text_head(self, sentences: Sequence[Sequence[str]]) -> Tensor:
+        """Weights of a head, (classes, width), from some sentences for each class.
+
+        Raises:
+            FinefuseError: if the tower can't be had.
         """
 
 

@@ -86,7 +86,7 @@ def loaded(path: Path | None, hub: str | None, load: Callable[..., Any], what: s
         raise FinefuseError(f"{path}: there is no such folder; it should hold {what} of Hugging Face")
     name, revision = (str(path), None) if path is not None else split_hub(str(hub))
     try:
-        with _no_bars():
+        with _quiet():
             return load(name, revision=revision, local_files_only=path is not None, trust_remote_code=False, **how)
     except Exception as error:  # transformers and safetensors raise many kinds
         reason = " ".join(str(error).split()) or type(error).__name__
@@ -95,14 +95,16 @@ def loaded(path: Path | None, hub: str | None, load: Callable[..., Any], what: s
 
 
 @contextmanager
-def _no_bars() -> Iterator[None]:
-    """No progress bars of transformers and of the hub, which would stand between the lines of a run."""
+def _quiet() -> Iterator[None]:
+    """No progress bars and reports of transformers, which would stand between the lines of a run."""
     switches = import_module("transformers").utils.logging
-    shown = switches.is_progress_bar_enabled()
+    shown, level = switches.is_progress_bar_enabled(), switches.get_verbosity()
     switches.disable_progress_bar()
+    switches.set_verbosity_error()
     try:
         yield
     finally:
+        switches.set_verbosity(level)
         if shown:
             switches.enable_progress_bar()
 

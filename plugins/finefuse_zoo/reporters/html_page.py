@@ -29,7 +29,7 @@ class Page:
             "style hash": _hash(style),
             "script": script,
             "script hash": _hash(script),
-            "document": b64encode(gzip.compress(document.encode(), mtime=0)).decode(),
+            "document": b64encode(gzip.compress(document.encode(), 6, mtime=0)).decode(),
         }
         text = (FOLDER / "page.html").read_text(encoding="utf-8")
         for name, part in parts.items():

@@ -54,7 +54,7 @@ class SuiteTrainer:
         cache_bytes: int = CACHE_BYTES,
         effort: Effort | None = None,
     ) -> None:
-        self._budget = max(1, math.ceil(budget.epochs * len(data) / budget.batch_size))
+        self._budget = budget.steps or max(1, math.ceil(budget.epochs * len(data) / budget.batch_size))
         self._batch_size, self._spent = budget.batch_size, 0
         self.effort = effort or Effort()
         self.aside = self.aside_cpu = 0.0

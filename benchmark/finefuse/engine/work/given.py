@@ -1,11 +1,11 @@
-"""Networks that were tuned elsewhere: how schemes read them from files, and what rows say of them."""
+"""What schemes read of networks from elsewhere: files of weights, heads made of text; and what rows say of them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from torch import nn
+from torch import Tensor, nn
 
 from finefuse.declare.facts import Facts
 from finefuse.discovery import capabilities
@@ -28,6 +28,12 @@ def reader(backbone: Backbone, task: Task, place: Callable[[nn.Module], None]) -
         return net.eval()
 
     return read
+
+
+def text_head(backbone: Backbone) -> Callable[[Sequence[Sequence[str]]], Tensor] | None:
+    """What makes a head out of sentences; None for backbones that have no tower for text."""
+    known = capabilities.embeds_text(backbone)
+    return None if known is None else known.text_head
 
 
 def refuse_changed_files(facts: Facts, job: Job, ref: Ref) -> None:

@@ -27,7 +27,7 @@ from finefuse.engine.train.checkpoints import Curve
 from finefuse.engine.train.joint import JointTask, joint_data
 from finefuse.engine.train.lent import lent
 from finefuse.engine.train.trainer import SuiteTrainer
-from finefuse.engine.work.given import reader
+from finefuse.engine.work.given import reader, text_head
 from finefuse.engine.work.loading import Loaded, loaded, registry_of
 from finefuse.engine.work.opened import opened
 from finefuse.engine.work.untouched import Surroundings, Untouched
@@ -319,6 +319,8 @@ class Workbench:
             source=self.source.train if self.source and "source" in needs else None,
             source_task=self.source.task if self.source and "source" in needs else None,
             read=reader(self.backbone, splits.task, self.place),
+            text_head=text_head(self.backbone),
+            class_names=self.loaded(job.dataset, job.seed).classes if job.dataset else (),
         )
         return on, trainer
 

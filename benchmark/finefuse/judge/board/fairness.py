@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import pandas as pd
 
+from finefuse.judge.board.unequal import unequal_notes
 from finefuse.rows import NARROW
 from finefuse.types import Cell, Record
 
@@ -27,32 +28,34 @@ def comparable(records: Sequence[Record]) -> Sequence[Record]:
     Latency, in rows of `time` jobs, has versions of its own.
     """
     newest = _newest(records)
-    older = (_costed(record) and _cost_version(record) < newest[_protocol(record)] for record in records)
-    return [_without_costs(record) if old else record for record, old in zip(records, older, strict=True)]
+    older = (costed(record) and cost_version(record) < newest[protocol_of(record)] for record in records)
+    return [without_costs(record) if old else record for record, old in zip(records, older, strict=True)]
 
 
 def _newest(records: Sequence[Record]) -> dict[str, int]:
     """The newest version of each protocol."""
     found = {"costs": 0, "latency": 0}
-    for record in filter(_costed, records):
-        found[_protocol(record)] = max(found[_protocol(record)], _cost_version(record))
+    for record in filter(costed, records):
+        found[protocol_of(record)] = max(found[protocol_of(record)], cost_version(record))
     return found
 
 
-def _protocol(record: Record) -> str:
+def protocol_of(record: Record) -> str:
+    """Which protocol a row's costs were measured by."""
     return "latency" if record["kind"] == "time" else "costs"
 
 
-def _costed(record: Record) -> bool:
+def costed(record: Record) -> bool:
     """Whether costs were measured: not of the bounds of a pool, and of what failed only the peak of memory."""
     return bool(record["status"] == "ok" and record["kind"] != "pool")
 
 
-def _without_costs(record: Record) -> Record:
+def without_costs(record: Record) -> Record:
+    """The record without what was measured with a clock."""
     return {name: value for name, value in record.items() if name not in MEASURED and not name.startswith(TIMED)}
 
 
-def _cost_version(record: Record) -> int:
+def cost_version(record: Record) -> int:
     """The version of the protocol by which a row's costs were measured; 1 where it doesn't say."""
     return int(record.get("costs") or 1)
 
@@ -62,6 +65,7 @@ def fairness_notes(records: Sequence[Record], lines: pd.DataFrame) -> Iterator[s
     ok = [record for record in records if record["status"] == "ok"]
     scored = [record for record in ok if Cell.of(record).has_line]
     yield from _settings(scored)
+    yield from unequal_notes(scored, lines)
     yield from _tuning(lines)
     yield from _costs(ok)
     yield from _latencies([record for record in ok if record["kind"] == "time"])
@@ -111,8 +115,8 @@ def _tuning(lines: pd.DataFrame) -> Iterator[str]:
 
 def _costs(ok: Sequence[Record]) -> Iterator[str]:
     for protocol, newest in _newest(ok).items():
-        rows = [record for record in ok if _costed(record) and _protocol(record) == protocol]
-        if older := sum(_cost_version(record) < newest for record in rows):
+        rows = [record for record in ok if costed(record) and protocol_of(record) == protocol]
+        if older := sum(cost_version(record) < newest for record in rows):
             what = "Costs" if protocol == "costs" else "Latencies"
             yield (
                 f"{what} of {older} row{'s' * (older > 1)} were measured by an older protocol and are left out; those "

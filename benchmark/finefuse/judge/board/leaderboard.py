@@ -12,14 +12,17 @@ from typing import Any
 
 import pandas as pd
 
-from finefuse.judge.board import present
+from finefuse.judge.aggregate import without_mixed
+from finefuse.judge.board import pareto, present
 from finefuse.judge.board.bounds import make_pools
+from finefuse.judge.board.budgets import COLUMNS as BUDGETS
+from finefuse.judge.board.budgets import make_budgets
 from finefuse.judge.board.curves import COLUMNS, curve_tables, make_curves
 from finefuse.judge.board.data_notes import data_notes
 from finefuse.judge.board.fairness import comparable, fairness_notes
 from finefuse.judge.board.lines import MOMENTS, make_lines
 from finefuse.judge.board.page.document import Describe, make_document, nothing_known
-from finefuse.judge.board.tasks import task_table
+from finefuse.judge.board.tasks import aggregate_note, task_table
 from finefuse.judge.board.terminal import as_text
 from finefuse.judge.frame import table
 from finefuse.judge.names import Names
@@ -35,6 +38,7 @@ RUNS = ["ok", "planned", "status"]
 SIZES = ["trainable", "parameters", "flops"]
 SEARCH = ["trials", "edge"]
 GAIN = ["gain", "gain.half"]
+FRONTS = [f"front.{name}" for name in pareto.COSTS]
 ENERGY = ["energy.processors", "energy.gpu"]
 COSTS = [
     "seconds",
@@ -48,6 +52,7 @@ COSTS = [
     "contended",
 ]
 KNOWN = [*NAMES, *ROUNDS, *ACCESS, *RANKS, *UNCERTAINTY, "metrics", *RUNS, "reason", *SIZES, *SEARCH, *GAIN, *COSTS]
+KNOWN += FRONTS
 """Columns of every board, in their order."""
 
 
@@ -58,9 +63,9 @@ class Leaderboard:
     `better` says of each metric which direction is better. `pools` has one row per pool that is fused: its best single
     member on val, mean member and oracle, and how much the members differ. `resolutions` says by data set and backbone
     what the table can tell apart. `curves` has one row per pool, strategy and size, where parts of pools are fused.
-    `records` are what it was made of, planned cells without a row among them, and `describe` says what is known of a
-    strategy. `full_names` shows all parameters in tables for people, not only those that tell two things apart. A
-    notebook shows the board as tables.
+    `budgets` has what each budget buys, in multiples of what a probe costs. `records` are what it was made of, planned
+    cells without a row among them, and `describe` says what is known of a strategy. `full_names` shows all parameters
+    in tables for people, not only those that tell two things apart. A notebook shows the board as tables.
     """
 
     suite: str
@@ -73,6 +78,7 @@ class Leaderboard:
     records: Sequence[Record] = field(default=(), repr=False)
     full_names: bool = False
     describe: Describe = field(default=nothing_known, repr=False)
+    budgets: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(BUDGETS)))
 
     def scores(self) -> pd.DataFrame:
         """Only what a repeated run must reproduce, bit by bit: no seconds, no latency, no machine."""
@@ -129,9 +135,7 @@ class Leaderboard:
         yield Heading(self.suite, 1)
         for (dataset, backbone), lines in self.lines.groupby(["dataset", "backbone"], sort=False):
             yield Heading(f"{names.thing(str(dataset))} · {names.thing(str(backbone))}", 2)
-            ours = self.pools
-            if len(ours):
-                ours = ours[(ours["dataset"] == dataset) & (ours["backbone"] == backbone)]
+            ours = _of_group(self.pools, str(dataset), str(backbone))
             yield from self._group(present.renamed(lines, names), ours, (str(dataset), str(backbone)), names)
         told = names.in_full()
         yield Bullets((*self.notes, *([f"Names in full: {'; '.join(told)}."] if told else [])))
@@ -153,6 +157,7 @@ class Leaderboard:
             yield present.pool_table(pools)
         if (by_task := task_table(lines, pools)) is not None:
             yield by_task.rename(columns=names.thing)
+            yield Bullets((aggregate_note(lines),))
         if rounds := present.by_round(lines):
             yield Bullets(tuple(rounds))
         for told, curve in curve_tables(self.curves, *at, self.better):
@@ -164,8 +169,15 @@ class Leaderboard:
             yield Bullets(tuple(why))
         if (lines["ok"] > 0).any():
             yield present.cost_table(lines)
+        if len(bought := _of_group(self.budgets, *at)):
+            yield present.budget_table(present.renamed(bought, names), self.better)
         if steps := present.efforts(lines):
             yield Bullets((f"Optimizer steps, and gradients if not as many: {', '.join(steps)}",))
+
+
+def _of_group(rows: pd.DataFrame, dataset: str, backbone: str) -> pd.DataFrame:
+    """The rows of a table that are of one data set and backbone."""
+    return rows[(rows["dataset"] == dataset) & (rows["backbone"] == backbone)] if len(rows) else rows
 
 
 def make_leaderboard(
@@ -174,16 +186,18 @@ def make_leaderboard(
     missing: Sequence[Cell | str] = (),
     refused: Sequence[str] = (),
     describe: Describe = nothing_known,
+    unit: str = "",
 ) -> Leaderboard:
     """The leaderboard of current records, one per cell, and the planned cells that have none.
 
     A cell of which only the text is known is counted and named, and has no line. `refused` are sentences about damaged
-    lines that no cell needs. `describe` says what is known of a strategy.
+    lines that no cell needs. `describe` says what is known of a strategy, and `unit` is the scheme whose cost is the
+    unit of budgets; "" for no budgets.
 
     Raises:
         StoreError: if a record can't be what a run wrote.
     """
-    records = list(records)
+    records = without_mixed(list(records))
     planned = [*records, *(_stand_in(cell) for cell in missing if isinstance(cell, Cell))]
     whole = [record for record in planned if not record.get("size")]
     lines, better, resolutions = make_lines(comparable(whole))
@@ -195,17 +209,20 @@ def make_leaderboard(
     ]
     names = {name for line in lines for name in line}
     extras = sorted(name for name in names if name.startswith(("also.", "figure.", "source.", "task.")))
-    some = ["tasks", "statistics"] if any(line["tasks"] for line in lines) else []
+    some = ["tasks", "statistics", "aggregate", "tasks.half"] if any(line["tasks"] for line in lines) else []
     some += [name for name in ("chosen", "origin") if any(line[name] for line in lines)]
     columns = [*KNOWN, *metrics, *some, *extras, *_latency(names)]
     frame = table({name: [line.get(name, math.nan) for line in lines] for name in columns})
     said = (*_absent(missing), *_refused(refused), *data_notes(records), *fairness_notes(records, frame))
-    notes = (_coverage(records, missing), *said, *_reading(frame, records))
+    budgets = make_budgets(comparable(whole), frame, unit)
+    notes = (_coverage(records, missing), *said, *_reading(frame, records, budgets))
     bounds = make_pools(whole)
     pools = table({name: [line.get(name, math.nan) for line in bounds] for line in bounds for name in line})
     frame = frame.astype({"rank": "Int64", "rank.lowest": "Int64"})
     curves = make_curves(planned)
-    return Leaderboard(suite, frame, notes, better, pools, resolutions, curves, whole, describe=describe)
+    return Leaderboard(
+        suite, frame, notes, better, pools, resolutions, curves, whole, describe=describe, budgets=budgets
+    )
 
 
 def _latency(names: Iterable[str]) -> list[str]:
@@ -237,7 +254,7 @@ def _refused(refused: Sequence[str], most: int = 5) -> Iterator[str]:
         yield f"Lines of the records that are damaged and were ignored: {'; '.join(refused[:most])}{more}."
 
 
-def _reading(lines: pd.DataFrame, records: Sequence[Record]) -> Iterator[str]:
+def _reading(lines: pd.DataFrame, records: Sequence[Record], budgets: pd.DataFrame) -> Iterator[str]:
     """How to read the numbers."""
     seeds = lines["ok"].max() if len(lines) else 0
     if seeds == 1:
@@ -280,9 +297,21 @@ def _reading(lines: pd.DataFrame, records: Sequence[Record]) -> Iterator[str]:
             "Searched, and for some seed the best setting is at the edge of its range, so a wider range may be better: "
             f"{'; '.join(edges)}."
         )
+    if any(lines[name].any() for name in FRONTS):
+        yield (
+            "front: no line is as good at no higher cost, by the means; T seconds of training with the members', "
+            "L latency, F FLOPs, M memory, S size. With ? this can't be told. Without, another is surely no dearer (at "
+            "every seed, and not beside other work) and told apart as better."
+        )
+    if len(budgets):
+        yield (
+            "Budgets are multiples of what the cheapest linear probe costs. Of the lines within one, that with the "
+            "best mean on val is shown, and its score on test. * was fitted or chosen on val, which flatters it there."
+        )
     yield (
         "Costs: seconds of training or fusing, of processors (cpu s), and by the clock with the members'; memory: by "
-        "how much the process grew, or the peak on the GPU; latency in ms, p50 and p95 by batch size."
+        "how much the process grew, or the peak on the GPU; size: of weights and buffers; latency in ms, p50 and p95 "
+        "by batch size."
     )
     if lines["contended"].any():
         yield "~ marks seconds taken while other jobs ran on the same machine, or other work, as measured at the time."

@@ -7,10 +7,14 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+import numpy as np
+
 from finefuse.errors import StoreError
+from finefuse.judge.aggregate import Tuned, halves, tuned_rows
 from finefuse.judge.board.bounds import PoolPlace, by_pool, gain
 from finefuse.judge.board.endings import reasons, status
-from finefuse.judge.board.ranking import Draft, Line, ranked
+from finefuse.judge.board.pareto import COSTS, fronts
+from finefuse.judge.board.ranking import Draft, Line, Ranked, ranked
 from finefuse.judge.board.tasks import task_fields
 from finefuse.judge.frame import numbers
 from finefuse.judge.resolution import Resolution
@@ -53,6 +57,7 @@ def make_lines(records: Iterable[Record]) -> tuple[list[Line], dict[str, str], d
         StoreError: if a record has text where a number belongs, or doesn't say which direction is better.
     """
     records = list(records)
+    tuned = tuned_rows(records)
     bounds = by_pool(records)
     runs: dict[Place, list[Record]] = defaultdict(list)
     timed: dict[Place, list[Record]] = defaultdict(list)
@@ -81,11 +86,29 @@ def make_lines(records: Iterable[Record]) -> tuple[list[Line], dict[str, str], d
             line["gain"], line["gain.half"] = gain(well, single, metrics)
             line["rounds"] = sum(other[:4] == place[:4] for other in places)
         metric, direction = next(iter(metrics.items()), ("", "higher"))
-        ordered, resolution = ranked(drafts, metric, lower=direction == "lower")
-        lines += ordered
-        if resolution:
-            resolutions[group] = resolution
+        found = ranked(drafts, metric, lower=direction == "lower")
+        for line, half in zip(*_halves(drafts, tuned), strict=True):
+            line["interval"] = half
+        _write_fronts(found, metric, sign=-1 if direction == "lower" else 1)
+        lines += found.lines
+        if found.resolution:
+            resolutions[group] = found.resolution
     return lines, better, resolutions
+
+
+def _halves(drafts: Sequence[Draft], tuned: Tuned) -> tuple[list[Line], list[float]]:
+    """The lines of several tasks, with half of the interval of each one's figure."""
+    across = [(line, rows) for line, rows in drafts if rows and rows[0].get("tasks")]
+    return [line for line, _ in across], halves([rows for _, rows in across], tuned)
+
+
+def _write_fronts(found: Ranked, metric: str, *, sign: int) -> None:
+    """Say of each line which fronts it is on; of one without a score, none."""
+    scored = found.drafts[: len(found.surely)]
+    means = sign * np.array([line[f"test.{metric}.mean"] for line, _ in scored])
+    known = fronts(scored, means, found.surely)
+    for at, (line, _) in enumerate(found.drafts):
+        line |= {f"front.{name}": known[name][at] if name in known and at < len(scored) else "" for name in COSTS}
 
 
 def _metrics(rows: Sequence[Record]) -> dict[str, str]:

@@ -21,6 +21,8 @@ Markup = Literal["markdown", "html"]
 
 Block = Heading | Bullets | pd.DataFrame
 """A part of a board: tables hold text as people read it."""
+FRONTS = {"front.training": "T", "front.latency": "L", "front.flops": "F", "front.memory": "M", "front.bytes": "S"}
+"""How tables write whose front a line is on."""
 ARROWS = {"higher": "↑", "lower": "↓"}
 LEFT = (
     "rank",
@@ -39,6 +41,9 @@ LEFT = (
     "dataset",
     "backbone",
     "metric",
+    "budget",
+    "best on val",
+    "front",
 )
 """Columns of text; all others are numbers, and aligned to the right."""
 
@@ -57,6 +62,7 @@ def score_table(lines: pd.DataFrame, better: Mapping[str, str]) -> pd.DataFrame:
             table = table.assign(**_elsewhere(lines, metric), **_source(lines, better))
             gains = zip(lines["gain"], lines["gain.half"], strict=True)
             table["gain"] = ["" if math.isnan(mean) else signed(mean, half) for mean, half in gains]
+    table["front"] = _front(lines)
     for moment, name in {"last": "last", "best": "best-val", "peek": "peek"}.items():
         if metrics and (column := f"{moment}.{metrics[0]}.mean") in lines:
             table[name] = _means(lines[column])
@@ -186,6 +192,29 @@ def cost_table(lines: pd.DataFrame) -> pd.DataFrame:
         _, batch, percentile = column.split(".")
         table[f"{percentile} b{batch}"] = (lines[column] * 1000).map(_digits)
     return table.loc[:, (table != "").any()]
+
+
+def budget_table(budgets: pd.DataFrame, better: Mapping[str, str]) -> pd.DataFrame:
+    """What each budget buys on one data set and backbone."""
+    metric = budgets["metric"].iloc[0]
+    table = pd.DataFrame({"budget": [f"{factor}x" for factor in budgets["budget"]]}, index=budgets.index)
+    table["up to s"] = (budgets["budget"] * budgets["unit"]).map(_digits)
+    table["best on val"] = budgets["strategy"] + budgets["val_used"].map({True: " *", False: ""})
+    table["pool"] = budgets["pool"]
+    figures = zip(budgets["mean"], budgets["interval"], strict=True)
+    table[f"{metric} {ARROWS[better[metric]]}"] = [_score(mean, half) for mean, half in figures]
+    marks = budgets["contended"].map({True: "~", False: ""})
+    table["costs"] = [f"{mark}{cost:.3g}x" for mark, cost in zip(marks, budgets["cost"], strict=True)]
+    return table.loc[:, (table != "").any()]
+
+
+def _front(lines: pd.DataFrame) -> list[str]:
+    """Of each line the costs by whose front it is, as letters; with a question mark where that can't be told."""
+    marks = {"front": "", "maybe": "?"}
+    return [
+        " ".join(f"{letter}{marks[line[name]]}" for name, letter in FRONTS.items() if line.get(name) in marks)
+        for line in lines.to_dict("records")
+    ]
 
 
 def efforts(lines: pd.DataFrame) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,8 +23,24 @@ Draft = tuple[Line, Sequence[Record]]
 """A line without a rank, and its ok rows in the order of their seeds."""
 
 
-def ranked(drafts: Sequence[Draft], metric: str, *, lower: bool) -> tuple[list[Line], Resolution | None]:
-    """The lines, best first, with `rank`, `rank.lowest`, `tied` and `interval`; and what their table can tell apart.
+class Ranked(NamedTuple):
+    """Drafts, best first, and what their table can tell apart.
+
+    `surely` (scored, scored) says which line is better than which and told apart from it.
+    """
+
+    drafts: Sequence[Draft]
+    resolution: Resolution | None
+    surely: NDArray[np.bool_]
+
+    @property
+    def lines(self) -> list[Line]:
+        """The lines alone."""
+        return [line for line, _ in self.drafts]
+
+
+def ranked(drafts: Sequence[Draft], metric: str, *, lower: bool) -> Ranked:
+    """The lines, best first, with `rank`, `rank.lowest`, `tied` and `interval`.
 
     NaN comes last, lines without a score after it.
     """
@@ -36,13 +52,14 @@ def ranked(drafts: Sequence[Draft], metric: str, *, lower: bool) -> tuple[list[L
 
     drafts = [drafts[at] for at in sorted(range(len(drafts)), key=order)]
     scored = [draft for draft in drafts if draft[1]]
-    found = _rank(scored, metric, lower=lower) if scored else None
+    nothing: tuple[None, NDArray[np.bool_]] = None, np.zeros((0, 0), bool)
+    found, surely = _rank(scored, metric, lower=lower) if scored else nothing
     for line, _ in drafts[len(scored) :]:
         line |= {"rank": None, "rank.lowest": None, "tied": False, "interval": math.nan}
-    return [line for line, _ in drafts], found
+    return Ranked(drafts, found, surely)
 
 
-def _rank(scored: Sequence[Draft], metric: str, *, lower: bool) -> Resolution | None:
+def _rank(scored: Sequence[Draft], metric: str, *, lower: bool) -> tuple[Resolution | None, NDArray[np.bool_]]:
     """Write ranks and intervals into lines that have scores, and say what the table can tell apart."""
     rows = [rows for _, rows in scored]
     scores, classes = score_table(rows, metric, lower=lower)
@@ -51,7 +68,7 @@ def _rank(scored: Sequence[Draft], metric: str, *, lower: bool) -> Resolution | 
     for at, (line, _) in enumerate(scored):
         line |= {"rank": int(found.rank[at]), "rank.lowest": int(found.lowest[at]), "tied": bool(found.tied[at])}
         line["interval"] = _half(scores[at], noise, at) if not classes[at] else math.nan
-    return resolution(found, scores, noise) if (classes == 0).sum() > 1 else None
+    return resolution(found, scores, noise) if (classes == 0).sum() > 1 else None, found.better
 
 
 def score_table(

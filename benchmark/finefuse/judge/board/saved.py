@@ -12,7 +12,7 @@ import pandas as pd
 
 from finefuse.errors import StoreError
 from finefuse.judge.board.curves import COLUMNS
-from finefuse.judge.board.leaderboard import Leaderboard, make_leaderboard
+from finefuse.judge.board.leaderboard import ENERGY, FRONTS, Leaderboard, make_leaderboard
 from finefuse.judge.frame import table
 from finefuse.judge.resolution import Resolution
 from finefuse.records import Records, read_results
@@ -108,6 +108,9 @@ def _completed(lines: pd.DataFrame) -> pd.DataFrame:
         "rank.lowest": lines["rank"],
         "interval": halves,
         **dict.fromkeys(("level", "needs", "reason", "edge"), ""),
-        **dict.fromkeys(("gain", "gain.half", "memory", "cpu_seconds", "steps", "gradients"), math.nan),
+        **dict.fromkeys(
+            ("gain", "gain.half", "cpu_seconds", "steps", "gradients", *ENERGY, "memory", "bytes"), math.nan
+        ),
+        **dict.fromkeys(FRONTS, ""),
     }
     return lines.assign(**{name: value for name, value in former.items() if name not in lines})

@@ -1,7 +1,7 @@
 // Heat maps: the tasks of a pool, and who beats whom.
 
-import { h } from "./dom.js";
-import { grouped, winRates } from "./judge.js";
+import { choice, h } from "./dom.js";
+import { clusters, grouped, winRates } from "./judge.js";
 import { figure, heatMap } from "./plot.js";
 import { heading, shortHeading } from "./table.js";
 import { plural, score, short } from "./text.js";
@@ -44,10 +44,15 @@ function taskMap(board, group, tasks, act) {
 }
 
 /** How often each entrant beats each other. */
-export function winsView(board, state, lines) {
-  const found = winRates(board, lines);
+export function winsView(board, state, lines, act) {
+  const all = clusters(board, lines);
+  const cluster = all.find((one) => one.datasets.includes(state.panel)) ?? all[0];
+  if (!cluster) return h("p.empty", {}, "No shown line has a score.");
+  const found = winRates(board, cluster.lines);
+  const options = all.map((one) => [one.datasets[0], one.datasets.map(short).join(", ")]);
+  const controls = all.length > 1 ? h("div.controls", {}, choice("data sets with the same entrants", cluster.datasets[0], options, (panel) => act.set({ panel }))) : null;
   const shown = found.entrants.slice(0, MOST);
-  if (shown.length < 2) return h("p.empty", {}, "Fewer than two shown entrants have all scores.");
+  if (shown.length < 2) return h("div", {}, controls, h("p.empty", {}, "Fewer than two shown entrants have all scores."));
   const several = new Set(shown.map((one) => one.backbone)).size > 1;
   const names = shown.map((one) => several ? `${short(one.name)}, ${short(one.backbone)}` : short(one.name));
   const cell = (i, j) => {
@@ -65,5 +70,5 @@ export function winsView(board, state, lines) {
     found.entrants.length > MOST ? `The best ${MOST} of ${found.entrants.length} are shown.` : "",
   ];
   const draw = (width) => heatMap(title, names, names, cell, width);
-  return h("div", {}, h("p.said", {}, said.filter(Boolean).join(" ")), figure(title, draw, ["", "average", ...names], rows));
+  return h("div", {}, controls, h("p.said", {}, said.filter(Boolean).join(" ")), figure(title, draw, ["", "average", ...names], rows));
 }

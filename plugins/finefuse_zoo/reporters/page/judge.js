@@ -118,6 +118,24 @@ function exact(table, differing, i, j, seed) {
   return { onlyA, onlyB: apart - onlyA, of: ours[1], p: apart ? mcnemar(onlyA, apart - onlyA) : NaN };
 }
 
+/** The lines in clusters of data sets that have most of their entrants in common, the largest first. */
+export function clusters(board, lines) {
+  const found = [];
+  const key = (line) => `${board.names[line]}\n${board.text("backbone", line)}`;
+  for (const dataset of new Set(lines.map((line) => board.text("dataset", line)))) {
+    const own = lines.filter((line) => board.text("dataset", line) === dataset && board.tableOf[line]);
+    const entrants = new Set(own.map(key));
+    const alike = (cluster) => 2 * [...entrants].filter((one) => cluster.entrants.has(one)).length > Math.max(entrants.size, cluster.entrants.size);
+    const cluster = found.find(alike);
+    if (cluster) {
+      cluster.datasets.push(dataset);
+      cluster.lines.push(...own);
+      entrants.forEach((one) => cluster.entrants.add(one));
+    } else if (own.length) found.push({ datasets: [dataset], lines: own, entrants });
+  }
+  return found.sort((a, b) => b.lines.length - a.lines.length);
+}
+
 /**
  * In what share of data sets (or of seeds, where there is one data set) each entrant beats each other; a tie is half.
  *

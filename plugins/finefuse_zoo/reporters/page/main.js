@@ -1,7 +1,7 @@
 // The page: reads the document, keeps the state in the address, draws the view.
 
 import { Board } from "./board.js";
-import { curvesView } from "./curves.js";
+import { roundsView, sizesView } from "./curves.js";
 import { opened } from "./details.js";
 import { choice, h, replace } from "./dom.js";
 import { tasksView, winsView } from "./heat.js";
@@ -16,7 +16,8 @@ import { csv, plural, short } from "./text.js";
 const VIEWS = {
   table: ["Table", tableView],
   cost: ["Cost", paretoView],
-  rounds: ["Rounds", curvesView],
+  rounds: ["Rounds", roundsView],
+  sizes: ["Sizes", sizesView],
   tasks: ["Tasks", tasksView],
   wins: ["Wins", winsView],
   pair: ["Pair", pairView],
@@ -102,6 +103,7 @@ class Page {
   has(view) {
     const { lines, tables } = this.board.document;
     if (view === "rounds") return lines.rounds.some((round) => round > 0);
+    if (view === "sizes") return this.board.document.sizes.length > 0;
     if (view === "tasks") return lines.tasks.some((tasks) => tasks.length);
     if (view === "wins" || view === "pair") return tables.some((table) => table.lines.length > 1);
     return view !== "failures" || failures(this.board) > 0;
@@ -160,7 +162,7 @@ class Page {
     const charts = [...this.main.querySelectorAll("svg.plot")];
     const part = (at) => (charts.length > 1 ? `${name}-${at + 1}` : name);
     const drawn = () => [...this.main.querySelectorAll("svg.plot")];
-    const chart = ["cost", "rounds", "tasks", "wins", "pair"].includes(view);
+    const chart = ["cost", "rounds", "sizes", "tasks", "wins", "pair"].includes(view);
     const shownTables = () => [...this.main.querySelectorAll("table.plain")].flatMap((table) => [...table.rows].map((row) => [...row.cells].map((cell) => cell.textContent)));
     const rows = () => (view === "table" ? tableRows(this.board, this.state, this.lines) : shownTables());
     if (view === "notes" || view === "methods") return null;

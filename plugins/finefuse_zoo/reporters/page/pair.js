@@ -2,7 +2,7 @@
 
 import { choice, h, plainTable, s } from "./dom.js";
 import { paired } from "./judge.js";
-import { LETTER, axes, cut, figure, roving, scale, svg, tip } from "./plot.js";
+import { LETTER, axes, cut, even, figure, roving, scale, svg, tip } from "./plot.js";
 import { shortHeading } from "./table.js";
 import { plusMinus, score, short, shorten, show } from "./text.js";
 
@@ -106,6 +106,6 @@ function draw(pairs, title, width) {
     narrow
       ? s("text.name", { x: left, y: y(at) - 12 }, cut(p.name, Math.floor(width / LETTER)))
       : s("text.name", { x: left - 8, y: y(at) + 4, "text-anchor": "end" }, cut(p.name, Math.floor(left / LETTER)));
-  const frame = axes(box, x, y, "a − b", "", (value) => String(Number(value.toPrecision(4))), String);
+  const frame = axes(box, x, y, "a − b", "", even(x.ticks), String);
   return svg(title, width, box.bottom + 48, frame, s("line.zero", { x1: x(0), x2: x(0), y1: box.top, y2: box.bottom }), pairs.map(name), marks);
 }

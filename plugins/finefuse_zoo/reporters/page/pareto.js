@@ -2,8 +2,8 @@
 
 import { choice, h, s } from "./dom.js";
 import { grouped, ranksOf } from "./judge.js";
-import { axes, colour, cut, figure, roving, scale, svg, tip } from "./plot.js";
-import { plusMinus, score, short, show } from "./text.js";
+import { axes, colour, cut, even, figure, roving, scale, svg, tip } from "./plot.js";
+import { plusMinus, score, short, show, tick } from "./text.js";
 
 const COSTS = ["costs"];
 
@@ -90,12 +90,12 @@ function draw(board, state, points, x, y, title, width, act) {
       return tip(mark, () => told, () => act.open(`line:${p.line}`));
     });
   roving(marks);
-  const xText = (value) => show(x.form, value);
+  const xText = (value) => tick(x.form, value);
   return svg(
     title,
     width,
     height,
-    axes(box, px, py, x.title, `${y.title}${{ higher: " ↑", lower: " ↓" }[y.better] ?? ""}`, xText, (value) => String(Number(value.toPrecision(6)))),
+    axes(box, px, py, x.about || x.title, `${y.title}${{ higher: " ↑", lower: " ↓" }[y.better] ?? ""}`, xText, even(py.ticks)),
     front(usable, px, py, box),
     marks,
     labels(usable, px, py, box),

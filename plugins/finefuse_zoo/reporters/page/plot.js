@@ -18,6 +18,12 @@ export function scale(values, from, to, log) {
   return place;
 }
 
+/** Texts of the ticks of a scale, all with as many decimals. */
+export function even(ticks) {
+  const decimals = Math.max(0, ...ticks.map((tick) => (String(Number(tick.toPrecision(8))).split(".")[1] ?? "").length));
+  return (tick) => tick.toFixed(Math.min(decimals, 8));
+}
+
 function linearTicks(low, high, count) {
   const rough = (high - low) / count;
   const power = 10 ** Math.floor(Math.log10(rough));

@@ -18,14 +18,16 @@ export function tableView(board, state, lines, act) {
 }
 
 function section(board, state, group, columns, act, open) {
-  const standing = ranksOf(board, group);
   const title = h("h2", { title: heading(group) }, shortHeading(group));
-  const said = [resolution(standing), standing.fixed ? "Ranked as a whole, whatever is shown." : ""];
   const body = h("div", {});
-  const fill = () => body.append(drawn(board, state, group, columns, standing, act));
+  const fill = () => {
+    const standing = ranksOf(board, group);
+    const said = standing.fixed ? "Ranked as a whole, whatever is shown." : resolution(standing);
+    body.append(drawn(board, state, group, columns, standing, act), h("p.said", {}, said));
+  };
   if (open) {
     fill();
-    return h("section.group", {}, title, body, h("p.said", {}, said.filter(Boolean).join(" ")));
+    return h("section.group", {}, title, body);
   }
   const summary = h("summary", {}, title, ` ${plural(group.lines.length, "line")}`);
   return h("details.group", { ontoggle: () => body.firstChild ?? fill() }, summary, body);

@@ -67,6 +67,11 @@ export function count(value) {
   return digits(value);
 }
 
+/** The same for an axis, without zeros that say nothing. */
+export function tick(form, value) {
+  return show(form, value).replace(/(\.\d*?)0+(?=\D|$)/, "$1").replace(/\.(?=\D|$)/, "");
+}
+
 function digits(value) {
   if (value < 1e-6) return value.toExponential(2);
   if (Number.isInteger(value) && value < 1000) return String(value);

@@ -3,37 +3,30 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from finefuse.judge.board.lines import Place
-from finefuse.types import Cell, Record
+from finefuse.types import Record
 
 LEFT_OUT = ("correct", "losses", "parts", "schema", "suite")
 """Fields that stay in `records.jsonl`: results by example, and what went into a key."""
-MOST = 20_000
+MOST = 10_000
 """Records in one page."""
 
 
-def cells(records: Sequence[Record], lines: Mapping[Place, int]) -> dict[str, Any]:
-    """Rows of lines, their latency, bounds of pools, and all that are not ok; `left_out` says how many have no room.
+def cells(records: Sequence[tuple[Record, int]]) -> dict[str, Any]:
+    """Records, each with the number of its line, -1 for none; `left_out` says how many have no room, the last ok ones.
 
-    `columns` has for every field its different `values`, and `at`, which of these each record has, -1 for none. `line`
-    is the number of the record's line, -1 for none.
+    `columns` has for every field its different `values`, and `at`, which of these each record has, -1 for none.
     """
-    records = [record for record in records if _wanted(record)]
-    kept = sorted(records, key=lambda record: record["status"] == "ok")[:MOST]
-    columns = {"line": _column([lines.get(Place.of(record), -1) for record in kept])}
-    names = dict.fromkeys(name for record in kept for name in record if name not in LEFT_OUT)
-    columns |= {name: _column([record.get(name, _NONE) for record in kept]) for name in names}
+    kept = sorted(records, key=lambda one: one[0]["status"] == "ok")[:MOST]
+    columns = {"line": _column([line for _, line in kept])}
+    names = dict.fromkeys(name for record, _ in kept for name in record if name not in LEFT_OUT)
+    columns |= {name: _column([record.get(name, _NONE) for record, _ in kept]) for name in names}
     return {"count": len(kept), "left_out": len(records) - len(kept), "columns": columns}
 
 
 _NONE = object()
-
-
-def _wanted(record: Record) -> bool:
-    return record["status"] != "ok" or record["kind"] in ("pool", "time") or Cell.of(record).has_line
 
 
 def _column(values: Sequence[Any]) -> dict[str, Any]:

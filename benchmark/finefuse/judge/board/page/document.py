@@ -13,7 +13,7 @@ from finefuse.discovery.described import Described
 from finefuse.errors import FinefuseError, PluginError
 from finefuse.judge.board.lines import Place
 from finefuse.judge.board.page.cells import cells
-from finefuse.judge.board.page.columns import columns
+from finefuse.judge.board.page.columns import columns, number
 from finefuse.judge.board.page.tables import tables
 from finefuse.judge.names import Names
 from finefuse.types import Cell, Record
@@ -54,6 +54,10 @@ class Whole(Protocol):
         """Which direction is better, by metric."""
 
     @property
+    def curves(self) -> pd.DataFrame:
+        """Scores over how many are fused."""
+
+    @property
     def records(self) -> Sequence[Record]:
         """What it was made of, and planned cells without a row, of the status "missing"."""
 
@@ -72,9 +76,14 @@ def make_document(board: Whole) -> dict[str, Any]:
     names = zip(*(lines[name] for name in ("dataset", "backbone", "label", "pool", "round")), strict=True)
     places = {Place(*name): at for at, name in enumerate(names)}
     rows: list[list[Record]] = [[] for _ in places]
+    shown: list[tuple[Record, int]] = []
     for record in sorted(records, key=lambda row: int(row["seed"])):
-        if record["status"] == "ok" and Cell.of(record).has_line:
-            rows[places[Place.of(record)]].append(record)
+        ok, has_line = record["status"] == "ok", Cell.of(record).has_line
+        line = places.get(Place.of(record), -1)
+        if ok and has_line:
+            rows[line].append(record)
+        if has_line or not ok or record["kind"] in ("pool", "time"):
+            shown.append((record, line))
     groups: dict[tuple[str, str], list[int]] = {}
     for place, at in places.items():
         groups.setdefault(place[:2], []).append(at)
@@ -97,8 +106,9 @@ def make_document(board: Whole) -> dict[str, Any]:
         },
         "columns": list(columns(lines, board.better, board.names)),
         "tables": list(tables(rows, groups)),
+        "sizes": [_point(point) for point in board.curves.to_dict("records")],
         "strategies": list(_strategies(records, board.describe)),
-        "cells": cells(records, places),
+        "cells": cells(shown),
     }
 
 
@@ -108,6 +118,11 @@ def _shortened(lines: pd.DataFrame, names: Names) -> dict[str, str]:
     for strategy, label in zip(lines["strategy"], lines["label"], strict=True):
         short[strategy] = names.strategy(label) + strategy.removeprefix(label)
     return {name: told for name, told in short.items() if name != told}
+
+
+def _point(point: Mapping[Any, Any]) -> dict[str, Any]:
+    """A point of a curve as JSON."""
+    return {str(name): number(value) if name in ("mean", "half") else value for name, value in point.items()}
 
 
 def _whole(value: Any) -> int | None:
