@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, get_args
 
 from finefuse.types import JobKind, Record, Status
+from finefuse.types.aggregate import Aggregate, By, Zero
 
 SCHEMA = 1
 """The version of a row's fields; a row of another is refused."""
@@ -44,7 +45,7 @@ def wrong_with(row: object) -> str:
         if type(value) not in types or (check and not check(value)):
             return f"has {told(value)} as `{name}`, where {expected} was expected"
     if row["status"] == "ok":
-        return _wrong_scores(row) or _wrong_share(row) or _wrong_losses(row)
+        return _wrong_scores(row) or _wrong_share(row) or _wrong_losses(row) or _wrong_figure(row)
     return ""
 
 
@@ -78,6 +79,22 @@ def _wrong_share(row: Record) -> str:
         if score is None or not abs(score - share) <= CLOSE:
             return _contradiction(metric, score, share)
     return ""
+
+
+def _wrong_figure(row: Record) -> str:
+    """Whether the figure of several tasks contradicts the scores that the row has of each."""
+    if not row.get("aggregate") or row["kind"] != "fuse":
+        return ""
+    ranked = list(zip(row.get("tasks") or (), row.get("ranked_by") or (), strict=False))
+    scores: list[Any] = [row.get(f"task.{task}.test.{metric}") for task, metric in ranked]
+    own: list[Any] = [row.get(f"task.{task}.own.{metric}") for task, metric in ranked]
+    better: list[Any] = [row.get(f"better.{metric}") for _, metric in ranked]
+    if None in [*scores, *own, *better]:
+        return "lacks scores of its `tasks`"
+    told = Aggregate.of(row).figure(scores, own, better)
+    figure = row.get("test.normalised", math.nan)
+    same = figure == told or abs(figure - told) <= CLOSE * abs(told) or (math.isnan(figure) and math.isnan(told))
+    return "" if same else f"has {figure} as `test.normalised`, and its own scores of tasks say {told:.6g}"
 
 
 def contradicting(rows: Mapping[Any, Record]) -> dict[Any, str]:
@@ -157,6 +174,10 @@ def _parts(value: dict[str, object]) -> bool:
     return {str}.issuperset(map(type, value.values()))
 
 
+def _way(value: list[object] | None) -> bool:
+    return value is None or (len(value) == 2 and value[0] in get_args(By) and value[1] in get_args(Zero))
+
+
 NONE = type(None)
 TEXT = Rule(frozenset({str}), None, "a text")
 TEXT_OR_NULL = Rule(frozenset({str, NONE}), None, "a text or null")
@@ -185,6 +206,7 @@ _NAMED: dict[str, Rule] = {
     ),
     **dict.fromkeys(("metrics", "needs", "at_edge", "shares", "remarks", "tasks", "ranked_by", "subset"), TEXTS),
     "latency_of": TEXTS,
+    "aggregate": Rule(frozenset({list, NONE}), _way, "how scores of tasks become one figure"),
     "source_data": TEXT_OR_NULL,
     **dict.fromkeys(("member", "round", "trial", "members", "repeated", "size", "draw"), COUNT),
     **dict.fromkeys(("n_test", "steps", "pieces", "trainable", "parameters", "trials", "best"), COUNT_OR_NULL),
@@ -192,7 +214,7 @@ _NAMED: dict[str, Rule] = {
     **dict.fromkeys(("seconds", "cpu_seconds", "seconds_members", "seconds_before", "flops", "rate"), AMOUNT),
     **dict.fromkeys(("quality", "disagreement", "q", "correlation"), SCORE),
     **dict.fromkeys(("contended", "channels_last", "tf32", "portable"), FLAG),
-    **dict.fromkeys(("params", "tried", "chosen", "prepared_by", "given"), OBJECT),
+    **dict.fromkeys(("params", "tried", "chosen", "prepared_by", "given", "examples_of"), OBJECT),
 }
 _STARTING: dict[str, Rule] = {
     "better": Rule(frozenset({str}), ("higher", "lower").__contains__, "higher or lower"),

@@ -305,6 +305,16 @@ def finefuse_reporters() -> Iterable[Entry[Any]]:
         on_request=True,
     )
     yield Entry("latex", "finefuse_zoo.reporters.latex:Latex", "tables with booktabs' rules", on_request=True)
+    yield Entry("tabarena", "finefuse_zoo.reporters.tabarena:TabArena", "the frame of TabArena", on_request=True)
+    yield Entry(
+        "model-index",
+        "finefuse_zoo.reporters.model_index:ModelIndex",
+        "the head of a model card on Hugging Face",
+        on_request=True,
+    )
+    yield Entry(
+        "croissant", "finefuse_zoo.reporters.croissant:Croissant", "the scores as a Croissant data set", on_request=True
+    )
     yield Entry("summary", "finefuse_zoo.reporters.summary:Summary", "a few lines and a badge", on_request=True)
 
 

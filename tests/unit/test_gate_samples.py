@@ -25,7 +25,9 @@ def cells(pair: Pair, lines: int, seeds: int, n: int, share: float = 0.9) -> Row
     for line in range(lines):
         for seed in range(seeds):
             right = RNG.random(n) < share
-            own = pair.build.row(label=f"line {line}", seed=seed, outputs=f"{line} {seed}", peak_memory=10**8)
+            own = pair.build.row(
+                label=f"line {line}", seed=seed, outputs=f"{line} {seed}", peak_memory=10**8, bytes=10**6
+            )
             rows.append(own | pair.build.scores(right))
     return rows
 
@@ -144,6 +146,7 @@ def scaled(rows: Rows, **by: float) -> Rows:
         ({"flops": 2}, {"flops"}),
         ({"flops": 1.001}, {"flops"}),
         ({"parameters": 2}, {"parameters"}),
+        ({"bytes": 1.1}, {"size"}),
         ({"steps": 10}, {"steps"}),
         ({"gradients": 2}, {"gradients"}),
         ({"peak_memory": 2}, {"memory"}),

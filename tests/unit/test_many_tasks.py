@@ -11,9 +11,9 @@ import torch
 
 import finefuse
 from finefuse import nets
-from finefuse.engine.measure.crossing import ratio
 from finefuse.engine.work.made import choices_of
 from finefuse.errors import NotApplicable, PluginError
+from finefuse.types.aggregate import ratio
 from helpers.tasks import two_tasks
 
 

@@ -113,8 +113,8 @@ def test_python_s_own_sequences_will_do(registry: Registry) -> None:
 
 BAD_SHAPES = {
     "seed = [1]": "s.toml:5: seed: unknown key; did you mean 'seeds'?",
-    "zzz = 1": "s.toml:5: zzz: unknown key; there is accumulate, also_test, augment, "
-    "backbones, budget, channels_last, checkpoints, compile, datasets, deterministic, fusions, gate, ...",
+    "zzz = 1": "s.toml:5: zzz: unknown key; there is accumulate, aggregate, also_test, augment, "
+    "backbones, budget, channels_last, checkpoints, compile, datasets, deterministic, fusions, ...",
     "[budget]\nepoch = 3": "s.toml:6: budget.epoch: unknown key; did you mean 'epochs'?",
     "[limits]\nsecond = 3": "s.toml:6: limits.second: unknown key; did you mean 'seconds'?",
     "[pools.p]\nof = ['full']\ncopy = 2": "s.toml:7: pools.p.copy: unknown key; did you mean 'copies'?",

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from finefuse.cli.printing import complain, say
 from finefuse.errors import FinefuseError, StoreError
+
+if TYPE_CHECKING:
+    from finefuse.judge.compare import Comparison
 
 FailOn = Annotated[
     list[str] | None,
@@ -23,6 +26,14 @@ Allow = Annotated[
     list[str] | None,
     typer.Option(
         metavar="WORD", help="Don't fail on not-comparable, missing, failed, settings, versions or plan; repeatable."
+    ),
+]
+Formats = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--format",
+        metavar="FORMAT[=FILE]",
+        help="text, markdown, json, junit, github, bencher, gh-benchmark or pytest-benchmark; repeatable.",
     ),
 ]
 
@@ -42,6 +53,7 @@ def compare(
     fail_on: FailOn = None,
     fatal: Fatal = None,
     allow: Allow = None,
+    formats: Formats = None,
 ) -> None:
     """Compare two runs, by cell, by line and as a whole: a gate for CI.
 
@@ -49,9 +61,11 @@ def compare(
     closed. What isn't given is as the suite's table [gate] says.
     """
     from finefuse import api
+    from finefuse.judge.gate.formats import read_formats
     from finefuse.judge.gate.policy import limits_of
 
     try:
+        wanted = read_formats(formats or [])
         comparison = api.compare(
             base,
             new,
@@ -68,5 +82,19 @@ def compare(
     except FinefuseError as error:
         complain(f"error: {error}")
         raise typer.Exit(2) from None
-    say(comparison.to_markdown())
+    _hand_over(comparison, wanted)
     raise typer.Exit(0 if comparison.passed else 1)
+
+
+def _hand_over(comparison: Comparison, wanted: list[tuple[str, Path | None]]) -> None:
+    """Write what goes into files, then print; what can't be written closes the gate."""
+    try:
+        for name, file in wanted:
+            if file:
+                comparison.write(name, file)
+    except FinefuseError as error:
+        complain(f"error: {error}")
+        raise typer.Exit(1) from None
+    for name, file in wanted:
+        if not file:
+            say(comparison.render(name).rstrip("\n"))

@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+import typer
+
 from finefuse.cli.options import Plugins
 from finefuse.cli.printing import say
 
 
-def schema(plugin: Plugins = None) -> None:
+def schema(
+    plugin: Plugins = None,
+    verdict: Annotated[
+        bool, typer.Option("--verdict", help="The schema of what `compare --format json` writes instead.")
+    ] = False,
+) -> None:
     """Print the JSON Schema of suite files, for an editor."""
     import json
 
+    if verdict:
+        from finefuse.judge.gate.documents import schema as of_verdicts
+
+        say(json.dumps(of_verdicts(), indent=2))
+        return
     from finefuse.declare.suite import suite_schema
     from finefuse.discovery.registry import Registry
 

@@ -305,6 +305,8 @@ class Crossing(Group):
         self.parts["statistics"] = pool.statistics
         self.same["statistics"] = pool.statistics
         self.same["tasks"] = tuple(one.pair.dataset for one in self.tunings(pool))
+        if way := self.suite.aggregate:
+            self.same["aggregate"], self.scoring["aggregate"] = (way.by, way.zero), str(way)
 
     @property
     def tasks(self) -> tuple[Ref, ...]:

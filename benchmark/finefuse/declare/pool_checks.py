@@ -9,6 +9,7 @@ from finefuse.declare.pools import Pool
 from finefuse.declare.strategy import Strategy
 from finefuse.declare.suite_text import Source
 from finefuse.types import Ref
+from finefuse.types.aggregate import Aggregate
 
 
 def check_tasks_of(source: Source, facts: Facts, pools: Sequence[Pool]) -> None:
@@ -57,3 +58,19 @@ def _check_members(
     for dataset in pool.held_out:
         if not by_label[pool.probe].is_for(dataset, backbone):
             raise source.error(("pools", pool.name, "probe"), f"{pool.probe} is not for {dataset}")
+
+
+def check_aggregate(
+    source: Source, facts: Facts, pools: Sequence[Pool], metrics: Sequence[Ref], aggregate: Aggregate
+) -> None:
+    """A ratio of means is of scores that can be added: the tasks of a pool share the metric that they are ranked by.
+
+    Raises:
+        SuiteError: if they don't.
+    """
+    for pool in pools if aggregate.by == "ratio-of-means" else ():
+        kinds = [facts.task(dataset).kind for dataset in pool.datasets]
+        ranked = [next(metric for metric in metrics if kind in facts.metric_kinds(metric)) for kind in kinds]
+        if len(set(ranked)) > 1:
+            told = " and ".join(map(str, dict.fromkeys(ranked)))
+            raise source.error(("aggregate", "by"), f"adds scores, and the tasks of pool {pool.name} have {told}")

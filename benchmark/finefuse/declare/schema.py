@@ -13,6 +13,7 @@ from finefuse.declare.suite_text import Source, show, suggest
 from finefuse.declare.toml_lines import KeyPath
 from finefuse.errors import SuiteError
 from finefuse.types import Budget, Judgement, Limits, Settings, Statistics
+from finefuse.types.aggregate import Aggregate, By, Zero
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 LABEL = r"^[^\s/|#]+( [^\s/|#]+)*$"
@@ -45,6 +46,13 @@ class BudgetShape(_Table):
         if {"epochs", "steps"} <= self.model_fields_set:
             raise ValueError("has epochs and steps, leave one out")
         return self
+
+
+class AggregateShape(_Table):
+    """How the scores of several tasks become one figure."""
+
+    by: By = Field(default=Aggregate.by, description="The mean of ratios to own models' scores, or the ratio of means.")
+    zero: Zero = Field(default=Aggregate.zero, description="What a task is whose own model scores 0.")
 
 
 class LimitsShape(_Table):
@@ -257,6 +265,7 @@ class SuiteShape(_Table):
     checkpoints: Annotated[int, Field(ge=0)] = Field(
         default=Settings.checkpoints, description="Looks at val and test on the way of a fine-tuning; 0 for none."
     )
+    aggregate: AggregateShape = Field(default_factory=AggregateShape)
     limits: LimitsShape = Field(default_factory=LimitsShape)
     run: RunShape = Field(default_factory=RunShape)
     gate: GateShape = Field(default_factory=GateShape)
@@ -264,6 +273,7 @@ class SuiteShape(_Table):
 
 
 _TABLES: dict[str, type[BaseModel]] = {
+    "aggregate": AggregateShape,
     "budget": BudgetShape,
     "gate": GateShape,
     "limits": LimitsShape,

@@ -12,7 +12,7 @@ from typing import Any
 from finefuse.declare.choice import RunChoice
 from finefuse.declare.facts import Facts
 from finefuse.declare.nested import anchored
-from finefuse.declare.pool_checks import check_members_of, check_tasks_of
+from finefuse.declare.pool_checks import check_aggregate, check_members_of, check_tasks_of
 from finefuse.declare.pool_files import with_files
 from finefuse.declare.pools import Pool, make_pools, named
 from finefuse.declare.schema import (
@@ -32,6 +32,7 @@ from finefuse.discovery import capabilities
 from finefuse.discovery.registry import Registry
 from finefuse.errors import FinefuseError, ParameterError, PluginError
 from finefuse.types import Budget, Limits, PluginKind, Ref, Settings
+from finefuse.types.aggregate import Aggregate
 
 MAX_GRID = 10_000
 PLAIN = ("datasets", "also_test", "backbones", "metrics")
@@ -67,6 +68,7 @@ class Suite:
     latency: tuple[int, ...]
     also_test: tuple[Ref, ...] = ()
     source_test: Asked = False
+    aggregate: Aggregate | None = None
     run: RunChoice = field(default_factory=RunChoice)
     gate: Mapping[str, Any] = field(default_factory=dict)
     asked: str = ""
@@ -102,7 +104,9 @@ def load_suite(source: str | Path | Mapping[str, Any], registry: Registry, *, po
     reader.check_kinds(plain["datasets"], schemes)
     asked = reader.source_test(shape, plain["backbones"])
     pools = make_pools(opened, shapes, {line.label: line.ref.name for line in schemes}, plain)
+    aggregate = Aggregate(**shape.aggregate.model_dump())
     check_tasks_of(opened, reader.facts, pools)
+    check_aggregate(opened, reader.facts, pools, plain["metrics"], aggregate)
     check_members_of(opened, pools, schemes, plain["backbones"])
     if fusions and not pools:
         pools = [Pool("all", tuple(scheme.label for scheme in schemes), 1)]
@@ -117,6 +121,7 @@ def load_suite(source: str | Path | Mapping[str, Any], registry: Registry, *, po
         pools=tuple(pools),
         latency=tuple(shape.latency),
         source_test=asked,
+        aggregate=None if aggregate == Aggregate() else aggregate,
         run=reader.run(shape.run),
         gate=shape.gate.model_dump(exclude_unset=True),
         asked="" if isinstance(source, Mapping) else str(source),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -88,11 +88,17 @@ def _sort(old: Side, new: Side, bases: Sequence[str]) -> _Found:
                 found.compared.append(tested)
                 continue
             judgement, reason = _by_line(one, two)
-        measure = "latency" if isinstance(cell, Cell) and cell.kind == "time" else ""
-        found.verdicts.append(
-            Verdict(str(cell), judgement or "unchanged", _score(one), _score(two), math.nan, reason, measure)
-        )
+        found.verdicts.append(_told(cell, one, two, judgement or "unchanged", reason))
     return found
+
+
+def _told(cell: Cell | str, old: Record | None, new: Record | None, judgement: Judgement, reason: str) -> Verdict:
+    """The verdict on a cell that needs no test."""
+    measure = "latency" if isinstance(cell, Cell) and cell.kind == "time" else ""
+    ranked = next((row for row in (old, new) if row and row.get("metrics")), None)
+    higher = ranked is not None and ranked[f"better.{ranked['metrics'][0]}"] == "higher"
+    told = Verdict(str(cell), judgement, _score(old), _score(new), math.nan, reason, measure)
+    return replace(told, better="higher" if higher else "lower")
 
 
 def _by_line(old: Record, new: Record) -> tuple[Judgement, str]:

@@ -126,8 +126,9 @@ class Job:
     chooses from, or whose results a trial needs. `timed` is the model whose latency is measured.
 
     In a pool across data sets `tasks` are the data sets of the members of `fused`, one for each, `own` the members of
-    round 0, whose scores all others are divided by, and `statistics` the policy for BatchNorm. `made_for` is the data
-    set that a backbone without source data was made for, where that is not the job's own. `search` looks for the
+    round 0, whose scores all others are divided by, and `statistics` the policy for BatchNorm. `aggregate` says how
+    their scores become one figure, where a suite does. `made_for` is the data set that a backbone without source data
+    was made for, where that is not the job's own. `search` looks for the
     parameters of the fusion `strategy`; of a scheme that is searched the search is the `strategy` itself.
 
     For a curve over part of a pool, `subset` names its tasks or members in the order in which they arrive, `size` says
@@ -155,6 +156,7 @@ class Job:
     own: tuple[tuple[str, str], ...] = ()
     statistics: str = ""
     made_for: Ref | None = None
+    aggregate: tuple[Any, ...] = ()
     source: Ref | None = None
     search: Ref | None = None
     size: int = 0
@@ -363,7 +365,8 @@ class Verdict:
 
     `base` and `new` are both values, NaN where there is none, `p` the p-value after all corrections, of a change in the
     direction that was seen. `change` is above 0 where `new` is better: in accuracy, or as a share of the base's value.
-    `visible` is the smallest loss that would have been caught with a chance of 80 %.
+    `visible` is the smallest loss that would have been caught with a chance of 80 %, and `better` the direction of the
+    measure.
     """
 
     cell: str
@@ -376,3 +379,4 @@ class Verdict:
     scope: Scope = "cell"
     change: float = math.nan
     visible: float = math.nan
+    better: Literal["higher", "lower"] = "lower"

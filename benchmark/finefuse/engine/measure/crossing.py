@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -11,6 +10,7 @@ from torch import Tensor
 from finefuse.engine.measure.scores import pack, pack_numbers, score_fields, tensor_digest
 from finefuse.rows import CLOSE
 from finefuse.types import Metric, Record, Splits
+from finefuse.types.aggregate import Aggregate, ratio
 
 NORMALISED = "normalised"
 """The ranking score of a pool across data sets."""
@@ -19,22 +19,30 @@ Outputs = Mapping[str, Mapping[str, Tensor]]
 
 
 def crossing_fields(
-    metrics: Mapping[str, Metric], splits: Mapping[str, Splits], outputs: Outputs, own: Outputs
+    metrics: Mapping[str, Metric],
+    splits: Mapping[str, Splits],
+    outputs: Outputs,
+    own: Outputs,
+    aggregate: Aggregate,
 ) -> Record:
     """The fields of a row that say how good outputs are for each task, and by those of the tasks' `own` models.
 
-    `normalised` is the mean over the tasks of `ratio`, for each task by the first metric that is for it; the means of
-    other metrics are there if they are for all tasks. `correct` has the bits of all test examples, task after task.
+    `normalised` is one figure of all tasks by `aggregate`, for each task by the first metric that is for it; the means
+    of other metrics are there if they are for all tasks. `correct` has the bits of all test examples, task after task.
     """
     ours = {name: score_fields(metrics, splits[name], outputs[name], {}) for name in splits}
     theirs = {name: score_fields(metrics, splits[name], own[name], {}) for name in splits}
     fields: Record = {"tasks": list(splits), "ranked_by": [ours[name]["metrics"][0] for name in splits]}
     fields |= _means(metrics, ours, "test", "test.") | _means(metrics, ours, "val", "val.")
     for part in ("test", "val"):
-        ratios = {name: _ratio(ours[name], theirs[name], part) for name in splits}
-        fields[f"{part}.{NORMALISED}"] = sum(ratios.values()) / len(ratios)
-        fields |= {f"task.{name}.{part}.{NORMALISED}": value for name, value in ratios.items()}
+        fields[f"{part}.{NORMALISED}"] = _figure(ours, theirs, part, aggregate)
+        fields |= {f"task.{name}.{part}.{NORMALISED}": _ratio(ours[name], theirs[name], part) for name in splits}
+    fields |= {"aggregate": [aggregate.by, aggregate.zero], "examples_of": {n: r["examples"] for n, r in ours.items()}}
     for name, row in ours.items():
+        fields |= {
+            f"task.{name}.n_test": row["n_test"],
+            f"better.{row['metrics'][0]}": row[f"better.{row['metrics'][0]}"],
+        }
         for metric in row["metrics"]:
             fields |= {f"task.{name}.{part}.{metric}": row[f"{part}.{metric}"] for part in ("test", "val")}
             fields[f"task.{name}.own.{metric}"] = theirs[name][f"test.{metric}"]
@@ -42,30 +50,29 @@ def crossing_fields(
 
 
 def crossing_bounds(
-    metrics: Mapping[str, Metric], splits: Mapping[str, Splits], own: Outputs, untouched: Outputs
+    metrics: Mapping[str, Metric],
+    splits: Mapping[str, Splits],
+    own: Outputs,
+    untouched: Outputs,
+    aggregate: Aggregate,
 ) -> Record:
     """Means over the tasks of what bounds the fusions: `single`, each task's own model, and the `untouched` body."""
     theirs = {name: score_fields(metrics, splits[name], own[name], {}) for name in splits}
     before = {name: score_fields(metrics, splits[name], untouched[name], {}) for name in splits}
     fields: Record = {"tasks": list(splits), "ranked_by": [theirs[name]["metrics"][0] for name in splits]}
     for bound, rows in {"single": theirs, "untouched": before}.items():
-        ratios = {name: _ratio(rows[name], theirs[name], "test") for name in splits}
-        fields[f"{bound}.test.{NORMALISED}"] = sum(ratios.values()) / len(ratios)
+        fields[f"{bound}.test.{NORMALISED}"] = _figure(rows, theirs, "test", aggregate)
         fields |= _means(metrics, rows, "test", f"{bound}.test.")
         for name, row in rows.items():
             fields |= {f"task.{name}.{bound}.{metric}": row[f"test.{metric}"] for metric in row["metrics"]}
     return fields
 
 
-def ratio(score: float, own: float, better: str) -> float:
-    """A score by that of the task's own model: 1 for as good, more for better.
-
-    score / own where higher is better and own / score where lower is, as of errors; NaN if that is no measure.
-    """
-    above, below = (score, own) if better == "higher" else (own, score)
-    if better == "higher" or below:
-        return above / below if below > 0 else math.nan
-    return math.inf if above else 1.0
+def _figure(ours: Mapping[str, Record], theirs: Mapping[str, Record], part: str, aggregate: Aggregate) -> float:
+    ranked = [(row, theirs[name], row["metrics"][0]) for name, row in ours.items()]
+    scores = [row[f"{part}.{metric}"] for row, _, metric in ranked]
+    own = [row[f"{part}.{metric}"] for _, row, metric in ranked]
+    return aggregate.figure(scores, own, [row[f"better.{metric}"] for row, _, metric in ranked])
 
 
 def _ratio(ours: Record, theirs: Record, part: str) -> float:

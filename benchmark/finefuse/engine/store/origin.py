@@ -29,7 +29,7 @@ def job_of(origin: Record) -> Job:
         job[name] = tuple(Ref(**ref) for ref in job.get(name, ()))
     for name in ("fused", "own"):
         job[name] = tuple((member, artifact) for member, artifact in job.get(name, ()))
-    for name in ("trials", "needs", "subset"):
+    for name in ("trials", "needs", "subset", "aggregate"):
         job[name] = tuple(job.get(name, ()))
     return Job(**job)
 

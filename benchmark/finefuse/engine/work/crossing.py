@@ -30,6 +30,7 @@ from finefuse.nets import CombineOutputs, Net
 from finefuse.predictions import Answers, packed
 from finefuse.rows import told
 from finefuse.types import Fusing, Record, Ref, Splits
+from finefuse.types.aggregate import Aggregate
 from finefuse.types.undeclared import Undeclared
 
 Model = ManyHeads | ByTask
@@ -189,7 +190,7 @@ def _quality(bench: Workbench, outputs: Mapping[str, Tensor]) -> float:
 
 def _scores(bench: Workbench, artifact: str) -> Record:
     outputs, own = _outputs(bench, artifact), {str(ref): one for ref, one in _own(bench).items()}
-    return crossing_fields(bench.metrics, _shown(bench), outputs, own)
+    return crossing_fields(bench.metrics, _shown(bench), outputs, own, Aggregate(*bench.order.job.aggregate))
 
 
 def _outputs(bench: Workbench, artifact: str) -> dict[str, dict[str, Tensor]]:
@@ -227,7 +228,8 @@ def pool(bench: Workbench) -> Record:
         net = Net(list(bench.one(ref).start().stages), head)
         untouched[str(ref)] = {part: trainer.outputs(net, getattr(splits, part).x) for part in ("val", "test")}
     own_outputs = {str(ref): outputs for ref, outputs in _own(bench).items()}
-    return crossing_bounds(bench.metrics, _shown(bench), own_outputs, untouched) | {"machine": machine_id()}
+    aggregate = Aggregate(*job.aggregate)
+    return crossing_bounds(bench.metrics, _shown(bench), own_outputs, untouched, aggregate) | {"machine": machine_id()}
 
 
 def deployed_for_tasks(bench: Workbench) -> Model:

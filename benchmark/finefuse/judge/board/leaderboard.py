@@ -12,6 +12,7 @@ from typing import Any
 
 import pandas as pd
 
+from finefuse.judge.aggregate import without_mixed
 from finefuse.judge.board import pareto, present
 from finefuse.judge.board.bounds import make_pools
 from finefuse.judge.board.budgets import COLUMNS as BUDGETS
@@ -21,7 +22,7 @@ from finefuse.judge.board.data_notes import data_notes
 from finefuse.judge.board.fairness import comparable, fairness_notes
 from finefuse.judge.board.lines import MOMENTS, make_lines
 from finefuse.judge.board.page.document import Describe, make_document, nothing_known
-from finefuse.judge.board.tasks import task_table
+from finefuse.judge.board.tasks import aggregate_note, task_table
 from finefuse.judge.board.terminal import as_text
 from finefuse.judge.frame import table
 from finefuse.judge.names import Names
@@ -156,6 +157,7 @@ class Leaderboard:
             yield present.pool_table(pools)
         if (by_task := task_table(lines, pools)) is not None:
             yield by_task.rename(columns=names.thing)
+            yield Bullets((aggregate_note(lines),))
         if rounds := present.by_round(lines):
             yield Bullets(tuple(rounds))
         for told, curve in curve_tables(self.curves, *at, self.better):
@@ -195,7 +197,7 @@ def make_leaderboard(
     Raises:
         StoreError: if a record can't be what a run wrote.
     """
-    records = list(records)
+    records = without_mixed(list(records))
     planned = [*records, *(_stand_in(cell) for cell in missing if isinstance(cell, Cell))]
     whole = [record for record in planned if not record.get("size")]
     lines, better, resolutions = make_lines(comparable(whole))
@@ -207,7 +209,7 @@ def make_leaderboard(
     ]
     names = {name for line in lines for name in line}
     extras = sorted(name for name in names if name.startswith(("also.", "figure.", "source.", "task.")))
-    some = ["tasks", "statistics"] if any(line["tasks"] for line in lines) else []
+    some = ["tasks", "statistics", "aggregate", "tasks.half"] if any(line["tasks"] for line in lines) else []
     some += [name for name in ("chosen", "origin") if any(line[name] for line in lines)]
     columns = [*KNOWN, *metrics, *some, *extras, *_latency(names)]
     frame = table({name: [line.get(name, math.nan) for line in lines] for name in columns})

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from finefuse.errors import StoreError
+from finefuse.judge.aggregate import Tuned, halves, tuned_rows
 from finefuse.judge.board.bounds import PoolPlace, by_pool, gain
 from finefuse.judge.board.endings import reasons, status
 from finefuse.judge.board.pareto import COSTS, fronts
@@ -56,6 +57,7 @@ def make_lines(records: Iterable[Record]) -> tuple[list[Line], dict[str, str], d
         StoreError: if a record has text where a number belongs, or doesn't say which direction is better.
     """
     records = list(records)
+    tuned = tuned_rows(records)
     bounds = by_pool(records)
     runs: dict[Place, list[Record]] = defaultdict(list)
     timed: dict[Place, list[Record]] = defaultdict(list)
@@ -85,11 +87,19 @@ def make_lines(records: Iterable[Record]) -> tuple[list[Line], dict[str, str], d
             line["rounds"] = sum(other[:4] == place[:4] for other in places)
         metric, direction = next(iter(metrics.items()), ("", "higher"))
         found = ranked(drafts, metric, lower=direction == "lower")
+        for line, half in zip(*_halves(drafts, tuned), strict=True):
+            line["interval"] = half
         _write_fronts(found, metric, sign=-1 if direction == "lower" else 1)
         lines += found.lines
         if found.resolution:
             resolutions[group] = found.resolution
     return lines, better, resolutions
+
+
+def _halves(drafts: Sequence[Draft], tuned: Tuned) -> tuple[list[Line], list[float]]:
+    """The lines of several tasks, with half of the interval of each one's figure."""
+    across = [(line, rows) for line, rows in drafts if rows and rows[0].get("tasks")]
+    return [line for line, _ in across], halves([rows for _, rows in across], tuned)
 
 
 def _write_fronts(found: Ranked, metric: str, *, sign: int) -> None:

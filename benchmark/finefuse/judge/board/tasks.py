@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
+from finefuse.judge.aggregate import over_tasks
 from finefuse.judge.frame import numbers
 from finefuse.judge.statistics import mean_interval
 from finefuse.types import Record
+from finefuse.types.aggregate import Aggregate
 
+OVER = "other tasks"
 BOUNDS = {"single": "each task's own model", "untouched": "untouched body, tuned heads"}
 
 
@@ -18,8 +22,9 @@ def task_fields(rows: Sequence[Record]) -> dict[str, Any]:
     """What a line's good rows say of each task: the score it is ranked by, and that by its own model's."""
     tasks = rows[0].get("tasks") or () if rows else ()
     if not tasks:
-        return {"tasks": (), "statistics": ""}
+        return {"tasks": (), "statistics": "", "aggregate": "", "tasks.half": math.nan}
     fields: dict[str, Any] = {"tasks": tuple(tasks), "statistics": rows[0].get("statistics") or ""}
+    fields |= {"aggregate": str(Aggregate.of(rows[0])), "tasks.half": over_tasks(rows)}
     for task, metric in zip(tasks, rows[0]["ranked_by"], strict=True):
         for name, field in {"score": metric, "normalised": "normalised"}.items():
             values = numbers(rows, f"task.{task}.test.{field}")
@@ -59,4 +64,15 @@ def _bound(pool: Mapping[Any, Any], bound: str) -> dict[str, str]:
 def _line(line: Mapping[Any, Any]) -> dict[str, str]:
     means = {task: (line[f"task.{task}.score.mean"], line[f"task.{task}.normalised.mean"]) for task in line["tasks"]}
     scores = {task: f"{score:.4f} ({ratio:.3f})" for task, (score, ratio) in means.items()}
-    return {"strategy": line["strategy"], "pool": line["pool"], **scores}
+    spread = {OVER: f"± {line['tasks.half']:.3f}" if math.isfinite(line["tasks.half"]) else ""}
+    return {"strategy": line["strategy"], "pool": line["pool"], **scores, **spread}
+
+
+def aggregate_note(lines: pd.DataFrame) -> str:
+    """How the scores of a group's tasks become one figure, and what its intervals are of."""
+    way = next(filter(None, lines["aggregate"]), "")
+    return (
+        f"normalised: {way}, of the tasks' scores to those of their own models on the same test examples; ± is of "
+        "seeds and test examples for these tasks, and under "
+        f"`{OVER}` of which tasks were taken (a jackknife over them)."
+    )

@@ -12,8 +12,8 @@ from finefuse.judge.gate.examples import line_text
 from finefuse.judge.gate.policy import Limit, Policy
 from finefuse.types import Record, Verdict
 
-AMOUNTS = ("flops", "parameters", "size", "steps", "gradients")
-"""Fields of rows, which are also the names of these measures."""
+AMOUNTS = {"flops": "flops", "parameters": "parameters", "size": "bytes", "steps": "steps", "gradients": "gradients"}
+"""The fields of rows by the names of these measures; `size` is that of a file of the model."""
 
 
 def verdicts(pairs: Sequence[tuple[Record, Record]], policy: Policy) -> Iterator[Verdict]:
@@ -22,15 +22,16 @@ def verdicts(pairs: Sequence[tuple[Record, Record]], policy: Policy) -> Iterator
     for old, new in pairs:
         lines[Place.of(old)].append((old, new))
     for place, own in lines.items():
-        for name in AMOUNTS:
-            known = [(old, new) for old, new in own if not math.isnan(number(old, name))]
+        for name, field in AMOUNTS.items():
+            known = [(number(old, field), number(new, field)) for old, new in own]
+            known = [(old, new) for old, new in known if not math.isnan(old)]
             if known and (limit := policy.limit(name)):
                 yield _verdict(line_text(place), name, known, limit)
 
 
-def _verdict(where: str, name: str, pairs: Sequence[tuple[Record, Record]], limit: Limit) -> Verdict:
+def _verdict(where: str, name: str, values: Sequence[tuple[float, float]], limit: Limit) -> Verdict:
     """Where the base's own seeds differ, as with methods that choose on val, only the largest of them is exceeded."""
-    olds, news = ([number(row, name) for row in rows] for rows in zip(*pairs, strict=True))
+    olds, news = zip(*values, strict=True)
     base, new = sum(olds) / len(olds), sum(news) / len(news)
     if math.isnan(new):
         return Verdict(where, "missing", base, new, math.nan, f"{name} is no longer known", name, "line")

@@ -165,6 +165,7 @@ def _answer(i: int, asked: _Asked, joint: Joint, compared: Sequence[Compared], p
         family.answers,
         ranking=True,
         cells=frozenset(one.at for one in own),
+        better="higher" if family.answers else own[0].old[f"better.{family.measure}"],
     )
     return answer(question, 1.0 if alone else float(p), policy.alpha, max(seen, hidden))
 

@@ -65,7 +65,7 @@ def questions(pairs: Pairs, covered: Mapping[int, str], fed: Mapping[int, str], 
         gains = relative_gains(chosen, score)
         line = _of_line(place, score, chosen, gains, policy)
         ranking = score.field == f"test.{pairs[own[0]][0]['metrics'][0]}"
-        yield replace(line, ranking=ranking, cells=frozenset(own))
+        yield replace(line, ranking=ranking, cells=frozenset(own), better=chosen[0][0][f"better.{score.metric}"])
         if not any(i in fed for i in own):
             counts[score] += 1
             for (old, _), gain in zip(chosen, gains, strict=True):

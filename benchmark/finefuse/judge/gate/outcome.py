@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import get_args
 
@@ -86,14 +86,22 @@ class Outcome:
     @property
     def failures(self) -> tuple[str, ...]:
         """Why it fails, a sentence for each reason; empty if it passes."""
+        return (*self.doubts, *self._fatal())
+
+    @property
+    def doubts(self) -> tuple[str, ...]:
+        """Why it fails whatever the verdicts are, a sentence for each reason."""
         found = [problem.said for problem in self.problems if problem.kind not in self.policy.excused]
-        for scope in SCOPES:
-            counts = counted([verdict for verdict in self.verdicts if verdict.scope == scope])
-            fatal = [f"{n} {judgement}" for judgement, n in counts.items() if judgement in self.policy.fatal]
-            found += [f"Of {scope_text(scope)}: {', '.join(fatal)}."] if fatal else []
         if not COMPARED & self.counts.keys():
             found.append("No cell could be compared, so nothing was checked.")
         return (*found, *self._unresolved())
+
+    def _fatal(self) -> Iterator[str]:
+        for scope in SCOPES:
+            counts = counted([verdict for verdict in self.verdicts if verdict.scope == scope])
+            fatal = [f"{n} {judgement}" for judgement, n in counts.items() if judgement in self.policy.fatal]
+            if fatal:
+                yield f"Of {scope_text(scope)}: {', '.join(fatal)}."
 
     def _unresolved(self) -> Sequence[str]:
         wanted = self.policy.resolve

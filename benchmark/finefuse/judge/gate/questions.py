@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 from scipy import special
 
@@ -53,6 +54,7 @@ class Question:
     cells: frozenset[int] = field(default_factory=frozenset)
     beyond: str = ""
     settled: bool = False
+    better: Literal["higher", "lower"] = "lower"
 
     @property
     def inside(self) -> bool:
@@ -95,7 +97,7 @@ def answer(question: Question, p: float, alpha: float, visible: float) -> Answer
     """The answer to a question, given the p-value after all corrections."""
     p = min(1.0, p)
     judgement, reason = _judged(question, p, alpha)
-    about = question.measure, question.scope, question.tested.gain, visible
+    about = question.measure, question.scope, question.tested.gain, visible, question.better
     return Answer(question, Verdict(question.where, judgement, question.base, question.new, p, reason, *about))
 
 

@@ -14,6 +14,8 @@ from finefuse.types import Verdict
 
 MOST = 20
 """Rows of the table; of what follows only the number is said."""
+LONGEST = 1_000_000
+"""Bytes of Markdown: GitHub refuses a summary of more than 1 MiB."""
 
 
 def to_markdown(found: Outcome) -> str:
@@ -27,7 +29,16 @@ def to_markdown(found: Outcome) -> str:
         parts.append(present.draw(table(listed[:MOST]), "markdown"))
     if len(listed) > MOST:
         parts.append(f"{len(listed) - MOST} more are not shown.")
-    return "\n\n".join(parts)
+    return cut("\n\n".join(parts))
+
+
+def cut(markdown: str) -> str:
+    """Markdown that isn't too long for a summary on GitHub."""
+    data = markdown.encode("utf-8", "backslashreplace")
+    if len(data) <= LONGEST:
+        return markdown
+    kept = data[:LONGEST].decode("utf-8", "ignore").rpartition("\n")[0]
+    return f"{kept}\n\nThe rest is cut off: a summary may have no more than 1 MiB."
 
 
 def to_text(found: Outcome) -> str:
