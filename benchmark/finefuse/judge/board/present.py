@@ -31,6 +31,7 @@ LEFT = (
     "pool",
     "level",
     "needs",
+    "followed by",
     "BatchNorm",
     "chosen on val",
     "runs",
@@ -52,6 +53,8 @@ def score_table(lines: pd.DataFrame, better: Mapping[str, str]) -> pd.DataFrame:
     """The scores of one data set and backbone: the ranking metric with its interval, the others' means."""
     metrics = max(lines["metrics"], key=len)
     table = _names(lines).assign(level=lines["level"], needs=lines["needs"])
+    if "followed_by" in lines:
+        table["followed by"] = lines["followed_by"]
     if "statistics" in lines:
         table["BatchNorm"] = lines["statistics"].fillna("")
     for metric in metrics:
@@ -135,6 +138,16 @@ def _source(lines: pd.DataFrame, better: Mapping[str, str]) -> dict[str, list[st
             shown = ["" if math.isnan(mean) else _score(mean, half) for mean, half in pairs]
             return {f"source {ARROWS[better[metric]]}": shown}
     return {}
+
+
+def forgotten(lines: pd.DataFrame, better: Mapping[str, str]) -> list[str]:
+    """What the column of the source task is to be held against, in one sentence."""
+    for metric in better:
+        if (column := f"source.before.{metric}.mean") in lines and lines[column].notna().any():
+            before = _score(float(lines[column].mean()), math.inf)
+            told = f"source: {metric} on what the backbone was pretrained for, with the head of that time"
+            return [f"{told}; before tuning {before}"]
+    return []
 
 
 def pool_table(pools: pd.DataFrame) -> pd.DataFrame:
