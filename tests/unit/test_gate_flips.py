@@ -67,7 +67,7 @@ def fragile(cells: int, share: float = 0.1, n: int = 360, *, alike: bool) -> Any
     ],
 )
 def test_where_nothing_changed_at_most_one_in_twenty_fails(make: Callable[[], Any]) -> None:
-    assert rate(make, 3, 100) <= 0.06  # the level is 4 %, and studies/gate has 2,000 tables of each
+    assert rate(make, 3, 100) <= 0.06  # the level is 4 %; studies/gate has more tables of each
 
 
 def test_one_point_in_every_cell_is_caught() -> None:

@@ -178,6 +178,11 @@ def test_measured_noise_sees_more(pair: Pair) -> None:
 def test_times_beside_other_work_need_a_larger_factor(pair: Pair) -> None:
     base = [row | {"contended": True} for row in with_latency(pair)]
     assert judged(pair, base, scaled(base, latency=5)) == ["passed"]
+    found = pair.compare(base, scaled(base, latency=5))
+    unclear = [verdict for verdict in found.lines if verdict.judgement == "inconclusive"]
+    assert len(unclear) == 24
+    assert unclear[0].reason == "4.81 times, beside other work; assumed noise of runs 70 %"
+    assert not pair.compare(base, scaled(base, latency=5), fatal=["inconclusive"]).passed
     assert not pair.compare(base, scaled(base, latency=50)).passed
 
 
@@ -190,6 +195,16 @@ def test_times_of_another_machine_are_passed_over_and_counted(pair: Pair, field:
     named = {f"{measure} on another {field}": n for measure, n in (("latency", 24), ("train_s", 6), ("memory", 6))}
     assert found.passed_over == named
     assert f"Passed over: 24 of latency on another {field}; " in found.to_markdown()
+
+
+def test_coverage_has_a_limit_where_cells_may_be_missing(pair: Pair) -> None:
+    base = cells(pair, 20, 1, 100)
+    assert judged(pair, base, base[:19], allow=["missing"], fail_on={"coverage": "5%"})[0] == "passed"
+    less = pair.compare(base, base[:18], allow=["missing"], fail_on={"coverage": "5%"})
+    (verdict,) = [verdict for verdict in less.verdicts if verdict.measure == "coverage"]
+    assert (verdict.judgement, verdict.base, verdict.new) == ("regressed", 1.0, 0.9)
+    assert verdict.reason == "18 of 20 planned cells are ok"
+    assert not less.passed
 
 
 def test_a_limit_lets_exact_numbers_grow(pair: Pair) -> None:
@@ -255,6 +270,13 @@ def test_further_test_sets_are_judged(pair: Pair) -> None:
     base = list(seeds_of(pair, 3, "also.shifted.nll", lambda: RNG.normal(0.4, 0.03)))
     new = [row | {"also.shifted.nll": 3 * row["also.shifted.nll"], "outputs": "others"} for row in base]
     assert "line also.shifted.nll regressed" in judged(pair, base, new)
+
+
+def test_a_further_test_set_that_is_gone_fails(pair: Pair) -> None:
+    base = list(seeds_of(pair, 1, "also.shifted.nll", lambda: 0.4))
+    new = [{k: v for k, v in row.items() if not k.startswith("also.")} for row in base]
+    found = pair.compare(base, new, allow=["not-comparable"])
+    assert {verdict.reason for verdict in found.cells} == {"also.shifted.nll is no longer measured"}
 
 
 def regression(pair: Pair, seeds: int, rmse: float, *, losses: bool) -> Rows:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from finefuse.judge.gate import amounts, examples, metrics, times
 from finefuse.judge.gate.comparison import Comparison
 from finefuse.judge.gate.examples import Compared, by_example
 from finefuse.judge.gate.outcome import COMPARED, SEVERITY, Problem, Resolution, ordered
-from finefuse.judge.gate.policy import FATAL, Policy, read_policy
+from finefuse.judge.gate.policy import COVERAGE, FATAL, Policy, read_policy
 from finefuse.judge.gate.questions import Answer, settle
 from finefuse.judge.gate.sides import Side, all_cells, read_side, refuse_empty, untested
 from finefuse.judge.gate.surroundings import (
@@ -58,17 +58,17 @@ def compare(base: Path, new: Path, **given: Any) -> Comparison:
     found = _sort(old, now, bases)
     answers = _answers(found, bases, policy)
     verdicts = [*found.verdicts, *(answer.verdict for answer in answers), *amounts.verdicts(found.pairs, policy)]
-    both = found.pairs + found.timed
+    both, coverage = found.pairs + found.timed, (_coverage(old), _coverage(now))
     return Comparison(
         str(base),
         str(new),
-        ordered(verdicts),
+        ordered([*verdicts, *_covered(*coverage, policy)]),
         policy,
         problems=tuple(_problems(old, now, found, both)),
         notes=tuple(_notes(old, now, bases, both)),
         passed_over=dict(found.over.most_common()),
         resolution=tuple(_resolution(answers)),
-        coverage=(_coverage(old), _coverage(now)),
+        coverage=coverage,
     )
 
 
@@ -179,6 +179,18 @@ def _coverage(side: Side) -> tuple[int, int]:
     lines = [row for cell, row in side.rows.items() if isinstance(cell, str) or cell.has_line]
     absent = sum(isinstance(cell, str) or cell.has_line for cell in side.absent)
     return sum(row["status"] == "ok" for row in lines), len(lines) + absent
+
+
+def _covered(old: tuple[int, int], new: tuple[int, int], policy: Policy) -> Iterator[Verdict]:
+    """The verdict on the share of planned cells that are ok, if it has a limit; what the base planned counts too."""
+    planned = max(old[1], new[1])
+    base, now = old[0] / old[1], new[0] / planned
+    if limit := policy.limits.get(COVERAGE):
+        worse = now < base and not limit.holds(base, now)
+        said = f"{new[0]} of {planned} planned cells are ok"
+        judgement: Judgement = "regressed" if worse else "unchanged"
+        told = Verdict("all cells", judgement, base, now, math.nan, said, COVERAGE, "comparison", now - base)
+        yield replace(told, better="higher")
 
 
 def _score(record: Record | None) -> float:

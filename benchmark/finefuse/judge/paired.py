@@ -25,10 +25,6 @@ class Paired:
     high: float
     reason: str
 
-    def within(self, margin: float) -> bool:
-        """Whether the rows are the same, or certainly less than `margin` apart."""
-        return self.p is None or (-margin <= self.low and self.high <= margin)
-
 
 def paired(old: Record, new: Record) -> Paired | None:
     """The test of two rows; None if one of them has no results per example."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
+from finefuse.judge.statistics import holm
+
 Level = Literal["examples", "metric", "time"]
 SHARES: Mapping[Level, float] = {"examples": 0.8, "metric": 0.1, "time": 0.1}
 """How alpha is divided: results per example; other metrics, over seeds; seconds and memory, against noise."""
@@ -27,9 +29,7 @@ def adjusted(ps: Sequence[float], least: Sequence[float], alpha: float) -> list[
 
     Tarone's exclusion, then Holm's method for those that count; the others get 1.
     """
-    able = countable(least, alpha)
-    found, highest = [1.0] * len(ps), 0.0
-    for done, i in enumerate(sorted(able, key=lambda i: ps[i])):
-        highest = max(highest, ps[i] * (len(able) - done))
-        found[i] = min(1.0, highest)
+    able, found = countable(least, alpha), [1.0] * len(ps)
+    for i, p in zip(able, holm([ps[i] for i in able]), strict=True):
+        found[i] = p
     return found

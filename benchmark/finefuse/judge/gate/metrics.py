@@ -59,8 +59,8 @@ def questions(pairs: Pairs, covered: Mapping[int, str], fed: Mapping[int, str], 
     together: dict[Score, dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
     counts: dict[Score, int] = defaultdict(int)
     for (place, score), own in lines.items():
-        chosen = [pairs[i] for i in own if score.field in pairs[i][1]]
-        if len(chosen) < len(own) or not any(math.isfinite(number(old, score.field)) for old, _ in chosen):
+        chosen = [pairs[i] for i in own]
+        if not any(math.isfinite(number(old, score.field)) for old, _ in chosen):
             continue
         gains = relative_gains(chosen, score)
         line = _of_line(place, score, chosen, gains, policy)

@@ -51,6 +51,8 @@ class Limit:
         return f"{self.amount:.4g}" if not self.relative else f"{100 * self.amount:.4g}%"
 
 
+COVERAGE = "coverage"
+"""The share of planned cells that are ok: judged where it has a limit, for what may otherwise be missing."""
 DEFAULTS: Mapping[str, Limit] = {
     **{name: Limit(0.0, True) for name in ("flops", "parameters", "size", "steps", "gradients")},
     **{name: Limit(0.0, True) for name in ("train_s", "latency", "memory")},
@@ -119,7 +121,7 @@ class Policy:
         Raises:
             FinefuseError: with the nearest name, if not.
         """
-        known = sorted({*measures, *DEFAULTS})
+        known = sorted({*measures, *DEFAULTS, COVERAGE})
         for name in self.limits:
             if name not in known:
                 listed = did_you_mean(name, known) or f"; expected one of {', '.join(known)}"

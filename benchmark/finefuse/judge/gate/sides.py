@@ -106,7 +106,8 @@ def _mismatch(old: Record, new: Record) -> tuple[Judgement | None, str]:
         return "new", "NaN in the base"
     if old["metrics"][0] != new["metrics"][0]:
         return "not-comparable", f"ranked by {old['metrics'][0]} in the base, by {new['metrics'][0]} now"
-    if gone := [metric for metric in old["metrics"] if metric not in new["metrics"]]:
+    further = [name for name in old if name.startswith("also.") and name not in new]
+    if gone := [*(metric for metric in old["metrics"] if metric not in new["metrics"]), *further]:
         return "not-comparable", f"{', '.join(gone)} is no longer measured"
     metric = old["metrics"][0]
     if old[f"better.{metric}"] != new[f"better.{metric}"]:

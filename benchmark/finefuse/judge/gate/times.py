@@ -19,6 +19,8 @@ NOISE = {"train_s": 0.2, "latency": 0.2, "memory": 0.1}
 """The standard deviation of a logarithm from run to run, where nobody measured it: that of hosted runners."""
 BESIDE = 0.7
 """The same for what was taken beside other work."""
+USUAL = 2.0
+"""Standard deviations of the noise within which a time or memory is called unchanged."""
 FLOORS = {"train_s": 0.05, "latency": 5e-5, "memory": 2**20}
 """Seconds and bytes that are added to both: less than this is measured too coarsely for a ratio."""
 _SAME = ("machine", "device", "costs", "threads")
@@ -76,4 +78,4 @@ def _question(
     tested = Tested(worse, better, 0.0, -math.expm1(slower), math.inf, noise, said=said)
     where = line_text(place)
     shown = measure if measure != "latency" else name
-    return Question("line", where, shown, base, new, tested, limit, settled=True)
+    return Question("line", where, shown, base, new, tested, limit, settled=abs(slower) <= USUAL * noise)
