@@ -205,7 +205,7 @@ _NAMED: dict[str, Rule] = {
         ("correct", "losses", "examples", "outputs", "predicted", "statistics", "structure", "no_energy"), TEXT_OR_NULL
     ),
     **dict.fromkeys(("metrics", "needs", "at_edge", "shares", "remarks", "tasks", "ranked_by", "subset"), TEXTS),
-    "latency_of": TEXTS,
+    **dict.fromkeys(("followed_by", "saw", "latency_of"), TEXTS),
     "aggregate": Rule(frozenset({list, NONE}), _way, "how scores of tasks become one figure"),
     "source_data": TEXT_OR_NULL,
     **dict.fromkeys(("member", "round", "trial", "members", "repeated", "size", "draw"), COUNT),

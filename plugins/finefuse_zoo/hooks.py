@@ -251,6 +251,8 @@ WEIGHTS: tuple[Entry[Any], ...] = (
     Entry("fisher", "finefuse_zoo.fusions.fisher:Fisher", "mean of the weights, by their Fisher information"),
     Entry("regmean", "finefuse_zoo.fusions.regmean:RegMean", "layers nearest to the members' on their inputs"),
     Entry("adamerging", "finefuse_zoo.fusions.adamerging:AdaMerging", "add up changes by rates learned on test inputs"),
+    Entry("recalibrate", "finefuse_zoo.fusions.recalibrate:Recalibrate", "a stage: BatchNorm's statistics renewed"),
+    Entry("probe-heads", "finefuse_zoo.fusions.probe_heads:ProbeHeads", "a stage: heads fitted to the merged body"),
     Entry("distill", "finefuse_zoo.fusions.distill:Distill", "one student taught by the members' mean"),
     Entry("swa", "finefuse_zoo.fusions.swa:Swa", "mean of the weights along the end of one run"),
     Entry("fed-avg", "finefuse_zoo.fusions.fed_avg:FedAvg", "clients with their own data, averaged in rounds"),

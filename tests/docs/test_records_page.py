@@ -60,6 +60,9 @@ class Average:
         from finefuse import nets
         return nets.averaged(of.members, [self.scale / len(of.members)] * len(of.members), None)
 
+    def follow(self, net, of):
+        return net
+
 @hookimpl
 def finefuse_fusions():
     yield Entry("merge", Merge, "takes the first member")
@@ -86,7 +89,7 @@ FEW = {"of": ["plain"], "copies": 3, "sizes": [2], "subsets": 1}
 ACROSS = {
     "datasets": ["blobs", {"use": "blobs", "as": "wide", "spread": 2.0}],
     "schemes": ["plain"],
-    "fusions": [{"use": "average", "choose": {"scale": [0.5, 1.0]}}],
+    "fusions": [{"use": "average", "choose": {"scale": [0.5, 1.0]}, "followed_by": ["average"]}],
     "pools": {
         "tasks": {"of": ["plain"], "datasets": "*"},
         "few": {"of": ["plain"], "copies": 3, "sizes": [2], "subsets": 1},

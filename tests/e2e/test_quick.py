@@ -40,7 +40,8 @@ def main_job(place: Any, suite: str) -> list[dict[str, Any]]:
     outcome = place.run("run", suite, "--device", "cpu")
     assert outcome.code == 0, outcome.err
     folder: Path = place.folder / "results" / "quick"
-    written = {"leaderboard.md", "leaderboard.json", "scores.csv", "costs.csv", "records.jsonl", "plan.json"}
+    reports = {f"leaderboard.{ending}" for ending in ("md", "json", "html")} | {"scores.csv", "costs.csv"}
+    written = reports | {"records.jsonl", "predictions.jsonl", "plan.json"}
     assert {path.name for path in folder.iterdir() if not path.name.startswith(".")} == written
     board = (folder / "leaderboard.md").read_text(encoding="utf-8")
     assert outcome.out == board

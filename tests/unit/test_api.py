@@ -179,7 +179,7 @@ def test_a_run_gives_records_board_and_reports(tmp_path: Path, capfd: pytest.Cap
     assert set(result.board.lines["strategy"]) == {"plain", "middle"}
     assert result._repr_markdown_() == result.board.to_markdown()
     assert result.folder == Path("results/toy")
-    assert {path.suffix for path in result.written} == {".md", ".csv", ".json"}
+    assert {path.suffix for path in result.written} == {".md", ".csv", ".json", ".html"}
     assert all(path.is_file() for path in result.written)
     assert capfd.readouterr() == ("", "")
 
@@ -327,7 +327,7 @@ def test_a_reporter_that_fails_costs_only_its_own_report(results: Path) -> None:
     made = api.report(results, plugins=Html())
     assert made.complaints == ("the reporter 'html' failed with OSError: no paper",)
     assert not made.ok
-    assert {path.suffix for path in made.written} == {".md", ".csv", ".json"}
+    assert {path.suffix for path in made.written} == {".md", ".csv", ".json", ".html"}
 
 
 def test_a_reporter_that_clashes_is_a_complaint_once(results: Path) -> None:

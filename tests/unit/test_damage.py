@@ -231,7 +231,7 @@ def test_a_figure_that_is_no_number_costs_the_row_and_not_the_board(
     assert row["reason"].startswith(f"PluginError: {sentence}")
     assert pick(found, "tune", "plain")["status"] == "ok"
     assert found.complaints == ()
-    assert len(found.written) == 4
+    assert len(found.written) == 5
 
 
 @pytest.mark.parametrize("value", [1, 0.5, math.nan, np.float64(0.25)])
@@ -276,7 +276,7 @@ def test_reports_are_written_whole_or_not_at_all(place: Place, monkeypatch: pyte
         again = api.report(found.folder)
     assert sorted(again.complaints) == sorted(
         f"{found.folder / name}: can't be written: No space left on device."
-        for name in ("leaderboard.md", "leaderboard.json", "scores.csv")
+        for name in ("leaderboard.html", "leaderboard.md", "leaderboard.json", "scores.csv")
     )
     after = {path: path.read_bytes() for path in found.folder.iterdir() if path.is_file()}
     del before[found.folder / "records.jsonl"], after[found.folder / "records.jsonl"]

@@ -180,6 +180,7 @@ def test_the_three_figures_stand_side_by_side_and_the_peek_has_no_rank(run):
     at = names.index("default")
     assert names[at : at + 3] == ["default", "tuned on val", "peek at test"]
     lines = run.board.lines.set_index("strategy")
+    assert lines.loc["wild", "chosen"] == "a=0.2"
     column = lines["peek_at_test.rmse.mean"]
     assert column.notna().to_dict() == {name: name not in ("full", "aimed") for name in lines.index}
     scores = run.board.scores().set_index("strategy")
@@ -198,6 +199,14 @@ def test_a_peek_moves_no_rank_no_tie_and_no_figure(build):
     kept = [name for name in make_leaderboard("t", rows).lines if not str(name).startswith("peek_at_test")]
     one, other = (make_leaderboard("t", some).lines[kept] for some in (rows, changed))
     pd.testing.assert_frame_equal(one, other)
+
+
+def test_a_search_that_keeps_the_default_says_so(build):
+    one, other = [{"chosen": chosen, "trials": 3} for chosen in ({}, {"a": 0.5})]
+    rows = [*runs(build, "kept", [0.7, 0.8], "fuse", pool="p", **one)]
+    rows += [build.row("fuse", "mixed", pool="p", seed=seed, **how) for seed, how in enumerate((other, one))]
+    board = make_leaderboard("t", rows)
+    assert board.lines.set_index("strategy")["chosen"].to_dict() == {"kept": "default", "mixed": "a=0.5; default"}
 
 
 def test_trials_that_differ_in_number_are_named(run):
@@ -241,6 +250,8 @@ def test_a_suites_search_covers_fusions_of_several_tasks_and_made_again_they_are
     assert only(across.rows, kind="time", label="task-gate")["status"] == "ok"
     vote = only(across.rows, kind="fuse", label="vote")
     assert vote["reason"] == "vote combines outputs of one task, and these have several"
+    timed = only(across.rows, kind="time", label="vote")
+    assert (timed["status"], timed["reason"]) == ("skipped", vote["reason"])
     file = across.folder / "gate.pt2"
     api.export(across.folder / "out", "task-gate", to=file, store=across.folder / "store", plugins=TINY, task="points")
     assert file.is_file()

@@ -134,3 +134,16 @@ def test_it_stays_out_of_the_way_of_inspect(write: Write):
     write(user="import heavy")
     assert not hasattr(load("user").heavy, "__file__")
     assert ran() == 0
+
+
+def test_what_was_imported_is_used_without_a_look_at_all_modules(write: Write, monkeypatch: pytest.MonkeyPatch):
+    write(user="import heavy\nimport weighty\ndef use():\n    return heavy.VALUE")
+    user = load("user")
+    looks, real_imports = [], lazy._real_imports
+    monkeypatch.setattr(lazy, "_real_imports", lambda: (looks.append(1), real_imports())[1])
+    assert user.use() == 1
+    assert user.use() == 1
+    assert looks == []
+    with heavy_imports_later():  # weighty has a stand-in now, which an import must not meet
+        assert user.use() == 1
+    assert looks == [1]

@@ -45,6 +45,7 @@ ELSE = {
     ("records", "gate"): "a key of suites",
     ("rows", "mean"): "a field of the rows of pools",
     ("testing.__init__", "snapshot"): "a function of the kit",
+    ("nets", "recalibrate"): "a function of plugins",
     ("types.entries", "search"): "the role",
 }
 """Texts that are a plugin's name by chance, and what they are."""

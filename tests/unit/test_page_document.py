@@ -42,10 +42,15 @@ def errors(rng: np.random.Generator, skill: float, hard: np.ndarray) -> Record:
     return fields | nothing | {"losses": base64.b64encode(losses.tobytes()).decode()}
 
 
+def costs(rng: np.random.Generator, skill: float) -> Record:
+    """Some surely dearer than others, and some that overlap."""
+    return {"seconds": 2 - skill + 0.2 * rng.random(), "flops": float(round(1e6 * abs(1.5 - skill)))}
+
+
 @pytest.fixture(scope="module")
 def records(build: ModuleType) -> list[Record]:
     """Two backbones; one data set with the same test examples for all seeds, one with others, and one regression."""
-    rng = np.random.default_rng(0)
+    rng, other = np.random.default_rng(0), np.random.default_rng(1)
     rows: list[Record] = []
     for dataset in ("digits", "shapes", "diabetes"):
         shared = rng.standard_normal(150)
@@ -58,7 +63,7 @@ def records(build: ModuleType) -> list[Record]:
                 found["examples"] = f"{dataset} {seed if dataset == 'shapes' else ''}"
                 kind, pool = ("fuse", "pool") if label == "l2" else ("tune", "")
                 where: dict[str, Any] = {"seed": seed, "dataset": dataset, "backbone": backbone, "pool": pool}
-                rows.append(build.row(kind, label, **where) | found)
+                rows.append(build.row(kind, label, **where) | found | costs(other, skill))
     rows.append(build.row(label="full", seed=3, status="failed", reason="it broke"))
     rows.append(build.row(label="diverged", **{"test.accuracy": math.nan, "correct": None}))
     return rows
@@ -181,6 +186,19 @@ def test_win_rates_of_one_data_set_are_over_its_seeds(judge: Script, board: Lead
     assert {rate * 6 % 1 for row in found["wins"] for rate in row if not math.isnan(rate)} == {0}
 
 
+@pytest.mark.parametrize(("cost", "column"), [("training", "seconds_with_members"), ("flops", "flops")])
+def test_fronts_are_those_of_the_board(judge: Script, board: Leaderboard, cost: str, column: str) -> None:
+    names = {"on": "front", "maybe": "maybe", "behind": ""}
+    seen = set()
+    for _, group in board.lines.reset_index(drop=True).groupby(["dataset", "backbone"]):
+        lines = [at for at in group.index if group["ok"][at] and group["strategy"][at] != "diverged"]
+        call = "Object.fromEntries(fronts(board, lines, board.byId.get(id), board.byId.get(board.rankedBy(lines[0]))))"
+        found = judge(call, lines=lines, id=column)
+        assert {int(at): names[place] for at, place in found.items()} == group[f"front.{cost}"][lines].to_dict()
+        seen |= set(found.values())
+    assert seen == {"on", "maybe", "behind"}
+
+
 def test_data_sets_without_common_entrants_are_not_one_comparison(judge: Script) -> None:
     call = "shownLines(board, { ...unfiltered({}), data, only })"
     lines = judge(call, data="digits", only=["bitfit", "l2 of pool"])
@@ -235,6 +253,7 @@ def test_a_board_that_was_kept_without_records_keeps_its_ranks(board: Leaderboar
 
 def test_every_column_of_the_board_has_a_place(board: Leaderboard) -> None:
     known = {"label", "round", "rounds", "rank", "tied", "rank.lowest", "interval", "metrics", "ok", "planned", "tasks"}
+    known |= {name for name in map(str, board.lines) if name.startswith("front.")}  # the page finds fronts anew
     rest = {str(name) for name in board.lines} - known | {f"{moment}.accuracy.mean" for moment in MOMENTS}
     told = {name for name in rest if any(re.fullmatch(column.source, name) for column in COLUMNS)}
     assert {name for name in rest - told if not name.endswith(".half")} == set()

@@ -18,7 +18,7 @@ from finefuse.discovery.registry import Registry
 from finefuse.errors import PluginError
 from finefuse.types import Budget, PluginKind, Ref, Space, Spec, Task, Vocabulary
 
-RESERVED = frozenset({"use", "as", "grid", "choose", "rounds", "datasets", "backbones"})
+RESERVED = frozenset({"use", "as", "grid", "choose", "rounds", "followed_by", "datasets", "backbones"})
 """Keys of a plugin's table in a suite that are not its parameters."""
 _CONTENT = ("dataset", "backbone")
 """Kinds whose `fingerprint()` represents the content of the files they read."""
@@ -193,6 +193,16 @@ class Facts:
                 return ""
         what = {"output": "combines outputs of one task", "feature": "puts one head on all members' features"}
         return f"{fusion.name} {what.get(level, 'is for members of one task')}, and these have several"
+
+    def follows(self, fusion: Ref) -> bool:
+        """Whether a fusion can be a stage after another one."""
+        with _named("fusion", fusion):
+            return capabilities.follows(self.instance("fusion", fusion))
+
+    def saw(self, fusion: Ref) -> str:
+        """What data a fusion gets, in words."""
+        with _named("fusion", fusion):
+            return capabilities.saw(self.instance("fusion", fusion))
 
     def ordered(self, fusion: Ref) -> bool:
         """Whether what a fusion gives depends on the order of its members."""

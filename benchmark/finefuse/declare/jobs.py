@@ -12,11 +12,12 @@ from typing import Any, NamedTuple
 from finefuse.declare.curves import Chosen, curve
 from finefuse.declare.facts import Facts, piece
 from finefuse.declare.keys import digest, environment
-from finefuse.declare.lines import COUNTED, LineParts, Members, Parts, Variant
+from finefuse.declare.lines import COUNTED, LineParts, Members, Parts, Variant, strategy_parts
 from finefuse.declare.pools import Pool
 from finefuse.declare.source_test import source_data, source_part
 from finefuse.declare.strategy import Strategy
 from finefuse.declare.suite import Suite
+from finefuse.declare.trials import trials_of
 from finefuse.types import Job, JobKind, PluginKind, Ref
 
 
@@ -136,14 +137,19 @@ class Group:
     def line(self, kind: PluginKind, of: Strategy) -> LineParts:
         """The line of a scheme or fusion."""
         level = self.facts.level(of.ref) if kind == "fusion" else ""
-        fields = {"strategy": of.ref, "metrics": self.metrics, "also_test": self.also_test, "level": level}
+        fields: dict[str, Any] = {
+            "strategy": of.ref,
+            "search": of.search,
+            "metrics": self.metrics,
+            "also_test": self.also_test,
+        }
+        fields |= {"followed_by": of.followed_by, "saw": tuple(map(self.facts.saw, of.followed_by))}
         fields["source"], scoring = self.source, self.scoring | source_part(self.facts, self.source)
-        needs, parts = self.facts.needs(kind, of.ref), self.parts | self.facts.parts(kind, of.ref)
-        if of.search:
-            parts |= self.facts.parts("scheme", of.search, kind)
-            fields["search"] = of.search
-        skip = self.unsuited or self.refusal(kind, of.ref)
-        return LineParts(parts, scoring, needs=needs, skip=skip, **fields, **self.same)
+        all_of = (of.ref, *of.followed_by)
+        needs = tuple(dict.fromkeys(need for ref in all_of for need in self.facts.needs(kind, ref)))
+        skip = next(filter(None, (self.unsuited, *(self.refusal(kind, ref) for ref in all_of))), "")
+        parts = self.parts | strategy_parts(self.facts, kind, of)
+        return LineParts(parts, scoring, level=level, needs=needs, skip=skip, **fields, **self.same)
 
     def fuse(self, pool: Pool, members: Members, seed: int, ordered: bool | None = None) -> Iterator[Job]:
         """A pool's bounds, and every fusion of it, once; only those that depend on the order of members, or don't."""
@@ -155,22 +161,11 @@ class Group:
         for fusion, line in self.fusions:
             if ordered is not None and self.facts.ordered(fusion.ref) != ordered:
                 continue
-            trials = self.trials_of(fusion, line, own, fields | {"label": fusion.label})
+            trials = trials_of(self.facts, fusion, line, self.line, own, fields | {"label": fusion.label})
             chosen = {f"choice {i}": job.artifact for i, job in enumerate(trials)}
             yield from trials
             more = {"trials": tuple(chosen.values()), "label": fusion.label}
             yield line.job(own | chosen, kind="fuse", **more, **fields)
-
-    def trials_of(self, fusion: Strategy, line: LineParts, own: Parts, fields: dict[str, Any]) -> list[Job]:
-        """What a fusion is chosen from: a job for each of its `choices`, or for each trial of its search."""
-        trials: list[Job] = []
-        for i, ref in enumerate(fusion.choices):
-            trials.append(self.line("fusion", replace(fusion, ref=ref)).job(own, kind="trial", trial=i, **fields))
-        for i, known in enumerate(self.facts.trials(fusion.search, "fusion") if fusion.search else ()):
-            told = {f"trial {k}": trials[k].artifact for k in known}
-            more = {"trial": i, "trials": tuple(told.values())}
-            trials.append(line.job(own | told | {"trial": piece(i)}, kind="trial", **more, **fields))
-        return trials
 
     def tunings(self, pool: Pool) -> Iterator[Tuning]:
         """Every member of a pool."""
@@ -220,9 +215,11 @@ class Group:
             pool=job.pool,
             seed=job.seed,
             search=job.search,
+            followed_by=job.followed_by,
             fused=job.fused,
             own=job.own,
             timed=job.artifact,
+            skip=job.skip,
         )
 
 

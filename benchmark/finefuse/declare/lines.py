@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from finefuse.declare.facts import piece
+from finefuse.declare.facts import Facts, piece
 from finefuse.declare.keys import COUNTING, address
-from finefuse.types import Job
+from finefuse.declare.strategy import Strategy
+from finefuse.types import Job, PluginKind
 
 Parts = dict[str, str]
 Members = tuple[tuple[str, str], ...]
@@ -49,3 +50,13 @@ class Variant:
     def fields(self) -> dict[str, Any]:
         """The fields of its job."""
         return {name: getattr(self, name) for name in ("seed", "member", "round", "pool", "start")}
+
+
+def strategy_parts(facts: Facts, kind: PluginKind, of: Strategy) -> Parts:
+    """The parts of a line's scheme or fusion, of the search for its parameters, and of the stages that follow it."""
+    parts = dict(facts.parts(kind, of.ref))
+    if of.search:
+        parts |= facts.parts("scheme", of.search, kind)
+    for i, stage in enumerate(of.followed_by):
+        parts |= {f"stage {i}: {name}": value for name, value in facts.parts(kind, stage).items()}
+    return parts

@@ -79,6 +79,10 @@ class UseShape(_Table):
         return dict(self.model_extra or {})
 
 
+_USE = {"type": "object", "properties": {"use": {"type": "string"}}, "required": ["use"]}
+Use = Annotated[UseShape, WithJsonSchema({"anyOf": [{"type": "string"}, _USE]})]
+
+
 class ItemShape(UseShape):
     """A plugin by name, or a table with its name and parameters."""
 
@@ -95,16 +99,15 @@ class ItemShape(UseShape):
     rounds: Positive | None = Field(
         default=None, description="Fine-tune, fuse, and fine-tune again from the fused network; fusions only."
     )
+    followed_by: Annotated[list[Use], Field(min_length=1)] | None = Field(
+        default=None, description="Stages that change the fused network, one after the other; fusions only."
+    )
     datasets: Annotated[list[str], Field(min_length=1)] | None = Field(
         default=None, description="The data sets that a scheme is for; without it all. Schemes only."
     )
     backbones: Annotated[list[str], Field(min_length=1)] | None = Field(
         default=None, description="The backbones that a scheme is for; without it all. Schemes only."
     )
-
-
-_USE = {"type": "object", "properties": {"use": {"type": "string"}}, "required": ["use"]}
-Use = Annotated[UseShape, WithJsonSchema({"anyOf": [{"type": "string"}, _USE]})]
 
 
 class FileShape(_Table):

@@ -11,8 +11,8 @@ from finefuse.types import Ref
 class Strategy:
     """A line of the board: a scheme or fusion method, and its label.
 
-    Of a fusion also the number of rounds, what it is chosen from, on val, and the search for its parameters; of a
-    scheme the data sets and backbones that it is for, none for all.
+    Of a fusion also the number of rounds, what it is chosen from, on val, the search for its parameters, and the stages
+    that follow it; of a scheme the data sets and backbones that it is for, none for all.
     """
 
     label: str
@@ -22,6 +22,7 @@ class Strategy:
     datasets: tuple[Ref, ...] = ()
     backbones: tuple[Ref, ...] = ()
     search: Ref | None = None
+    followed_by: tuple[Ref, ...] = ()
 
     def is_for(self, dataset: Ref, backbone: Ref | None = None) -> bool:
         """Whether a scheme is tuned for a data set, from a backbone if one is given."""

@@ -25,6 +25,7 @@ from finefuse.declare.schema import (
     read_shape,
 )
 from finefuse.declare.source_test import Asked, check_source_test
+from finefuse.declare.stages import followed
 from finefuse.declare.strategy import Strategy
 from finefuse.declare.suite_text import Source, open_suite, show
 from finefuse.declare.toml_lines import KeyPath
@@ -176,6 +177,8 @@ class _Reader:
                 lines = [self._with_choices((key, i), _KINDS[key], item, line) for line in lines]
             for_data, for_backbones = self._only((key, i), item, known or {})
             lines = [replace(line, datasets=for_data, backbones=for_backbones) for line in lines]
+            if item.followed_by:
+                lines = [self._followed((key, i), _KINDS[key], item, line) for line in lines]
             found += [((key, i), line) for line in lines]
         comparable = key in ("schemes", "fusions")  # where the same thing may stand twice, under two names
         hint = "; give one another name with `as`" if comparable else ""
@@ -218,6 +221,14 @@ class _Reader:
 
     def _used(self, path: KeyPath, kind: PluginKind, item: UseShape) -> Ref:
         return self._resolve(path, kind, item.use, item.params, {})
+
+    def _followed(self, path: KeyPath, kind: PluginKind, item: ItemShape, line: Strategy) -> Strategy:
+        """A line with the stages that follow it."""
+        place = (*path, "followed_by")
+        if kind != "fusion":
+            raise self.source.error(place, "is for fusions: its stages change what was fused")
+        stages = [self._used((*place, i), "fusion", stage) for i, stage in enumerate(item.followed_by or ())]
+        return followed(self.source, self.facts, place, line, stages, named=item.as_ is not None)
 
     def source_test(self, shape: SuiteShape, backbones: Sequence[Ref]) -> Asked:
         """Whether bodies are scored on what they were pretrained for, or the data set that is declared for it."""

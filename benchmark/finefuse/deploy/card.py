@@ -48,6 +48,7 @@ def card(row: Record, file: Path, facts: CardFacts) -> str:
         f"- **key** `{row['key']}`, **artifact** `{row['artifact']}`",
         f"- **data set** {row['dataset']}, **backbone** {row['backbone']}",
         *_members(facts),
+        *_stages(row),
         *[f"- **origin** {origin(name, given)}" for name, given in (row.get("given") or {}).items()],
         *_scores(row, facts),
         _cost(row),
@@ -78,6 +79,12 @@ def _members(facts: CardFacts) -> list[str]:
         return []
     used = "" if set(facts.deployed) >= set(facts.members) else f"; deployed are {', '.join(facts.deployed)}"
     return [f"- **members** {', '.join(facts.members)}{used}"]
+
+
+def _stages(row: Record) -> list[str]:
+    pairs = zip(row.get("followed_by") or (), row.get("saw") or (), strict=True)
+    told = ", then ".join(f"{stage} (data seen: {saw})" for stage, saw in pairs)
+    return [f"- **followed by** {told}"] if told else []
 
 
 def _scores(row: Record, facts: CardFacts) -> list[str]:

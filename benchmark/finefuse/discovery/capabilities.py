@@ -197,6 +197,28 @@ def many_tasks(fusion: Any) -> bool:
     return level(fusion) == "weight" and not alone(fusion)
 
 
+def uses_labels(fusion: Any) -> bool:
+    """Whether a fusion uses labels, as all do that don't say otherwise."""
+    return _flag(fusion, "uses_labels") if _has(fusion, "uses_labels") else True
+
+
+def follows(fusion: Any) -> bool:
+    """Whether a fusion can be a stage after another one."""
+    if not method(fusion, "follow"):
+        return False
+    if level(fusion) != "weight":
+        raise DeclarationError(fusion, "has a method `follow`, and only fusions on the weight level follow others")
+    return True
+
+
+def saw(fusion: Any) -> str:
+    """What data a fusion gets: "labelled" or "unlabelled", "test inputs", both, or "none"."""
+    needs, labels = fusion_needs(fusion), uses_labels(fusion)
+    examples = bool({"val", "train"}.intersection(needs)) or (labels and "trainer" in needs)
+    told = ["labelled" if labels else "unlabelled"] if examples else []
+    return " and ".join([*told, *(["test inputs"] if "test inputs" in needs else [])]) or "none"
+
+
 def except_for(fusion: Any) -> tuple[Law, ...]:
     """The laws that a fusion does not keep."""
     return _among(fusion, "except_for", Law)
@@ -250,6 +272,8 @@ _QUESTIONS: Mapping[PluginKind, tuple[Callable[[Any], object], ...]] = {
         alone,
         many_tasks,
         except_for,
+        uses_labels,
+        follows,
         lambda fusion: space(type(fusion)),
     ),
     "metric": (metric_kinds, higher_is_better),

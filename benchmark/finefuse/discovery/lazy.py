@@ -18,7 +18,9 @@ class _Later(ModuleType):
     def __getattr__(self, name: str) -> Any:
         if name in ("__file__", "__spec__", "__wrapped__"):  # asked by inspect and importlib of any module
             raise AttributeError(name)
-        with _real_imports():
+        if not any(isinstance(sys.modules.get(heavy), _Later) for heavy in HEAVY):  # the usual case, once imported
+            return getattr(importlib.import_module(self.__name__), name)
+        with _real_imports():  # which looks at all modules there are: milliseconds
             return getattr(importlib.import_module(self.__name__), name)
 
 

@@ -46,6 +46,7 @@ def identity(order: Order) -> Record:
         "params": job.strategy.kwargs if job.strategy else {},
         "level": job.level,
         "needs": list(job.needs),
+        **({"followed_by": [*map(str, job.followed_by)], "saw": [*job.saw]} if job.followed_by else {}),
         "members": len(job.fused),
         **({"fused": dict(job.fused)} if job.fused and not job.timed else {}),
         "device": order.device,

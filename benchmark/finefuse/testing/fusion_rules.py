@@ -14,7 +14,7 @@ from finefuse.discovery import capabilities
 from finefuse.engine.randomness import seeded
 from finefuse.engine.train.lent import lent
 from finefuse.engine.train.trainer import SuiteTrainer
-from finefuse.nets import CombineOutputs, Net
+from finefuse.nets import CombineOutputs, Net, averaged
 from finefuse.testing.rules import (
     Check,
     Rule,
@@ -35,7 +35,7 @@ from finefuse.testing.small import (
     small_trainer,
     snapshot,
 )
-from finefuse.types import Fusion, Law, Splits, Task
+from finefuse.types import Fusing, Fusion, Law, Splits, Task
 
 
 def check_fusion(fusion: Any, *, skip: Collection[str] = (), tasks: Sequence[Task] = TASKS) -> None:
@@ -51,10 +51,15 @@ def check_fusion(fusion: Any, *, skip: Collection[str] = (), tasks: Sequence[Tas
 
 def _fused(fusion: Fusion, task: Task, nets: list[Net] | None = None, trainer: SuiteTrainer | None = None) -> nn.Module:
     """Fuse as a run does: with a trainer that is lent."""
-    of = small_fusing(nets or small_members(task), task, fusion.needs)
+    return fusion.fuse(_given(fusion, task, nets, trainer)).eval()
+
+
+def _given(fusion: Fusion, task: Task, nets: list[Net] | None = None, trainer: SuiteTrainer | None = None) -> Fusing:
+    labels = capabilities.uses_labels(fusion)
+    of = small_fusing(nets or small_members(task), task, fusion.needs, labels=labels)
     if "trainer" in fusion.needs:
-        of = replace(of, trainer=lent(trainer or small_trainer(task)))
-    return fusion.fuse(of).eval()
+        of = replace(of, trainer=lent(trainer or small_trainer(task), labels=labels))
+    return of
 
 
 def _fusion_frozen(fusion: Fusion, task: Task) -> None:
@@ -134,6 +139,21 @@ def _fusion_buffers(fusion: Fusion, task: Task) -> None:
             require(any(torch.equal(buffer, other) for other in given), f"{name} is none of the members'")
 
 
+def _fusion_follows(fusion: Any, task: Task) -> None:
+    if not capabilities.follows(fusion):
+        return
+    nets = small_members(task)
+    before = [snapshot(net) for net in nets]
+    merged = averaged(small_fusing(nets, task).members, [1 / len(nets)] * len(nets), None)
+    once, again = (fusion.follow(copy.deepcopy(merged), _given(fusion, task, nets)) for _ in range(2))
+    require(isinstance(once, Net), f"as a stage it gave a {type(once).__name__}, and not a Net")
+    require_fine_outputs(once.eval(), task)
+    x = small_splits(task).val.x
+    require(torch.equal(outputs_of(once, x), outputs_of(again.eval(), x)), "as a stage two runs with one seed differ")
+    touched = [f"m{i}" for i, net in enumerate(nets) if changed(before[i], net)]
+    require(not touched, f"as a stage it changed members {', '.join(touched)}")
+
+
 def _promises(fusion: Fusion, law: Law) -> bool:
     return law not in capabilities.except_for(fusion) and not capabilities.alone(fusion)
 
@@ -158,5 +178,6 @@ FUSION_RULES: dict[str, Rule] = {
     "equal-members-are-each": _fusion_equal_members,
     "order-does-not-matter": _fusion_order,
     "buffers-survive": _fusion_buffers,
+    "a-stage-gives-a-network": _fusion_follows,
 }
 FUSION_CHECKS: dict[str, Check] = on_small_tasks(FUSION_RULES)

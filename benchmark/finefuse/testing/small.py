@@ -17,6 +17,7 @@ from finefuse.engine.train.trainer import SuiteTrainer
 from finefuse.nets import Net, evaluation
 from finefuse.tasks import Classification, Regression
 from finefuse.types import Budget, Data, Fusing, Member, Recipe, Ref, Scheme, Splits, Task, Tuning
+from finefuse.types.data import Unlabelled
 from finefuse.types.undeclared import undeclared
 
 POINTS = Classification(3, "tabular", (4,))
@@ -114,17 +115,20 @@ def small_fusing(
     nets: Iterable[Net],
     task: Task = POINTS,
     needs: Collection[str] = ("val", "train", "base", "trainer", "test inputs"),
+    *,
+    labels: bool = True,
 ) -> Fusing:
-    """What a fusion gets to see that declares these needs."""
+    """What a fusion gets to see that declares these needs; without `labels` where it says that it uses none."""
     splits = small_splits(task)
-    given: dict[str, Any] = {"val": splits.val, "train": splits.train, "test_inputs": splits.test.x}
+    val, train = (data if labels else Unlabelled(data) for data in (splits.val, splits.train))
+    given: dict[str, Any] = {"val": val, "train": train, "test_inputs": splits.test.x}
     given = {name: one for name, one in given.items() if name.replace("_", " ") in needs}
 
     def member(name: str, net: Net) -> Member:
         outputs, score = undeclared("val_outputs", "val", of="member"), float("nan")
         if "val" in needs:
             outputs = outputs_of(net, splits.val.x)
-            score = task.quality(outputs, splits.val)
+            score = task.quality(outputs, splits.val) if labels else score
         return Member(name, score, outputs, lambda: net, task, **given)
 
     made: dict[str, Any] = {"base": small_net(task)} if "base" in needs else {}

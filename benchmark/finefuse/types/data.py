@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_checkable
 
 from finefuse.errors import PluginError
+from finefuse.types.undeclared import Undeclared
 
 if TYPE_CHECKING:
     import torch
@@ -36,6 +37,23 @@ class Data:
     def to(self, device: str) -> Data:
         """The same examples on another device."""
         return Data(self.x.to(device), self.y.to(device))
+
+
+class Unlabelled(Data):
+    """The same examples for a plugin that says that it uses no labels: `y` raises an error with a sentence."""
+
+    def __init__(self, data: Data) -> None:
+        y: Any = Undeclared("the fusion reads labels, and says `uses_labels = False`")
+        super().__init__(data.x, y)
+        object.__setattr__(self, "_device", data.y.device)
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def inputs(self, rows: Tensor | slice) -> Tensor:
+        """Inputs at some positions (n, *input_shape), on the device of the job."""
+        device: torch.device = vars(self)["_device"]
+        return self.x[rows if isinstance(rows, slice) else rows.to(self.x.device)].to(device)
 
 
 @runtime_checkable

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_chec
 from finefuse.types.data import Task
 from finefuse.types.entries import Space, Spec
 from finefuse.types.inputs import Description, Vocabulary
-from finefuse.types.learning import Law
+from finefuse.types.learning import Fusing, Law
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -181,6 +181,28 @@ class Excepted(Protocol):
     """A fusion that breaks some of the three laws."""
 
     except_for: ClassVar[tuple[Law, ...]]
+
+
+@runtime_checkable
+class UsesLabels(Protocol):
+    """A fusion that says whether it uses labels: where it doesn't, it gets its data without them."""
+
+    uses_labels: ClassVar[bool]
+
+
+@runtime_checkable
+class Follows(Protocol):
+    """A fusion of weights that can also be a stage after another one: `followed_by` in a suite.
+
+    As a stage it gets what it declares in `needs`, and the members that were fused.
+    """
+
+    def follow(self, net: Net, of: Fusing) -> Net:
+        """What becomes of the fused network, which may be changed in place: of several tasks a `ManyHeads`.
+
+        Raises:
+            NotApplicable: with the reason, if nothing can be done with it.
+        """
 
 
 @runtime_checkable

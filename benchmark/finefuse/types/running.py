@@ -128,8 +128,9 @@ class Job:
     In a pool across data sets `tasks` are the data sets of the members of `fused`, one for each, `own` the members of
     round 0, whose scores all others are divided by, and `statistics` the policy for BatchNorm. `aggregate` says how
     their scores become one figure, where a suite does. `made_for` is the data set that a backbone without source data
-    was made for, where that is not the job's own. `search` looks for the
-    parameters of the fusion `strategy`; of a scheme that is searched the search is the `strategy` itself.
+    was made for, where that is not the job's own. `search` looks for the parameters of the fusion `strategy`; of a
+    scheme that is searched the search is the `strategy` itself. `followed_by` are the stages that change what was
+    fused, and `saw` the data that each of them gets, in words.
 
     For a curve over part of a pool, `subset` names its tasks or members in the order in which they arrive, `size` says
     how many they are, and `draw` which of the subsets of that size it is.
@@ -159,6 +160,8 @@ class Job:
     aggregate: tuple[Any, ...] = ()
     source: Ref | None = None
     search: Ref | None = None
+    followed_by: tuple[Ref, ...] = ()
+    saw: tuple[str, ...] = ()
     size: int = 0
     draw: int = 0
     subset: tuple[str, ...] = ()

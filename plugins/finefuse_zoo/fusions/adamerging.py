@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, ClassVar
@@ -15,6 +15,7 @@ from finefuse import nets
 from finefuse.types import Fusing, Law, Level, Need, Space
 from finefuse_zoo.fusions._curvature import called_with
 from finefuse_zoo.fusions._layer_statistics import normalised_by_the_batch
+from finefuse_zoo.fusions._statistics import renewed
 from finefuse_zoo.fusions._task_vectors import one_of_each_task, test_inputs
 
 if TYPE_CHECKING:
@@ -28,7 +29,8 @@ class AdaMerging:
     Yang et al. 2024. Transductive: it minimises the entropy of its predictions on test inputs, without their labels, by
     `steps` of Adam on one lambda per member and tensor, in batches of the trainer's size; None uses the whole budget.
     Meanwhile BatchNorm normalises by the batch; `recalibrate` recomputes its statistics on the test inputs at the end.
-    Even one member is moved from its start by lambda only, and equal ones by their sum. Classification only. Don't
+    Even one member is moved from its start by lambda only, and equal ones by their sum. As a stage it does the same
+    with what the merge has learned, theta_0l + lambda_l (theta_l - theta_0l), from lambda 1. Classification only. Don't
     compare its rows with those of fusions that don't see the test inputs. Checked by a replay with plain autograd; no
     steps give task arithmetic, lambda 0 the base.
     """
@@ -40,15 +42,16 @@ class AdaMerging:
     space: ClassVar[Space] = {"lr": {"low": 1e-4, "high": 0.1, "log": True}, "start": {"low": 0.1, "high": 1.0}}
     level: ClassVar[Level] = "weight"
     needs: ClassVar[tuple[Need, ...]] = ("base", "trainer", "test inputs")
+    uses_labels: ClassVar[bool] = False
     kinds: ClassVar[tuple[str, ...]] = ("classification",)
     except_for: ClassVar[tuple[Law, ...]] = ("one member", "equal members")
 
     def fuse(self, of: Fusing) -> nn.Module:
         """One network."""
-        base, own = nets.base_state(of), nets.own_names(of.members[0].net)
-        merged = nets.states_of(of.members)[0]
-        names = [name for name in dict.fromkeys(own.values()) if name in merged]
-        lambdas = dict(zip(names, self._learned(of, names), strict=True))
+        copies = [copy.deepcopy(member.net).eval() for member in one_of_each_task(of.members)]
+        own = nets.own_names(of.members[0].net)
+        lambdas = self._learned(of, nets.states_of(of.members), copies, self.start)
+        base = nets.base_state(of)
 
         def rule(name: str, tensors: list[Tensor]) -> Tensor:
             start = base[name].double()
@@ -57,12 +60,26 @@ class AdaMerging:
 
         return nets.merged(of.members, rule, test_inputs(of, self.recalibrate))
 
-    def _learned(self, of: Fusing, names: list[str]) -> Tensor:
-        """One lambda per tensor and member, (names, members)."""
-        base, states, tasks = nets.base_state(of), nets.states_of(of.members), one_of_each_task(of.members)
+    def follow(self, net: nets.Net, of: Fusing) -> nets.Net:
+        """The same network with other parameters."""
+        base, params = nets.base_state(of), dict(net.named_parameters())
+        copies = [copy.deepcopy(nets.for_task(net, group)).eval() for group in nets.by_task(of.members)]
+        lambdas = self._learned(of, [net.state_dict()], copies, 1.0)  # type: ignore[arg-type]
+        with torch.no_grad():
+            for name, (share,) in lambdas.items():
+                start = base[name].double()
+                params[name].copy_(start + share.double() * (params[name].double() - start))
+        return renewed(net, test_inputs(of, self.recalibrate))
+
+    def _learned(
+        self, of: Fusing, states: Sequence[nets.State], copies: list[nets.Net], start: float
+    ) -> dict[str, Tensor]:
+        """One lambda per tensor and state, (states,), by the tensor's name; `copies` are networks for each task."""
+        base, tasks = nets.base_state(of), one_of_each_task(of.members)
+        names = [name for name, _ in of.members[0].net.named_parameters() if name in base]
         changes = [torch.stack([state[name] - base[name] for state in states]) for name in names]
-        lambdas = torch.full((len(names), len(states)), self.start, device=changes[0].device, requires_grad=True)
-        adam, copies = torch.optim.Adam([lambdas], lr=self.lr), [copy.deepcopy(member.net).eval() for member in tasks]
+        lambdas = torch.full((len(names), len(states)), start, device=changes[0].device, requires_grad=True)
+        adam = torch.optim.Adam([lambdas], lr=self.lr)
         with ExitStack() as kept:
             for net in copies:
                 kept.enter_context(normalised_by_the_batch(net))
@@ -74,7 +91,7 @@ class AdaMerging:
                 adam.zero_grad()
                 torch.stack(entropies).sum().backward()  # type: ignore[no-untyped-call]
                 adam.step()
-        return lambdas.detach()
+        return dict(zip(names, lambdas.detach(), strict=True))
 
 
 def _entropy(of: Fusing, net: nets.Net, params: Mapping[str, Tensor], x: Tensor) -> Tensor:

@@ -13,7 +13,19 @@ from finefuse.files import write_whole
 from finefuse.types import Board, Bullets, Heading
 
 HEADER = r"% \usepackage{booktabs,graphicx}  % what these tables need"
-TEXTS = {"rank", "95 %", "strategy", "pool", "level", "needs", "runs", "BatchNorm", "chosen on val", "backbone"}
+TEXTS = {
+    "rank",
+    "95 %",
+    "strategy",
+    "pool",
+    "level",
+    "needs",
+    "followed by",
+    "runs",
+    "BatchNorm",
+    "chosen on val",
+    "backbone",
+}
 """Columns of text; all others are aligned to the right."""
 _SIGNS = {
     "\\": r"\textbackslash{}",

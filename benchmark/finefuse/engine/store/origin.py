@@ -25,11 +25,11 @@ def job_of(origin: Record) -> Job:
         job |= {"fused": fused, "trials": [] if fused else [artifact for _, artifact in members]}
     for name in ("backbone", "dataset", "strategy", "made_for", "source", "search"):
         job[name] = Ref(**job[name]) if job.get(name) else None
-    for name in ("metrics", "also_test", "tasks"):
+    for name in ("metrics", "also_test", "tasks", "followed_by"):
         job[name] = tuple(Ref(**ref) for ref in job.get(name, ()))
     for name in ("fused", "own"):
         job[name] = tuple((member, artifact) for member, artifact in job.get(name, ()))
-    for name in ("trials", "needs", "subset", "aggregate"):
+    for name in ("trials", "needs", "saw", "subset", "aggregate"):
         job[name] = tuple(job.get(name, ()))
     return Job(**job)
 

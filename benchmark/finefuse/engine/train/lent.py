@@ -7,12 +7,16 @@ from typing import Any
 from torch import Tensor, nn
 
 from finefuse.engine.train.trainer import SuiteTrainer
+from finefuse.errors import PluginError
 from finefuse.nets import Net
 from finefuse.types import Trainer
 
 
-def lent(trainer: SuiteTrainer) -> Trainer:
-    """What `finefuse.types.Trainer` promises and no more; no attribute of it can be set."""
+def lent(trainer: SuiteTrainer, *, labels: bool = True) -> Trainer:
+    """What `finefuse.types.Trainer` promises and no more; no attribute of it can be set.
+
+    Without `labels` it only evaluates networks.
+    """
 
     class Lent:
         """Has no state: the trainer is known to these functions alone."""
@@ -32,6 +36,8 @@ def lent(trainer: SuiteTrainer) -> Trainer:
             return trainer.augments
 
         def fit(self, *args: Any, **options: Any) -> None:
+            if not labels:
+                raise PluginError("the fusion trains on labels, and says `uses_labels = False`")
             trainer.fit(*args, **options)
 
         def features(self, model: Net, x: Tensor) -> Tensor:

@@ -18,10 +18,11 @@ from finefuse.engine.measure.latency import latency_fields
 from finefuse.engine.measure.predicted import answers
 from finefuse.engine.randomness import seeded
 from finefuse.engine.store.origin import origin_of
-from finefuse.engine.train.lent import lent
+from finefuse.engine.train.trainer import SuiteTrainer
 from finefuse.engine.work.chosen import beside, choose_fused
 from finefuse.engine.work.forgetting import source_fields
 from finefuse.engine.work.made import bill_of, billed, choices_of, cost_of, to_store
+from finefuse.engine.work.stages import after_all, stages_of, trainers
 from finefuse.engine.work.untouched import Untouched
 from finefuse.engine.work.workbench import Workbench, head_name
 from finefuse.errors import NotApplicable, PluginError
@@ -42,7 +43,7 @@ def fusing(bench: Workbench) -> Fusing:
     members = [bench.member(*one, bench.crossed[ref]) for one, ref in zip(job.fused, job.tasks, strict=True)]
     makers: dict[str, Callable[[], Any]] = {
         "base": partial(base, bench),
-        "trainer": lambda: lent(bench.fusion_trainer),
+        "trainer": bench.lent_trainer,
     }
     made = {name: make() for name, make in makers.items() if name in needs}
     lacking = {name: _members_own(name) for name in ("task", "val", "train", "test_inputs")}
@@ -71,7 +72,8 @@ def remade(bench: Workbench) -> Model:
     """What the job's fusion makes of its members, by task, in evaluation mode."""
     of = fusing(bench)
     with seeded(bench.seed("strategy", **bench.run_axes)):
-        model = _settled(bench, bench.strategy("fusion").fuse(of), of).eval()
+        fused = after_all(bench.strategy("fusion").fuse(of), stages_of(bench, fusing))
+        model = _settled(bench, fused, of).eval()
     for module in list(model.modules()):
         if isinstance(module, CombineOutputs):
             module.materialise()
@@ -102,12 +104,14 @@ def fuse(bench: Workbench, bill: Record | None = None, extra: Record | None = No
     if not bench.store.has(job.artifact):
         bench.fusion_trainer  # noqa: B018 - refuses tasks whose data can't be put together
         of = fusing(bench)
-        untouched = _untouched(bench)
-        with billed(bench, bill) as watch:
-            fused = fusion.fuse(of)
+        stages = stages_of(bench, fusing)
+        untouched, all_trainers = _untouched(bench), trainers(bench, stages)
+        with billed(bench, bill, all_trainers) as watch:
+            fused = after_all(fusion.fuse(of), stages)
         untouched.check()
         more = choices_of(of) | (extra or {})
-        _save(bench, _settled(bench, fused, of), watch, more, alone=capabilities.alone(fusion))
+        made = _settled(bench, fused, of)
+        _save(bench, made, watch, more, all_trainers, alone=capabilities.alone(fusion))
     meta = bench.store.meta(job.artifact)
     if meta.pop("counting", None) != COUNTING or "bytes" not in meta:
         model = deployed_for_tasks(bench)
@@ -122,7 +126,9 @@ def _untouched(bench: Workbench) -> Untouched:
     return bench.untouched(**{f"task {i}": splits for i, splits in enumerate(bench.crossed.values())})
 
 
-def _save(bench: Workbench, model: Model, watch: Stopwatch, extra: Record, *, alone: bool) -> None:
+def _save(
+    bench: Workbench, model: Model, watch: Stopwatch, extra: Record, trainers: Sequence[SuiteTrainer], *, alone: bool
+) -> None:
     """Compute the outputs for every task, and store them with what was made and what it cost."""
     job, trainer = bench.order.job, bench.fusion_trainer
     outputs = {}
@@ -134,9 +140,10 @@ def _save(bench: Workbench, model: Model, watch: Stopwatch, extra: Record, *, al
                 shaped = found.shape == (len(data), splits.task.outputs)
                 raise (FloatingPointError if shaped else PluginError)(f"on {part} of {ref}, {wrong}")
     metas = [bench.store.meta(artifact) for _, artifact in job.fused]
+    trained = sum(one.trainable for one in trainers)
     meta = {
-        **cost_of(bench, watch, trainer),
-        "trainable": trainer.trainable + (0 if alone else sum(int(one["trainable"]) for one in metas)),
+        **cost_of(bench, watch, *trainers),
+        "trainable": trained + (0 if alone else sum(int(one["trainable"]) for one in metas)),
         "quality": _quality(bench, outputs),
         "parameters": parameter_count(model),
         "bytes": size_of(model),

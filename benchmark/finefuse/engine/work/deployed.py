@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 from finefuse.engine.randomness import seeded
+from finefuse.engine.work.stages import after_all, stages_of
 from finefuse.engine.work.workbench import Workbench
 from finefuse.nets import CombineOutputs
 
@@ -27,7 +28,7 @@ def deployed(bench: Workbench) -> nn.Module:
         fusion = bench.strategy("fusion")
         if fusion.level == "weight" and bench.store.has(made):
             return bench.tuned(made)
-        model: nn.Module = fusion.fuse(bench.fusing())
+        model: nn.Module = after_all(fusion.fuse(bench.fusing()), stages_of(bench, Workbench.fusing))
     for module in list(model.modules()):
         if isinstance(module, CombineOutputs):
             module.materialise()

@@ -40,6 +40,7 @@ from finefuse.engine.work.given import given, refuse_changed_files
 from finefuse.engine.work.loading import loaded, refuse_changed
 from finefuse.engine.work.made import Made, bill_of, billed, choices_of, cost_of, to_store
 from finefuse.engine.work.searching import WORST, at_edge, search_of, suggested
+from finefuse.engine.work.stages import after_all, stages_of, trainers
 from finefuse.engine.work.switches import set_up
 from finefuse.engine.work.workbench import Workbench
 from finefuse.errors import NotApplicable, PluginError
@@ -205,9 +206,11 @@ def fuse(bench: Workbench, bill: Record | None = None, extra: Record | None = No
         choose_fused(bench)
     if not bench.store.has(job.artifact):
         fusion, of = bench.strategy("fusion"), bench.fusing()
+        stages = stages_of(bench, Workbench.fusing)
+        all_trainers = trainers(bench, stages)
         untouched = bench.untouched(task=bench.splits)
-        with billed(bench, bill) as watch:
-            fused = fusion.fuse(of)
+        with billed(bench, bill, all_trainers) as watch:
+            fused = after_all(fusion.fuse(of), stages)
         untouched.check()
         if not isinstance(fused, nn.Module):
             raise PluginError(f"a fusion gives a module, and this one gave {told(fused)}")
@@ -215,10 +218,11 @@ def fuse(bench: Workbench, bill: Record | None = None, extra: Record | None = No
             raise PluginError(f"a weight-level fusion gives a Net, and this one gave a {type(fused).__name__}")
         metas = [bench.store.meta(artifact) for _, artifact in job.fused]
         alone = capabilities.alone(fusion)
-        trainer = bench.fusion_trainer
-        trained = trainer.trainable + (0 if alone else sum(int(meta["trainable"]) for meta in metas))
+        trainer, *others = all_trainers
+        trained = sum(one.trainable for one in all_trainers)
+        trained += 0 if alone else sum(int(meta["trainable"]) for meta in metas)
         more = bill_of(metas, alone) | _added(bench, fused, metas) | choices_of(of) | (extra or {})
-        _save(bench, Made(fused, trainer, watch, trained), bench.splits, more)
+        _save(bench, Made(fused, trainer, watch, trained, others), bench.splits, more)
     return _scored(bench, bench.splits) | beside(bench, partial(_scores, bench, bench.splits))
 
 
@@ -270,7 +274,7 @@ def _save(bench: Workbench, made: Made, splits: Splits, extra: Mapping[str, obje
     outputs |= {part: made.trainer.outputs(made.model, x) for part, x in more.items() if part not in outputs}
     _refuse_bad(bench, splits, outputs)
     meta = {
-        **cost_of(bench, made.watch, made.trainer),
+        **cost_of(bench, made.watch, made.trainer, *made.others),
         "trainable": made.trainable,
         "quality": splits.task.quality(outputs["val"], splits.val),
         "parameters": parameter_count(made.model),

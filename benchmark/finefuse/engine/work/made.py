@@ -25,32 +25,37 @@ class Made:
     trainer: SuiteTrainer
     watch: Stopwatch
     trainable: int
+    others: Sequence[SuiteTrainer] = ()
+    """The trainers of the stages that follow a fusion."""
 
 
-def cost_of(bench: Workbench, watch: Stopwatch, trainer: SuiteTrainer) -> Record:
-    """What was measured while a strategy was at work."""
+def cost_of(bench: Workbench, watch: Stopwatch, *trainers: SuiteTrainer) -> Record:
+    """What was measured while a strategy was at work, with its trainer and those of the stages after it."""
+    energy = watch.energy
+    for trainer in trainers:
+        energy = energy.plus(trainer.aside_energy, -1)
     return {
-        "seconds": watch.seconds - trainer.aside,
-        "cpu_seconds": watch.cpu_seconds - trainer.aside_cpu,
+        "seconds": watch.seconds - sum(trainer.aside for trainer in trainers),
+        "cpu_seconds": watch.cpu_seconds - sum(trainer.aside_cpu for trainer in trainers),
         "peak_memory": watch.peak_memory,
-        "steps": trainer.spent + bench.effort.own_steps,
+        "steps": sum(trainer.spent for trainer in trainers) + bench.effort.own_steps,
         "gradients": bench.effort.gradients,
-        "pieces": trainer.pieces,
+        "pieces": max(trainer.pieces for trainer in trainers),
         "costs": COSTS,
-        **watch.energy.plus(trainer.aside_energy, -1).fields(watch.seconds, alone=watch.alone),
+        **energy.fields(watch.seconds, alone=watch.alone),
     }
 
 
 @contextmanager
-def billed(bench: Workbench, bill: Record | None) -> Iterator[Stopwatch]:
-    """Time a fusion; `bill` gets what it cost, even if nothing comes of it."""
+def billed(bench: Workbench, bill: Record | None, trainers: Sequence[SuiteTrainer]) -> Iterator[Stopwatch]:
+    """Time a fusion and its stages, with their trainers; `bill` gets what it cost, even if nothing comes of it."""
     watch = Stopwatch(bench.order.device)
     try:
         with watch:
             yield watch
     finally:
         if bill is not None:
-            bill.update(cost_of(bench, watch, bench.fusion_trainer))
+            bill.update(cost_of(bench, watch, *trainers))
 
 
 def bill_of(metas: Sequence[Record], alone: bool) -> Record:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from importlib import import_module
@@ -47,8 +47,10 @@ from finefuse.types import (
     Spec,
     Splits,
     Task,
+    Trainer,
     Tuning,
 )
+from finefuse.types.data import Unlabelled
 from finefuse.types.undeclared import undeclared
 
 
@@ -327,20 +329,32 @@ class Workbench:
     def fusing(self) -> Fusing:
         """All that a fusion gets to see: the members, and what it declares that it needs."""
         splits, needs = self.splits, capabilities.fusion_needs(self.strategy("fusion"))
-        makers: dict[str, Callable[[], Any]] = {"base": self.start, "trainer": lambda: lent(self.fusion_trainer)}
+        makers: dict[str, Callable[[], Any]] = {"base": self.start, "trainer": self.lent_trainer}
         made = {name: make() for name, make in makers.items() if name in needs}
         members = [self.member(name, artifact, splits) for name, artifact in self.order.job.fused]
-        rng, given = self.rng("fusion", **self.run_axes), _needed(splits, needs)
+        rng, given = self.rng("fusion", **self.run_axes), self._needed(splits)
         return Fusing(splits.task, members, rng, **given, **made)
 
     def member(self, name: str, artifact: str, splits: Splits) -> Member:
         """A member of a pool, with what the fusion declares that it needs of its data."""
-        given = _needed(splits, capabilities.fusion_needs(self.strategy("fusion")))
+        given = self._needed(splits)
         outputs, score = undeclared("val_outputs", "val", of="member"), float("nan")
         if "val" in given:
             outputs = self.store.outputs(artifact)["val"].to(self.order.device)
-            score = splits.task.quality(outputs, splits.val)
+            if capabilities.uses_labels(self.strategy("fusion")):
+                score = splits.task.quality(outputs, splits.val)
         return Member(name, score, outputs, lambda: self.tuned(artifact), splits.task, **given)
+
+    def _needed(self, splits: Splits) -> dict[str, Any]:
+        """What the fusion declares that it needs of a task's data, without labels where it says that it uses none."""
+        fusion, given = self.strategy("fusion"), {"val": splits.val, "train": splits.train}
+        needs, labels = capabilities.fusion_needs(fusion), capabilities.uses_labels(fusion)
+        parts: dict[str, Any] = {n: d if labels else Unlabelled(d) for n, d in given.items() if n in needs}
+        return parts | ({"test_inputs": splits.test.x} if "test inputs" in needs else {})
+
+    def lent_trainer(self) -> Trainer:
+        """The trainer as the fusion gets it."""
+        return lent(self.fusion_trainer, labels=capabilities.uses_labels(self.strategy("fusion")))
 
     @cached_property
     def fusion_trainer(self) -> SuiteTrainer:
@@ -370,11 +384,6 @@ class Workbench:
             accumulate=settings.accumulate,
             effort=self.effort,
         )
-
-
-def _needed(splits: Splits, needs: Sequence[str]) -> dict[str, Any]:
-    given = {"val": splits.val, "train": splits.train, "test_inputs": splits.test.x}
-    return {name: one for name, one in given.items() if name.replace("_", " ") in needs}
 
 
 def head_name(dataset: Ref) -> str:

@@ -84,7 +84,7 @@ class Leaderboard:
         """Only what a repeated run must reproduce, bit by bit: no seconds, no latency, no machine."""
         figures = [name for prefix in ("test.", "also.", "source.") for name in self._starting(prefix)]
         figures += [*self._moments(), *self._starting("figure.")]
-        figures += [*self._starting("statistics"), *self._starting("chosen"), *self._starting("task.")]
+        figures += [name for one in ("followed_by", "statistics", "chosen", "task.") for name in self._starting(one)]
         shown = [*NAMES, *ACCESS, *RANKS, *figures, *GAIN, *SEARCH, *RUNS, *SIZES]
         scores = self.lines[shown].copy()
         scores.insert(len(NAMES), "metric", [next(iter(metrics), "") for metrics in self.lines["metrics"]])
@@ -210,7 +210,7 @@ def make_leaderboard(
     names = {name for line in lines for name in line}
     extras = sorted(name for name in names if name.startswith(("also.", "figure.", "source.", "task.")))
     some = ["tasks", "statistics", "aggregate", "tasks.half"] if any(line["tasks"] for line in lines) else []
-    some += [name for name in ("chosen", "origin") if any(line[name] for line in lines)]
+    some += [name for name in ("followed_by", "chosen", "origin") if any(line[name] for line in lines)]
     columns = [*KNOWN, *metrics, *some, *extras, *_latency(names)]
     frame = table({name: [line.get(name, math.nan) for line in lines] for name in columns})
     said = (*_absent(missing), *_refused(refused), *data_notes(records), *fairness_notes(records, frame))
@@ -285,6 +285,11 @@ def _reading(lines: pd.DataFrame, records: Sequence[Record], budgets: pd.DataFra
         yield (
             "default: the settings that a method has by itself; tuned on val: those of its trials that are best on "
             "val, which count; peek at test: those that are best on test, which are unknown in practice and never rank."
+        )
+    if "followed_by" in lines:
+        yield (
+            "followed by: stages that changed the fused network, one after the other, and what each saw of the data: "
+            "none, inputs without labels, labelled examples, or the test inputs. Their costs are in those of the line."
         )
     searched = lines[lines["edge"] != ""]
     shown = ["strategy", "pool", "backbone", "edge"]

@@ -158,6 +158,7 @@ def _line(place: Place, rows: list[Record], timed: list[Record], metrics: Sequen
         "edge": ", ".join(sorted({name for row in ok for name in row.get("at_edge", ())})),
         "chosen": _chosen(ok),
         "origin": _origin(ok),
+        "followed_by": _stages(rows[0]),
         **task_fields(ok),
     }
     for metric in metrics:
@@ -173,6 +174,12 @@ def _line(place: Place, rows: list[Record], timed: list[Record], metrics: Sequen
     return line | {field: _mean(measured, field) for field in sorted(latencies)}, ok
 
 
+def _stages(row: Record) -> str:
+    """The stages that follow a fusion, each with the data it saw: `recalibrate (unlabelled)`."""
+    pairs = zip(row.get("followed_by") or (), row.get("saw") or (), strict=True)
+    return ", ".join(f"{stage} ({saw})" for stage, saw in pairs)
+
+
 def _origin(rows: Sequence[Record]) -> str:
     """Whether a line's networks were tuned elsewhere ("given"), or some of what it is made of ("made of given")."""
     if not any(row.get("given") for row in rows):
@@ -182,8 +189,9 @@ def _origin(rows: Sequence[Record]) -> str:
 
 def _chosen(rows: Sequence[Record]) -> str:
     """The parameters of a fusion that were chosen on val: `scaling=0.3`, or `scaling=0.3; scaling=1` by seed."""
-    found = [row["chosen"] for row in rows if row["kind"] == "fuse" and row.get("chosen")]
-    return "; ".join(dict.fromkeys(", ".join(f"{name}={value}" for name, value in one.items()) for one in found))
+    found = [row["chosen"] for row in rows if row["kind"] == "fuse" and row.get("chosen") is not None]
+    told = [", ".join(f"{name}={value}" for name, value in one.items()) or "default" for one in found]
+    return "; ".join(dict.fromkeys(told))
 
 
 def _mean(rows: Sequence[Record], field: str) -> float:

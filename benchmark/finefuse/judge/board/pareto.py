@@ -54,11 +54,11 @@ def _cost(name: str, drafts: Sequence[tuple[Mapping[str, Any], Sequence[Record]]
     """A cost of all lines; None if at most one has it, or it was measured on several machines."""
     if name in ("training", "latency") and len({row.get("machine") for _, rows in drafts for row in rows}) > 1:
         return None
-    ends = np.array([_ends(name, line, rows) for line, rows in drafts], float).reshape(-1, 3)
-    return Cost(*ends.T) if (~np.isnan(ends[:, 0])).sum() > 1 else None
+    spans = np.array([ends(name, line, rows) for line, rows in drafts], float).reshape(-1, 3)
+    return Cost(*spans.T) if (~np.isnan(spans[:, 0])).sum() > 1 else None
 
 
-def _ends(name: str, line: Mapping[str, Any], rows: Sequence[Record]) -> tuple[float, float, float]:
+def ends(name: str, line: Mapping[Any, Any], rows: Sequence[Record]) -> tuple[float, float, float]:
     """The mean of a line's cost, and from where to where it may be: what was measured beside other work may be less."""
     if name == "latency":
         mean, within = _latency(line)
@@ -74,7 +74,7 @@ def _ends(name: str, line: Mapping[str, Any], rows: Sequence[Record]) -> tuple[f
     return mean, 0.0 if line["contended"] and name in ("training", "latency") else low, high
 
 
-def _training(line: Mapping[str, Any], rows: Sequence[Record]) -> list[float]:
+def _training(line: Mapping[Any, Any], rows: Sequence[Record]) -> list[float]:
     """Seconds with the members'; none where networks were given, which have no bill."""
     if line.get("origin"):
         return []
@@ -82,7 +82,7 @@ def _training(line: Mapping[str, Any], rows: Sequence[Record]) -> list[float]:
     return [own + more for own, more in zip(numbers(rows, "seconds"), members, strict=True)]
 
 
-def _latency(line: Mapping[str, Any]) -> tuple[float, float]:
+def _latency(line: Mapping[Any, Any]) -> tuple[float, float]:
     """The median at the smallest batch, and how well it is known; of rows that don't say, not at all."""
     sizes = [int(name.split(".")[1]) for name in line if name.startswith("latency.") and name.endswith(".p50")]
     if not sizes:

@@ -31,6 +31,7 @@ LEFT = (
     "pool",
     "level",
     "needs",
+    "followed by",
     "BatchNorm",
     "chosen on val",
     "runs",
@@ -52,6 +53,8 @@ def score_table(lines: pd.DataFrame, better: Mapping[str, str]) -> pd.DataFrame:
     """The scores of one data set and backbone: the ranking metric with its interval, the others' means."""
     metrics = max(lines["metrics"], key=len)
     table = _names(lines).assign(level=lines["level"], needs=lines["needs"])
+    if "followed_by" in lines:
+        table["followed by"] = lines["followed_by"]
     if "statistics" in lines:
         table["BatchNorm"] = lines["statistics"].fillna("")
     for metric in metrics:

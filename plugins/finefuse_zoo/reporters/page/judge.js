@@ -71,6 +71,26 @@ function computed(board, group) {
   return found;
 }
 
+/**
+ * Which lines nothing beats at no higher cost: "on" the front, "behind" it, or "maybe", as finefuse.judge.board.pareto.
+ *
+ * Behind is what another is surely no dearer than and told apart from as better, by the ranking metric.
+ */
+export function fronts(board, lines, x, y) {
+  const sign = y.better === "lower" ? -1 : 1;
+  const groups = grouped(board, lines, true).map((group) => [new Set(group.lines), ranksOf(board, group)]);
+  const apart = (a, b) => groups.some(([own, found]) => own.has(a) && own.has(b) && found.apart(a, b));
+  const points = lines.map((line) => {
+    const cost = board.number(x.id, line);
+    const [low, high] = x.ends ? (x.ends[line] ?? [NaN, NaN]) : x.form === "count" ? [cost, cost] : [0, Infinity];
+    return { line, cost, low, high, score: sign * board.number(y.id, line), ranking: y.id === board.rankedBy(line) };
+  });
+  const beats = (p, q) => p.cost <= q.cost && p.score >= q.score && (p.cost < q.cost || p.score > q.score);
+  const surely = (p, q) => p.ranking && p.high <= q.low && p.score > q.score && apart(p.line, q.line);
+  const place = (q) => (points.some((p) => surely(p, q)) ? "behind" : points.some((p) => beats(p, q)) ? "maybe" : "on");
+  return new Map(points.map((q) => [q.line, place(q)]));
+}
+
 /** What the shown table can tell apart, in a sentence; "" for fewer than two scored lines. */
 export function resolution(standing) {
   const lines = standing.scored.filter((line) => standing.finite(line));

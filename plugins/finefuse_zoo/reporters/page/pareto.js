@@ -1,7 +1,7 @@
 // Score against cost: seeds as points, intervals, and the front with what is uncertain about it.
 
 import { choice, h, s } from "./dom.js";
-import { grouped, ranksOf } from "./judge.js";
+import { fronts } from "./judge.js";
 import { axes, colour, cut, even, figure, roving, scale, svg, tip } from "./plot.js";
 import { plusMinus, score, short, show, tick } from "./text.js";
 
@@ -29,7 +29,8 @@ export function paretoView(board, state, lines, act) {
     choice("scale", state.log, [["auto", "automatic"], ["log", "logarithmic"], ["linear", "linear"]], (log) => act.set({ log })),
   );
   const points = here.map((line) => pointOf(board, line, x, y)).filter((p) => Number.isFinite(p.x) && Number.isFinite(p.y));
-  markFront(board, state, points, y);
+  const front = fronts(board, points.map((p) => p.line), x, y);
+  for (const p of points) p.front = front.get(p.line);
   const title = `${y.title} against ${x.title}, ${short(dataset)}`;
   const head = ["line", "backbone", x.title, y.title, "±", "front"];
   const rows = points.map((p) => [p.name, short(p.backbone), show(x.form, p.x), score(p.y), plusMinus(p.half), FRONT[p.front]]);
@@ -50,18 +51,6 @@ function pointOf(board, line, x, y) {
     half: board.half(y.id, line),
     seeds: ranking ? board.scores(line).filter(Number.isFinite) : [],
   };
-}
-
-/** On the front: no other is as cheap and better. Perhaps on it: none is cheaper, better and told apart. */
-function markFront(board, state, points, y) {
-  const sign = y.better === "lower" ? -1 : 1;
-  const better = (p, q) => p !== q && p.x <= q.x && sign * (p.y - q.y) >= 0 && (p.x < q.x || sign * (p.y - q.y) > 0);
-  const groups = grouped(board, points.map((p) => p.line), true).map((group) => [new Set(group.lines), ranksOf(board, group)]);
-  const apart = (a, b) => y.id === board.rankedBy(a) && groups.some(([lines, found]) => lines.has(a) && lines.has(b) && found.apart(a, b));
-  for (const q of points) {
-    const ahead = points.filter((p) => better(p, q));
-    q.front = !ahead.length ? "on" : ahead.some((p) => apart(p.line, q.line)) ? "behind" : "maybe";
-  }
 }
 
 function draw(board, state, points, x, y, title, width, act) {
@@ -121,7 +110,7 @@ function labels(points, px, py, box) {
   const found = [];
   for (const p of points.filter((one) => one.front === "on")) {
     const text = cut(p.name, 28);
-    const [w, x, y] = [text.length * 6.4 + 4, px(p.x), py(p.y)];
+    const [w, x, y] = [text.length * 7.4 + 4, px(p.x), py(p.y)];
     const places = [[x + 11, y - 9, "start"], [x - 11, y - 9, "end"], [x + 11, y + 17, "start"], [x - 11, y + 17, "end"]];
     for (const [at, base, anchor] of places) {
       const left = anchor === "start" ? at : at - w;
@@ -144,8 +133,8 @@ function legend(points) {
     ...backbones.map((name, at) => [dot(`on.${colour(at)}`), short(name)]),
     [dot("on.plainly"), "scheme"],
     [sample(s("g.mark.on.plainly", {}, s("path.point", { d: "M9 1L16 8L9 15L2 8Z" }))), "fusion"],
-    [dot("on.plainly"), "on the front: nothing is as cheap and better"],
-    [dot("maybe.plainly"), "may be on it: nothing cheaper is better and told apart"],
+    [dot("on.plainly"), "on the front: nothing is as cheap and as good"],
+    [dot("maybe.plainly"), "may be on it: nothing surely no dearer is told apart as better"],
     [dot("behind.plainly"), "behind it"],
   ];
   return h("ul.legend", {}, items.map(([mark, text]) => h("li", {}, mark, text)));

@@ -39,6 +39,7 @@ COLUMNS = (
     Column("backbone", "backbone", "text", "names"),
     Column("level", "level", "text", "access", about="what is fused: outputs, features or weights"),
     Column("needs", "needs", "text", "access", about="what it is given besides the training data"),
+    Column("followed_by", "followed by", "text", "access", about="stages after the fusion, and what each saw"),
     Column("statistics", "BatchNorm", "text", "access", about="where a merged body has its statistics from"),
     Column(r"test\.(.+)\.mean", "{0}", "score", "scores", "metric", "mean over seeds, ± half of a 95 % interval", True),
     Column("gain", "gain", "signed", "scores", "metric", "over the pool's member that is best on val", True),
@@ -47,14 +48,17 @@ COLUMNS = (
     Column(r"best\.(.+)\.mean", "{0}, best on val", "score", "scores", "metric", "of the checkpoint best on val"),
     Column(r"peek\.(.+)\.mean", "{0}, peek", "score", "scores", "metric", "of the checkpoint best on test"),
     Column(
+        r"peek_at_test\.(.+)\.mean", "{0}, peek at trials", "score", "scores", "metric", "of the trial best on test"
+    ),
+    Column(r"default\.(.+)\.mean", "{0}, untuned", "score", "scores", "metric", "before the search"),
+    Column(
         r"peek_at_test\.(.+)\.mean",
-        "{0}, best trial",
+        "{0}, peek at test",
         "score",
         "scores",
         "metric",
-        "of the trial best on test: no rank",
+        "of the trial best on test, never ranks",
     ),
-    Column(r"default\.(.+)\.mean", "{0}, untuned", "score", "scores", "metric", "before the search"),
     Column(r"figure\.(.+)", "{0}", "score", "figures", about="reported by the strategy"),
     Column(r"task\.(.+)\.score\.mean", "{0}", "score", "tasks", about="the score that the task is ranked by"),
     Column(r"task\.(.+)\.normalised\.mean", "{0}, normalised", "score", "tasks", about="by the task's own model's"),

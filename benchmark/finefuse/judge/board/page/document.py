@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, Literal, Protocol
@@ -15,11 +17,13 @@ from finefuse.judge.board.lines import Place
 from finefuse.judge.board.page.cells import cells
 from finefuse.judge.board.page.columns import columns, number
 from finefuse.judge.board.page.tables import tables
+from finefuse.judge.board.pareto import ends
 from finefuse.judge.names import Names
 from finefuse.types import Cell, Record
 from finefuse.version import __version__
 
 SCHEMA = 1
+LATENCY = re.compile(r"^latency\.(\d+)\.p50$", re.MULTILINE)
 Describe = Callable[[Literal["scheme", "fusion"], str], Described]
 """What is known of a strategy."""
 KINDS: dict[str, Literal["scheme", "fusion"]] = {"tune": "scheme", "fuse": "fusion"}
@@ -104,7 +108,7 @@ def make_document(board: Whole) -> dict[str, Any]:
                 list(tasks) if isinstance(tasks, tuple) else [] for tasks in lines.get("tasks", [()] * len(lines))
             ],
         },
-        "columns": list(columns(lines, board.better, board.names)),
+        "columns": [_with_ends(column, lines, rows) for column in columns(lines, board.better, board.names)],
         "tables": list(tables(rows, groups)),
         "sizes": [_point(point) for point in board.curves.to_dict("records")],
         "strategies": list(_strategies(records, board.describe)),
@@ -118,6 +122,17 @@ def _shortened(lines: pd.DataFrame, names: Names) -> dict[str, str]:
     for strategy, label in zip(lines["strategy"], lines["label"], strict=True):
         short[strategy] = names.strategy(label) + strategy.removeprefix(label)
     return {name: told for name, told in short.items() if name != told}
+
+
+def _with_ends(column: dict[str, Any], lines: pd.DataFrame, rows: Sequence[Sequence[Record]]) -> dict[str, Any]:
+    """A column, with from where to where each cost may be if it is one that fronts are of."""
+    smallest = min((name for name in LATENCY.findall("\n".join(map(str, lines)))), key=int, default="")
+    known = {"seconds_with_members": "training", f"latency.{smallest}.p50": "latency", "memory": "memory"}
+    known |= {"flops": "flops", "bytes": "bytes"}
+    if column["id"] not in known:
+        return column
+    found = (ends(known[column["id"]], line, own) for line, own in zip(lines.to_dict("records"), rows, strict=True))
+    return column | {"ends": [None if math.isnan(mean) else [number(low), number(high)] for mean, low, high in found]}
 
 
 def _point(point: Mapping[Any, Any]) -> dict[str, Any]:
