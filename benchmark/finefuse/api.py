@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from finefuse.judge.compare import Comparison
     from finefuse.judge.overall import Overall
     from finefuse.judge.pairing import Pairing
+    from finefuse.judge.site import Site
 
 SuiteSource = str | Path | Mapping[str, Any]
 """A suite's name, its file, or its content as a dictionary."""
@@ -205,9 +206,9 @@ def board(folder: str | Path) -> Leaderboard:
     Raises:
         FinefuseError: if the folder can't be read.
     """
-    from finefuse.judge.board.saved import read_board
+    from finefuse.judge.reports import report_folder
 
-    return read_board(Path(folder))
+    return report_folder(Path(folder), Registry(), ()).board
 
 
 def against(folder: str | Path, released: str | Path) -> Leaderboard:
@@ -223,6 +224,30 @@ def against(folder: str | Path, released: str | Path) -> Leaderboard:
     from finefuse.judge.against import against as judge
 
     return judge(Path(folder), Path(released))
+
+
+def site(
+    folder: str | Path,
+    out: str | Path,
+    *,
+    reporters: Choice | Sequence[Choice] | None = None,
+    plugins: Door | Sequence[Door] = (),
+) -> Site:
+    """Write the reports of many results folders as one static site with an index.
+
+    Args:
+        folder: a folder of results folders; of some only `leaderboard.json` may have been kept.
+        out: the folder of the site.
+        reporters: as in `report`.
+        plugins: as in `report`.
+
+    Raises:
+        FinefuseError: if there are no results, one can't be read, or nothing can be written.
+    """
+    from finefuse.judge.site import make_site
+
+    registry = Registry(_doors(plugins))
+    return make_site(Path(folder), Path(out), registry, _reporters(registry, reporters))
 
 
 def pair(folder: str | Path, a: str, b: str) -> Pairing:

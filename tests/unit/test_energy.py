@@ -116,6 +116,7 @@ def test_the_fields_of_a_row():
         (found.fields(0.1, alone=True), "it took less than 0.2 s, for which counters are too coarse"),
     ):
         assert fields == {"energy.processors": None, "energy.gpu": None, "no_energy": why}
+    assert Energy(why="no counters").fields(0.1, alone=False)["no_energy"] == "no counters"
 
 
 def test_evaluations_are_no_part_of_it():

@@ -156,3 +156,10 @@ def test_seconds_beside_other_work(build: ModuleType) -> None:
     rows = [*runs(build, "a", [0.9, 0.8], contended=True), *runs(build, "b", [0.7])]
     assert "The seconds of 2 of 3 rows were taken beside other work on the machine." in notes(rows)
     assert "beside other work on" not in notes(rows[2:])
+
+
+def test_why_energy_is_not_known(build: ModuleType) -> None:
+    rows = runs(build, "a", [0.9, 0.8], no_energy="no counters") + runs(build, "b", [0.7], no_energy="other work")
+    said = "Energy that is not known: no counters (2 of 4 rows); other work (1 of 4 rows)."
+    assert said in notes([*rows, *runs(build, "c", [0.6], no_energy="")])
+    assert "Energy" not in notes(runs(build, "c", [0.6], **{"no_energy": "", "energy.processors": 3.0}))

@@ -14,7 +14,7 @@ from finefuse import api
 from finefuse.cli import printing
 from finefuse.errors import StoreError
 from finefuse.judge.board.leaderboard import Leaderboard, make_leaderboard
-from finefuse.judge.board.saved import read_board, saved_board
+from finefuse.judge.board.saved import saved_board
 from finefuse.judge.overall import overall
 from finefuse.judge.pairing import pair
 from finefuse.records import read_results
@@ -45,9 +45,9 @@ def hard(build: ModuleType) -> list[Record]:
 
 @pytest.mark.parametrize("folder", BOARDS, ids=lambda path: path.name)
 def test_every_board_of_the_repository_fits_120_columns(folder: Path) -> None:
-    text = read_board(folder).to_text(120)
+    text = api.board(folder).to_text(120)
     assert widest(text) <= 120
-    assert text.count("\n## ") == len(read_board(folder).lines.groupby(["dataset", "backbone"]))
+    assert text.count("\n## ") == len(api.board(folder).lines.groupby(["dataset", "backbone"]))
 
 
 @pytest.mark.parametrize("width", [1, 20, 79, 120, 300])
@@ -90,7 +90,7 @@ def test_a_board_is_read_back_as_it_was_written(build: ModuleType, tmp_path: Pat
     assert again.to_markdown() == board.to_markdown()
     assert again.better == board.better
     pd.testing.assert_frame_equal(again.scores(), board.scores())
-    assert read_board(tmp_path).to_markdown() == board.to_markdown()
+    assert api.board(tmp_path).to_markdown() == board.to_markdown()
 
 
 def test_records_come_before_what_was_written_of_them(tmp_path: Path) -> None:
@@ -113,12 +113,12 @@ def test_records_come_before_what_was_written_of_them(tmp_path: Path) -> None:
 def test_what_is_no_board_is_refused_in_one_sentence(tmp_path: Path, text: str, said: str) -> None:
     (tmp_path / "leaderboard.json").write_text(text)
     with pytest.raises(StoreError, match=rf"leaderboard\.json: {said}"):
-        read_board(tmp_path)
+        api.board(tmp_path)
 
 
 def test_a_folder_without_anything_is_refused(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="no results here"):
-        read_board(tmp_path)
+        api.board(tmp_path)
     with pytest.raises(StoreError, match="can't be read"):
         saved_board(tmp_path / "leaderboard.json")
 

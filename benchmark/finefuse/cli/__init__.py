@@ -23,6 +23,7 @@ from finefuse.cli.report import report
 from finefuse.cli.run import run
 from finefuse.cli.schema import schema
 from finefuse.cli.show import show
+from finefuse.cli.site import site
 from finefuse.errors import FinefuseError
 from finefuse.version import __version__
 
@@ -35,7 +36,7 @@ app = typer.Typer(
     rich_markup_mode=None,  # rich would double the time of --help
     pretty_exceptions_enable=False,
 )
-for verb in (run, plan, check, list_, show, report, merge, export, plugins, schema, compare, new):
+for verb in (run, plan, check, list_, show, report, merge, site, export, plugins, schema, compare, new):
     app.command(verb.__name__.strip("_"))(keeps_stdout(verb))
 
 

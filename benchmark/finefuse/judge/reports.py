@@ -25,28 +25,31 @@ class Reported(NamedTuple):
     complaints: tuple[str, ...]
 
 
-def report_folder(folder: Path, registry: Registry, refs: tuple[Ref, ...] | None) -> Reported:
+def report_folder(folder: Path, registry: Registry, refs: tuple[Ref, ...] | None, into: Path | None = None) -> Reported:
     """Let reporters write, None for all that don't wait for being named; a board without records is read back for some.
+
+    They write into the folder itself, or `into` another one.
 
     Raises:
         FinefuseError: if the folder can't be read.
     """
-    if refs is not None and (kept := kept_alone(folder)):
+    target = into or folder
+    if (refs is not None or into) and (kept := kept_alone(folder)):
         board = saved_board(kept)
-        return Reported((), board, *_write(board, folder, registry, refs))
+        return Reported((), board, *_write(board, target, registry, refs))
     found = read_results(folder)
     known, unit = partial(describe, registry), registry.sole("scheme", "probe")
     board = make_leaderboard(found.suite, found.rows, found.missing, found.refused, known, unit)
-    if refs is None:
-        entries = (one.entry for one in registry.entries("reporter"))
-        refs = tuple(dict.fromkeys(Ref(entry.name) for entry in entries if not entry.on_request))
-    return Reported(found.rows, board, *_write(board, folder, registry, refs))
+    return Reported(found.rows, board, *_write(board, target, registry, refs))
 
 
 def _write(
-    board: Leaderboard, folder: Path, registry: Registry, refs: Iterable[Ref]
+    board: Leaderboard, folder: Path, registry: Registry, refs: Iterable[Ref] | None
 ) -> tuple[tuple[Path, ...], tuple[str, ...]]:
     """The files, and one sentence for each reporter that failed."""
+    if refs is None:
+        entries = (one.entry for one in registry.entries("reporter"))
+        refs = dict.fromkeys(Ref(entry.name) for entry in entries if not entry.on_request)
     written: list[Path] = []
     complaints: list[str] = []
     for ref in refs:

@@ -39,6 +39,8 @@ class Energy:
         why = "" if alone else "other work ran on the machine"
         if seconds < SHORTEST:
             why = f"it took less than {SHORTEST} s, for which counters are too coarse"
+        if self.processors is None and self.gpu is None:
+            why = self.why
         known = Energy(why=why) if why else self
         return {"energy.processors": known.processors, "energy.gpu": known.gpu, "no_energy": known.why}
 

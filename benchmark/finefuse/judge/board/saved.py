@@ -1,4 +1,4 @@
-"""A leaderboard read back: from a folder's records or, where only the reports were kept, from `leaderboard.json`."""
+"""A leaderboard read back from `leaderboard.json`, where only the reports were kept."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from finefuse.judge.board.curves import COLUMNS
 from finefuse.judge.board.leaderboard import ENERGY, FRONTS, Leaderboard, make_leaderboard
 from finefuse.judge.frame import table
 from finefuse.judge.resolution import Resolution
-from finefuse.records import Records, read_results
+from finefuse.records import Records
 
 FILE = "leaderboard.json"
 SCHEMA = 1
@@ -23,18 +23,6 @@ INFINITE = ("infinite", "one seed has no interval", "no interval")
 """Reasons for a null that stands for an infinite number."""
 LISTS = ("metrics", "tasks")
 RANKS = {"rank": "Int64", "rank.lowest": "Int64"}
-
-
-def read_board(folder: Path) -> Leaderboard:
-    """The leaderboard of a folder, from its records; without any, as it was last written.
-
-    Raises:
-        StoreError: if there is neither, or what there is can't be read.
-    """
-    if kept := kept_alone(folder):
-        return saved_board(kept)
-    found = read_results(folder)
-    return make_leaderboard(found.suite, found.rows, found.missing, found.refused)
 
 
 def kept_alone(folder: Path) -> Path | None:
@@ -108,6 +96,7 @@ def _completed(lines: pd.DataFrame) -> pd.DataFrame:
         "rank.lowest": lines["rank"],
         "interval": halves,
         **dict.fromkeys(("level", "needs", "reason", "edge"), ""),
+        **({"aggregate": "", "tasks.half": math.nan} if "tasks" in lines else {}),
         **dict.fromkeys(
             ("gain", "gain.half", "cpu_seconds", "steps", "gradients", *ENERGY, "memory", "bytes"), math.nan
         ),

@@ -19,6 +19,7 @@ def unequal_notes(scored: Sequence[Record], lines: pd.DataFrame) -> Iterator[str
     yield from _other_examples(scored)
     yield from _other_machines(scored)
     yield from _beside_other_work(scored)
+    yield from _without_energy(scored)
 
 
 def _fewer_seeds(lines: pd.DataFrame) -> Iterator[str]:
@@ -66,6 +67,14 @@ def _beside_other_work(scored: Sequence[Record]) -> Iterator[str]:
     contended = sum(bool(record.get("contended")) for record in scored)
     if contended:
         yield f"The seconds of {contended} of {len(scored)} rows were taken beside other work on the machine."
+
+
+def _without_energy(scored: Sequence[Record]) -> Iterator[str]:
+    """Why the energy of rows is not known, the most frequent reason first."""
+    reasons = Counter(record["no_energy"] for record in scored if record.get("no_energy"))
+    if reasons:
+        told = [f"{reason} ({count} of {len(scored)} rows)" for reason, count in reasons.most_common()]
+        yield f"Energy that is not known: {_listed(told)}."
 
 
 def _listed(names: Sequence[str]) -> str:
