@@ -14,10 +14,12 @@ from finefuse.declare.suite import load_suite
 from finefuse.discovery.registry import Registry
 from finefuse.engine.measure.crossing import crossing_bounds, crossing_fields
 from finefuse.engine.measure.scores import pack
-from finefuse.errors import StoreError, SuiteError
+from finefuse.errors import FinefuseError, StoreError, SuiteError
 from finefuse.judge.aggregate import example_values, halves, over_tasks, tuned_rows, without_mixed
 from finefuse.judge.board.leaderboard import make_leaderboard
 from finefuse.judge.frame import correctness
+from finefuse.judge.overall import overall
+from finefuse.judge.pairing import pair
 from finefuse.judge.statistics import mean_interval
 from finefuse.rows import wrong_with
 from finefuse.types import Ref
@@ -189,6 +191,7 @@ def test_the_board_shows_the_figure_with_its_intervals() -> None:
     text = board.to_markdown()
     assert f"{rows[0]['test.normalised']:.4f} ± {half:.4f}" in text
     assert f"± {line['tasks.half']:.3f}" in text
+    assert "nan" not in text
     assert "normalised: mean of ratios, undefined at 0, of the tasks' scores to those of their own models" in text
 
 
@@ -268,3 +271,10 @@ def test_a_way_that_can_not_be_meant_is_told(case: str) -> None:
     with pytest.raises(SuiteError) as caught:
         keys(**changes, aggregate=way)
     assert str(caught.value).startswith(sentence)
+
+
+def test_no_report_counts_a_row_that_mixes_splits() -> None:
+    own, mixed = own_rows(), row(**{"task.b.own.acc": 0.9798})
+    assert "soup" not in set(overall([*own, mixed]).tables.get("a + b + c", {"strategy": []})["strategy"])
+    with pytest.raises(FinefuseError, match="soup"):
+        pair([*own, mixed, row(label="ties", cell="ties")], "soup", "ties")

@@ -115,6 +115,8 @@ def test_the_board_has_it_as_a_column(run: SimpleNamespace) -> None:
     header = next(text for text in run.board.to_markdown().splitlines() if text.startswith("| rank"))
     assert "source ↑" in header
     assert "source.accuracy.mean" in run.board.scores()
+    before = f"with the head of that time; before tuning {row['source.before.accuracy']:.4f}"
+    assert before in run.board.to_markdown()
 
 
 def test_stored_networks_are_scored_without_training_again() -> None:

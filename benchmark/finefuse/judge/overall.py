@@ -14,6 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from finefuse.errors import FinefuseError, did_you_mean
+from finefuse.judge.aggregate import without_mixed
 from finefuse.judge.board import present
 from finefuse.judge.board.lines import Place
 from finefuse.judge.board.ranking import Line, ranked, score_table
@@ -125,7 +126,7 @@ def overall(rows: Sequence[Record], impute: str | None = None) -> Overall:
         near = did_you_mean(impute, IMPUTATIONS)
         raise FinefuseError(f"no imputation is called {impute!r}{near or '; there is: ' + ', '.join(IMPUTATIONS)}")
     lines: dict[str, dict[Entrant, list[Record]]] = defaultdict(lambda: defaultdict(list))
-    for row in rows:
+    for row in without_mixed(rows):
         if row["status"] == "ok" and Cell.of(row).has_line:
             place = Place.of(row)
             lines[place.dataset][Entrant(place.backbone, place.strategy, place.pool)].append(row)

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from finefuse.errors import FinefuseError, did_you_mean
+from finefuse.judge.aggregate import without_mixed
 from finefuse.judge.board import present
 from finefuse.judge.board.lines import Place
 from finefuse.judge.board.terminal import as_text
@@ -87,7 +88,7 @@ def pair(rows: Sequence[Record], a: str, b: str) -> Pairing:
         FinefuseError: if a name is unknown or means several lines, or the two have no seed in common.
     """
     lines: dict[Place, Runs] = defaultdict(dict)
-    for row in rows:
+    for row in without_mixed(rows):
         if row["status"] == "ok" and Cell.of(row).has_line:
             lines[Place.of(row)][row["seed"]] = row
     names = _names(lines)

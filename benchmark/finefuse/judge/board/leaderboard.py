@@ -153,6 +153,8 @@ class Leaderboard:
         yield present.score_table(lines, self.better)
         if found := self.resolutions.get(at):
             yield Bullets((present.resolved(found),))
+        if source := present.forgotten(lines, self.better):
+            yield Bullets(tuple(source))
         if len(pools) and pools["ok"].any():
             yield present.pool_table(pools)
         if (by_task := task_table(lines, pools)) is not None:

@@ -57,7 +57,7 @@ def make_lines(records: Iterable[Record]) -> tuple[list[Line], dict[str, str], d
         StoreError: if a record has text where a number belongs, or doesn't say which direction is better.
     """
     records = list(records)
-    tuned = tuned_rows(records)
+    tuned = tuned_rows(records) if any(record.get("tasks") for record in records) else {}
     bounds = by_pool(records)
     runs: dict[Place, list[Record]] = defaultdict(list)
     timed: dict[Place, list[Record]] = defaultdict(list)

@@ -140,6 +140,16 @@ def _source(lines: pd.DataFrame, better: Mapping[str, str]) -> dict[str, list[st
     return {}
 
 
+def forgotten(lines: pd.DataFrame, better: Mapping[str, str]) -> list[str]:
+    """What the column of the source task is to be held against, in one sentence."""
+    for metric in better:
+        if (column := f"source.before.{metric}.mean") in lines and lines[column].notna().any():
+            before = _score(float(lines[column].mean()), math.inf)
+            told = f"source: {metric} on what the backbone was pretrained for, with the head of that time"
+            return [f"{told}; before tuning {before}"]
+    return []
+
+
 def pool_table(pools: pd.DataFrame) -> pd.DataFrame:
     """Bounds of the fusions of each pool, in the ranking metric, and how much its members differ."""
     whole = pools["reason"].eq("").all()

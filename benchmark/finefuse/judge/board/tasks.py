@@ -53,7 +53,7 @@ def task_table(lines: pd.DataFrame, pools: pd.DataFrame) -> pd.DataFrame | None:
         return None
     bounds = [pool for pool in pools.to_dict("records") if pool["ok"]]
     rows = [_bound(pool, bound) for pool in bounds for bound in BOUNDS]
-    return pd.DataFrame([*rows, *map(_line, lines.to_dict("records"))])
+    return pd.DataFrame([*rows, *map(_line, lines.to_dict("records"))]).fillna("")
 
 
 def _bound(pool: Mapping[Any, Any], bound: str) -> dict[str, str]:
@@ -64,7 +64,7 @@ def _bound(pool: Mapping[Any, Any], bound: str) -> dict[str, str]:
 def _line(line: Mapping[Any, Any]) -> dict[str, str]:
     means = {task: (line[f"task.{task}.score.mean"], line[f"task.{task}.normalised.mean"]) for task in line["tasks"]}
     scores = {task: f"{score:.4f} ({ratio:.3f})" for task, (score, ratio) in means.items()}
-    spread = {OVER: f"± {line['tasks.half']:.3f}" if math.isfinite(line["tasks.half"]) else ""}
+    spread = {OVER: f"± {line['tasks.half']:.3f}" if 0 < line["tasks.half"] < math.inf else ""}
     return {"strategy": line["strategy"], "pool": line["pool"], **scores, **spread}
 
 
