@@ -91,7 +91,7 @@ def test_a_verdict_says_what_it_could_have_seen(pair: Pair) -> None:
     assert pair.compare([pair.row()], [pair.row(flip(15, 12))], resolve="3pp").passed
     blind = pair.compare([pair.row()], [pair.row(flip(15, 12))], resolve="1pp")
     assert not blind.passed
-    assert blind.failures == (f"{resolution} A loss of 1 points was to be visible.",)
+    assert blind.failures == (f"{resolution} 1 points were to be visible.",)
 
 
 # --------------------------------------------------------------------------------------------- cells that aren't tested

@@ -67,7 +67,7 @@ def fragile(cells: int, share: float = 0.1, n: int = 360, *, alike: bool) -> Any
     ],
 )
 def test_where_nothing_changed_at_most_one_in_twenty_fails(make: Callable[[], Any]) -> None:
-    assert rate(make, 3, 100) <= 0.06  # the level is 4 %; studies/gate has more tables of each
+    assert rate(make, 3, 80) <= 0.0625  # the level is 4 %; studies/gate has more tables of each
 
 
 def test_one_point_in_every_cell_is_caught() -> None:
@@ -147,7 +147,7 @@ def test_what_is_called_visible_is_caught_four_times_in_five(each_way: float) ->
     squares, n = 2 * each_way * 360 * 20, 360 * 20
     found = joint_test(changes(flips(20, max(each_way, 0.001))), [Total(tuple(range(20)))], ALPHA)
     loss = visible(n, squares, found.critical, answers=True)
-    hits = [caught_alone(flips(20, each_way, loss=loss)) for _ in range(100)]
+    hits = [caught_alone(flips(20, each_way, loss=loss)) for _ in range(60)]
     assert 0.68 <= np.mean(hits) <= 0.92
 
 

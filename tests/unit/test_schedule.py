@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import os
 import subprocess
 import sys
@@ -249,6 +250,14 @@ def test_plan_json_names_every_cell(fake: ModuleType, tmp_path: Path) -> None:
     plan = fake.plan(fake.job("a"), fake.job("b", skip="no"))
     fake.run(plan, tmp_path)
     assert Records(tmp_path / "out").read_plan() == ("fake", {job.place: job.key for job in plan.jobs})
+    assert Records(tmp_path / "out").read_gate() == {}
+
+
+def test_plan_json_has_the_gate_of_the_suite(fake: ModuleType, tmp_path: Path) -> None:
+    plan = fake.plan(fake.job("a"))
+    gate = {"margin": "1pp", "fail_on": {"flops": 0}}
+    fake.run(dataclasses.replace(plan, suite=dataclasses.replace(plan.suite, gate=gate)), tmp_path)
+    assert Records(tmp_path / "out").read_gate() == gate
 
 
 # ------------------------------------------------------------------------------------------- watchers and observers

@@ -5,13 +5,12 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 
 from finefuse.judge.board.lines import Place
 from finefuse.judge.frame import numbers, table
-from finefuse.judge.statistics import mean_interval
 from finefuse.types import Cell, Record
 
 FACTORS = (1, 2, 5, 20)
@@ -32,6 +31,14 @@ COLUMNS = (
 )
 
 
+class Bill(NamedTuple):
+    """A line, its ok rows, and what it cost with its members in seconds; NaN where that is not known."""
+
+    line: Mapping[Any, Any]
+    rows: Sequence[Record]
+    cost: float
+
+
 def make_budgets(records: Sequence[Record], lines: pd.DataFrame, unit: str) -> pd.DataFrame:
     """One row per data set, backbone and budget of `FACTORS`, in seconds of the cheapest line of the scheme `unit`.
 
@@ -44,46 +51,40 @@ def make_budgets(records: Sequence[Record], lines: pd.DataFrame, unit: str) -> p
     for record in records:
         if record["status"] == "ok" and Cell.of(record).has_line:
             rows[Place.of(record)].append(record)
-    found: list[dict[str, Any]] = []
-    for _, group in lines[lines["ok"] > 0].groupby(["dataset", "backbone"], sort=False):
-        of = {at: rows[Place(*line)] for at, line in zip(group.index, _places(group), strict=True)}
-        if len({record.get("machine") for at in of for record in of[at]}) == 1:
-            found += _of_table(group, of, unit)
+    groups: dict[tuple[str, str], list[Bill]] = defaultdict(list)
+    for line in lines[lines["ok"] > 0].to_dict("records"):
+        place = Place(*(line[name] for name in Place._fields))
+        cost = math.nan if line.get("origin") else line["seconds_with_members"]
+        groups[place[:2]].append(Bill(line, rows[place], cost))
+    found = [bought for bills in groups.values() for bought in _of_table(bills, unit)]
     return table({name: [one[name] for one in found] for name in COLUMNS})
 
 
-def _places(group: pd.DataFrame) -> list[tuple[str, str, str, str, int]]:
-    return list(group[["dataset", "backbone", "label", "pool", "round"]].itertuples(index=False, name=None))
-
-
-def _of_table(group: pd.DataFrame, of: Mapping[Any, Sequence[Record]], unit: str) -> list[dict[str, Any]]:
-    costs = group["seconds_with_members"].where(_billed(group))
-    probes = [at for at in group.index if of[at][0].get("use") == unit and not group.at[at, "pool"] and costs[at] > 0]
-    if not probes:
+def _of_table(bills: Sequence[Bill], unit: str) -> list[dict[str, Any]]:
+    """The rows of one data set and backbone."""
+    probes = [bill for bill in bills if bill.rows[0].get("use") == unit and not bill.line["pool"] and bill.cost > 0]
+    if not probes or len({row.get("machine") for bill in bills for row in bill.rows}) > 1:
         return []
-    probe = min(probes, key=lambda at: costs[at])
-    metric = str(of[probe][0]["metrics"][0])
-    sign = 1 if of[probe][0][f"better.{metric}"] == "higher" else -1
-    seeds = {record["seed"] for record in of[probe]}
-    values = {
-        at: mean_interval(numbers(of[at], f"val.{metric}"))[0] for at in group.index if metric in of[at][0]["metrics"]
-    }
-    able = [at for at in values if seeds <= {record["seed"] for record in of[at]} and not math.isnan(values[at])]
+    probe = min(probes, key=lambda bill: bill.cost)
+    metric, seeds = str(probe.rows[0]["metrics"][0]), {row["seed"] for row in probe.rows}
+    sign = 1 if probe.rows[0][f"better.{metric}"] == "higher" else -1
+    able: list[tuple[float, Bill]] = []
+    for bill in bills:
+        values = numbers(bill.rows, f"val.{metric}")
+        mean = math.nan if any(map(math.isnan, values)) else math.fsum(values) / len(values)
+        if not math.isnan(mean) and seeds <= {row["seed"] for row in bill.rows}:
+            able.append((sign * mean, bill))
     found = []
     for factor in FACTORS:
-        within = [at for at in able if costs[at] <= factor * costs[probe]]
+        within = [one for one in able if one[1].cost <= factor * probe.cost]
         if within:
-            best = max(within, key=lambda at: sign * values[at])
-            found.append(_bought(group.loc[best], of[best], metric) | {"budget": factor, "unit": costs[probe]})
-            found[-1]["cost"] = costs[best] / costs[probe]
+            _, best = max(within, key=lambda one: one[0])
+            share = {"budget": factor, "unit": probe.cost, "cost": best.cost / probe.cost}
+            found.append(_bought(best.line, best.rows, metric) | share)
     return found
 
 
-def _billed(group: pd.DataFrame) -> Any:
-    return group["origin"] == "" if "origin" in group else pd.Series(True, index=group.index)
-
-
-def _bought(line: Any, rows: Sequence[Record], metric: str) -> dict[str, Any]:
+def _bought(line: Mapping[Any, Any], rows: Sequence[Record], metric: str) -> dict[str, Any]:
     names = ("dataset", "backbone", "strategy", "label", "pool", "interval", "contended")
     return {name: line[name] for name in names} | {
         "metric": metric,

@@ -141,15 +141,7 @@ def _answer(i: int, asked: _Asked, joint: Joint, compared: Sequence[Compared], p
     count, nets = sum(len(one.change.values) for one in own), _nets(own)
     squares = sum(float(np.square(net).sum()) for net in nets)
     tested = _tested(nets, own, count)
-    across = asked.scope == "comparison" and not family.answers
-    base, new = (
-        (math.nan, math.nan)
-        if across
-        else (
-            float(np.mean([one.score(row) for one, row in zip(own, rows, strict=True)]))
-            for rows in ([one.old for one in own], [one.new for one in own])
-        )
-    )
+    base, new = (math.nan, math.nan) if asked.scope == "comparison" and not family.answers else _means(own)
     alone = own[0].fed and not asked.against
     p = (joint.better if tested.gain > 0 else joint.worse)[i] / SHARES["examples"]
     seen = visible(count, squares, joint.critical - LEAD[asked.scope], answers=family.answers)
@@ -168,6 +160,11 @@ def _answer(i: int, asked: _Asked, joint: Joint, compared: Sequence[Compared], p
         better="higher" if family.answers else own[0].old[f"better.{family.measure}"],
     )
     return answer(question, 1.0 if alone else float(p), policy.alpha, max(seen, hidden))
+
+
+def _means(own: Sequence[Compared]) -> tuple[float, float]:
+    """The mean score before and now."""
+    return float(np.mean([one.score(one.old) for one in own])), float(np.mean([one.score(one.new) for one in own]))
 
 
 def _nets(own: Sequence[Compared]) -> list[np.ndarray[tuple[int], np.dtype[np.float64]]]:

@@ -104,7 +104,7 @@ def _of_line(place: Place, score: Score, pairs: Pairs, gains: Sequence[float], p
 
 def _beyond(score: Score, pairs: Pairs, gains: Sequence[float], limit: Limit, *, given: bool) -> str:
     """Why a line is worse whatever a test says; "" if that isn't so."""
-    if all(old.get("outputs") and old.get("outputs") == new.get("outputs") for old, new in pairs):
+    if all(_same_outputs(old, new) for old, new in pairs):
         return "the outputs are the same, and their score is not"
     worst = TWICE[pairs[0][0][f"better.{score.metric}"]]
     if all(gain <= -worst for gain in gains):
@@ -112,6 +112,11 @@ def _beyond(score: Score, pairs: Pairs, gains: Sequence[float], limit: Limit, *,
     if given and len(gains) == 1:
         return f"beyond the limit of {limit}, and one seed can't be tested"
     return ""
+
+
+def _same_outputs(old: Record, new: Record) -> bool:
+    fields = ("outputs", "correct", "losses")
+    return bool(old.get("outputs")) and all(old.get(name) == new.get(name) for name in fields)
 
 
 def _of_all(score: Score, by_seed: Sequence[Sequence[float]], count: int, policy: Policy) -> Question:

@@ -41,8 +41,14 @@ class Resolution:
     def __str__(self) -> str:
         if math.isinf(self.loss):
             return f"This comparison could not have caught any loss of {self.measure}."
-        unit = "points" if self.points else "% of the mean loss"
-        return f"This comparison would have caught {100 * self.loss:.2g} {unit} of {self.measure} lost in all cells."
+        return (
+            f"This comparison would have caught {100 * self.loss:.2g} {self.unit} of {self.measure} lost in all cells."
+        )
+
+    @property
+    def unit(self) -> str:
+        """What a hundredth of the loss is."""
+        return "points" if self.points else "%"
 
 
 @dataclass(frozen=True)
@@ -109,9 +115,8 @@ class Outcome:
             return ()
         if not self.resolution:
             return ("Nothing tells which loss would have been caught, and one was to be.",)
-        least = f"{100 * wanted.amount:.2g} {'%' if wanted.relative else 'points'}"
         blind = [found for found in self.resolution if found.loss > wanted.amount]
-        return tuple(f"{found} A loss of {least} was to be visible." for found in blind)
+        return tuple(f"{found} {100 * wanted.amount:.2g} {found.unit} were to be visible." for found in blind)
 
 
 def counted(verdicts: Sequence[Verdict]) -> dict[Judgement, int]:
