@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
@@ -13,8 +11,7 @@ from annotated_types import Ge, Gt
 
 from finefuse import nets
 from finefuse.types import Fusing, Law, Level, Need, Space
-from finefuse_zoo.fusions._curvature import called_with
-from finefuse_zoo.fusions._layer_statistics import normalised_by_the_batch
+from finefuse_zoo.fusions._entropy import learned_shares
 from finefuse_zoo.fusions._statistics import renewed
 from finefuse_zoo.fusions._task_vectors import one_of_each_task, test_inputs
 
@@ -50,7 +47,7 @@ class AdaMerging:
         """One network."""
         copies = [copy.deepcopy(member.net).eval() for member in one_of_each_task(of.members)]
         own = nets.own_names(of.members[0].net)
-        lambdas = self._learned(of, nets.states_of(of.members), copies, self.start)
+        lambdas = learned_shares(of, nets.states_of(of.members), copies, self.start, self.lr, self.steps)
         base = nets.base_state(of)
 
         def rule(name: str, tensors: list[Tensor]) -> Tensor:
@@ -64,39 +61,9 @@ class AdaMerging:
         """The same network with other parameters."""
         base, params = nets.base_state(of), dict(net.named_parameters())
         copies = [copy.deepcopy(nets.for_task(net, group)).eval() for group in nets.by_task(of.members)]
-        lambdas = self._learned(of, [net.state_dict()], copies, 1.0)  # type: ignore[arg-type]
+        lambdas = learned_shares(of, [net.state_dict()], copies, 1.0, self.lr, self.steps)  # type: ignore[arg-type]
         with torch.no_grad():
             for name, (share,) in lambdas.items():
                 start = base[name].double()
                 params[name].copy_(start + share.double() * (params[name].double() - start))
         return renewed(net, test_inputs(of, self.recalibrate))
-
-    def _learned(
-        self, of: Fusing, states: Sequence[nets.State], copies: list[nets.Net], start: float
-    ) -> dict[str, Tensor]:
-        """One lambda per tensor and state, (states,), by the tensor's name; `copies` are networks for each task."""
-        base, tasks = nets.base_state(of), one_of_each_task(of.members)
-        names = [name for name, _ in of.members[0].net.named_parameters() if name in base]
-        changes = [torch.stack([state[name] - base[name] for state in states]) for name in names]
-        lambdas = torch.full((len(names), len(states)), start, device=changes[0].device, requires_grad=True)
-        adam = torch.optim.Adam([lambdas], lr=self.lr)
-        with ExitStack() as kept:
-            for net in copies:
-                kept.enter_context(normalised_by_the_batch(net))
-            for _ in range(of.trainer.budget if self.steps is None else self.steps):
-                moves = [torch.tensordot(w, change, 1) for w, change in zip(lambdas, changes, strict=True)]
-                params = {name: base[name] + move for name, move in zip(names, moves, strict=True)}
-                pairs = zip(copies, tasks, strict=True)
-                entropies = [_entropy(of, net, params, member.test_inputs) for net, member in pairs]
-                adam.zero_grad()
-                torch.stack(entropies).sum().backward()  # type: ignore[no-untyped-call]
-                adam.step()
-        return dict(zip(names, lambdas.detach(), strict=True))
-
-
-def _entropy(of: Fusing, net: nets.Net, params: Mapping[str, Tensor], x: Tensor) -> Tensor:
-    """The mean entropy of the answers to one batch of a task's inputs; what is not merged is the network's own."""
-    rows = torch.randperm(len(x), generator=of.rng)[: of.trainer.batch_size].to(x.device)
-    own = {name: p.detach() for name, p in net.named_parameters()}
-    logp = called_with(net, {**own, **params}, x[rows].to(net.head.weight.device)).log_softmax(-1)
-    return -(logp.exp() * logp).sum(-1).mean()

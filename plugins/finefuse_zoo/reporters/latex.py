@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from finefuse.files import write_whole
 from finefuse.types import Board, Bullets, Heading
+from finefuse_zoo.reporters._latex import escaped
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 HEADER = r"% \usepackage{booktabs,graphicx}  % what these tables need"
 TEXTS = {
@@ -27,21 +29,6 @@ TEXTS = {
     "backbone",
 }
 """Columns of text; all others are aligned to the right."""
-_SIGNS = {
-    "\\": r"\textbackslash{}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "<": r"\textless{}",
-    ">": r"\textgreater{}",
-    "|": r"\textbar{}",
-    "±": r"$\pm$",
-    "↑": r"$\uparrow$",
-    "↓": r"$\downarrow$",
-    "·": r"$\cdot$",
-    **{sign: f"\\{sign}" for sign in "&%$#_{}"},
-}
-_SPECIAL = re.compile("|".join(map(re.escape, _SIGNS)))
-_NEGATIVE = re.compile(r"(?<![\w.)])-(?=\d)")
 
 
 @dataclass(frozen=True)
@@ -80,9 +67,3 @@ def table(content: pd.DataFrame, caption: str) -> str:
 def _row(cells: object) -> str:
     texts = [escaped(str(cell)) for cell in cells]  # type: ignore[attr-defined]
     return f"{' & '.join(texts)} \\\\"
-
-
-def escaped(text: str) -> str:
-    """Text with nothing that LaTeX takes for a command, on one line."""
-    line = " ".join(text.split())
-    return _NEGATIVE.sub("$-$", _SPECIAL.sub(lambda sign: _SIGNS[sign[0]], line))

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from finefuse.files import write_whole
 from finefuse.types import Board, Cell, Record
 from finefuse_zoo.reporters._cells import comma_separated
@@ -29,6 +27,8 @@ class TabArena:
 
     def write(self, board: Board, folder: Path) -> list[Path]:
         """Write the one file; a board without records has no rows."""
+        import pandas as pd
+
         path = folder / "tabarena.csv"
         frame = pd.DataFrame(_rows(board.records), columns=COLUMNS)
         frame = frame.dropna(subset=["metric_error"]).dropna(axis=1)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, ClassVar
@@ -13,6 +12,7 @@ from annotated_types import Len
 from finefuse import FinefuseError, NotApplicable
 from finefuse.types import Tuning
 from finefuse_zoo.backbones import _weights
+from finefuse_zoo.schemes._prompts import read_prompts
 
 
 @dataclass(frozen=True)
@@ -76,21 +76,3 @@ class TextHead:
         if len(told) != count:
             raise FinefuseError(f"{self.prompts} has sentences for {len(told)} classes, and the task {count}")
         return [told[name] for name in order]
-
-
-def read_prompts(file: Path) -> Mapping[str, Sequence[str]]:
-    """The sentences in a JSON file by class.
-
-    Raises:
-        FinefuseError: if it is no such file.
-    """
-    try:
-        told = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise FinefuseError(f"{file} can't be read: {error}") from error
-    good = isinstance(told, dict) and all(
-        isinstance(of, list) and of and all(isinstance(sentence, str) for sentence in of) for of in told.values()
-    )
-    if not good:
-        raise FinefuseError(f"{file} should hold a JSON object with a list of sentences for each class")
-    return told  # type: ignore[no-any-return]
