@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from finefuse.judge.overall import Overall
     from finefuse.judge.pairing import Pairing
     from finefuse.judge.site import Site
+    from finefuse.judge.watching import Watching
 
 SuiteSource = str | Path | Mapping[str, Any]
 """A suite's name, its file, or its content as a dictionary."""
@@ -136,6 +137,7 @@ def run(
     observers: Choice | Sequence[Choice] | None = None,
     watcher: Observer | None = None,
     portable: bool = False,
+    watch: bool = False,
 ) -> Run:
     """Carry out the jobs of a suite that are left to do and write its reports.
 
@@ -155,6 +157,7 @@ def run(
         observers: what follows the run, chosen like reporters; None for the suite's choice.
         watcher: an observer in place of the progress display.
         portable: pin the instruction set to AVX2 even if the suite doesn't, for the same bits on other machines.
+        watch: write the reports while the run goes on too, and tell the best lines so far.
 
     Raises:
         FinefuseError: before any compute, if suite, plugins or folders are wrong. Errors of a job go to its row.
@@ -167,7 +170,8 @@ def run(
     workers = workers or default_workers(device, todo.suite.settings.threads)
     out, store = Path(out or Path("results") / todo.suite.name), Path(store or default_store())
     carry_out = partial(run_plan, todo, registry, executor=carrier, workers=workers, device=device, retry=retry)
-    with _watching(watcher, registry, todo, told_too, quiet=quiet) as told:
+    reports = partial(_watch, out, registry, refs) if watch else None
+    with _watching(watcher, registry, todo, told_too, quiet=quiet, reports=reports) as told:
         carry_out(out=out, store=store, observers=told)
     return _results(out, registry, refs)
 
@@ -397,14 +401,29 @@ def _broken(registry: Registry) -> list[str]:
 
 @contextmanager
 def _watching(
-    watcher: Observer | None, registry: Registry, plan: Plan, more: Mapping[str, Observer], *, quiet: bool
+    watcher: Observer | None,
+    registry: Registry,
+    plan: Plan,
+    more: Mapping[str, Observer],
+    *,
+    quiet: bool,
+    reports: Callable[[Callable[[str], None]], Watching] | None,
 ) -> Iterator[Observers]:
     """The observers of the run, first told of broken plugins that are not needed and of the plan's remarks."""
     with nullcontext(watcher) if watcher else make_progress(quiet=quiet) as display:
         told = Observers({"progress": display, **more})
+        if reports:
+            told.add("watch", reports(told.note))
         for sentence in (*_broken(registry), *plan.remarks):
             told.note(sentence)
         yield told
+
+
+def _watch(out: Path, registry: Registry, refs: tuple[Ref, ...] | None, tell: Callable[[str], None]) -> Watching:
+    from finefuse.judge.reports import report_folder
+    from finefuse.judge.watching import Watching
+
+    return Watching(partial(report_folder, out, registry, refs), tell)
 
 
 def _observers(registry: Registry, suite: RunChoice, given: Choice | Sequence[Choice] | None) -> Mapping[str, Observer]:

@@ -16,6 +16,7 @@ from torch import nn
 
 import finefuse
 from finefuse import Entry, api, hookimpl, nets
+from finefuse.cli.show import page
 from finefuse.declare import plan as planning
 from finefuse.declare.plan import make_plan
 from finefuse.declare.suite import load_suite
@@ -343,3 +344,11 @@ def test_bad_searches_are_found_with_the_suite(registry, fusion, why):
 def test_a_grid_over_the_search_itself_makes_lines(registry):
     suite = load_suite(SUITE | {"fusions": [{"use": "search", "of": "aimed", "grid": {"trials": [2, 3]}}]}, registry)
     assert [line.search.kwargs["trials"] for line in suite.fusions if line.search] == [2, 3]
+
+
+def test_show_tells_what_is_searched():
+    registry = Registry(("finefuse_zoo.hooks", Fusions()), entry_points=False)
+    assert page(registry, "fusion", "aimed").splitlines()[-1] == "searched: a from 0.07 to 0.67"
+    assert page(registry, "scheme", "full").splitlines()[-1] == "searched: lr from 0.0001 to 0.3, by ratios"
+    assert "searched:" not in page(registry, "fusion", "soup")
+    assert "searched:" not in page(registry, "backbone", "cnn-s")

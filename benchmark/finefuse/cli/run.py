@@ -47,6 +47,9 @@ def run(
     plugin: Plugins = None,
     store: Store = None,
     retry: Annotated[bool, typer.Option("--retry", help="Run failed jobs again.")] = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Keep the reports current on the way, and tell the best lines so far.")
+    ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, only the leaderboard.")] = False,
 ) -> None:
     """Carry out a suite and print its leaderboard.
@@ -73,6 +76,7 @@ def run(
             retry=retry,
             watcher=progress,
             portable=portable,
+            watch=watch,
         )
     if result is None:
         complain(farewell(progress.tally))

@@ -78,7 +78,7 @@ def page(registry: Registry, kind: PluginKind, name: str) -> str:
     """All about one plugin."""
     from tabulate import tabulate
 
-    from finefuse.discovery.described import describe
+    from finefuse.discovery.described import describe, ranges
 
     found = describe(registry, kind, name)
     lines = [f"{kind} {name}: {found.summary}".rstrip(": "), f"from {found.provider}"]
@@ -89,7 +89,9 @@ def page(registry: Registry, kind: PluginKind, name: str) -> str:
         return "\n".join([*lines, "", "no parameters"])
     parameters = [(p.name, p.type, p.default, p.bounds) for p in found.parameters]
     table = tabulate(parameters, ("parameter", "type", "default", "bounds"), "plain", disable_numparse=True)
-    return "\n".join([*lines, "", *(line.rstrip() for line in table.splitlines())])
+    lines += ["", *(line.rstrip() for line in table.splitlines())]
+    searched = ranges(registry, kind, name)
+    return "\n".join([*lines, *(["", f"searched: {'; '.join(searched)}"] if searched else [])])
 
 
 def unknown(registry: Registry, name: str, kind: str | None, suites: Iterable[str]) -> PluginError:

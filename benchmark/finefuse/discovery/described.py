@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import inspect
 import re
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
+from finefuse.discovery import capabilities
 from finefuse.discovery.parameters import Parameter
 from finefuse.discovery.registry import Registry
 from finefuse.types import PluginKind
@@ -37,6 +39,20 @@ def describe(registry: Registry, kind: PluginKind, name: str) -> Described:
     papers = tuple(f"https://arxiv.org/abs/{number}" for number in dict.fromkeys(ARXIV.findall(text)))
     parameters = tuple(registry.parameters(kind, name))
     return Described(found.entry.summary, provider, found.missing, text, papers, parameters)
+
+
+def ranges(registry: Registry, kind: PluginKind, name: str) -> list[str]:
+    """What a search tries for the parameters of a scheme or fusion: `lr from 0.0001 to 0.3, by ratios`."""
+    if kind not in ("scheme", "fusion"):
+        return []
+    declared = capabilities.space(registry.target(kind, name)).items()
+    return [f"{parameter} {_range(given)}" for parameter, given in declared]
+
+
+def _range(given: Mapping[str, Any]) -> str:
+    if "choices" in given:
+        return f"of {', '.join(map(str, given['choices']))}"
+    return f"from {given['low']:g} to {given['high']:g}{', by ratios' * bool(given.get('log'))}"
 
 
 def description(target: type) -> str:

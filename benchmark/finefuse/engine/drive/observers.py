@@ -19,6 +19,10 @@ class Observers:
     def __init__(self, observers: Mapping[str, Observer | object]) -> None:
         self._calls = {name: capabilities.observer_calls(one) for name, one in observers.items()}
 
+    def add(self, name: str, observer: Observer | object) -> None:
+        """One more, from now on."""
+        self._calls[name] = capabilities.observer_calls(observer)
+
     def run_begins(self, plan: Agenda, waiting: int, done: int) -> None:
         """`waiting` jobs of the plan need a row, `done` have one."""
         self._tell("run_begins", plan, waiting, done)

@@ -13,7 +13,6 @@ export function opened(board, open, act) {
     const { count, field } = board.cells;
     for (let at = 0; at < count; at++) if (cellKey(board, at) === key) return record(board, at, act, field);
   }
-  if (kind === "strategy") return strategyPage(board, Number(key));
   return null;
 }
 
@@ -82,11 +81,6 @@ function record(board, at, act, field) {
 
 function told(value) {
   return value === undefined || typeof value === "string" ? value : JSON.stringify(value);
-}
-
-function strategyPage(board, at) {
-  const known = board.document.strategies[at];
-  return known ? { title: known.label, content: strategy(known) } : null;
 }
 
 /** A docstring with its paragraphs; what is indented or listed keeps its lines. */

@@ -144,7 +144,7 @@ class Page {
     const filtered = this.lines.length < board.count;
     const names = [...chosen];
     const button = (text, change) =>
-      h("button", { type: "button", onclick: () => { if (!text.startsWith("Compare")) chosen.clear(); this.set(change); this.drawFilters(); } }, text);
+      h("button", { type: "button", onclick: () => this.narrow(change) }, text);
     replace(
       this.status,
       h("span", { role: "status" }, `${this.lines.length} of ${plural(board.count, "line")}${filtered ? ", ranked anew among these" : ""}`),
@@ -154,6 +154,13 @@ class Page {
       names.length === 2 ? button("Compare", { view: "pair", a: names[0], b: names[1] }) : null,
       filtered ? button("Show all", unfiltered(state)) : null,
     );
+  }
+
+  /** Filters by what was chosen, which is then no longer so. */
+  narrow(change) {
+    this.chosen.clear();
+    this.set(change);
+    this.drawFilters();
   }
 
   downloads(view) {
@@ -219,7 +226,7 @@ async function start() {
     status.textContent = "This page needs a browser of 2023 or later: Chrome 80, Firefox 113, Safari 16.4.";
     return;
   }
-  globalThis.page = new Page(new Board(await unpacked(document.getElementById("document").textContent)));
+  new Page(new Board(await unpacked(document.getElementById("document").textContent)));
   document.documentElement.dataset.ready = String(Math.round(performance.now()));
 }
 

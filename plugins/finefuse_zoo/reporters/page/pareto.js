@@ -5,8 +5,6 @@ import { fronts } from "./judge.js";
 import { axes, colour, cut, even, figure, roving, scale, svg, tip } from "./plot.js";
 import { plusMinus, score, short, show, tick } from "./text.js";
 
-const COSTS = ["costs"];
-
 /** The whole view: one data set, its shown backbones together. */
 export function paretoView(board, state, lines, act) {
   const scored = lines.filter((line) => board.document.lines.ok[line]);
@@ -14,7 +12,7 @@ export function paretoView(board, state, lines, act) {
   const datasets = [...new Set(scored.map((line) => board.text("dataset", line)))];
   const dataset = datasets.includes(state.panel) ? state.panel : datasets[0];
   const here = scored.filter((line) => board.text("dataset", line) === dataset);
-  const costs = board.group(...COSTS).filter((c) => here.some((line) => board.number(c.id, line) > 0));
+  const costs = board.group("costs").filter((c) => here.some((line) => board.number(c.id, line) > 0));
   const scores = board.group("scores").filter((c) => here.some((line) => Number.isFinite(board.number(c.id, line))));
   if (!costs.length) return h("p.empty", {}, "No cost was measured.");
   const x = costs.find((c) => c.id === state.x) ?? costs.find((c) => c.id === "seconds_with_members") ?? costs[0];

@@ -1,0 +1,58 @@
+"""Keeps the reports of a run current while it goes on, and tells the best lines so far."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+
+from finefuse.judge.board.leaderboard import Leaderboard
+from finefuse.judge.reports import Reported
+from finefuse.types import Job, Record
+
+EVERY = 10.0
+"""Seconds that pass at least before the reports are written again."""
+SHARE = 0.05
+"""Of the run's time that writing them may take."""
+TABLES = 6
+"""Whose best lines are told."""
+
+
+class Watching:
+    """An observer that has the reports written again, and tells the best lines when they have changed."""
+
+    def __init__(
+        self,
+        write: Callable[[], Reported],
+        tell: Callable[[str], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._write, self._tell, self._clock = write, tell, clock
+        self._next = -math.inf
+        self._told: set[str] = set()
+
+    def job_ends(self, _: Job, record: Record) -> None:
+        """A row was written; only some change the board."""
+        if record["kind"] in ("tune", "fuse") and self._clock() >= self._next:
+            began = self._clock()
+            found = self._write()
+            ended = self._clock()
+            self._next = ended + max(EVERY, (ended - began) / SHARE)
+            self._news([*best_lines(found.board), *found.complaints])
+
+    def _news(self, sentences: list[str]) -> None:
+        for sentence in sentences:
+            if sentence not in self._told:
+                self._tell(sentence)
+        self._told = set(sentences)
+
+
+def best_lines(board: Leaderboard) -> Iterator[str]:
+    """The first line of each table: `best on digits · cnn-s: full, accuracy 0.9310 (2 of 3 runs)`."""
+    lines = board.with_short_names(board.lines[board.lines["ok"] > 0])
+    for (dataset, backbone), group in list(lines.groupby(["dataset", "backbone"], sort=False))[:TABLES]:
+        first = group.iloc[0]
+        metric = next(iter(first["metrics"]))
+        pool = f" of {first['pool']}" if first["pool"] else ""
+        score = f"{metric} {first[f'test.{metric}.mean']:.4f} ({first['ok']} of {first['planned']} runs)"
+        yield f"best on {dataset!s} · {backbone!s}: {first['strategy']}{pool}, {score}"
