@@ -52,7 +52,8 @@ class MlpS:
             nn.Sequential(nn.Linear(inputs, outputs), nn.LayerNorm(outputs), nn.ReLU())
             for inputs, outputs in pairwise(widths)
         ]
-        return Net(stages, nn.Linear(self.width, task.outputs), Recipe("adamw", lr=1e-3, weight_decay=0.01))
+        recipe = Recipe("adamw", lr=1e-3, weight_decay=0.01, lr_of_head=0.01)
+        return Net(stages, nn.Linear(self.width, task.outputs), recipe)
 
     def tune(self, on: Tuning) -> None:
         """Pretrain all of it with AdamW."""

@@ -45,4 +45,5 @@ class Mlp(Sourced):
             nn.Sequential(nn.Linear(inputs, outputs), nn.LayerNorm(outputs), nn.ReLU())
             for inputs, outputs in pairwise(widths)
         ]
-        return Net(stages, nn.Linear(self.width, task.outputs), Recipe("adamw", lr=1e-3, weight_decay=0.01))
+        recipe = Recipe("adamw", lr=1e-3, weight_decay=0.01, lr_of_head=0.01)
+        return Net(stages, nn.Linear(self.width, task.outputs), recipe)
