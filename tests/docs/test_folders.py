@@ -50,3 +50,14 @@ def test_no_study_speaks_of_a_place_where_it_no_longer_is() -> None:
     for path in [*(ROOT / "studies").rglob("*.py"), *(ROOT / "studies").rglob("*.md")]:
         for script in re.findall(r"[\w/]+/\w+\.py\b", path.read_text(encoding="utf-8")):
             assert any((base / script).exists() for base in (ROOT, path.parent)), (path, script)
+
+
+def test_the_page_of_all_boards_names_each_with_its_suite_and_its_rule() -> None:
+    page = (ROOT / "results" / "README.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| \[(.+?)\]\((.+?)\) \| `(.+?)` \| (.+?) \|$", page, re.MULTILINE)
+    assert sorted(folder for folder, *_ in rows) == sorted(board.parent.name for board in BOARDS)
+    for folder, link, suite, rule in rows:
+        assert (ROOT / "results" / link).is_file()
+        assert (ROOT / suite).is_file() or (ROOT / "suites" / f"{suite}.toml").is_file()
+        written = json.loads((ROOT / "results" / folder / "leaderboard.json").read_text(encoding="utf-8"))
+        assert ("rank.lowest" in written["lines"][0]) == (rule == "error rate")
