@@ -202,6 +202,13 @@ def test_times_of_another_machine_are_passed_over_and_counted(pair: Pair, field:
     assert f"Passed over: 24 of latency on another {field}; " in found.to_markdown()
 
 
+def test_times_of_another_gpu_of_the_machine_are_compared(pair: Pair) -> None:
+    base = [row | {"device": "cuda:0"} for row in with_latency(pair)]
+    found = pair.compare(base, [row | {"device": "cuda:1"} for row in scaled(base, latency=50)])
+    assert not found.passed
+    assert not found.passed_over
+
+
 def test_coverage_has_a_limit_where_cells_may_be_missing(pair: Pair) -> None:
     base = cells(pair, 20, 1, 100)
     assert judged(pair, base, base[:19], allow=["missing"], fail_on={"coverage": "5%"})[0] == "passed"

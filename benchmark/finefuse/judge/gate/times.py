@@ -54,8 +54,14 @@ def _measured(row: Record) -> Iterator[tuple[str, str]]:
 
 def _apart(old: Record, new: Record) -> str:
     """Why two measurements can't be compared."""
-    differing = [name for name in _SAME if old.get(name, 1) != new.get(name, 1)]
+    differing = [name for name in _SAME if _surrounding(old, name) != _surrounding(new, name)]
     return f"on another {differing[0]}" if differing else ""
+
+
+def _surrounding(row: Record, name: str) -> object:
+    """What a row was measured on; of a device not the number, as the machine names the models."""
+    value = row.get(name, 1)
+    return str(value).partition(":")[0] if name == "device" else value
 
 
 def _question(
