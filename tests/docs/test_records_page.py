@@ -11,6 +11,7 @@ import pytest
 
 import finefuse
 from finefuse.api import Run
+from finefuse.discovery.registry import Registry
 from finefuse.types import JobKind, Status
 
 PAGE = (Path(__file__).parents[2] / "docs" / "records.md").read_text(encoding="utf-8")
@@ -172,3 +173,9 @@ def test_the_board_as_json_has_the_keys_that_are_told(result: Run) -> None:
     content = json.loads((result.folder / "leaderboard.json").read_text())
     sentence = PAGE.split("**`leaderboard.json`** has ")[1].split(". ")[0]
     assert re.findall(r"`(\w+)`", sentence) == list(content)
+
+
+def test_the_reports_on_request_are_told() -> None:
+    on_request = [one.entry.name for one in Registry().entries("reporter") if one.entry.on_request]
+    section = PAGE.split("\n## Reports")[1].split("\n## ")[0]
+    assert sorted(re.findall(r"^\| `([\w-]+)` \|", section, re.MULTILINE)) == sorted(on_request)
