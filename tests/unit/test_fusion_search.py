@@ -94,7 +94,7 @@ SUITE: dict[str, Any] = {
         {"use": "aimed", "as": "listed", "choose": {"a": [0.4, 1.0]}},
     ],
     "pools": {"pair": {"of": ["full"], "copies": 2}},
-    "latency": [1],
+    "latency": [],
     "checkpoints": 0,
 }
 
@@ -167,7 +167,6 @@ def test_what_is_kept_as_outputs_is_made_again_with_what_was_found(run):
     found = only(run.rows, kind="fuse", label="outputs")
     assert found["level"] == "output"
     assert found["chosen"] != {}
-    assert only(run.rows, kind="time", label="outputs")["status"] == "ok"
     file = run.folder / "found.pt2"
     api.export(run.folder / "out", "outputs", to=file, store=run.folder / "store", plugins=run.plugins)
     member = [row for row in run.rows if row["kind"] == "tune"]

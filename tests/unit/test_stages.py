@@ -132,7 +132,7 @@ SUITE: dict[str, Any] = {
         },
     ],
     "pools": {"pair": {"of": ["full"], "copies": 2}},
-    "latency": [1],
+    "latency": [],
     "checkpoints": 0,
 }
 
@@ -296,7 +296,6 @@ def test_exports_have_the_stages_in_them(run):
     api.export(run.folder / "out", "probed", to=file, store=run.folder / "store", plugins=[TINY, Stages()])
     assert torch.equal(load_file(file)["head.weight"], weights(run, "probed")["head.weight"])
     assert "- **followed by** probe-heads (data seen: labelled)" in file.with_name(f"{file.name}.md").read_text()
-    assert only(run.rows, kind="time", label="in order")["status"] == "ok"
 
 
 @pytest.fixture(scope="module")
@@ -393,5 +392,3 @@ def test_all_stages_serve_several_tasks_and_rounds(across):
         state = across.store.weights(fused(across, "all", pool=pool, round=0)["artifact"])
         plain = across.store.weights(fused(across, "soup", pool=pool)["artifact"])
         assert not torch.equal(state["head.weight"], plain["head.weight"])
-    times = [row for row in across.rows if row["kind"] == "time"]
-    assert {row["status"] for row in times} == {"ok"}
