@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from finefuse.boards import Run, against, board, compare, doors_of, overall, pair, report, reporters_of, results, site
 from finefuse.declare.choice import Choice, RunChoice, all_chosen, chosen
 from finefuse.declare.facts import Facts
 from finefuse.declare.plan import Plan, make_plan
@@ -22,57 +23,30 @@ from finefuse.engine.drive.schedule import run_plan
 from finefuse.engine.store.artifacts import default_store
 from finefuse.errors import FinefuseError
 from finefuse.processor import refuse_changed, refuse_unpinned
-from finefuse.progress import BAD, make_progress
-from finefuse.records import read_results
-from finefuse.types import Executor, Observer, Record, Ref
+from finefuse.progress import make_progress
+from finefuse.types import Executor, Observer, Ref
 
 if TYPE_CHECKING:
-    import pandas as pd
-
-    from finefuse.judge.board.leaderboard import Leaderboard
-    from finefuse.judge.compare import Comparison
-    from finefuse.judge.overall import Overall
-    from finefuse.judge.pairing import Pairing
-    from finefuse.judge.site import Site
     from finefuse.judge.watching import Watching
+
+__all__ = [
+    "Exported",
+    "Run",
+    "against",
+    "board",
+    "check",
+    "compare",
+    "export",
+    "overall",
+    "pair",
+    "plan",
+    "report",
+    "run",
+    "site",
+]
 
 SuiteSource = str | Path | Mapping[str, Any]
 """A suite's name, its file, or its content as a dictionary."""
-
-
-@dataclass(frozen=True)
-class Run:
-    """What a run gives back; a notebook shows its leaderboard."""
-
-    folder: Path
-    """The folder of the records and reports."""
-    rows: Sequence[Record]
-    """One flat record per planned job; `docs/records.md` lists the fields."""
-    board: Leaderboard
-    written: tuple[Path, ...] = ()
-    """The reports."""
-    complaints: tuple[str, ...] = ()
-    """A sentence per reporter that failed."""
-
-    @cached_property
-    def records(self) -> pd.DataFrame:
-        """The records as a table, one row per planned job."""
-        from finefuse.judge.frame import to_frame
-
-        return to_frame(self.rows)
-
-    @property
-    def bad(self) -> list[Record]:
-        """The rows that are `failed`, `timeout`, `oom` or `blocked`."""
-        return [row for row in self.rows if row["status"] in BAD]
-
-    @property
-    def ok(self) -> bool:
-        """Whether every row is `ok` or `skipped` and every report was written."""
-        return not self.bad and not self.complaints
-
-    def _repr_markdown_(self) -> str:
-        return self.board.to_markdown()
 
 
 @dataclass(frozen=True)
@@ -118,7 +92,7 @@ def plan(
     Raises:
         FinefuseError: with one sentence about what is wrong and where.
     """
-    return _planned(suite, Registry(_doors(plugins)), device, only, portable=portable)[0]
+    return _planned(suite, plugins, device, only, portable=portable)[0]
 
 
 def run(
@@ -162,167 +136,16 @@ def run(
     Raises:
         FinefuseError: before any compute, if suite, plugins or folders are wrong. Errors of a job go to its row.
     """
-    registry = Registry(_doors(plugins))
-    todo, device = _planned(suite, registry, device, only, portable=portable)
-    carrier, workers = _executor(registry, todo.suite, executor, workers)
-    refs = _reporters(registry, reporters, todo.suite.run.reporters)
-    told_too = _observers(registry, todo.suite.run, observers)
-    workers = workers or default_workers(device, todo.suite.settings.threads)
+    todo, registry, device = _planned(suite, plugins, device, only, portable=portable)
+    carrier, workers = _executor(registry, todo.suite, executor, workers, device)
+    refs = reporters_of(registry, reporters, todo.suite.run.reporters)
+    more = _observers(registry, todo.suite.run, observers)
     out, store = Path(out or Path("results") / todo.suite.name), Path(store or default_store())
     carry_out = partial(run_plan, todo, registry, executor=carrier, workers=workers, device=device, retry=retry)
     reports = partial(_watch, out, registry, refs) if watch else None
-    with _watching(watcher, registry, todo, told_too, quiet=quiet, reports=reports) as told:
+    with _watching(watcher, registry, todo, more, quiet=quiet, reports=reports) as told:
         carry_out(out=out, store=store, observers=told)
-    return _results(out, registry, refs)
-
-
-def report(
-    folder: str | Path,
-    *,
-    reporters: Choice | Sequence[Choice] | None = None,
-    plugins: Door | Sequence[Door] = (),
-    reporter: str | None = None,
-) -> Run:
-    """Write the reports of a results folder again from its records.
-
-    Args:
-        folder: a results folder that `run` wrote; for reporters that are named also one of which only
-            `leaderboard.json` was kept.
-        reporters: which reports are written: `"name"`, `"name(key=value)"`, a table with `use`, or a `Ref`, or several
-            of them; None for all but those that write only on request.
-        plugins: files, modules or objects to use besides what is installed.
-        reporter: the former name of `reporters`, for one.
-
-    Raises:
-        FinefuseError: if the folder holds no records that can be read, or no such reporter is installed.
-    """
-    registry = Registry(_doors(plugins))
-    refs = _reporters(registry, reporter if reporters is None else reporters)
-    return _results(Path(folder), registry, refs)
-
-
-def board(folder: str | Path) -> Leaderboard:
-    """The leaderboard of a results folder, from its records; without any, as `leaderboard.json` has it.
-
-    Args:
-        folder: a results folder that `run` wrote, or one of which only the reports were kept.
-
-    Raises:
-        FinefuseError: if the folder can't be read.
-    """
-    from finefuse.judge.reports import report_folder
-
-    return report_folder(Path(folder), Registry(), ()).board
-
-
-def against(folder: str | Path, released: str | Path) -> Leaderboard:
-    """One's own lines, marked, among the released ones of the same data sets and backbones.
-
-    Args:
-        folder: a results folder that `run` wrote.
-        released: another one, such as `baselines/quick`.
-
-    Raises:
-        FinefuseError: if a folder can't be read, they have nothing in common, or their results can't be compared.
-    """
-    from finefuse.judge.against import against as judge
-
-    return judge(Path(folder), Path(released))
-
-
-def site(
-    folder: str | Path,
-    out: str | Path,
-    *,
-    reporters: Choice | Sequence[Choice] | None = None,
-    plugins: Door | Sequence[Door] = (),
-) -> Site:
-    """Write the reports of many results folders as one static site with an index.
-
-    Args:
-        folder: a folder of results folders; of some only `leaderboard.json` may have been kept.
-        out: the folder of the site.
-        reporters: as in `report`.
-        plugins: as in `report`.
-
-    Raises:
-        FinefuseError: if there are no results, one can't be read, or nothing can be written.
-    """
-    from finefuse.judge.site import make_site
-
-    registry = Registry(_doors(plugins))
-    return make_site(Path(folder), Path(out), registry, _reporters(registry, reporters))
-
-
-def pair(folder: str | Path, a: str, b: str) -> Pairing:
-    """Compare two lines of a results folder by data set and seed, on the same test examples.
-
-    Args:
-        folder: a results folder that `run` wrote.
-        a: a strategy as on the board: `full`, `soup of POOL`, `full on BACKBONE`.
-        b: another. Where both name a backbone, they are paired by data set only.
-
-    Raises:
-        FinefuseError: if the folder can't be read, a name is unknown or means several lines, or the two have no seed
-            in common.
-    """
-    from finefuse.judge.pairing import pair as judge
-
-    return judge(read_results(Path(folder)).rows, a, b)
-
-
-def overall(folder: str | Path, *, impute: str | None = None) -> Overall:
-    """Rank all backbones, schemes and fusions of a results folder together, by data set and over data sets.
-
-    Args:
-        folder: a results folder that `run` wrote.
-        impute: what stands in for scores that are not there: "worst", the worst of the data set; None to rank over data
-            sets only if nothing is missing.
-
-    Raises:
-        FinefuseError: if the folder can't be read, or there is no such imputation.
-    """
-    from finefuse.judge.overall import overall as judge
-
-    return judge(read_results(Path(folder)).rows, impute)
-
-
-def compare(
-    base: str | Path,
-    new: str | Path,
-    *,
-    alpha: float | None = None,
-    margin: float | str | None = None,
-    resolve: float | str | None = None,
-    fail_on: Mapping[str, float | str] | None = None,
-    fatal: str | Sequence[str] = (),
-    allow: str | Sequence[str] = (),
-    noise: Mapping[str, float] | None = None,
-) -> Comparison:
-    """Compare two results folders: `passed` says whether the second may replace the first.
-
-    What isn't given is as the suite's table `[gate]` says, or else as by default. Limits are texts such as "0.5pp" and
-    "20%", or plain numbers.
-
-    Args:
-        base: the results folder to compare with.
-        new: the results folder to judge.
-        alpha: chance of a false alarm over all tests together; 0.05 by default.
-        margin: a change of a metric that doesn't matter, even if it is significant; 0.001 by default.
-        resolve: the loss of the ranking metric in all cells that must have been visible.
-        fail_on: limits by measure, such as {"accuracy": "0.5pp", "flops": 0, "train_s": "20%"}; "off" for no judgement.
-        fatal: more judgements that fail the comparison: "new", "inconclusive".
-        allow: judgements and differences that don't: "not-comparable", "missing", "settings", "versions", "plan".
-        noise: the standard deviation of the logarithm from run to run, for "train_s", "latency" and "memory".
-
-    Raises:
-        FinefuseError: if an option makes no sense, or a folder can't be read.
-    """
-    from finefuse.judge.compare import compare as judge
-
-    words = {name: [one] if isinstance(one, str) else list(one) for name, one in (("fatal", fatal), ("allow", allow))}
-    limits = {"alpha": alpha, "margin": margin, "resolve": resolve, "fail_on": fail_on, "noise": noise}
-    return judge(Path(base), Path(new), **limits, **words)
+    return results(out, registry, refs)
 
 
 def export(
@@ -368,7 +191,7 @@ def export(
     found, note = find_row(Path(folder), row, narrow)
     one = find_task(found, task, all_tasks=all_tasks)
     check_target(file, force=force)
-    registry = Registry(_doors(plugins))
+    registry = Registry(doors_of(plugins))
     device = resolve_device(device or found["device"].split(":")[0])
     from finefuse.deploy.export import export as write
 
@@ -378,13 +201,14 @@ def export(
 
 
 def _planned(
-    suite: SuiteSource, registry: Registry, device: str, only: str | Sequence[str], *, portable: bool
-) -> tuple[Plan, str]:
-    """The plan, and the device that it is for."""
+    suite: SuiteSource, plugins: Door | Sequence[Door], device: str, only: str | Sequence[str], *, portable: bool
+) -> tuple[Plan, Registry, str]:
+    """The plan, the plugins that there are, and the device that it is for."""
+    registry = Registry(doors_of(plugins))
     loaded = load_suite(suite, registry, portable=portable)
     device = resolve_device(device, portable=loaded.settings.portable)
     patterns = (only,) if isinstance(only, str) else tuple(only)
-    return make_plan(loaded, registry, device=device, only=patterns), device
+    return make_plan(loaded, registry, device=device, only=patterns), registry, device
 
 
 def _check_process(executor: Executor, *, portable: bool) -> None:
@@ -434,13 +258,9 @@ def _observers(registry: Registry, suite: RunChoice, given: Choice | Sequence[Ch
     return {str(ref): facts.instance("observer", ref) for ref in refs}
 
 
-def _doors(plugins: Door | Sequence[Door]) -> tuple[Door, ...]:
-    return tuple(plugins) if isinstance(plugins, (list, tuple)) else (plugins,)
-
-
 def _executor(
-    registry: Registry, suite: Suite, given: Choice | None, workers: int | None
-) -> tuple[Executor, int | None]:
+    registry: Registry, suite: Suite, given: Choice | None, workers: int | None, device: str
+) -> tuple[Executor, int]:
     """The executor and the number of workers that were given, else the suite's, else the default."""
     if workers is not None and workers < 0:
         raise FinefuseError(f"workers must be 0 or more, not {workers}")
@@ -453,20 +273,4 @@ def _executor(
         ref = Ref(registry.default("executor", "processes" if workers != 0 and importable else "in-process"))
     executor = registry.build("executor", ref)
     _check_process(executor, portable=suite.settings.portable)
-    return executor, workers
-
-
-def _reporters(
-    registry: Registry, given: Choice | Sequence[Choice] | None, suite: tuple[Ref, ...] | None = None
-) -> tuple[Ref, ...] | None:
-    """The chosen reports, None for all; one that can't be made is an error before any compute."""
-    refs = suite if given is None else all_chosen("reporter", given)
-    for ref in refs or ():
-        registry.build("reporter", ref)
-    return refs
-
-
-def _results(folder: Path, registry: Registry, refs: tuple[Ref, ...] | None) -> Run:
-    from finefuse.judge.reports import report_folder
-
-    return Run(folder, *report_folder(folder, registry, refs))
+    return executor, workers or default_workers(device, suite.settings.threads)

@@ -13,6 +13,7 @@ from finefuse.judge.compare import Comparison, compare
 from finefuse.types import Record, Verdict
 
 N = 1000
+Rows = list[Record]
 
 
 def flip(lost: int, won: int, n: int = N) -> list[bool]:
@@ -66,3 +67,16 @@ def _bytes(text: str) -> bytes:
     import base64
 
     return base64.b64decode(text)
+
+
+def cells_of(pair: Pair, rng: np.random.Generator, lines: int, seeds: int, n: int, share: float = 0.9) -> Rows:
+    """Rows of an evaluation on one test set, each with answers of its own."""
+    rows = []
+    for line in range(lines):
+        for seed in range(seeds):
+            right = rng.random(n) < share
+            own = pair.build.row(
+                label=f"line {line}", seed=seed, outputs=f"{line} {seed}", peak_memory=10**8, bytes=10**6
+            )
+            rows.append(own | pair.build.scores(right))
+    return rows

@@ -50,7 +50,11 @@ def test_a_role_that_two_entries_claim_is_one_sentence():
         ("executor", "processes", "whose default_for is not a tuple of strings"),
         ("executor", (3,), "whose default_for is not a tuple of strings"),
         ("executor", ("proceses",), "no executor can be the default for 'proceses'; did you mean 'processes'?"),
-        ("scheme", ("tuning",), "no scheme can be the default for 'tuning'; there is search, frozen head, files"),
+        (
+            "scheme",
+            ("tuning",),
+            "no scheme can be the default for 'tuning'; there is search, frozen head, files, probe",
+        ),
         ("fusion", ("search",), "no fusion can be the default for 'search'"),
     ],
 )

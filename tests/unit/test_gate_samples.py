@@ -13,28 +13,14 @@ import pytest
 
 from finefuse.judge.compare import compare
 from finefuse.types import Record
-from helpers.gates import Pair
+from helpers.gates import Pair, Rows, cells_of
 
 RNG = np.random.default_rng()
-Rows = list[Record]
 
 
 @pytest.fixture(autouse=True)
 def _the_same_draws_whatever_ran_before() -> None:
     RNG.bit_generator.state = np.random.default_rng(0).bit_generator.state
-
-
-def cells(pair: Pair, lines: int, seeds: int, n: int, share: float = 0.9) -> Rows:
-    """Rows of an evaluation on one test set, each with answers of its own."""
-    rows = []
-    for line in range(lines):
-        for seed in range(seeds):
-            right = RNG.random(n) < share
-            own = pair.build.row(
-                label=f"line {line}", seed=seed, outputs=f"{line} {seed}", peak_memory=10**8, bytes=10**6
-            )
-            rows.append(own | pair.build.scores(right))
-    return rows
 
 
 def judged(pair: Pair, base: Rows, new: Rows, **options: Any) -> list[str]:
@@ -53,7 +39,7 @@ def judged(pair: Pair, base: Rows, new: Rows, **options: Any) -> list[str]:
 
 @pytest.mark.parametrize(("lines", "seeds", "n", "lost"), [(34, 3, 1497, 5), (20, 3, 360, 10), (60, 1, 360, 10)])
 def test_a_small_loss_in_every_cell_fails(pair: Pair, lines: int, seeds: int, n: int, lost: int) -> None:
-    base = cells(pair, lines, seeds, n)
+    base = cells_of(pair, RNG, lines, seeds, n)
     found = pair.compare(base, [pair.changed(row, RNG, lost) for row in base])
     assert not found.passed
     (whole,) = [verdict for verdict in found.verdicts if verdict.scope == "comparison"]
@@ -65,7 +51,7 @@ def test_a_small_loss_in_every_cell_fails(pair: Pair, lines: int, seeds: int, n:
 
 
 def test_the_same_five_answers_lost_in_every_cell_are_five_observations(pair: Pair) -> None:
-    base = cells(pair, 34, 3, 1497)
+    base = cells_of(pair, RNG, 34, 3, 1497)
     first = [row | pair.scored(np.arange(1497) >= 100) | {"outputs": row["outputs"]} for row in base]
     lost = [row | pair.scored(np.arange(1497) >= 105) | {"outputs": "others"} for row in base]
     assert judged(pair, first, lost)[:2] == ["failed", "comparison accuracy regressed"]
@@ -74,12 +60,12 @@ def test_the_same_five_answers_lost_in_every_cell_are_five_observations(pair: Pa
 
 
 def test_what_flips_both_ways_passes(pair: Pair) -> None:
-    base = cells(pair, 34, 3, 360)
+    base = cells_of(pair, RNG, 34, 3, 360)
     assert judged(pair, base, [pair.changed(row, RNG, 4, 4) for row in base]) == ["passed"]
 
 
 def test_a_line_that_loses_two_points_on_three_seeds_is_named(pair: Pair) -> None:
-    base = cells(pair, 14, 3, 720)
+    base = cells_of(pair, RNG, 14, 3, 720)
     new = [pair.changed(row, RNG, 7 + 15 * (row["label"] == "line 4"), 7) for row in base]
     found = pair.compare(base, new)
     assert [v.cell for v in found.lines if v.judgement == "regressed"] == ["digits/cnn-s/line 4"]
@@ -87,7 +73,7 @@ def test_a_line_that_loses_two_points_on_three_seeds_is_named(pair: Pair) -> Non
 
 def test_losses_of_one_line_are_no_losses_of_others(pair: Pair) -> None:
     """An improvement elsewhere doesn't make up for a loss."""
-    base = cells(pair, 2, 3, 720)
+    base = cells_of(pair, RNG, 2, 3, 720)
     new = [pair.changed(row, RNG, *((30, 0) if row["label"] == "line 0" else (0, 30))) for row in base]
     assert judged(pair, base, new)[:3] == ["failed", "line accuracy regressed", "cell accuracy regressed"]
 
@@ -96,7 +82,7 @@ def test_losses_of_one_line_are_no_losses_of_others(pair: Pair) -> None:
 
 
 def test_a_baseline_cut_in_half_fails(pair: Pair) -> None:
-    rows = cells(pair, 32, 3, 100)
+    rows = cells_of(pair, RNG, 32, 3, 100)
     pair.compare(rows, rows)
     file = pair.folder / "base" / "records.jsonl"
     data = file.read_bytes()
@@ -114,7 +100,7 @@ def test_a_baseline_cut_in_half_fails(pair: Pair) -> None:
 
 
 def test_a_baseline_without_members_and_bounds_is_not_whole(pair: Pair) -> None:
-    rows = [*cells(pair, 2, 1, 100), pair.build.row("pool", "", pool="p", status="skipped")]
+    rows = [*cells_of(pair, RNG, 2, 1, 100), pair.build.row("pool", "", pool="p", status="skipped")]
     pair.compare(rows, rows)
     file = pair.folder / "base" / "records.jsonl"
     file.write_text("".join(line for line in file.read_text().splitlines(True) if '"kind": "pool"' not in line))
@@ -122,7 +108,7 @@ def test_a_baseline_without_members_and_bounds_is_not_whole(pair: Pair) -> None:
 
 
 def test_other_test_examples_fail_even_if_one_cell_has_the_same(pair: Pair) -> None:
-    base = cells(pair, 34, 3, 100)
+    base = cells_of(pair, RNG, 34, 3, 100)
     new = [row | {"examples": "others"} if i else row for i, row in enumerate(base)]
     assert judged(pair, base, new) == ["failed", "cell  not-comparable"]
     assert judged(pair, base, new, allow=["not-comparable"]) == ["passed", "cell  not-comparable"]
@@ -132,7 +118,7 @@ def test_other_test_examples_fail_even_if_one_cell_has_the_same(pair: Pair) -> N
 
 
 def with_latency(pair: Pair) -> Rows:
-    rows = cells(pair, 6, 1, 100)
+    rows = cells_of(pair, RNG, 6, 1, 100)
     return rows + [pair.build.row("time", row["label"]) for row in rows]
 
 
@@ -210,7 +196,7 @@ def test_times_of_another_gpu_of_the_machine_are_compared(pair: Pair) -> None:
 
 
 def test_coverage_has_a_limit_where_cells_may_be_missing(pair: Pair) -> None:
-    base = cells(pair, 20, 1, 100)
+    base = cells_of(pair, RNG, 20, 1, 100)
     assert judged(pair, base, base[:19], allow=["missing"], fail_on={"coverage": "5%"})[0] == "passed"
     less = pair.compare(base, base[:18], allow=["missing"], fail_on={"coverage": "5%"})
     (verdict,) = [verdict for verdict in less.verdicts if verdict.measure == "coverage"]
@@ -234,7 +220,7 @@ def test_an_exact_number_that_is_gone_fails(pair: Pair) -> None:
 
 
 def test_what_a_method_chooses_may_vary_as_among_the_seeds_of_the_base(pair: Pair) -> None:
-    base = [row | {"flops": 10**6 * (1 + row["seed"])} for row in cells(pair, 1, 3, 100)]
+    base = [row | {"flops": 10**6 * (1 + row["seed"])} for row in cells_of(pair, RNG, 1, 3, 100)]
     up = [row | {"flops": 3 * 10**6} for row in base]
     assert judged(pair, base, up) == ["passed"]
     assert judged(pair, base, scaled(up, flops=1.01)) == ["failed", "line flops regressed"]
@@ -257,7 +243,7 @@ def test_a_latency_that_is_no_number_fails(pair: Pair) -> None:
 
 
 def seeds_of(pair: Pair, seeds: int, field: str, value: Callable[[], Any]) -> Iterator[Record]:
-    for row in cells(pair, 3, seeds, 100):
+    for row in cells_of(pair, RNG, 3, seeds, 100):
         yield row | {field: value()}
 
 
@@ -293,7 +279,7 @@ def test_a_further_test_set_that_is_gone_fails(pair: Pair) -> None:
 
 def regression(pair: Pair, seeds: int, rmse: float, *, losses: bool) -> Rows:
     rows = []
-    for row in cells(pair, 3, seeds, 200):
+    for row in cells_of(pair, RNG, 3, seeds, 200):
         values = (rmse * RNG.normal(size=200)) ** 2
         packed = np.asarray(values, "<f4").tobytes()
         fields = {"metrics": ["rmse"], "test.rmse": math.sqrt(values.mean()), "better.rmse": "lower", "correct": None}
@@ -324,7 +310,7 @@ def test_losses_that_rise_a_little_everywhere_fail(pair: Pair) -> None:
 
 def test_a_metric_that_ranks_and_is_no_share_of_answers_is_tested_over_seeds(pair: Pair) -> None:
     fields = {"metrics": ["f1"], "better.f1": "higher", "test.f1": 0.8}
-    base = [row | fields for row in cells(pair, 2, 3, 100)]
+    base = [row | fields for row in cells_of(pair, RNG, 2, 3, 100)]
     new = [row | {"test.f1": 0.3, "outputs": "others"} for row in base]
     assert "line f1 regressed" in judged(pair, base, new)
 
@@ -350,7 +336,7 @@ def test_a_metric_that_ranks_and_is_no_share_of_answers_is_tested_over_seeds(pai
 def test_other_settings_and_versions_fail_unless_they_are_allowed(
     pair: Pair, old: Record, new: Record, said: str, excuse: str
 ) -> None:
-    rows = cells(pair, 6, 1, 100)
+    rows = cells_of(pair, RNG, 6, 1, 100)
     base, now = ([row | fields for row in rows] for fields in (old, new))
     found = pair.compare(base, now)
     assert found.failures[0].startswith(said)
@@ -359,7 +345,7 @@ def test_other_settings_and_versions_fail_unless_they_are_allowed(
 
 
 def test_other_machines_and_parameters_are_told(pair: Pair) -> None:
-    rows = cells(pair, 2, 1, 100)
+    rows = cells_of(pair, RNG, 2, 1, 100)
     found = pair.compare(rows, [row | {"machine": "m2", "params": {"lr": 0.1}} for row in rows])
     assert found.passed
     assert found.notes == (
@@ -369,59 +355,13 @@ def test_other_machines_and_parameters_are_told(pair: Pair) -> None:
 
 
 def test_rows_of_another_schema_close_the_gate(pair: Pair) -> None:
-    rows = cells(pair, 2, 1, 100)
+    rows = cells_of(pair, RNG, 2, 1, 100)
     with pytest.raises(Exception, match="has 2 as `schema`, where schema 1 was expected"):
         pair.compare(rows, [row | {"schema": 2} for row in rows])
 
 
-# ----------------------------------------------------------------------------------------- a common ancestor
-
-
-def ancestry(pair: Pair, lost: int, shared: int, n: int = 1000) -> tuple[Rows, Rows]:
-    """Rows that come from one pretrained network, whose bits differ; all lose the same answers, and each its own."""
-    base = cells(pair, 12, 3, n)
-    gone = RNG.choice(n, shared, replace=False)
-    new = []
-    for row in base:
-        right = np.unpackbits(np.frombuffer(base64.b64decode(row["correct"]), np.uint8), count=n) > 0
-        right[gone] = False
-        new.append(pair.changed(row | pair.scored(right), RNG, lost, 10))
-    pretrain = pair.build.row("pretrain", "", dataset="letters", parts={"source net.py": "1", "instruction set": "a"})
-    other = pretrain | {"outputs": "others", "parts": {"source net.py": "1", "instruction set": "b"}}
-    return [pretrain, *base], [other, *new]
-
-
-def test_a_shift_from_one_ancestor_is_one_observation(pair: Pair) -> None:
-    base, new = ancestry(pair, 10, 30)
-    found = pair.compare(base, new)
-    assert found.passed, found.failures
-    assert found.notes[0].startswith("The pretrained cnn-s has other bits, and its code doesn't differ: ")
-    assert "portable" in found.notes[0]
-    assert not [
-        verdict for verdict in found.verdicts if verdict.scope == "comparison" and verdict.measure == "accuracy"
-    ]
-    assert not pair.compare(base, new, resolve="1pp").passed
-    changed = [row | {"parts": {"source net.py": "2"}} if row["kind"] == "pretrain" else row for row in new]
-    code = pair.compare(base, changed)
-    assert not code.passed
-    assert not code.notes
-
-
-def test_a_cell_that_is_worse_than_its_siblings_is_still_caught(pair: Pair) -> None:
-    base, new = ancestry(pair, 10, 30)
-    new[5] = pair.changed(new[5], RNG, 100)
-    found = pair.compare(base, new)
-    assert [v.cell for v in found.verdicts if v.judgement == "regressed"] == [new[5]["cell"]]
-
-
-def test_more_than_bits_explain_fails(pair: Pair) -> None:
-    found = pair.compare(*ancestry(pair, 10, 80))
-    (said,) = found.failures
-    assert said.startswith("All that comes from the pretrained cnn-s lost ")
-
-
 def test_the_gate_of_a_suite_is_what_its_results_are_judged_by(pair: Pair) -> None:
-    base = cells(pair, 2, 3, 360)
+    base = cells_of(pair, RNG, 2, 3, 360)
     new = scaled([pair.changed(row, RNG, 3) for row in base], flops=1.2)
     assert not pair.compare(base, new).passed
     plan = pair.folder / "new" / "plan.json"

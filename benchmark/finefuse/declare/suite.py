@@ -28,6 +28,7 @@ from finefuse.declare.source_test import Asked, check_source_test
 from finefuse.declare.stages import followed
 from finefuse.declare.strategy import Strategy
 from finefuse.declare.suite_text import Source, open_suite, show
+from finefuse.declare.task_checks import check_tasks
 from finefuse.declare.toml_lines import KeyPath
 from finefuse.discovery import capabilities
 from finefuse.discovery.registry import Registry
@@ -88,9 +89,8 @@ def load_suite(source: str | Path | Mapping[str, Any], registry: Registry, *, po
     portable = portable or shape.portable
     if portable:
         _refuse_unportable(opened, shape)
+    _refuse_twins(opened, shape)
     reader = _Reader(opened, Facts(registry))
-    for key in ("seeds", "latency"):
-        opened.refuse_twins(((key, i), str(value)) for i, value in enumerate(getattr(shape, key)))
     plain = {key: tuple(line.ref for line in reader.lines(shape, key)) for key in PLAIN}
     schemes, fusions = reader.lines(shape, "schemes", plain), reader.lines(shape, "fusions")
     if shape.search:
@@ -100,9 +100,7 @@ def load_suite(source: str | Path | Mapping[str, Any], registry: Registry, *, po
     if not schemes:
         raise opened.error((), "the key 'schemes' is missing")
     plain["metrics"] = plain["metrics"] or reader.default_metrics(plain["datasets"])
-    reader.check_tasks(plain["datasets"], plain["metrics"])
-    reader.check_shapes(plain["datasets"], plain["also_test"])
-    reader.check_kinds(plain["datasets"], schemes)
+    check_tasks(opened, reader.facts, plain, schemes)
     asked = reader.source_test(shape, plain["backbones"])
     pools = make_pools(opened, shapes, {line.label: line.ref.name for line in schemes}, plain)
     aggregate = Aggregate(**shape.aggregate.model_dump())
@@ -128,6 +126,11 @@ def load_suite(source: str | Path | Mapping[str, Any], registry: Registry, *, po
         asked="" if isinstance(source, Mapping) else str(source),
         **plain,
     )
+
+
+def _refuse_twins(opened: Source, shape: SuiteShape) -> None:
+    for key in ("seeds", "latency"):
+        opened.refuse_twins(((key, i), str(value)) for i, value in enumerate(getattr(shape, key)))
 
 
 def _settings(shape: SuiteShape, *, portable: bool) -> Settings:
@@ -360,13 +363,6 @@ class _Reader:
             raise self.source.error(path, str(error)) from error
         return ref
 
-    def check_shapes(self, datasets: Sequence[Ref], more: Sequence[Ref]) -> None:
-        """Further test sets are of the same kind as every data set, down to the shape of the inputs."""
-        for i, other in enumerate(more):
-            for dataset in datasets:
-                if self.facts.task(other) != self.facts.task(dataset):
-                    raise self.source.error(("also_test", i), f"{other} is another task than {dataset}")
-
     def default_metrics(self, datasets: Sequence[Ref]) -> tuple[Ref, ...]:
         """For every kind of task the metric that says it is the default for it."""
         found: dict[str, Ref] = {}
@@ -378,19 +374,3 @@ class _Reader:
                 raise self.source.error(("metrics",), f"is missing, and {dataset} is {kind}: {error}") from error
             found[kind] = self._resolve(("metrics",), "metric", name, {}, {})
         return tuple(dict.fromkeys(found.values()))
-
-    def check_kinds(self, datasets: Sequence[Ref], schemes: Sequence[Strategy]) -> None:
-        """At least one scheme must be for the kind of task of one data set."""
-        refusals = [self.facts.refusal("scheme", s.ref, d) for d in datasets for s in schemes if s.is_for(d)]
-        if all(refusals):
-            why = "; ".join(dict.fromkeys(refusals))
-            raise self.source.error(("schemes",), f"no scheme is for any data set: {why}")
-
-    def check_tasks(self, datasets: Sequence[Ref], metrics: Sequence[Ref]) -> None:
-        """Every data set needs a metric that is for its kind of task."""
-        kinds = {kind for metric in metrics for kind in self.facts.metric_kinds(metric)}
-        wanted = {self.facts.task(dataset).kind: dataset for dataset in datasets}
-        for kind, dataset in wanted.items():
-            if kind not in kinds:
-                names = ", ".join(map(str, metrics))
-                raise self.source.error(("metrics",), f"{dataset} is a {kind} task, and none of {names} is for that")

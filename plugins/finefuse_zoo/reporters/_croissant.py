@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
-from pandas.api.types import is_bool_dtype, is_integer_dtype, is_numeric_dtype
+if TYPE_CHECKING:
+    import pandas as pd
 
 CONTEXT: dict[str, Any] = {
     "@language": "en",
@@ -77,6 +77,8 @@ def record_set(path: Path, table: pd.DataFrame) -> dict[str, Any]:
 
 def _type(column: pd.Series[Any]) -> str:
     """What a column holds; whole numbers with gaps are read as numbers with a point."""
+    from pandas.api.types import is_bool_dtype, is_integer_dtype, is_numeric_dtype
+
     if is_bool_dtype(column):
         return "sc:Boolean"
     if is_integer_dtype(column) and not column.isna().any():

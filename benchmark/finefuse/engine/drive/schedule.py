@@ -8,6 +8,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from finefuse.declare.plan import Plan
 from finefuse.discovery import capabilities
@@ -68,11 +69,7 @@ def run_plan(
     records, artifacts = Records(out), Artifacts(store.absolute())  # a plugin may change a worker's directory
     with records.lock():
         rows, refused = records.read()
-        doors = [door for door in registry.doors if isinstance(door, str)]
-        asked = {"suite": plan.suite.asked, "plugins": doors} | (
-            {"gate": dict(plan.suite.gate)} if plan.suite.gate else {}
-        )
-        records.write_plan(plan.suite.name, [(job.place, job.key) for job in plan.jobs], asked)
+        records.write_plan(plan.suite.name, [(job.place, job.key) for job in plan.jobs], _asked(plan, registry))
         artifacts.sweep()
         outlook, notes = look_closely(plan, rows, artifacts, retry=retry)
         free = places(device, workers if capabilities.parallel(executor) else 1)
@@ -86,6 +83,13 @@ def run_plan(
                 executor.stop()
             observers.run_ends(list(drive.rows.values()))
         return [drive.rows[job.place] for job in plan.jobs]
+
+
+def _asked(plan: Plan, registry: Registry) -> dict[str, Any]:
+    """What a run is asked for, as `show` repeats it and `compare` judges it."""
+    doors = [door for door in registry.doors if isinstance(door, str)]
+    gate = {"gate": dict(plan.suite.gate)} if plan.suite.gate else {}
+    return {"suite": plan.suite.asked, "plugins": doors, **gate}
 
 
 @dataclass
