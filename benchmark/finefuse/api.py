@@ -146,8 +146,7 @@ def run(
         suite: name of a suite, path to a TOML file, or its content as a dictionary.
         workers: jobs at a time; None for the suite's number, else one per core or GPU; 0 for this very process.
         device: `auto`, `cpu`, `cuda` or `cuda:n`.
-        executor: what carries out the jobs: `"name"`, `"name(key=value)"`, a table with `use`, or a `Ref`. None for
-            the suite's choice, else the default: in other processes, but in this one if a plugin is an object.
+        executor: `"name"`, `"name(key=value)"`, a table with `use`, or a `Ref`; None for the suite's, else the default.
         reporters: which reports are written, in the same form; `()` for none, None for the suite's choice, else all.
         out: folder of the results; None for `results/<suite>`.
         only: shell-style patterns on the labels of schemes and fusions; what those need is kept.
@@ -165,14 +164,12 @@ def run(
     """
     registry = Registry(_doors(plugins))
     todo, device = _planned(suite, registry, device, only, portable=portable)
-    carrier, workers = _executor(registry, todo.suite, executor, workers)
+    carrier, workers = _executor(registry, todo.suite, executor, workers, device)
     refs = _reporters(registry, reporters, todo.suite.run.reporters)
     told_too = _observers(registry, todo.suite.run, observers)
-    workers = workers or default_workers(device, todo.suite.settings.threads)
     out, store = Path(out or Path("results") / todo.suite.name), Path(store or default_store())
     carry_out = partial(run_plan, todo, registry, executor=carrier, workers=workers, device=device, retry=retry)
-    reports = partial(_watch, out, registry, refs) if watch else None
-    with _watching(watcher, registry, todo, told_too, quiet=quiet, reports=reports) as told:
+    with _watching(watcher, registry, todo, told_too, quiet=quiet, watched=(out, refs) if watch else None) as told:
         carry_out(out=out, store=store, observers=told)
     return _results(out, registry, refs)
 
@@ -308,19 +305,19 @@ def _watching(
     more: Mapping[str, Observer],
     *,
     quiet: bool,
-    reports: Callable[[Callable[[str], None]], Watching] | None,
+    watched: tuple[Path, tuple[Ref, ...] | None] | None,
 ) -> Iterator[Observers]:
     """The observers of the run, first told of broken plugins that are not needed and of the plan's remarks."""
     with nullcontext(watcher) if watcher else make_progress(quiet=quiet) as display:
         told = Observers({"progress": display, **more})
-        if reports:
-            told.add("watch", reports(told.note))
+        if watched:
+            told.add("watch", _watch(*watched, registry, told.note))
         for sentence in (*_broken(registry), *plan.remarks):
             told.note(sentence)
         yield told
 
 
-def _watch(out: Path, registry: Registry, refs: tuple[Ref, ...] | None, tell: Callable[[str], None]) -> Watching:
+def _watch(out: Path, refs: tuple[Ref, ...] | None, registry: Registry, tell: Callable[[str], None]) -> Watching:
     from finefuse.judge.reports import report_folder
     from finefuse.judge.watching import Watching
 
@@ -340,8 +337,8 @@ def _doors(plugins: Door | Sequence[Door]) -> tuple[Door, ...]:
 
 
 def _executor(
-    registry: Registry, suite: Suite, given: Choice | None, workers: int | None
-) -> tuple[Executor, int | None]:
+    registry: Registry, suite: Suite, given: Choice | None, workers: int | None, device: str
+) -> tuple[Executor, int]:
     """The executor and the number of workers that were given, else the suite's, else the default."""
     if workers is not None and workers < 0:
         raise FinefuseError(f"workers must be 0 or more, not {workers}")
@@ -354,7 +351,7 @@ def _executor(
         ref = Ref(registry.default("executor", "processes" if workers != 0 and importable else "in-process"))
     executor = registry.build("executor", ref)
     _check_process(executor, portable=suite.settings.portable)
-    return executor, workers
+    return executor, workers or default_workers(device, suite.settings.threads)
 
 
 def _reporters(

@@ -19,6 +19,8 @@ from finefuse.cli.options import (
     Reporters,
     Store,
     SuiteName,
+    Watch,
+    Workers,
     reporters,
 )
 from finefuse.cli.printing import complain, say_board
@@ -33,10 +35,7 @@ SHOWN = 10
 
 def run(
     suite: SuiteName,
-    workers: Annotated[
-        int | None,
-        typer.Option(metavar="N", help="Jobs at a time; 0 for no other processes.  [default: one per core or GPU]"),
-    ] = None,
+    workers: Workers = None,
     device: Device = "auto",
     portable: Portable = False,
     executor: Executor = None,
@@ -47,9 +46,7 @@ def run(
     plugin: Plugins = None,
     store: Store = None,
     retry: Annotated[bool, typer.Option("--retry", help="Run failed jobs again.")] = False,
-    watch: Annotated[
-        bool, typer.Option("--watch", help="Keep the reports current on the way, and tell the best lines so far.")
-    ] = False,
+    watch: Watch = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, only the leaderboard.")] = False,
 ) -> None:
     """Carry out a suite and print its leaderboard.
