@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from finefuse.boards import Run, against, board, compare, doors_of, overall, pair, report, reporters_of, results, site
 from finefuse.declare.choice import Choice, RunChoice, all_chosen, chosen
 from finefuse.declare.facts import Facts
 from finefuse.declare.plan import Plan, make_plan
@@ -22,31 +21,59 @@ from finefuse.engine.drive.observers import Observers
 from finefuse.engine.drive.schedule import run_plan
 from finefuse.engine.store.artifacts import default_store
 from finefuse.errors import FinefuseError
+from finefuse.judge.asked import against as against
+from finefuse.judge.asked import board as board
+from finefuse.judge.asked import compare as compare
+from finefuse.judge.asked import overall as overall
+from finefuse.judge.asked import pair as pair
 from finefuse.processor import refuse_changed, refuse_unpinned
-from finefuse.progress import make_progress
-from finefuse.types import Executor, Observer, Ref
+from finefuse.progress import BAD, make_progress
+from finefuse.types import Executor, Observer, Record, Ref
 
 if TYPE_CHECKING:
-    from finefuse.judge.watching import Watching
+    import pandas as pd
 
-__all__ = [
-    "Exported",
-    "Run",
-    "against",
-    "board",
-    "check",
-    "compare",
-    "export",
-    "overall",
-    "pair",
-    "plan",
-    "report",
-    "run",
-    "site",
-]
+    from finefuse.judge.board.leaderboard import Leaderboard
+    from finefuse.judge.site import Site
+    from finefuse.judge.watching import Watching
 
 SuiteSource = str | Path | Mapping[str, Any]
 """A suite's name, its file, or its content as a dictionary."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a run gives back; a notebook shows its leaderboard."""
+
+    folder: Path
+    """The folder of the records and reports."""
+    rows: Sequence[Record]
+    """One flat record per planned job; `docs/records.md` lists the fields."""
+    board: Leaderboard
+    written: tuple[Path, ...] = ()
+    """The reports."""
+    complaints: tuple[str, ...] = ()
+    """A sentence per reporter that failed."""
+
+    @cached_property
+    def records(self) -> pd.DataFrame:
+        """The records as a table, one row per planned job."""
+        from finefuse.judge.frame import to_frame
+
+        return to_frame(self.rows)
+
+    @property
+    def bad(self) -> list[Record]:
+        """The rows that are `failed`, `timeout`, `oom` or `blocked`."""
+        return [row for row in self.rows if row["status"] in BAD]
+
+    @property
+    def ok(self) -> bool:
+        """Whether every row is `ok` or `skipped` and every report was written."""
+        return not self.bad and not self.complaints
+
+    def _repr_markdown_(self) -> str:
+        return self.board.to_markdown()
 
 
 @dataclass(frozen=True)
@@ -92,7 +119,7 @@ def plan(
     Raises:
         FinefuseError: with one sentence about what is wrong and where.
     """
-    return _planned(suite, plugins, device, only, portable=portable)[0]
+    return _planned(suite, Registry(_doors(plugins)), device, only, portable=portable)[0]
 
 
 def run(
@@ -119,8 +146,7 @@ def run(
         suite: name of a suite, path to a TOML file, or its content as a dictionary.
         workers: jobs at a time; None for the suite's number, else one per core or GPU; 0 for this very process.
         device: `auto`, `cpu`, `cuda` or `cuda:n`.
-        executor: what carries out the jobs: `"name"`, `"name(key=value)"`, a table with `use`, or a `Ref`. None for
-            the suite's choice, else the default: in other processes, but in this one if a plugin is an object.
+        executor: `"name"`, `"name(key=value)"`, a table with `use`, or a `Ref`; None for the suite's, else the default.
         reporters: which reports are written, in the same form; `()` for none, None for the suite's choice, else all.
         out: folder of the results; None for `results/<suite>`.
         only: shell-style patterns on the labels of schemes and fusions; what those need is kept.
@@ -136,16 +162,65 @@ def run(
     Raises:
         FinefuseError: before any compute, if suite, plugins or folders are wrong. Errors of a job go to its row.
     """
-    todo, registry, device = _planned(suite, plugins, device, only, portable=portable)
+    registry = Registry(_doors(plugins))
+    todo, device = _planned(suite, registry, device, only, portable=portable)
     carrier, workers = _executor(registry, todo.suite, executor, workers, device)
-    refs = reporters_of(registry, reporters, todo.suite.run.reporters)
-    more = _observers(registry, todo.suite.run, observers)
+    refs = _reporters(registry, reporters, todo.suite.run.reporters)
+    told_too = _observers(registry, todo.suite.run, observers)
     out, store = Path(out or Path("results") / todo.suite.name), Path(store or default_store())
     carry_out = partial(run_plan, todo, registry, executor=carrier, workers=workers, device=device, retry=retry)
-    reports = partial(_watch, out, registry, refs) if watch else None
-    with _watching(watcher, registry, todo, more, quiet=quiet, reports=reports) as told:
+    with _watching(watcher, registry, todo, told_too, quiet=quiet, watched=(out, refs) if watch else None) as told:
         carry_out(out=out, store=store, observers=told)
-    return results(out, registry, refs)
+    return _results(out, registry, refs)
+
+
+def report(
+    folder: str | Path,
+    *,
+    reporters: Choice | Sequence[Choice] | None = None,
+    plugins: Door | Sequence[Door] = (),
+    reporter: str | None = None,
+) -> Run:
+    """Write the reports of a results folder again from its records.
+
+    Args:
+        folder: a results folder that `run` wrote; for reporters that are named also one of which only
+            `leaderboard.json` was kept.
+        reporters: which reports are written: `"name"`, `"name(key=value)"`, a table with `use`, or a `Ref`, or several
+            of them; None for all but those that write only on request.
+        plugins: files, modules or objects to use besides what is installed.
+        reporter: the former name of `reporters`, for one.
+
+    Raises:
+        FinefuseError: if the folder holds no records that can be read, or no such reporter is installed.
+    """
+    registry = Registry(_doors(plugins))
+    refs = _reporters(registry, reporter if reporters is None else reporters)
+    return _results(Path(folder), registry, refs)
+
+
+def site(
+    folder: str | Path,
+    out: str | Path,
+    *,
+    reporters: Choice | Sequence[Choice] | None = None,
+    plugins: Door | Sequence[Door] = (),
+) -> Site:
+    """Write the reports of many results folders as one static site with an index.
+
+    Args:
+        folder: a folder of results folders; of some only `leaderboard.json` may have been kept.
+        out: the folder of the site.
+        reporters: as in `report`.
+        plugins: as in `report`.
+
+    Raises:
+        FinefuseError: if there are no results, one can't be read, or nothing can be written.
+    """
+    from finefuse.judge.site import make_site
+
+    registry = Registry(_doors(plugins))
+    return make_site(Path(folder), Path(out), registry, _reporters(registry, reporters))
 
 
 def export(
@@ -191,7 +266,7 @@ def export(
     found, note = find_row(Path(folder), row, narrow)
     one = find_task(found, task, all_tasks=all_tasks)
     check_target(file, force=force)
-    registry = Registry(doors_of(plugins))
+    registry = Registry(_doors(plugins))
     device = resolve_device(device or found["device"].split(":")[0])
     from finefuse.deploy.export import export as write
 
@@ -201,14 +276,13 @@ def export(
 
 
 def _planned(
-    suite: SuiteSource, plugins: Door | Sequence[Door], device: str, only: str | Sequence[str], *, portable: bool
-) -> tuple[Plan, Registry, str]:
-    """The plan, the plugins that there are, and the device that it is for."""
-    registry = Registry(doors_of(plugins))
+    suite: SuiteSource, registry: Registry, device: str, only: str | Sequence[str], *, portable: bool
+) -> tuple[Plan, str]:
+    """The plan, and the device that it is for."""
     loaded = load_suite(suite, registry, portable=portable)
     device = resolve_device(device, portable=loaded.settings.portable)
     patterns = (only,) if isinstance(only, str) else tuple(only)
-    return make_plan(loaded, registry, device=device, only=patterns), registry, device
+    return make_plan(loaded, registry, device=device, only=patterns), device
 
 
 def _check_process(executor: Executor, *, portable: bool) -> None:
@@ -231,19 +305,19 @@ def _watching(
     more: Mapping[str, Observer],
     *,
     quiet: bool,
-    reports: Callable[[Callable[[str], None]], Watching] | None,
+    watched: tuple[Path, tuple[Ref, ...] | None] | None,
 ) -> Iterator[Observers]:
     """The observers of the run, first told of broken plugins that are not needed and of the plan's remarks."""
     with nullcontext(watcher) if watcher else make_progress(quiet=quiet) as display:
         told = Observers({"progress": display, **more})
-        if reports:
-            told.add("watch", reports(told.note))
+        if watched:
+            told.add("watch", _watch(*watched, registry, told.note))
         for sentence in (*_broken(registry), *plan.remarks):
             told.note(sentence)
         yield told
 
 
-def _watch(out: Path, registry: Registry, refs: tuple[Ref, ...] | None, tell: Callable[[str], None]) -> Watching:
+def _watch(out: Path, refs: tuple[Ref, ...] | None, registry: Registry, tell: Callable[[str], None]) -> Watching:
     from finefuse.judge.reports import report_folder
     from finefuse.judge.watching import Watching
 
@@ -256,6 +330,10 @@ def _observers(registry: Registry, suite: RunChoice, given: Choice | Sequence[Ch
     for ref in refs:
         facts.check("observer", ref)
     return {str(ref): facts.instance("observer", ref) for ref in refs}
+
+
+def _doors(plugins: Door | Sequence[Door]) -> tuple[Door, ...]:
+    return tuple(plugins) if isinstance(plugins, (list, tuple)) else (plugins,)
 
 
 def _executor(
@@ -274,3 +352,19 @@ def _executor(
     executor = registry.build("executor", ref)
     _check_process(executor, portable=suite.settings.portable)
     return executor, workers or default_workers(device, suite.settings.threads)
+
+
+def _reporters(
+    registry: Registry, given: Choice | Sequence[Choice] | None, suite: tuple[Ref, ...] | None = None
+) -> tuple[Ref, ...] | None:
+    """The chosen reports, None for all; one that can't be made is an error before any compute."""
+    refs = suite if given is None else all_chosen("reporter", given)
+    for ref in refs or ():
+        registry.build("reporter", ref)
+    return refs
+
+
+def _results(folder: Path, registry: Registry, refs: tuple[Ref, ...] | None) -> Run:
+    from finefuse.judge.reports import report_folder
+
+    return Run(folder, *report_folder(folder, registry, refs))

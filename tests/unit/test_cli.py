@@ -187,6 +187,7 @@ def test_run_hands_on_all_its_options(cli: Cli, asked: dict[str, Any]) -> None:
         *told,
         "--retry",
         "--portable",
+        "--watch",
     )
     assert outcome.code == 0
     watcher = asked.pop("watcher")
@@ -196,6 +197,7 @@ def test_run_hands_on_all_its_options(cli: Cli, asked: dict[str, Any]) -> None:
         "workers": 2,
         "device": "cpu",
         "portable": True,
+        "watch": True,
         "executor": "serial",
         "reporters": ["csv", "json(indent=2)"],
         "observers": ["diary"],
@@ -215,6 +217,7 @@ def test_run_leaves_what_is_not_said_to_the_api(cli: Cli, asked: dict[str, Any])
         "workers": None,
         "device": "auto",
         "portable": False,
+        "watch": False,
         "executor": None,
         "reporters": None,
         "observers": None,

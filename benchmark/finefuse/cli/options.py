@@ -29,6 +29,13 @@ Store = Annotated[
 Portable = Annotated[
     bool, typer.Option("--portable", help="Pin the instruction set to AVX2: the same bits on other machines.")
 ]
+Workers = Annotated[
+    int | None,
+    typer.Option(metavar="N", help="Jobs at a time; 0 for no other processes.  [default: one per core or GPU]"),
+]
+Watch = Annotated[
+    bool, typer.Option("--watch", help="Keep the reports current on the way, and tell the best lines so far.")
+]
 Executor = Annotated[
     str | None, typer.Option(metavar="NAME", help="What carries out the jobs, as 'name' or 'name(key=value)'.")
 ]

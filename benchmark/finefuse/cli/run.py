@@ -19,6 +19,8 @@ from finefuse.cli.options import (
     Reporters,
     Store,
     SuiteName,
+    Watch,
+    Workers,
     reporters,
 )
 from finefuse.cli.printing import complain, say_board
@@ -29,14 +31,6 @@ if TYPE_CHECKING:
 
 SHOWN = 10
 """Failed rows that are told one by one."""
-
-Workers = Annotated[
-    int | None,
-    typer.Option(metavar="N", help="Jobs at a time; 0 for no other processes.  [default: one per core or GPU]"),
-]
-Watch = Annotated[
-    bool, typer.Option("--watch", help="Keep the reports current on the way, and tell the best lines so far.")
-]
 
 
 def run(

@@ -33,7 +33,7 @@ def show(
     json_: Annotated[bool, typer.Option("--json", help="Of ROW: print all of it as JSON.")] = False,
     plugin: Plugins = None,
 ) -> None:
-    """Show a plugin with its parameters and paper, a suite, or all that a run has left of a row."""
+    """Show a plugin, a suite, or all that a run has left of a row."""
     narrow = {"dataset": dataset, "backbone": backbone, "pool": pool, "seed": seed, "round": round_}
     if row is not None:
         say(row_page(Path(name), row, narrow, as_json=json_))

@@ -1,87 +1,19 @@
-"""What the results folders of runs tell, from Python. Imports no torch."""
+"""What a results folder can be asked, from Python: part of `finefuse.api`. Imports what it needs when it is called."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from finefuse.declare.choice import Choice, all_chosen
-from finefuse.discovery.registry import Door, Registry
-from finefuse.progress import BAD
+from finefuse.discovery.registry import Registry
 from finefuse.records import read_results
-from finefuse.types import Record, Ref
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from finefuse.judge.board.leaderboard import Leaderboard
     from finefuse.judge.compare import Comparison
     from finefuse.judge.overall import Overall
     from finefuse.judge.pairing import Pairing
-    from finefuse.judge.site import Site
-
-
-@dataclass(frozen=True)
-class Run:
-    """What a run gives back; a notebook shows its leaderboard."""
-
-    folder: Path
-    """The folder of the records and reports."""
-    rows: Sequence[Record]
-    """One flat record per planned job; `docs/records.md` lists the fields."""
-    board: Leaderboard
-    written: tuple[Path, ...] = ()
-    """The reports."""
-    complaints: tuple[str, ...] = ()
-    """A sentence per reporter that failed."""
-
-    @cached_property
-    def records(self) -> pd.DataFrame:
-        """The records as a table, one row per planned job."""
-        from finefuse.judge.frame import to_frame
-
-        return to_frame(self.rows)
-
-    @property
-    def bad(self) -> list[Record]:
-        """The rows that are `failed`, `timeout`, `oom` or `blocked`."""
-        return [row for row in self.rows if row["status"] in BAD]
-
-    @property
-    def ok(self) -> bool:
-        """Whether every row is `ok` or `skipped` and every report was written."""
-        return not self.bad and not self.complaints
-
-    def _repr_markdown_(self) -> str:
-        return self.board.to_markdown()
-
-
-def report(
-    folder: str | Path,
-    *,
-    reporters: Choice | Sequence[Choice] | None = None,
-    plugins: Door | Sequence[Door] = (),
-    reporter: str | None = None,
-) -> Run:
-    """Write the reports of a results folder again from its records.
-
-    Args:
-        folder: a results folder that `run` wrote; for reporters that are named also one of which only
-            `leaderboard.json` was kept.
-        reporters: which reports are written: `"name"`, `"name(key=value)"`, a table with `use`, or a `Ref`, or several
-            of them; None for all but those that write only on request.
-        plugins: files, modules or objects to use besides what is installed.
-        reporter: the former name of `reporters`, for one.
-
-    Raises:
-        FinefuseError: if the folder holds no records that can be read, or no such reporter is installed.
-    """
-    registry = Registry(doors_of(plugins))
-    refs = reporters_of(registry, reporter if reporters is None else reporters)
-    return results(Path(folder), registry, refs)
 
 
 def board(folder: str | Path) -> Leaderboard:
@@ -111,30 +43,6 @@ def against(folder: str | Path, released: str | Path) -> Leaderboard:
     from finefuse.judge.against import against as judge
 
     return judge(Path(folder), Path(released))
-
-
-def site(
-    folder: str | Path,
-    out: str | Path,
-    *,
-    reporters: Choice | Sequence[Choice] | None = None,
-    plugins: Door | Sequence[Door] = (),
-) -> Site:
-    """Write the reports of many results folders as one static site with an index.
-
-    Args:
-        folder: a folder of results folders; of some only `leaderboard.json` may have been kept.
-        out: the folder of the site.
-        reporters: as in `report`.
-        plugins: as in `report`.
-
-    Raises:
-        FinefuseError: if there are no results, one can't be read, or nothing can be written.
-    """
-    from finefuse.judge.site import make_site
-
-    registry = Registry(doors_of(plugins))
-    return make_site(Path(folder), Path(out), registry, reporters_of(registry, reporters))
 
 
 def pair(folder: str | Path, a: str, b: str) -> Pairing:
@@ -206,25 +114,3 @@ def compare(
     words = {name: [one] if isinstance(one, str) else list(one) for name, one in (("fatal", fatal), ("allow", allow))}
     limits = {"alpha": alpha, "margin": margin, "resolve": resolve, "fail_on": fail_on, "noise": noise}
     return judge(Path(base), Path(new), **limits, **words)
-
-
-def doors_of(plugins: Door | Sequence[Door]) -> tuple[Door, ...]:
-    """One or several."""
-    return tuple(plugins) if isinstance(plugins, (list, tuple)) else (plugins,)
-
-
-def reporters_of(
-    registry: Registry, given: Choice | Sequence[Choice] | None, suite: tuple[Ref, ...] | None = None
-) -> tuple[Ref, ...] | None:
-    """The chosen reports, None for all; one that can't be made is an error before any compute."""
-    refs = suite if given is None else all_chosen("reporter", given)
-    for ref in refs or ():
-        registry.build("reporter", ref)
-    return refs
-
-
-def results(folder: Path, registry: Registry, refs: tuple[Ref, ...] | None) -> Run:
-    """The rows and the board of a folder, and the reports that were written."""
-    from finefuse.judge.reports import report_folder
-
-    return Run(folder, *report_folder(folder, registry, refs))
