@@ -58,8 +58,8 @@ def check(ranks: Script, seed: int, count: int) -> None:
         given = {name: value.tolist() if isinstance(value, np.ndarray) else value for name, value in table.items()}
         found = ranks(call, **given, shared=noise.shared.tolist(), least=noise.least.tolist())
         off = ~np.eye(len(table["scores"]), dtype=bool)
-        # degrees of freedom are rounded to 2 decimals: at a half, the last bit decides which way
-        np.testing.assert_allclose(np.array(found["needed"])[off], expected.needed[off], rtol=1e-4)
+        if expected.spread.common > 1e-20:  # where lines vary alike, Python's residuals are rounding, and 0 in the page
+            np.testing.assert_allclose(np.array(found["needed"])[off], expected.needed[off], rtol=1e-5)
         np.testing.assert_allclose(found["difference"], expected.difference, rtol=1e-9, atol=1e-12)
         for name in ("rank", "lowest", "tied", "apart"):
             assert found[name] == getattr(expected, name).tolist(), (name, table)

@@ -14,6 +14,8 @@ from finefuse.judge.studentised import range_quantile
 Floats = NDArray[np.float64]
 ROUNDING = 1e-9
 """The share of the largest score below which a difference is one of rounding."""
+HALVES = 1e-7
+"""Added to degrees of freedom before they are rounded, so that no half goes by its last bit."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,7 @@ def _needed(spread: Spread, common: Floats, noise: Noise, step: float) -> Floats
 
     def by_seeds(prior: float) -> Floats:
         shrunk = spread.shrunk(prior)
-        freedoms, which = np.unique(np.round(spread.worth(prior), 2), return_inverse=True)
+        freedoms, which = np.unique(np.round(spread.worth(prior) + HALVES, 2), return_inverse=True)
         quantiles = np.array([range_quantile(lines, max(freedom, 0.5)) for freedom in freedoms])[which]
         variance = np.maximum(shrunk + shrunk[:, None], np.maximum(noise.least, step**2 / 6))
         found: Floats = np.maximum(quantiles, quantiles[:, None]) * np.sqrt(variance / seeds / 2)

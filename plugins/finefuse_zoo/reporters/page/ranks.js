@@ -5,6 +5,7 @@ import { COMMON, EXPECTED, believed, spreadOf } from "./spread.js";
 import { rangeQuantile } from "./studentised.js";
 
 const ROUNDING = 1e-9;
+const HALVES = 1e-7; // so that no half is rounded by its last bit
 const TWICE = 2;
 
 /**
@@ -85,7 +86,7 @@ function seedsPart(spread, least, step) {
     weight: spread.weights[k],
     shrunk: spread.freedom.map((f, i) => (d * spread.common + f * spread.own[i]) / (d + f)),
     quantile: spread.freedom.map((f) =>
-      rangeQuantile(lines, Math.max(roundEven(Math.min(d + f, spread.total), 2), 0.5)),
+      rangeQuantile(lines, Math.max(roundEven(Math.min(d + f, spread.total) + HALVES, 2), 0.5)),
     ),
   }));
   return (i, j) => {
