@@ -242,6 +242,15 @@ def test_failed_latencies_fail(pair: Pair, status: str) -> None:
     assert judged(pair, base, new) == ["failed", f"cell latency {'failed'}"]
 
 
+def test_a_latency_that_is_gone_fails(pair: Pair) -> None:
+    base = with_latency(pair)
+    name = next(name for name in base[-1] if name.startswith("latency."))
+    new = [*base[:-1], {k: v for k, v in base[-1].items() if k != name}]
+    assert judged(pair, base, new) == ["failed", "cell latency not-comparable"]
+    assert judged(pair, base, new, allow=["not-comparable"])[0] == "passed"
+    assert pair.compare(new, base).passed
+
+
 def test_a_latency_that_is_no_number_fails(pair: Pair) -> None:
     base = with_latency(pair)
     new = [row | {"latency.1.p50": None} if row["kind"] == "time" else row for row in base]
@@ -264,6 +273,14 @@ def test_nll_five_times_worse_fails(pair: Pair, seeds: int, outputs: str) -> Non
     new = [row | {"outputs": f"others {i}"} if outputs == "others" else row for i, row in enumerate(new)]
     assert judged(pair, base, new)[0] == "failed"
     assert "line nll regressed" in judged(pair, base, new)
+    assert pair.compare(new, base).passed
+
+
+def test_nll_that_is_infinite_in_one_seed_fails(pair: Pair) -> None:
+    base = list(seeds_of(pair, 3, "test.nll", lambda: 0.4))
+    new = [row | {"outputs": "others"} for row in base]
+    new[1]["test.nll"] = math.inf
+    assert judged(pair, base, new) == ["failed", "line nll regressed"]
     assert pair.compare(new, base).passed
 
 

@@ -105,6 +105,9 @@ def _beyond(score: Score, pairs: Pairs, gains: Sequence[float], limit: Limit, *,
     """Why a line is worse whatever a test says; "" if that isn't so."""
     if all(_same_outputs(old, new) for old, new in pairs):
         return "the outputs are the same, and their score is not"
+    infinite = [math.isinf(number(new, score.field)) for _, new in pairs]
+    if any(gain < 0 and now for gain, now in zip(gains, infinite, strict=True)):
+        return "infinite now"
     worst = TWICE[pairs[0][0][f"better.{score.metric}"]]
     if all(gain <= -worst for gain in gains):
         return f"twice as bad in every seed ({len(gains)})"
