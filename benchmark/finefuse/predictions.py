@@ -61,7 +61,7 @@ class Predictions:
 
     def known(self) -> set[str]:
         """The keys of the rows, and the digests of the labels, that have a line."""
-        return {found[2].decode() for line in self._lines() if (found := _BEGINS.match(line))}
+        return {found[2].decode() for line in self.lines() if (found := _BEGINS.match(line))}
 
     def keep(self, row: Record, predictions: Mapping[str, Any], known: set[str]) -> None:
         """Write what `packed` made for a row, unless it is known; `known` learns of it.
@@ -85,7 +85,7 @@ class Predictions:
         wanted = {row["key"]: row for row in rows if row.get("predicted")}
         found: dict[str, tuple[int, bytes]] = {}
         labels: dict[str, tuple[int, bytes]] = {}
-        for number, line in enumerate(self._lines() if wanted else (), 1):
+        for number, line in enumerate(self.lines() if wanted else (), 1):
             begins = _BEGINS.match(line)
             if begins and begins[1] == b"labels":
                 labels.setdefault(begins[2].decode(), (number, line))
@@ -118,7 +118,7 @@ class Predictions:
             "`finefuse run` writes it again from the store."
         )
 
-    def _lines(self) -> Iterator[bytes]:
+    def lines(self) -> Iterator[bytes]:
         """The whole lines; one that a kill has torn is none."""
         with reading(self.file):
             if self.file.exists():

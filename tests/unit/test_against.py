@@ -55,6 +55,11 @@ def test_costs_of_the_same_machine_stay(build: ModuleType, tmp_path: Path) -> No
     board = against(mine, released(build, tmp_path / "released"))
     assert line(board, "l2")["seconds"] == 1.5
     assert not any("left out" in note for note in board.notes)
+    unnamed = [
+        folder(tmp_path / name, [row | {"machine": None} for row in runs(build, label, [0.9, 0.95])])
+        for name, label in (("one", "new"), ("other", "l2"))
+    ]
+    assert any("left out" in note for note in against(*unnamed).notes)
     older = folder(tmp_path / "older", runs(build, "new", [0.9, 0.95], costs=7))
     assert any("left out" in note for note in against(older, tmp_path / "released").notes)
 

@@ -60,6 +60,14 @@ def test_there_is_a_figure_for_all_that_there_is_something_for(board: Leaderboar
     assert [name for name, _ in Figures().charts(board)] == names
 
 
+def test_costs_of_several_machines_have_no_figure_but_flops_have(build: ModuleType) -> None:
+    several = [row | {"machine": "m2"} if row["dataset"] == "signs" and row["seed"] else row for row in rows(build)]
+    board = make_leaderboard("demo", several)
+    drawn = {cost: [name for name, _ in Figures(cost=cost).charts(board)] for cost in ("seconds", "flops")}  # type: ignore[arg-type]
+    assert [name for name in drawn["seconds"] if name.startswith("pareto")] == ["pareto digits", "pareto wine"]
+    assert "pareto signs" in drawn["flops"]
+
+
 def test_figures_are_drawn_as_svg_and_png(build: ModuleType, tmp_path: Path) -> None:
     few = [row for row in rows(build) if (row["dataset"], row["backbone"]) == ("digits", "cnn-s")]
     written = Figures().write(make_leaderboard("demo", few), tmp_path)
@@ -162,6 +170,8 @@ def test_names_of_files_hold_no_path_and_a_clash_is_told(
         ("a\\b~c^d", r"a\textbackslash{}b\textasciitilde{}c\textasciicircum{}d"),
         ("-0.5 ± 0.1, full-l2, 1-4 ↑", r"$-$0.5 $\pm$ 0.1, full-l2, 1-4 $\uparrow$"),
         ("a\n b", "a b"),
+        ("[2cm] a", "{}[2cm] a"),
+        ("*", "{}*"),
     ],
 )
 def test_latex_takes_nothing_for_a_command(text: str, tex: str) -> None:

@@ -6,6 +6,7 @@ import csv
 import hashlib
 import json
 import math
+from base64 import b64encode
 from io import StringIO
 from pathlib import Path
 from types import ModuleType
@@ -93,6 +94,28 @@ def test_a_lower_metric_is_its_own_error_and_gaps_are_left_out(build: ModuleType
     assert "time_infer_s" not in frame
     empty = pd.read_csv(TabArena().write(make_leaderboard("demo", []), tmp_path)[0])
     assert empty.empty
+
+
+def test_seconds_of_several_machines_or_of_given_networks_are_left_out_of_tabarena(
+    build: ModuleType, tmp_path: Path
+) -> None:
+    one, two = build.row(label="a"), build.row(label="b")
+    columns = {"method", "task", "seed", "metric_error", "time_train_s"}
+    for rows, left in (
+        ([one, two], columns),
+        ([one, two | {"machine": "m2"}], columns - {"time_train_s"}),
+        ([one, two | {"given": {"b": {"licence": "MIT"}}}], columns - {"time_train_s"}),
+    ):
+        frame = pd.read_csv(TabArena().write(make_leaderboard("demo", rows), tmp_path)[0])
+        assert set(frame) == left
+
+
+def test_a_model_index_says_what_each_data_set_is(build: ModuleType, tmp_path: Path) -> None:
+    a, b = (build.row(dataset=name, n_test=8) for name in "ab")
+    rows = [a | {"correct": "/w=="}, b | {"correct": None, "losses": b64encode(bytes(32)).decode()}]
+    text = ModelIndex().write(make_leaderboard("demo", rows), tmp_path)[0].read_text(encoding="utf-8")
+    results = json.loads(text.split("---\n")[1])["model-index"][0]["results"]
+    assert [one["task"]["type"] for one in results] == ["classification", "regression"]
 
 
 def test_hugging_face_reads_the_model_index(quick: Leaderboard, tmp_path: Path) -> None:

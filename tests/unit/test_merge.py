@@ -123,6 +123,15 @@ def test_predicted_classes_and_tracebacks_come_along(build: ModuleType, tmp_path
     assert (tmp_path / "c" / "tracebacks" / "x.txt").read_text() == "why"
 
 
+def test_torn_and_damaged_lines_of_predicted_classes_are_no_more_than_that(build: ModuleType, tmp_path: Path) -> None:
+    one, two = runs(build, "full", [0.5, 0.6], parts=CORE)
+    a, b = folder(tmp_path / "a", [one]), folder(tmp_path / "b", [two])
+    (a / FILE).write_bytes(b'{"key":"1"}\n{"key":"2"')
+    (b / FILE).write_bytes(b'{"key":"\xff"}\n{"key":"2"}\n')
+    write(merge([a, b]), tmp_path / "c")
+    assert (tmp_path / "c" / FILE).read_bytes() == b'{"key":"1"}\n{"key":"\\xff"}\n{"key":"2"}\n'
+
+
 def test_the_verb(build: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows = runs(build, "full", [0.5, 0.6], parts=CORE)
     a, b, c = folder(tmp_path / "a", rows[:1]), folder(tmp_path / "b", rows[1:]), tmp_path / "c"

@@ -199,6 +199,13 @@ def test_fronts_are_those_of_the_board(judge: Script, board: Leaderboard, cost: 
     assert seen == {"on", "maybe", "behind"}
 
 
+def test_costs_of_several_machines_have_no_ends(records: list[Record]) -> None:
+    rows = [row | {"machine": "m2"} if row["seed"] else row for row in records]
+    columns = {column["id"]: column for column in board_of(rows).document()["columns"]}
+    assert set(columns["seconds_with_members"]["ends"]) == {None}
+    assert set(map(type, columns["flops"]["ends"])) == {list, type(None)}
+
+
 def test_data_sets_without_common_entrants_are_not_one_comparison(judge: Script) -> None:
     call = "shownLines(board, { ...unfiltered({}), data, only })"
     lines = judge(call, data="digits", only=["bitfit", "l2 of pool"])
@@ -257,6 +264,11 @@ def test_every_column_of_the_board_has_a_place(board: Leaderboard) -> None:
     rest = {str(name) for name in board.lines} - known | {f"{moment}.accuracy.mean" for moment in MOMENTS}
     told = {name for name in rest if any(re.fullmatch(column.source, name) for column in COLUMNS)}
     assert {name for name in rest - told if not name.endswith(".half")} == set()
+
+
+def test_no_column_has_two_places() -> None:
+    sources = [column.source for column in COLUMNS]
+    assert len(set(sources)) == len(sources)
 
 
 def test_columns_have_titles_intervals_and_directions(board: Leaderboard) -> None:

@@ -70,6 +70,19 @@ def test_costs_of_several_machines_are_not_compared(build: ModuleType) -> None:
     assert (front(found, "a", "flops"), front(found, "b", "flops")) == ("front", "")
 
 
+def test_memory_and_latency_of_several_machines_are_not_compared_either(build: ModuleType) -> None:
+    rows = [*seeds(build, "a", CLEAR["a"], [1] * 4, peak_memory=1), *seeds(build, "b", CLEAR["b"], [3] * 4)]
+    rows += [row | {"peak_memory": 2, "machine": "m2"} for row in rows[4:]]
+    del rows[4:8]
+    assert (front(board(rows), "a", "memory"), front(board(rows), "b", "memory")) == ("", "")
+    same = [row | {"machine": "m"} for row in rows]
+    assert (front(board(same), "a", "memory"), front(board(same), "b", "memory")) == ("front", "")
+    timed = [
+        build.row("time", label, machine=name) | {"latency.1.p50": 1.0} for label, name in (("a", "m"), ("b", "m2"))
+    ]
+    assert front(board([*same, *timed]), "a", "latency") == ""
+
+
 def test_lower_is_better(build: ModuleType) -> None:
     fields = {"metrics": ["mse"], "better.mse": "lower", "correct": None}
     rows = [
@@ -158,6 +171,11 @@ def test_the_best_on_val_within_each_budget(build: ModuleType) -> None:
     text = found.to_markdown()
     assert "| 5x " in text
     assert "| 0.8500" in text.split("best on val")[-1]
+
+
+def test_of_equal_lines_on_val_the_cheapest_is_chosen_and_not_the_best_on_test(build: ModuleType) -> None:
+    rows = probed(build, dear=([0.99, 0.99], 0.9, 4.0), cheap=([0.6, 0.6], 0.9, 3.0), same=([0.9, 0.9], 0.9, 3.0))
+    assert bought(board(*rows, unit="lp")) == {1: "lp", 2: "cheap", 5: "cheap", 20: "cheap"}
 
 
 def test_what_has_no_comparable_cost_or_too_few_seeds_is_not_chosen(build: ModuleType) -> None:

@@ -220,6 +220,13 @@ def test_many_classes_show_the_hardest_and_the_most_frequent_confusions(build: M
     assert counts == sorted(counts, reverse=True)
 
 
+def test_seeds_without_predicted_classes_are_not_counted(build: ModuleType, tmp_path: Path) -> None:
+    row, made = of(build, answers(3, 20))
+    build.write(tmp_path, [row, *(build.row(label=row["label"], seed=seed) for seed in (1, 2))])
+    Predictions(tmp_path).keep(row, made, set())
+    assert "1 of 3 seeds together" in page(shown(tmp_path, "full"))
+
+
 # ------------------------------------------------------------------------------------------------- where they are kept
 
 

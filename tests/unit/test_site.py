@@ -63,6 +63,16 @@ def test_a_site_has_every_board_and_an_index_whose_links_lead_somewhere(results:
     assert not (results / "kept" / "leaderboard.md").exists()
 
 
+def test_links_to_folders_of_one_name_have_a_place_each(results: Path, tmp_path: Path) -> None:
+    (tmp_path / "links").mkdir()
+    for name in ("kept", "with records #1"):
+        (tmp_path / name / "run").parent.mkdir()
+        (results / name).rename(tmp_path / name / "run")
+        (tmp_path / "links" / name).symlink_to(tmp_path / name / "run")
+    site = api.site(tmp_path / "links", tmp_path / "site")
+    assert [entry.name for entry in site.entries] == ["kept", "with records #1"]
+
+
 def test_reports_may_be_chosen_and_a_single_folder_is_a_site_too(
     results: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

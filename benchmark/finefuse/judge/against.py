@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from finefuse.errors import StoreError, did_you_mean
-from finefuse.judge.board.fairness import cost_version, costed, without_costs
+from finefuse.judge.board.fairness import cost_version, costed, protocol_of, without_costs
 from finefuse.judge.board.leaderboard import Leaderboard, make_leaderboard
 from finefuse.judge.board.lines import Place
 from finefuse.judge.merging import VERSION, different_fields
@@ -98,8 +98,9 @@ def _shared(ours: Sequence[Record], theirs: Sequence[Record]) -> tuple[set[Place
 def _costs_compare(ours: Sequence[Record], theirs: Sequence[Record]) -> bool:
     """Whether costs were measured on the same machine by the same protocol."""
     machines = [{row.get("machine") for row in rows if costed(row)} for rows in (ours, theirs)]
-    versions = {(row["kind"] == "time", cost_version(row)) for row in (*ours, *theirs) if costed(row)}
-    return machines[0] == machines[1] and len(machines[0]) == 1 and len(versions) < 3
+    versions = {(protocol_of(row), cost_version(row)) for row in (*ours, *theirs) if costed(row)}
+    one = machines[0] == machines[1] and len(machines[0]) == 1 and None not in machines[0]
+    return one and len(versions) == len({protocol for protocol, _ in versions})
 
 
 def _marked(row: Record) -> Record:

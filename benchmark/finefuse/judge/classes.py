@@ -16,7 +16,7 @@ from finefuse.predictions import Answers
 
 @dataclass(frozen=True)
 class ClassScores:
-    """How the test examples of one task were classified, all seeds together.
+    """How the test examples of one task were classified, all `seeds` that have predictions together.
 
     `classes` has one row per class: `class`, its number as `number`, `examples`, `predicted`, `right`, `recall` with
     its 95 % interval `low` to `high`, `precision` and `f1`; NaN where undefined. `taken` has one row for each true and
@@ -28,6 +28,7 @@ class ClassScores:
     names: tuple[str, ...]
     classes: pd.DataFrame
     taken: pd.DataFrame
+    seeds: int
 
     def matrix(self) -> NDArray[np.int64]:
         """The confusion matrix (true classes, predicted classes)."""
@@ -54,7 +55,7 @@ def class_scores(seeds: Sequence[Answers]) -> ClassScores:
         | {"recall": recall, "low": [low for low, _ in ends], "high": [high for _, high in ends]}
         | {"precision": precision, "f1": f1}
     )
-    return ClassScores(first.task, first.names, table, _taken(first.names, true, predicted))
+    return ClassScores(first.task, first.names, table, _taken(first.names, true, predicted), len(seeds))
 
 
 def _taken(names: Sequence[str], true: NDArray[np.int64], predicted: NDArray[np.int64]) -> pd.DataFrame:

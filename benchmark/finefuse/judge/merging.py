@@ -12,7 +12,7 @@ from pathlib import Path
 from finefuse.errors import StoreError
 from finefuse.files import write_whole
 from finefuse.judge.board.fairness import MEASURED, TIMED, cost_version, costed, protocol_of
-from finefuse.predictions import FILE
+from finefuse.predictions import FILE, Predictions
 from finefuse.records import Records, read_results
 from finefuse.rows import told
 from finefuse.types import Cell, Record
@@ -192,12 +192,9 @@ def write(merged: Merged, into: Path) -> list[Path]:
 
 def _copy_predictions(folders: Iterable[Path], into: Path) -> Iterator[Path]:
     """Predicted classes of all folders, each line once."""
-    lines: dict[str, None] = {}
-    for file in (folder / FILE for folder in folders):
-        if file.exists():
-            lines |= dict.fromkeys(file.read_text(encoding="utf-8").splitlines())
+    lines = dict.fromkeys(line for folder in folders for line in Predictions(folder).lines())
     if lines:
-        write_whole(into / FILE, "".join(f"{line}\n" for line in lines))
+        write_whole(into / FILE, "".join(line.decode("utf-8", "backslashreplace") for line in lines))
         yield into / FILE
 
 

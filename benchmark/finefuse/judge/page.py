@@ -125,7 +125,8 @@ def _classes(found: ClassScores, seeds: int) -> str:
         for row in shown.to_dict("records")
     ]
     which = f"; below, the {MOST} of {len(found.names)} classes with the lowest recall" if many else ""
-    over = f", {seeds} seeds together" if seeds > 1 else ""
+    known = f"{found.seeds} of {seeds}" if found.seeds < seeds else f"{seeds}"
+    over = f", {known} seeds together" if seeds > 1 else ""
     mean = f"Mean recall (balanced accuracy) {recall:.4f}, mean F1 {f1:.4f}{over}{which}."
     return "\n\n".join([mean, _table(table), _confusion(found)])
 

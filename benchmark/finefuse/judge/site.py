@@ -67,7 +67,7 @@ def make_site(root: Path, into: Path, registry: Registry, refs: tuple[Ref, ...] 
     entries, complaints = list[Entry](), list[str]()
     try:
         for folder in folders:
-            target = into / folder.resolve().name
+            target = into / (folder.resolve().name if folder == root else folder.name)
             target.mkdir(parents=True, exist_ok=True)
             found = report_folder(folder, registry, refs, target)
             prose = [shutil.copyfile(folder / PROSE, target / PROSE)] if (folder / PROSE).is_file() else []

@@ -23,5 +23,6 @@ _NEGATIVE = re.compile(r"(?<![\w.)])-(?=\d)")
 
 def escaped(text: str) -> str:
     """Text with nothing that LaTeX takes for a command, on one line."""
-    line = " ".join(text.split())
-    return _NEGATIVE.sub("$-$", _SPECIAL.sub(lambda sign: _SIGNS[sign[0]], line))
+    text = " ".join(text.split())
+    text = _NEGATIVE.sub("$-$", _SPECIAL.sub(lambda sign: _SIGNS[sign[0]], text))
+    return f"{{}}{text}" if text.startswith(("[", "*")) else text  # else an option of the command before it

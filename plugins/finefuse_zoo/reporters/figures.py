@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 from finefuse.errors import StoreError
 from finefuse.files import write_whole
 from finefuse.types import Board
+from finefuse_zoo.reporters._machines import on_several_machines
 
 if TYPE_CHECKING:
     from finefuse_zoo.reporters._charts import Chart
@@ -31,7 +32,7 @@ class Figures:
     """`figures/`: score against cost, critical differences over data sets, and curves over rounds and sizes of pools.
 
     Each as SVG and PNG. Costs on the axis are `seconds` of training with the members', of the `processor`, `flops` or
-    `latency` of one prediction.
+    `latency` of one prediction. A data set has no such figure where they were measured on several machines.
     """
 
     cost: Literal["seconds", "processor", "flops", "latency"] = "seconds"
@@ -64,6 +65,8 @@ class Figures:
         lines = _charts.ranked(board.with_short_names(board.lines), board.better)
         column, axis = COSTS[self.cost]
         costed = lines[lines[column] >= 0] if column in lines else lines.iloc[:0]
+        if self.cost != "flops":
+            costed = costed[~board.lines["dataset"][costed.index].isin(on_several_machines(board.records))]
         for dataset, group in costed.groupby("dataset", sort=False):
             yield f"pareto {dataset}", _charts.pareto(group, column, f"{board.suite}: {dataset}", axis)
         if (chart := _charts.critical_differences(lines)) is not None:

@@ -58,7 +58,8 @@ class ModelIndex:
             for metric, value in values.items()
             if math.isfinite(value)
         ]
-        kind = next((kind for row in board.records for field, kind in TASKS.items() if row.get(field)), "other")
+        ours = [row for row in board.records if row["dataset"] == line["dataset"]]
+        kind = next((kind for row in ours for field, kind in TASKS.items() if row.get(field)), "other")
         return {
             "task": {"type": self.task or kind},
             "dataset": {"type": _slug(line["dataset"]), "name": line["dataset"], "split": "test"},

@@ -11,6 +11,7 @@ from typing import Any
 from finefuse.files import write_whole
 from finefuse.types import Board, Cell, Record
 from finefuse_zoo.reporters._cells import comma_separated
+from finefuse_zoo.reporters._machines import on_several_machines
 
 COLUMNS = ["method", "task", "seed", "metric_error", "time_train_s", "time_infer_s"]
 
@@ -21,8 +22,9 @@ class TabArena:
 
     A method is a strategy with its pool and backbone. An error is the ranking metric, or 1 minus it where higher is
     better; training has the members' seconds; inference is of the whole test set, in the largest batch that was timed,
-    on the first seed's model. A column of seconds is left out if some are not known: bencheval takes no gaps. Pools
-    across data sets are left out, since they have a task of their own.
+    on the first seed's model. A column of seconds is left out if some are not known, as those of networks that were
+    given, or are of several machines: bencheval takes no gaps. Pools across data sets are left out, since they have a
+    task of their own.
     """
 
     def write(self, board: Board, folder: Path) -> list[Path]:
@@ -32,6 +34,8 @@ class TabArena:
         path = folder / "tabarena.csv"
         frame = pd.DataFrame(_rows(board.records), columns=COLUMNS)
         frame = frame.dropna(subset=["metric_error"]).dropna(axis=1)
+        if on_several_machines(board.records):
+            frame = frame.drop(columns=COLUMNS[4:], errors="ignore")
         write_whole(path, comma_separated(frame), errors="backslashreplace")
         return [path]
 
@@ -49,8 +53,13 @@ def _rows(records: Sequence[Record]) -> Iterator[list[Any]]:
         score = row[f"test.{metric}"]
         error = math.nan if score is None else score if row[f"better.{metric}"] == "lower" else 1 - score
         infer = timed.get(_place(row), math.nan) * (row.get("n_test") or math.nan)
-        seconds = (row.get("seconds") or math.nan) + ((row.get("seconds_members") or 0.0) if row["pool"] else 0.0)
-        yield [_method(row), row["dataset"], row["seed"], error, seconds, infer]
+        yield [_method(row), row["dataset"], row["seed"], error, _training(row), infer]
+
+
+def _training(row: Record) -> float:
+    """Seconds with the members'; NaN where networks were given."""
+    members = row.get("seconds_members") if row["pool"] else 0.0
+    return math.nan if row.get("given") or members is None else (row.get("seconds") or math.nan) + members
 
 
 def _method(row: Record) -> str:

@@ -43,9 +43,9 @@ def make_budgets(records: Sequence[Record], lines: pd.DataFrame, unit: str) -> p
     """One row per data set, backbone and budget of `FACTORS`, in seconds of the cheapest line of the scheme `unit`.
 
     Of the lines that have scores for all seeds of that one, with their members cost no more, and whose cost is known,
-    the one with the best mean on val is shown: its `cost` in units, and `mean` and `interval` on test, which chose
-    nothing. `val_used` says that it was fitted or chosen on val before. Where seconds are of several machines there is
-    no row.
+    the one with the best mean on val is shown, of equal ones the cheapest: its `cost` in units, and `mean` and
+    `interval` on test, which chose nothing. `val_used` says that it was fitted or chosen on val before. Where seconds
+    are of several machines there is no row.
     """
     rows: dict[Place, list[Record]] = defaultdict(list)
     for record in records:
@@ -78,10 +78,16 @@ def _of_table(bills: Sequence[Bill], unit: str) -> list[dict[str, Any]]:
     for factor in FACTORS:
         within = [one for one in able if one[1].cost <= factor * probe.cost]
         if within:
-            _, best = max(within, key=lambda one: one[0])
+            _, best = min(within, key=_choice)
             share = {"budget": factor, "unit": probe.cost, "cost": best.cost / probe.cost}
             found.append(_bought(best.line, best.rows, metric) | share)
     return found
+
+
+def _choice(able: tuple[float, Bill]) -> tuple[float, float, str, str]:
+    """The best mean on val first, of equal ones the cheapest, then by name: lines come in an order that knows test."""
+    mean, bill = able
+    return -mean, bill.cost, str(bill.line["strategy"]), str(bill.line["pool"])
 
 
 def _bought(line: Mapping[Any, Any], rows: Sequence[Record], metric: str) -> dict[str, Any]:

@@ -89,7 +89,8 @@ def make_lines(records: Iterable[Record]) -> tuple[list[Line], dict[str, str], d
         found = ranked(drafts, metric, lower=direction == "lower")
         for line, half in zip(*_halves(drafts, tuned), strict=True):
             line["interval"] = half
-        _write_fronts(found, metric, sign=-1 if direction == "lower" else 1)
+        measured = [row for place in places for row in (*runs[place], *timed.get(place, ())) if row["status"] == "ok"]
+        _write_fronts(found, metric, {row.get("machine") for row in measured}, sign=-1 if direction == "lower" else 1)
         lines += found.lines
         if found.resolution:
             resolutions[group] = found.resolution
@@ -102,11 +103,11 @@ def _halves(drafts: Sequence[Draft], tuned: Tuned) -> tuple[list[Line], list[flo
     return [line for line, _ in across], halves([rows for _, rows in across], tuned)
 
 
-def _write_fronts(found: Ranked, metric: str, *, sign: int) -> None:
+def _write_fronts(found: Ranked, metric: str, machines: set[str | None], *, sign: int) -> None:
     """Say of each line which fronts it is on; of one without a score, none."""
     scored = found.drafts[: len(found.surely)]
     means = sign * np.array([line[f"test.{metric}.mean"] for line, _ in scored])
-    known = fronts(scored, means, found.surely)
+    known = fronts(scored, means, found.surely, machines)
     for at, (line, _) in enumerate(found.drafts):
         line |= {f"front.{name}": known[name][at] if name in known and at < len(scored) else "" for name in COSTS}
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,6 +15,8 @@ from finefuse.types import Record
 Floats = NDArray[np.float64]
 COSTS = ("training", "latency", "flops", "memory", "bytes")
 """The costs that a front is of: seconds of training with the members', latency at the smallest batch, and so on."""
+MEASURED = ("training", "latency", "memory")
+"""Those that depend on the machine."""
 FRONT, MAYBE, OFF = "front", "maybe", ""
 
 
@@ -27,15 +29,20 @@ class Cost(NamedTuple):
 
 
 def fronts(
-    drafts: Sequence[tuple[Mapping[str, Any], Sequence[Record]]], scores: Floats, surely: Any
+    drafts: Sequence[tuple[Mapping[str, Any], Sequence[Record]]],
+    scores: Floats,
+    surely: Any,
+    machines: Collection[str | None],
 ) -> dict[str, list[str]]:
     """For every cost, whether each line is on the front: "front", "maybe", or "" if it is off it or has no such cost.
 
     `scores` (lines,) are means, higher is better; `surely` (lines, lines) says which line is better than which beyond
     noise. A line is off the front if another is surely no dearer and surely better, or as good and cheaper by numbers
-    that are exact. It is on it if no other is as cheap and as good by the means. Otherwise, "maybe".
+    that are exact. It is on it if no other is as cheap and as good by the means. Otherwise, "maybe". With more than one
+    of `machines`, what was measured has no front.
     """
-    return {name: _front(cost, scores, surely) for name in COSTS if (cost := _cost(name, drafts)) is not None}
+    names = [name for name in COSTS if len(machines) < 2 or name not in MEASURED]
+    return {name: _front(cost, scores, surely) for name in names if (cost := _cost(name, drafts)) is not None}
 
 
 def _front(cost: Cost, scores: Floats, surely: NDArray[np.bool_]) -> list[str]:
@@ -51,9 +58,7 @@ def _front(cost: Cost, scores: Floats, surely: NDArray[np.bool_]) -> list[str]:
 
 
 def _cost(name: str, drafts: Sequence[tuple[Mapping[str, Any], Sequence[Record]]]) -> Cost | None:
-    """A cost of all lines; None if at most one has it, or it was measured on several machines."""
-    if name in ("training", "latency") and len({row.get("machine") for _, rows in drafts for row in rows}) > 1:
-        return None
+    """A cost of all lines; None if at most one has it."""
     spans = np.array([ends(name, line, rows) for line, rows in drafts], float).reshape(-1, 3)
     return Cost(*spans.T) if (~np.isnan(spans[:, 0])).sum() > 1 else None
 

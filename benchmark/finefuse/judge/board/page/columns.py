@@ -47,9 +47,6 @@ COLUMNS = (
     Column(r"last\.(.+)\.mean", "{0}, last", "score", "scores", "metric", "of the last weights"),
     Column(r"best\.(.+)\.mean", "{0}, best on val", "score", "scores", "metric", "of the checkpoint best on val"),
     Column(r"peek\.(.+)\.mean", "{0}, peek", "score", "scores", "metric", "of the checkpoint best on test"),
-    Column(
-        r"peek_at_test\.(.+)\.mean", "{0}, peek at trials", "score", "scores", "metric", "of the trial best on test"
-    ),
     Column(r"default\.(.+)\.mean", "{0}, untuned", "score", "scores", "metric", "before the search"),
     Column(
         r"peek_at_test\.(.+)\.mean",

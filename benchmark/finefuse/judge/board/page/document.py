@@ -17,7 +17,7 @@ from finefuse.judge.board.lines import Place
 from finefuse.judge.board.page.cells import cells
 from finefuse.judge.board.page.columns import columns, number
 from finefuse.judge.board.page.tables import tables
-from finefuse.judge.board.pareto import ends
+from finefuse.judge.board.pareto import MEASURED, ends
 from finefuse.judge.names import Names
 from finefuse.types import Cell, Record
 from finefuse.version import __version__
@@ -125,12 +125,14 @@ def _shortened(lines: pd.DataFrame, names: Names) -> dict[str, str]:
 
 
 def _with_ends(column: dict[str, Any], lines: pd.DataFrame, rows: Sequence[Sequence[Record]]) -> dict[str, Any]:
-    """A column, with from where to where each cost may be if it is one that fronts are of."""
+    """A column, with from where to where each cost may be if it is one that fronts are of, and can be compared."""
     smallest = min((name for name in LATENCY.findall("\n".join(map(str, lines)))), key=int, default="")
     known = {"seconds_with_members": "training", f"latency.{smallest}.p50": "latency", "memory": "memory"}
     known |= {"flops": "flops", "bytes": "bytes"}
     if column["id"] not in known:
         return column
+    if known[column["id"]] in MEASURED and len({row.get("machine") for own in rows for row in own}) > 1:
+        return column | {"ends": [None] * len(rows)}
     found = (ends(known[column["id"]], line, own) for line, own in zip(lines.to_dict("records"), rows, strict=True))
     return column | {"ends": [None if math.isnan(mean) else [number(low), number(high)] for mean, low, high in found]}
 
