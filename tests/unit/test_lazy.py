@@ -91,6 +91,22 @@ def test_a_real_import_meets_no_stand_ins(write: Write):
     assert load("finder").found is True
 
 
+@pytest.mark.parametrize("text", ["import heavy\nfrom heavy.part import VALUE", "from heavy.part.deep import VALUE"])
+def test_a_submodule_that_its_package_imports_is_loaded_once(write: Write, text: str):
+    write(
+        heavy__in____init__="import sys; sys.ran = getattr(sys, 'ran', 0) + 1; import heavy.part.deep",
+        heavy__in__part="",
+    )
+    (Path(importlib.util.find_spec("heavy").origin).parent / "part.py").unlink()
+    once = "import sys; sys.ran = getattr(sys, 'ran', 0) + 10; VALUE = 2"
+    write(heavy__in__part__in____init__="from heavy.part.deep import VALUE", heavy__in__part__in__deep=once)
+    write(eager=text)
+    assert load("eager").VALUE == 2
+    assert ran() == 11
+    assert sys.modules["heavy.part.deep"].__spec__.origin.endswith("deep.py")
+    assert sys.modules["heavy"].part is sys.modules["heavy.part"]
+
+
 def test_a_submodule_taken_from_its_package_waits(write: Write):
     write(pack__in____init__="", pack__in__heavy="import sys; sys.ran = 7; VALUE = 4")
     write(taker="from pack import heavy\ndef use():\n    return heavy.VALUE")

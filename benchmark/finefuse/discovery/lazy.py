@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import importlib
+import importlib.abc
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
 
@@ -22,6 +24,26 @@ class _Later(ModuleType):
             return getattr(importlib.import_module(self.__name__), name)
         with _real_imports():  # which looks at all modules there are: milliseconds
             return getattr(importlib.import_module(self.__name__), name)
+
+
+class _Loaded(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    """Finds submodules that are there already.
+
+    `from torch.autograd import grad` asks the stand-in of torch for its path, and so imports torch, which imports
+    torch.autograd itself. The import system would then load that a second time, which torch doesn't survive.
+    """
+
+    def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:  # noqa: ARG002
+        module = sys.modules.get(name)
+        there = module is not None and not isinstance(module, _Later)
+        return ModuleSpec(name, self, loader_state=module.__spec__) if there else None
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType:
+        return sys.modules[spec.name]
+
+    def exec_module(self, module: ModuleType) -> None:
+        if module.__spec__ is not None:
+            module.__spec__ = module.__spec__.loader_state
 
 
 @contextmanager
@@ -44,11 +66,13 @@ def heavy_imports_later() -> Iterator[None]:
     So a module that has `import torch` at its top and uses it inside functions is fast to import. One that needs torch
     at import (`from torch import nn`, a class that derives from `torch.nn.Module`) works too, but loads torch.
     """
-    standins = {name: _Later(name) for name in HEAVY if name not in sys.modules}
+    standins, finder = {name: _Later(name) for name in HEAVY if name not in sys.modules}, _Loaded()
     sys.modules.update(standins)
+    sys.meta_path.insert(0, finder)
     try:
         yield
     finally:
+        sys.meta_path.remove(finder)
         for name, standin in standins.items():
             if sys.modules.get(name) is standin:
                 del sys.modules[name]
