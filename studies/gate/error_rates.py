@@ -46,7 +46,7 @@ def fragile(cells: int, share: float, *, alike: bool) -> Make:
 
 
 def inherited(cells: int, points: float) -> Make:
-    """Flips of 1 % each way, and a shift of up to so many points that all cells have from one ancestor."""
+    """Flips of 1 % each way, and a shift that all cells have from one ancestor, with a standard deviation in points."""
 
     def make(rng: np.random.Generator) -> Net:
         shift = rng.normal(0, points / 100)

@@ -159,6 +159,16 @@ def test_gh_benchmark_gets_a_file_for_each_direction(found: Comparison, tmp_path
         found.render("gh-benchmark")
 
 
+def test_what_was_not_compared_has_a_score_with_a_name_and_a_direction(pair: Pair, tmp_path: Path) -> None:
+    losses = {"metrics": ["nll"]}
+    rows = [pair.row(**losses), pair.row(seed=1, **losses)]
+    found = pair.compare(rows[:1], rows, allow=["plan"])
+    cell = "tune/digits/cnn-s/full//s1/m0/r0"
+    assert json.loads(found.render("bencher"))[cell] == {"score": {"value": 0.9}}
+    _, bigger = (json.loads(file.read_text()) for file in found.write("gh-benchmark", tmp_path / "bench.json"))
+    assert f"{cell} score" in {entry["name"] for entry in bigger}
+
+
 def test_pytest_benchmark_compares_it(found: Comparison, tmp_path: Path) -> None:
     (file,) = found.write("pytest-benchmark", tmp_path / "0001_finefuse.json")
     done = subprocess.run(
@@ -201,6 +211,9 @@ def test_what_is_printed_and_what_is_written(texts: list[str], expected: Any) ->
         (["jsn"], "there is no format 'jsn'; did you mean 'json'?"),
         (["json", "text"], "json and text can't both be printed"),
         (["gh-benchmark"], "is two files, so it needs a name"),
+        (["json="], "'json=' names no file"),
+        (["json=."], "'json=.' names no file"),
+        (["json=a", "junit=b", "text=a"], "two formats can't both be written to a"),
     ],
 )
 def test_formats_that_make_no_sense(texts: list[str], said: str) -> None:

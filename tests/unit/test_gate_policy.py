@@ -59,6 +59,11 @@ def test_what_is_given_goes_before_the_suites_table() -> None:
     assert policy.limit("accuracy") == Limit(0.02)
 
 
+def test_what_a_suite_allows_can_be_fatal_again() -> None:
+    assert "missing" in read_policy({"allow": ["missing"]}, {"fatal": ["missing"]}).fatal
+    assert "new" not in read_policy({"fatal": ["new"]}, {"allow": ["new"]}).fatal
+
+
 @pytest.mark.parametrize(
     ("table", "said"),
     [
@@ -70,6 +75,8 @@ def test_what_is_given_goes_before_the_suites_table() -> None:
         ({"fatal": "new"}, "[gate] has 'new' as fatal"),
         ({"fatal": ["settings"]}, "there is no judgement 'settings'"),
         ({"allow": ["setings"]}, "there is no judgement 'setings'; did you mean 'settings'?"),
+        ({"alpha": 1e-4}, "alpha must be 0.001 or more"),
+        ({"noise": {"trian_s": 0.1}}, "no noise is known by the name 'trian_s'; did you mean 'train_s'?"),
         ({"noise": {"train_s": 0}}, "the noise of train_s must be a number above 0"),
         ({"noise": {"train_s": "big"}}, "the noise of train_s must be a number above 0"),
     ],

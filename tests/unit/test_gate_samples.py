@@ -166,6 +166,15 @@ def test_measured_noise_sees_more(pair: Pair) -> None:
     assert judged(pair, base, new, noise={"train_s": 0.03}, fail_on={"train_s": "40%"}) == ["passed"]
 
 
+@pytest.mark.parametrize("limit", [0, 0.5])
+def test_a_slowdown_that_is_called_visible_is_caught(pair: Pair, limit: float) -> None:
+    base = [pair.row(seconds=100.0)]
+    options = {"noise": {"train_s": 0.3}, "fail_on": {"train_s": f"{100 * limit}%", "memory": "off"}}
+    (verdict,) = [v for v in pair.compare(base, base, **options).lines if v.measure == "train_s"]
+    assert 1 + verdict.visible == pytest.approx((1 + limit) * math.exp(0.3 * (2.5758 + 0.8416)), rel=0.001)
+    assert not pair.compare(base, scaled(base, seconds=1 + verdict.visible), **options).passed
+
+
 def test_times_beside_other_work_need_a_larger_factor(pair: Pair) -> None:
     base = [row | {"contended": True} for row in with_latency(pair)]
     assert judged(pair, base, scaled(base, latency=5)) == ["passed"]
@@ -270,6 +279,20 @@ def test_further_test_sets_are_judged(pair: Pair) -> None:
     assert "line also.shifted.nll regressed" in judged(pair, base, new)
 
 
+def test_one_answer_lost_in_every_seed_may_be_chance(pair: Pair) -> None:
+    base = list(seeds_of(pair, 3, "also.shifted.accuracy", lambda: RNG.integers(70, 90) / 100))
+    lost = [row | {"also.shifted.accuracy": row["also.shifted.accuracy"] - 0.01, "outputs": "others"} for row in base]
+    assert judged(pair, base, lost) == ["passed"]
+
+
+def test_a_limit_in_the_unit_of_a_metric_holds_for_all_lines_together(pair: Pair) -> None:
+    base = list(seeds_of(pair, 3, "test.nll", lambda: RNG.normal(100, 1)))
+    near, far = ([row | {"test.nll": row["test.nll"] + more + i / 10} for i, row in enumerate(base)] for more in (3, 8))
+    near, far = ([row | {"outputs": "others"} for row in rows] for rows in (near, far))
+    assert judged(pair, base, near, fail_on={"nll": 5}) == ["passed"]
+    assert "comparison nll regressed" in judged(pair, base, far, fail_on={"nll": 5})
+
+
 def test_a_further_test_set_that_is_gone_fails(pair: Pair) -> None:
     base = list(seeds_of(pair, 1, "also.shifted.nll", lambda: 0.4))
     new = [{k: v for k, v in row.items() if not k.startswith("also.")} for row in base]
@@ -298,14 +321,45 @@ def test_rmse_ten_times_worse_fails(pair: Pair, seeds: int, losses: bool) -> Non
     assert pair.compare(new, base).passed
 
 
-def test_losses_that_rise_a_little_everywhere_fail(pair: Pair) -> None:
+@pytest.mark.parametrize("rmse", [1e-5, 0.5, 1e5])
+def test_losses_that_rise_a_little_everywhere_fail(pair: Pair, rmse: float) -> None:
+    base = regression(pair, 3, rmse, losses=True)
+    found = pair.compare(base, risen(base))
+    assert {(v.scope, v.measure) for v in found.verdicts if v.judgement == "regressed"} == {
+        (scope, "rmse") for scope in ("comparison", "line", "cell")
+    }
+    assert pair.compare(base, risen(base), fail_on={"rmse": "2.5%"}).passed
+    assert not pair.compare(base, risen(base), fail_on={"rmse": "2.4%"}).passed
+    (whole,) = [verdict for verdict in found.verdicts if verdict.scope == "comparison"]
+    assert whole.change == pytest.approx(1 - math.sqrt(1.05))
+
+
+def test_losses_that_vanish_are_better(pair: Pair) -> None:
     base = regression(pair, 3, 0.5, losses=True)
+    zeros = base64.b64encode(bytes(4 * 200)).decode()
+    perfect = [row | {"losses": zeros, "test.rmse": 0.0, "outputs": "others"} for row in base]
+    assert pair.compare(base, perfect).counts == {"improved": 9}
+    assert pair.compare(perfect, base).counts == {"regressed": 9}
+
+
+def test_losses_that_no_metric_rests_on_have_their_own_name(pair: Pair) -> None:
+    fields = {"metrics": ["r2"], "better.r2": "higher", "test.r2": 0.8}
+    base = [row | fields for row in regression(pair, 3, 0.5, losses=True)]
+    found = pair.compare(base, risen(base))
+    worse = [verdict for verdict in found.cells if verdict.judgement == "regressed"]
+    assert {(verdict.measure, verdict.better) for verdict in worse} == {("losses", "lower")}
+    assert all(verdict.new == pytest.approx(1.05 * verdict.base) for verdict in worse)
+    assert pair.compare(base, risen(base), fail_on={"losses": "6%"}).passed
+
+
+def risen(base: Rows) -> Rows:
+    """The same rows with losses that are 5 % higher on every example."""
     new = []
     for row in base:
         values = np.frombuffer(base64.b64decode(row["losses"]), "<f4") * 1.05
         packed = base64.b64encode(values.astype("<f4").tobytes()).decode()
         new.append(row | {"losses": packed, "test.rmse": math.sqrt(values.mean()), "outputs": "others"})
-    assert judged(pair, base, new)[:2] == ["failed", "comparison rmse regressed"]
+    return new
 
 
 def test_a_metric_that_ranks_and_is_no_share_of_answers_is_tested_over_seeds(pair: Pair) -> None:

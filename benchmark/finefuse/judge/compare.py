@@ -53,7 +53,7 @@ def compare(base: Path, new: Path, **given: Any) -> Comparison:
     old, now = read_side(base), read_side(new)
     refuse_empty(old)
     policy = read_policy(now.gate or old.gate, given)
-    policy.refuse_unknown(metrics.measures([*old.rows.values(), *now.rows.values()]) | {"right answers"})
+    policy.refuse_unknown(metrics.measures([*old.rows.values(), *now.rows.values()]) | {"right answers", "losses"})
     bases = other_bases(old, now)
     found = _sort(old, now, bases)
     answers = _answers(found, bases, policy)
@@ -96,7 +96,7 @@ def _told(cell: Cell | str, old: Record | None, new: Record | None, judgement: J
     """The verdict on a cell that needs no test."""
     measure = "latency" if isinstance(cell, Cell) and cell.kind == "time" else ""
     ranked = next((row for row in (old, new) if row and row.get("metrics")), None)
-    higher = ranked is not None and ranked[f"better.{ranked['metrics'][0]}"] == "higher"
+    higher = ranked is not None and (ranked.get("correct") or ranked[f"better.{ranked['metrics'][0]}"] == "higher")
     told = Verdict(str(cell), judgement, _score(old), _score(new), math.nan, reason, measure)
     return replace(told, better="higher" if higher else "lower")
 

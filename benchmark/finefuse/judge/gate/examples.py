@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import dataclass, replace
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -39,7 +39,8 @@ class Family(NamedTuple):
 class Compared:
     """Two rows of one cell with results per example; `at` numbers them.
 
-    `covers` is the metric that the examples answer for, and `fed` the pretrained network whose bits alone changed.
+    `covers` is the metric that the examples answer for, `root` says that it is the root of their mean, and `fed` names
+    the pretrained network whose bits alone changed.
     """
 
     at: int
@@ -49,7 +50,8 @@ class Compared:
     change: Change
     family: Family
     covers: str
-    fed: str = ""
+    root: bool
+    fed: str
 
     def score(self, row: Record) -> float:
         """What examples say of a row: the share of right answers, the metric that rests on losses, or their mean."""
@@ -79,18 +81,19 @@ def by_example(at: int, cell: Cell, old: Record, new: Record, fed: str) -> Compa
         means = float(one.mean()), float(two.mean())
     else:
         return None
-    covers = next((metric for metric in old["metrics"] if _rests(metric, (old, new), means, answers)), "")
-    measure = covers or ("right answers" if answers else old["metrics"][0])
+    how = {metric: _rests(metric, (old, new), means, answers) for metric in old["metrics"]}
+    covers = next(filter(how.get, how), "")
+    measure = covers or ("right answers" if answers else "losses")
     family = Family(answers, measure, bool(old.get("tasks")))
-    return Compared(at, cell, old, new, Change(old["dataset"], values), family, covers, fed)
+    return Compared(at, cell, old, new, Change(old["dataset"], values), family, covers, how.get(covers) == "root", fed)
 
 
-def _rests(metric: str, rows: Sequence[Record], means: Sequence[float], answers: bool) -> bool:
+def _rests(metric: str, rows: Sequence[Record], means: Sequence[float], answers: bool) -> Literal["mean", "root", ""]:
     """Whether a metric is the mean over examples in both rows, or of losses the root of that."""
     scores = [number(row, f"test.{metric}") for row in rows]
     near = [abs(s - m) <= CLOSE * abs(s) for s, m in zip(scores, means, strict=True)]
     root = [m >= 0 and abs(s - math.sqrt(max(m, 0))) <= CLOSE * abs(s) for s, m in zip(scores, means, strict=True)]
-    return all(near) or (not answers and all(root))
+    return "mean" if all(near) else "root" if all(root) and not answers else ""
 
 
 def answers(compared: Sequence[Compared], policy: Policy) -> list[Answer]:
@@ -137,14 +140,20 @@ def line_text(place: Place) -> str:
 
 def _answer(i: int, asked: _Asked, joint: Joint, compared: Sequence[Compared], policy: Policy) -> Answer:
     own = [compared[cell] for cell in asked.cells]
-    family, limit = own[0].family, policy.limit(own[0].family.measure) or Limit(0.0)
+    family = own[0].family
     count, nets = sum(len(one.change.values) for one in own), _nets(own)
     squares = sum(float(np.square(net).sum()) for net in nets)
     tested = _tested(nets, own, count)
-    base, new = (math.nan, math.nan) if asked.scope == "comparison" and not family.answers else _means(own)
+    base, new = _means(own)
+    limit = policy.limit(family.measure) or Limit(0.0)
+    limit = limit if family.answers else policy.limit_of_values(family.measure)
+    if asked.scope == "comparison" and not family.answers:
+        base, new, limit = math.nan, math.nan, limit.share(one.score(one.old) for one in own)
     alone = own[0].fed and not asked.against
     p = (joint.better if tested.gain > 0 else joint.worse)[i] / SHARES["examples"]
     seen = visible(count, squares, joint.critical - LEAD[asked.scope], answers=family.answers)
+    if any(one.root for one in own):
+        tested, seen = _of_root(tested), math.sqrt(1 + seen) - 1
     hidden = BEYOND[family.answers] if own[0].fed else 0.0
     question = Question(
         asked.scope,
@@ -157,7 +166,7 @@ def _answer(i: int, asked: _Asked, joint: Joint, compared: Sequence[Compared], p
         family.answers,
         ranking=True,
         cells=frozenset(one.at for one in own),
-        better="higher" if family.answers else own[0].old[f"better.{family.measure}"],
+        better="higher" if family.answers else own[0].old.get(f"better.{family.measure}", "lower"),
     )
     return answer(question, 1.0 if alone else float(p), policy.alpha, max(seen, hidden))
 
@@ -190,6 +199,12 @@ def _tested(
     spread = sum(float(np.square(net - net.mean()).sum()) for net in nets) + own[0].family.answers
     half = quantile(0.975, math.inf) * math.sqrt(spread) / count
     return Tested(1.0, 1.0, least, gain, half, math.nan, said=said)
+
+
+def _of_root(tested: Tested) -> Tested:
+    """The same about the root of the mean loss, as a share of the base's."""
+    left = max(0.0, 1 - tested.gain)
+    return replace(tested, gain=1 - math.sqrt(left), half=math.sqrt(left + tested.half) - math.sqrt(left))
 
 
 def fallen(compared: Sequence[Compared]) -> Iterator[str]:

@@ -22,7 +22,7 @@ def to_bencher(found: Outcome) -> str:
     told: dict[str, dict[str, dict[str, float]]] = defaultdict(dict)
     for verdict in _values(found):
         latency = verdict.measure.startswith("latency")
-        measure = verdict.measure.replace(".", "-")
+        measure = _measure(verdict).replace(".", "-")
         told[verdict.cell][measure] = {"value": verdict.new * 1e9 if latency else verdict.new}
     return json.dumps(told, indent=2, allow_nan=False) + "\n"
 
@@ -34,9 +34,9 @@ def to_gh_benchmark(found: Outcome, better: str) -> str:
     """
     told = [
         {
-            "name": f"{v.cell} {v.measure}",
+            "name": f"{v.cell} {_measure(v)}",
             "value": v.new,
-            "unit": _unit(v.measure),
+            "unit": _unit(_measure(v)),
             "extra": f"{v.judgement} {v.reason}",
         }
         for v in _values(found)
@@ -53,7 +53,7 @@ def to_pytest_benchmark(found: Outcome) -> str:
         if verdict.measure == "train_s" or verdict.measure.startswith("latency"):
             times.append(verdict)
         else:
-            aside[verdict.cell][verdict.measure] = verdict.new
+            aside[verdict.cell][_measure(verdict)] = verdict.new
     document = {
         "machine_info": _machine(),
         "commit_info": {"id": "unversioned", "time": None, "author_time": None, "dirty": False, "branch": "(unknown)"},
@@ -68,14 +68,18 @@ def _values(found: Outcome) -> Iterator[Verdict]:
     """All verdicts with a value now, and a place of their own: of lines, else of their single cell."""
     seen = set()
     for verdict in sorted(found.verdicts, key=lambda verdict: verdict.scope != "line"):
-        place = verdict.cell, verdict.measure or "score"
+        place = verdict.cell, _measure(verdict)
         if math.isfinite(verdict.new) and verdict.scope != "comparison" and place not in seen:
             seen.add(place)
             yield verdict
 
 
+def _measure(verdict: Verdict) -> str:
+    return verdict.measure or "score"
+
+
 def _unit(measure: str) -> str:
-    return "s" if measure.startswith("latency") else _UNITS.get(measure, measure or "score")
+    return "s" if measure.startswith("latency") else _UNITS.get(measure, measure)
 
 
 def _machine() -> dict[str, Any]:

@@ -71,11 +71,16 @@ def read_formats(texts: list[str]) -> list[tuple[str, Path | None]]:
     """
     found = []
     for text in texts:
-        name, _, file = text.partition("=")
+        name, equals, file = text.partition("=")
         form = _form(name)
+        if equals and not Path(file).name:
+            raise FinefuseError(f"{text!r} names no file: write FORMAT=FILE")
         if isinstance(form, Mapping) and not file:
             raise FinefuseError(f"the format {name} is two files, so it needs a name: {name}=FILE")
         found.append((name, Path(file) if file else None))
+    files = [file for _, file in found if file]
+    if twice := [file for file in files if files.count(file) > 1]:
+        raise FinefuseError(f"two formats can't both be written to {twice[0]}")
     printed = [name for name, file in found if file is None]
     if len(printed) > 1:
         raise FinefuseError(f"{' and '.join(printed)} can't both be printed: write FORMAT=FILE for all but one")

@@ -57,7 +57,7 @@ def questions(pairs: Pairs, covered: Mapping[int, str], fed: Mapping[int, str], 
             if score.field != f"test.{covered.get(i)}" and policy.limit(score.measure):
                 lines[Place.of(old), score].append(i)
     together: dict[Score, dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
-    counts: dict[Score, int] = defaultdict(int)
+    bases: dict[Score, list[float]] = defaultdict(list)
     for (place, score), own in lines.items():
         chosen = [pairs[i] for i in own]
         if not any(math.isfinite(number(old, score.field)) for old, _ in chosen):
@@ -67,12 +67,12 @@ def questions(pairs: Pairs, covered: Mapping[int, str], fed: Mapping[int, str], 
         ranking = score.field == f"test.{pairs[own[0]][0]['metrics'][0]}"
         yield replace(line, ranking=ranking, cells=frozenset(own), better=chosen[0][0][f"better.{score.metric}"])
         if not any(i in fed for i in own):
-            counts[score] += 1
+            bases[score].append(line.base)
             for (old, _), gain in zip(chosen, gains, strict=True):
                 together[score][old["seed"]].append(gain)
     for score, by_seed in together.items():
-        if counts[score] > 1 and any(gain for gains in by_seed.values() for gain in gains):
-            yield _of_all(score, list(by_seed.values()), counts[score], policy)
+        if len(bases[score]) > 1 and any(gain for gains in by_seed.values() for gain in gains):
+            yield _of_all(score, list(by_seed.values()), bases[score], policy)
 
 
 def relative_gains(pairs: Pairs, score: Score) -> list[float]:
@@ -89,8 +89,7 @@ def _far(gain: float) -> float:
 
 
 def _of_line(place: Place, score: Score, pairs: Pairs, gains: Sequence[float], policy: Policy) -> Question:
-    limit = policy.limit(score.measure) or Limit(0.0)
-    limit = limit if score.measure in policy.limits or limit.relative else Limit(limit.amount, True)
+    limit = policy.limit_of_values(score.measure)
     olds, news = ([number(row, score.field) for row in rows] for rows in zip(*pairs, strict=True))
     base, new = sum(olds) / len(olds), sum(news) / len(news)
     tested = over_seeds(gains, f"over {len(gains)} seeds" if len(gains) > 1 else "one seed")
@@ -119,10 +118,10 @@ def _same_outputs(old: Record, new: Record) -> bool:
     return bool(old.get("outputs")) and all(old.get(name) == new.get(name) for name in fields)
 
 
-def _of_all(score: Score, by_seed: Sequence[Sequence[float]], count: int, policy: Policy) -> Question:
-    tested = over_seeds([sum(gains) / len(gains) for gains in by_seed], f"{count} lines, over {len(by_seed)} seeds")
-    amount = (policy.limit(score.measure) or Limit(0.0)).amount
-    limit = Limit(amount, True)
+def _of_all(score: Score, by_seed: Sequence[Sequence[float]], bases: Sequence[float], policy: Policy) -> Question:
+    said = f"{len(bases)} lines, over {len(by_seed)} seeds"
+    tested = over_seeds([sum(gains) / len(gains) for gains in by_seed], said)
+    limit = policy.limit_of_values(score.measure).share(bases)
     return Question("comparison", "all cells", score.measure, math.nan, math.nan, tested, limit)
 
 

@@ -47,17 +47,25 @@ class Limit:
         """The limit in the measure's own unit."""
         return self.amount * abs(base) if self.relative else self.amount
 
+    def share(self, bases: Iterable[float]) -> Limit:
+        """The same as a share of these values, in the mean; a plain number stays as it is where none is above 0."""
+        shares = [self.of(base) / abs(base) for base in bases if base and math.isfinite(base)]
+        return Limit(sum(shares) / len(shares) if shares else self.amount, True)
+
     def __str__(self) -> str:
         return f"{self.amount:.4g}" if not self.relative else f"{100 * self.amount:.4g}%"
 
 
 COVERAGE = "coverage"
 """The share of planned cells that are ok: judged where it has a limit, for what may otherwise be missing."""
-DEFAULTS: Mapping[str, Limit] = {
-    **{name: Limit(0.0, True) for name in ("flops", "parameters", "size", "steps", "gradients")},
-    **{name: Limit(0.0, True) for name in ("train_s", "latency", "memory")},
-}
+NOISY = ("train_s", "latency", "memory")
+"""What is never the same twice, and is judged against the noise of runs."""
+DEFAULTS: Mapping[str, Limit] = dict.fromkeys(
+    ("flops", "parameters", "size", "steps", "gradients", *NOISY), Limit(0.0, True)
+)
 """Limits of what is no metric; metrics have the policy's margin."""
+LEAST_ALPHA = 0.001
+"""A smaller one could never be reached by turning signs as often as flips.py does."""
 
 
 @dataclass(frozen=True)
@@ -81,13 +89,23 @@ class Policy:
     def __post_init__(self) -> None:
         if not (0 < self.alpha < 1 and 0 <= self.margin.amount < 1):
             said = f"{self.alpha:g} and {self.margin.amount:g}"
-            raise FinefuseError(f"alpha must lie between 0 and 1 and margin be at least 0, not {said}.")
+            raise FinefuseError(f"alpha must lie between 0 and 1, and margin be 0 or more and below 1, not {said}.")
+        if self.alpha < LEAST_ALPHA:
+            raise FinefuseError(f"alpha must be {LEAST_ALPHA} or more, not {self.alpha:g}: nothing could reach that.")
+        for name in self.noise:
+            if name not in NOISY:
+                listed = did_you_mean(name, NOISY) or f"; expected one of {', '.join(NOISY)}"
+                raise FinefuseError(f"no noise is known by the name {name!r}{listed}.")
         if wrong := [name for name, one in self.noise.items() if isinstance(one, str) or not 0 < one < math.inf]:
             raise FinefuseError(f"the noise of {wrong[0]} must be a number above 0.")
 
-    def limit(self, measure: str, usual: Limit | None = None) -> Limit | None:
+    def limit(self, measure: str) -> Limit | None:
         """The margin of a measure; None if it isn't judged."""
-        return self.limits[measure] if measure in self.limits else usual or DEFAULTS.get(measure, self.margin)
+        return self.limits[measure] if measure in self.limits else DEFAULTS.get(measure, self.margin)
+
+    def limit_of_values(self, measure: str) -> Limit:
+        """The margin of a metric that is judged and may be of any size: the policy's is a share of the base's value."""
+        return self.limits.get(measure) or Limit(self.margin.amount, True)
 
     def with_limits(self, given: Mapping[str, str | float]) -> Policy:
         """The same, with margins in text, such as {"accuracy": "0.5pp", "train_s": "off"}.
@@ -149,14 +167,17 @@ def read_policy(table: Mapping[str, Any], given: Mapping[str, Any] | None = None
         noise={**table.get("noise", {}), **given.get("noise", {})},
     )
     limits = {**table.get("fail_on", {}), **given.get("fail_on", {})}
-    fatal, allow = ([*table.get(key, ()), *given.get(key, ())] for key in ("fatal", "allow"))
-    return policy.with_limits(limits).failing(fatal, allow)
+    policy = policy.with_limits(limits)
+    for source in (table, given):
+        policy = policy.failing(source.get("fatal", ()), source.get("allow", ()))
+    return policy
 
 
 def _check(key: str, value: object) -> None:
     """Whether a key of `[gate]` holds something of the right kind."""
     if key not in KEYS:
-        raise FinefuseError(f"[gate] has no key {key!r}{did_you_mean(key, KEYS) or f'; expected one of {KEYS}'}.")
+        listed = did_you_mean(key, KEYS) or f"; expected one of {', '.join(KEYS)}"
+        raise FinefuseError(f"[gate] has no key {key!r}{listed}.")
     numbers = isinstance(value, Mapping) and all(type(one) in (int, float, str) for one in value.values())
     texts = isinstance(value, list | tuple) and all(isinstance(one, str) for one in value)
     good = {"fail_on": numbers, "noise": numbers, "fatal": texts, "allow": texts}

@@ -14,6 +14,9 @@ from finefuse.judge.gate.flips import POWER
 from finefuse.judge.gate.policy import Limit
 from finefuse.types import Judgement, Scope, Verdict
 
+ROUNDING = 1e-6
+"""Gains that differ by no more, as shares of a score that may be computed in float32, are the same."""
+
 
 @dataclass(frozen=True)
 class Tested:
@@ -66,7 +69,7 @@ class Question:
     @property
     def surely_inside(self) -> bool:
         """Whether the whole 95 % interval is."""
-        margin = self.limit.of(self.base) if self.points and math.isfinite(self.base) else self.limit.amount
+        margin = self.limit.of(self.base) if self.points else self.limit.share([self.base]).amount
         return abs(self.tested.gain) + self.tested.half <= margin
 
 
@@ -88,7 +91,9 @@ def settle(level: Level, questions: Sequence[Question], alpha: float) -> list[An
     )
     own = alpha * share / max(1, len(countable(least, alpha * share)))
     return [
-        answer(question, (better if question.tested.gain > 0 else worse)[i] / share, alpha, _visible(question, own))
+        answer(
+            question, (better if question.tested.gain > 0 else worse)[i] / share, alpha, _visible(level, question, own)
+        )
         for i, question in enumerate(questions)
     ]
 
@@ -114,24 +119,28 @@ def _judged(question: Question, p: float, alpha: float) -> tuple[Judgement, str]
     return "inconclusive", tested.said
 
 
-def _visible(question: Question, alpha: float) -> float:
-    """The smallest loss that would have been significant at `alpha`, one-sided, with a chance of `POWER`."""
+def _visible(level: Level, question: Question, alpha: float) -> float:
+    """The smallest loss that would have been significant at `alpha`, one-sided, with a chance of `POWER`.
+
+    The noise of times is that of logarithms, beyond the limit.
+    """
     noise, freedom = question.tested.noise, question.tested.freedom
     if not math.isfinite(noise):
         return math.inf
-    return noise * sum(quantile(level, freedom) for level in (1 - alpha, POWER))
+    seen = noise * sum(quantile(chance, freedom) for chance in (1 - alpha, POWER))
+    return math.expm1(seen + math.log1p(question.limit.share([question.base]).amount)) if level == "time" else seen
 
 
 def over_seeds(gains: Sequence[float], said: str) -> Tested:
-    """Student's t test of one gain per seed; of a single seed nothing can be told."""
+    """Student's t test of one gain per seed; of a single seed, or of seeds that all gain the same, nothing can be told.
+
+    Seeds that each lose one answer of few have no spread, which is chance as often as not.
+    """
     mean, n = math.fsum(gains) / len(gains), len(gains)
-    if n == 1:
+    if max(gains) - min(gains) <= ROUNDING:
         return Tested(1.0, 1.0, 1.0, mean, math.inf, math.inf, said=said)
     noise = math.sqrt(math.fsum((gain - mean) ** 2 for gain in gains) / (n - 1) / n)
-    if noise:
-        worse, better = (float(special.stdtr(float(n - 1), side * mean / noise)) for side in (1, -1))
-    else:
-        worse, better = float(mean >= 0), float(mean <= 0)
+    worse, better = (float(special.stdtr(float(n - 1), side * mean / noise)) for side in (1, -1))
     return Tested(worse, better, 0.0, mean, quantile(0.975, n - 1) * noise, noise, n - 1, said)
 
 
