@@ -123,6 +123,7 @@ def test_what_is_no_board_is_refused_in_one_sentence(tmp_path: Path, text: str, 
     [
         {"dataset": None},
         {"label": 1},
+        {"label": None},
         {"seconds": "x"},
         {"test.accuracy.mean": []},
         {"front.flops": 1.5},

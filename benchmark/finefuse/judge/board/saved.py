@@ -76,7 +76,8 @@ def _refuse_unknown_metrics(lines: pd.DataFrame, better: Mapping[str, str]) -> N
 
 
 def _line(line: Mapping[str, Any]) -> dict[str, Any]:
-    if lacking := [name for name in NEEDED if line.get(name) is None]:
+    line = {"label": line["strategy"], **line}  # those of earlier versions have none
+    if lacking := [name for name in (*NEEDED, "label") if line.get(name) is None]:
         raise KeyError(lacking[0])
     why = {name: reason for name, reason in line["null"].items() if name != "gain.half" or line["gain"] is not None}
     return {name: _value(name, value, why.get(name, "")) for name, value in line.items() if name != "null"}
@@ -90,7 +91,7 @@ def _value(name: str, value: Any, why: str) -> Any:
         return None
     if value is None:
         return math.inf if why in INFINITE else math.nan
-    return tuple(map(str, value)) if name in LISTS else value
+    return tuple(map(str, value)) if isinstance(value, list) else value
 
 
 def _numbers(pool: Mapping[str, Any]) -> dict[str, Any]:
@@ -114,7 +115,6 @@ def _completed(lines: pd.DataFrame) -> pd.DataFrame:
     rows = lines.to_dict("records")
     halves = [row.get(f"test.{next(iter(row['metrics']), '')}.half", math.inf) for row in rows]
     former: dict[str, Any] = {
-        "label": lines["strategy"],
         "round": 0,
         "rounds": 1,
         "rank.lowest": lines["rank"],
