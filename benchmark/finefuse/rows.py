@@ -260,6 +260,11 @@ def is_given(row: Record) -> bool:
     return bool(row.get("given")) and row["kind"] == "tune" and "seconds_before" not in row
 
 
+def given_as(label: str, row: Record) -> Record:
+    """Where a row's network is from, under another label; nothing for one that was tuned here."""
+    return {"given": {label: next(iter(row["given"].values()))}} if is_given(row) else {}
+
+
 def origin(name: str, given: Mapping[str, str]) -> str:
     """Where a network is from that was tuned elsewhere, as a sentence without its full stop."""
     known = "; ".join(f"{what.replace('_', ' ')} {text}" for what, text in given.items())

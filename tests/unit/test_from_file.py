@@ -139,6 +139,25 @@ def test_a_given_network_is_not_tuned_again(run: SimpleNamespace) -> None:
     assert {row["reason"] for row in again} == {"from-file reads a finished network, and tunes none further"}
 
 
+def test_each_line_that_reads_the_same_content_says_its_own_origin(folder: Path, tmp_path: Path) -> None:
+    copied = tmp_path / "copied.safetensors"
+    copied.write_bytes((folder / "one.safetensors").read_bytes())
+    rows = [
+        row
+        for schemes in ([scheme(folder / "one.safetensors"), scheme(copied)], [scheme(copied) | {"as": "later"}])
+        for row in ran(tmp_path, schemes).rows
+        if row["kind"] == "tune"
+    ]
+    assert len({row["artifact"] for row in rows}) == 1
+    assert [[*row["given"]] for row in rows] == [["one"], ["copied"], ["later"]]
+    assert [
+        row["given"][name]["file"].split(" ")[0] for row, name in zip(rows[:2], ("one", "copied"), strict=True)
+    ] == [
+        "one.safetensors",
+        "copied.safetensors",
+    ]
+
+
 @pytest.mark.parametrize("label", ["two", "soup"])
 def test_the_card_says_it(run: SimpleNamespace, label: str, tmp_path: Path) -> None:
     finefuse.export(

@@ -45,6 +45,17 @@ def test_a_shift_from_one_ancestor_is_one_observation(pair: Pair, rng: np.random
     assert not code.notes
 
 
+@pytest.mark.parametrize("parts", [{}, {"instruction set": "b"}, {"source net.py": "1", "source more.py": "1"}])
+def test_bits_without_a_word_on_the_code_are_no_excuse(
+    pair: Pair, rng: np.random.Generator, parts: dict[str, str]
+) -> None:
+    base, new = ancestry(pair, rng, 10, 30)
+    new[0] = new[0] | {"parts": parts}
+    found = pair.compare(base, new)
+    assert not found.passed
+    assert not found.notes
+
+
 def test_a_cell_that_is_worse_than_its_siblings_is_still_caught(pair: Pair, rng: np.random.Generator) -> None:
     base, new = ancestry(pair, rng, 10, 30)
     new[5] = pair.changed(new[5], rng, 100)

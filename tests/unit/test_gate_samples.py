@@ -242,6 +242,15 @@ def test_failed_latencies_fail(pair: Pair, status: str) -> None:
     assert judged(pair, base, new) == ["failed", f"cell latency {'failed'}"]
 
 
+def test_a_latency_that_is_gone_fails(pair: Pair) -> None:
+    base = with_latency(pair)
+    name = next(name for name in base[-1] if name.startswith("latency."))
+    new = [*base[:-1], {k: v for k, v in base[-1].items() if k != name}]
+    assert judged(pair, base, new) == ["failed", "cell latency not-comparable"]
+    assert judged(pair, base, new, allow=["not-comparable"])[0] == "passed"
+    assert pair.compare(new, base).passed
+
+
 def test_a_latency_that_is_no_number_fails(pair: Pair) -> None:
     base = with_latency(pair)
     new = [row | {"latency.1.p50": None} if row["kind"] == "time" else row for row in base]
@@ -264,6 +273,14 @@ def test_nll_five_times_worse_fails(pair: Pair, seeds: int, outputs: str) -> Non
     new = [row | {"outputs": f"others {i}"} if outputs == "others" else row for i, row in enumerate(new)]
     assert judged(pair, base, new)[0] == "failed"
     assert "line nll regressed" in judged(pair, base, new)
+    assert pair.compare(new, base).passed
+
+
+def test_nll_that_is_infinite_in_one_seed_fails(pair: Pair) -> None:
+    base = list(seeds_of(pair, 3, "test.nll", lambda: 0.4))
+    new = [row | {"outputs": "others"} for row in base]
+    new[1]["test.nll"] = math.inf
+    assert judged(pair, base, new) == ["failed", "line nll regressed"]
     assert pair.compare(new, base).passed
 
 
@@ -367,6 +384,14 @@ def test_a_metric_that_ranks_and_is_no_share_of_answers_is_tested_over_seeds(pai
     base = [row | fields for row in cells_of(pair, RNG, 2, 3, 100)]
     new = [row | {"test.f1": 0.3, "outputs": "others"} for row in base]
     assert "line f1 regressed" in judged(pair, base, new)
+
+
+def test_the_same_scores_do_not_tell_what_would_have_been_caught(pair: Pair) -> None:
+    fields = {"metrics": ["f1"], "better.f1": "higher", "test.f1": 0.8, "correct": None}
+    base = [row | fields for row in cells_of(pair, RNG, 2, 1, 100)]
+    assert pair.compare(base, base).passed
+    blind = pair.compare(base, base, resolve="1pp")
+    assert blind.failures == ("This comparison could not have caught any loss of f1. 1 % were to be visible.",)
 
 
 # ----------------------------------------------------------------------------------------- surroundings

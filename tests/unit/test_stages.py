@@ -24,7 +24,7 @@ from finefuse.discovery.capabilities import DeclarationError
 from finefuse.discovery.registry import Registry
 from finefuse.engine.store.artifacts import Artifacts
 from finefuse.errors import FinefuseError
-from finefuse.types import Fusing, Level, Need
+from finefuse.types import Fusing, Law, Level, Need
 from finefuse_zoo.fusions.adamerging import AdaMerging
 from helpers.crossing import TINY, only, splits
 from helpers.tasks import two_tasks
@@ -56,6 +56,13 @@ class Times(Stage):
                 head.weight.mul_(self.by)
                 head.bias.mul_(self.by)
         return net
+
+
+@dataclass(frozen=True)
+class Ordered(Times):
+    """Says that it depends on the order of the members."""
+
+    except_for: ClassVar[tuple[Law, ...]] = ("order",)
 
 
 @dataclass(frozen=True)
@@ -99,7 +106,7 @@ class Broken(Stage):
 class Stages:
     @hookimpl
     def finefuse_fusions(self):
-        for cls in (Times, Trained, Sly, Broken):
+        for cls in (Times, Ordered, Trained, Sly, Broken):
             yield Entry(cls.__name__.lower(), cls)
 
 
@@ -320,6 +327,17 @@ def test_a_stage_with_its_parameters_and_its_place_is_in_the_key(registry):
     ]
     assert len(set(found.values())) == 5
     assert keys(registry, PLAIN)["soup(recalibrate=false)"] == found["soup(recalibrate=false)"]
+
+
+def test_a_line_depends_on_the_order_of_members_if_a_stage_does(registry):
+    fusions = [PLAIN | {"followed_by": ["times"]}, PLAIN | {"followed_by": ["recalibrate", "ordered"]}]
+    pools = {"all": {"of": ["full"], "copies": 3, "sizes": [2], "subsets": 3}}
+    jobs = make_plan(load_suite(SUITE | {"fusions": fusions, "pools": pools}, registry), registry).jobs
+    places = [(job.label, tuple(place for place, _ in job.fused)) for job in jobs if job.kind == "fuse" and job.size]
+    rising = [label.split(" then ")[-1] for label, names in places if list(names) == sorted(names)]
+    assert len(places) == 6
+    assert rising.count("times") == 3
+    assert rising.count("ordered") < 3
 
 
 @pytest.mark.parametrize(

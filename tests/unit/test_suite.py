@@ -149,6 +149,21 @@ BAD_SHAPES = {
     "without '/', '|' and '#', not \"a|b\"",
     "pools = { p = { of = ['full'], copies = 0 } }": "s.toml:5: pools.p.copies: must be greater than or equal to 1, "
     "not 0",
+    # what may be of several types
+    "source_test = ['points']": 's.toml:5: source_test: must be a boolean or a name or a table, not ["points"]',
+    "source_test = {}": "s.toml:5: source_test: the key 'use' is missing",
+    "source_test = { use = 3 }": "s.toml:5: source_test.use: must be a string, not 3",
+    "gate = { margin = 'some' }": 's.toml:5: gate.margin: must be a text such as "0.5pp", "1%" or "0" or a number, '
+    'not "some"',
+    "gate = { margin = true }": "s.toml:5: gate.margin: must be a string or a number, not true",
+    "[gate.fail_on]\nflops = 'some'": 's.toml:6: gate.fail_on.flops: must be a text such as "0.5pp", "1%" or "0" or a '
+    "number or 'off', not \"some\"",
+    "gate = { allow = ['all'] }": "s.toml:5: gate.allow[0]: must be 'regressed', 'failed', 'missing', "
+    "'not-comparable', 'inconclusive', 'improved', 'new', 'skipped' or 'unchanged' or 'settings', 'versions' or "
+    "'plan', "
+    'not "all"',
+    "gate = { noise = { flops = 1 } }": "s.toml:5: gate.noise.flops: must be 'train_s', 'latency' or 'memory', "
+    'not "flops"',
     # empty lists
     "seeds = []": "s.toml:5: seeds: must not be empty",
     "metrics = []": "s.toml:5: metrics: must not be empty",

@@ -159,7 +159,7 @@ class Group:
         if not ordered:
             yield bounds.job({"members": own["members"]}, kind="pool", **fields)
         for fusion, line in self.fusions:
-            if ordered is not None and self.facts.ordered(fusion.ref) != ordered:
+            if ordered is not None and any(map(self.facts.ordered, (fusion.ref, *fusion.followed_by))) != ordered:
                 continue
             trials = trials_of(self.facts, fusion, line, self.line, own, fields | {"label": fusion.label})
             chosen = {f"choice {i}": job.artifact for i, job in enumerate(trials)}

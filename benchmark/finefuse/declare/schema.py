@@ -17,9 +17,11 @@ from finefuse.types.aggregate import Aggregate, By, Zero
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 LABEL = r"^[^\s/|#]+( [^\s/|#]+)*$"
+CHANGE = r"^\s*(\d+\.?\d*|\.\d+)\s*(%|pp)?\s*$"
 _PATTERNS = {
     NAME: "letters, digits, dots, dashes and underscores, and begin with a letter or digit",
     LABEL: "words with single spaces between them, without '/', '|' and '#'",
+    CHANGE: 'a text such as "0.5pp", "1%" or "0"',
 }
 Label = Annotated[str, Field(pattern=LABEL, max_length=100)]
 Positive = Annotated[int, Field(ge=1)]
@@ -145,7 +147,7 @@ class RunShape(_Table):
     observers: list[Use] = Field(default=[], description="What follows the run.")
 
 
-Limit = Annotated[str, Field(pattern=r"^\s*(\d+\.?\d*|\.\d+)\s*(%|pp)?\s*$")] | Annotated[float, Field(ge=0)]
+Limit = Annotated[str, Field(pattern=CHANGE)] | Annotated[float, Field(ge=0)]
 """A change that doesn't matter: "0.5pp", "20%", or a plain number."""
 
 
@@ -295,13 +297,27 @@ def read_shape(source: Source) -> SuiteShape:
     try:
         return SuiteShape.model_validate(source.data)
     except ValidationError as error:
-        wrong = sorted(error.errors(include_url=False), key=lambda e: e["type"] != "extra_forbidden")[0]
-        raise _explain(wrong, source) from None
+        found = sorted(error.errors(include_url=False), key=lambda e: e["type"] != "extra_forbidden")
+        raise _explain(found, source) from None
 
 
-def _explain(wrong: ErrorDetails, source: Source) -> SuiteError:
-    path: KeyPath = tuple(part for part in wrong["loc"] if part != "[key]")
-    kind, value = wrong["type"], wrong["input"]
+def _place(wrong: ErrorDetails, data: Any) -> KeyPath:
+    """Where in a suite something is wrong, without the names that pydantic gives to the alternatives for a value."""
+    found: list[str | int] = []
+    for part in wrong["loc"]:
+        inside = part in data if isinstance(data, Mapping) else isinstance(data, list) and isinstance(part, int)
+        if inside:
+            found.append(part)
+            data = data[part]
+    return (*found, wrong["loc"][-1]) if wrong["type"] == "missing" else tuple(found)
+
+
+def _explain(found: Sequence[ErrorDetails], source: Source) -> SuiteError:
+    """The first error; where a value may be of several types, what is wrong inside it, or else what it may be."""
+    places = [_place(wrong, source.data) for wrong in found]
+    path = max((place for place in places if place[: len(places[0])] == places[0]), key=len)
+    here = [wrong for wrong, place in zip(found, places, strict=True) if place == path]
+    kind, value = here[0]["type"], here[0]["input"]
     if kind in ("extra_forbidden", "missing"):
         *table, key = path
         model = _TABLES.get(str(path[0]), ItemShape) if table else SuiteShape
@@ -310,17 +326,24 @@ def _explain(wrong: ErrorDetails, source: Source) -> SuiteError:
             return source.error(tuple(table), f"the key {key!r} is missing")
         return source.error(path, f"unknown key{suggest(str(key), known)}")
     if kind == "value_error":
-        return source.error(path, str(wrong["ctx"]["error"]))
+        return source.error(path, str(here[0]["ctx"]["error"]))
     if kind == "too_short":
         return source.error(path, "must not be empty")
+    first, *others = dict.fromkeys(_must_be(wrong, path) for wrong in here)
+    told = " or ".join([first, *(other.removeprefix("must be ") for other in others)])
+    return source.error(path, f"{told}, not {show(value)}")
+
+
+def _must_be(wrong: ErrorDetails, path: KeyPath) -> str:
+    """What a value must be, by one of the types that it may have."""
+    kind = wrong["type"]
     if kind == "string_pattern_mismatch":
-        return source.error(path, f"must be {_PATTERNS[wrong['ctx']['pattern']]}, not {show(value)}")
+        return f"must be {_PATTERNS[wrong['ctx']['pattern']]}"
     if kind in ("model_type", "dict_type", "model_attributes_type"):
-        item = isinstance(path[-1], int) or (path[0] == "run" and len(path) > 1)
-        return source.error(path, f"must be a {'name or a table' if item else 'table'}, not {show(value)}")
-    message = re.sub("^(Input|String) should", "must", wrong["msg"]).replace("a valid integer", "a whole number")
-    message = message.replace("a valid", "a")
-    return source.error(path, f"{message}, not {show(value)}")
+        item = isinstance(path[-1], int) or (path[0] == "run" and len(path) > 1) or path[0] == "source_test"
+        return f"must be a {'name or a table' if item else 'table'}"
+    message = re.sub("^(Input|String) should", "must", wrong["msg"])
+    return message.replace("a valid integer", "a whole number").replace("a valid", "a")
 
 
 def json_schema(names: Mapping[str, Sequence[str]]) -> dict[str, Any]:

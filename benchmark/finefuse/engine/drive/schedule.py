@@ -24,6 +24,7 @@ from finefuse.files import write_whole
 from finefuse.predictions import Predictions
 from finefuse.processor import PINNED
 from finefuse.records import Records, passed_over
+from finefuse.rows import given_as
 from finefuse.types import Cell, Crew, Executor, Job, Record, Status
 
 BECAME = {
@@ -128,7 +129,8 @@ class _Drive:
                 self.keep_predictions(self.outlook.rows[job.place], None)
                 self.settle(job, self.outlook.rows[job.place])
         for job, record in self.outlook.adopted:
-            self.settle(job, record | identity(self.order(job, str(record.get("device", "")))), new=True)
+            own = identity(self.order(job, str(record.get("device", "")))) | given_as(job.label, record)
+            self.settle(job, record | own, new=True)
         while self.pending or self.running:
             while self.free and (ready := self.next()):
                 self.pending.remove(ready)

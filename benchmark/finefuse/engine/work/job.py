@@ -119,7 +119,8 @@ def tune(bench: Workbench) -> Record:
         return choose(bench)
     if not bench.store.has(job.artifact):
         _tune(bench, job.strategy, {})
-    return _scored(bench, bench.splits)
+    # what is in the store may be another line's, which reads the same content by another name
+    return _scored(bench, bench.splits) | given(bench.build("scheme", job.strategy), job.label)
 
 
 def trial(bench: Workbench) -> Record:

@@ -97,7 +97,7 @@ def _of_line(place: Place, score: Score, pairs: Pairs, gains: Sequence[float], p
     if gains and not limit.holds(base, new) and tested.gain < 0:
         beyond = _beyond(score, pairs, gains, limit, given=score.measure in policy.limits)
     if not any(gains):
-        tested = Tested(1.0, 1.0, 1.0, 0.0, 0.0, 0.0, said="the same scores")
+        tested = Tested(1.0, 1.0, 1.0, 0.0, 0.0, math.inf, said="the same scores")
     return Question("line", line_text(place), score.measure, base, new, tested, limit, beyond=beyond)
 
 
@@ -105,6 +105,9 @@ def _beyond(score: Score, pairs: Pairs, gains: Sequence[float], limit: Limit, *,
     """Why a line is worse whatever a test says; "" if that isn't so."""
     if all(_same_outputs(old, new) for old, new in pairs):
         return "the outputs are the same, and their score is not"
+    infinite = [math.isinf(number(new, score.field)) for _, new in pairs]
+    if any(gain < 0 and now for gain, now in zip(gains, infinite, strict=True)):
+        return "infinite now"
     worst = TWICE[pairs[0][0][f"better.{score.metric}"]]
     if all(gain <= -worst for gain in gains):
         return f"twice as bad in every seed ({len(gains)})"

@@ -101,7 +101,8 @@ def _undefined(row: Record) -> list[str]:
 def _mismatch(old: Record, new: Record) -> tuple[Judgement | None, str]:
     """The judgement of two good rows that can't be compared."""
     if old["kind"] == "time":
-        return None, ""
+        gone = [name for name in old if name.startswith("latency.") and name not in new]
+        return ("not-comparable", f"{', '.join(gone)} is no longer measured") if gone else (None, "")
     if math.isnan(number(old, f"test.{old['metrics'][0]}")):
         return "new", "NaN in the base"
     if old["metrics"][0] != new["metrics"][0]:

@@ -56,7 +56,7 @@ def other_bases(base: Side, new: Side) -> list[str]:
     for cell, old in base.bases.items():
         now = new.bases.get(cell)
         made = old["status"] == "ok" and now is not None and now["status"] == "ok"
-        if made and now and _bits(old) != _bits(now) and not any(map(_is_code, (name for name, _ in _parts(old, now)))):
+        if made and now and _bits(old) != _bits(now) and _same_code(old, now):
             found.append(str(old["backbone"]))
     return list(dict.fromkeys(found))
 
@@ -69,6 +69,13 @@ def fed_by(row: Record, bases: Iterable[str]) -> str:
 
 def _bits(row: Record) -> object:
     return row.get("outputs") or row.get("correct") or row.get("artifact")
+
+
+def _same_code(old: Record, new: Record) -> bool:
+    """Whether both rows say what they were made with, and only the machine or versions differ."""
+    one, two = old.get("parts") or {}, new.get("parts") or {}
+    differing = {name for name in one.keys() | two.keys() if one.get(name) != two.get(name)}
+    return bool(one and two) and not any(map(_is_code, differing))
 
 
 def _parts(old: Record, new: Record) -> Iterator[tuple[str, str]]:
