@@ -386,6 +386,14 @@ def test_a_metric_that_ranks_and_is_no_share_of_answers_is_tested_over_seeds(pai
     assert "line f1 regressed" in judged(pair, base, new)
 
 
+def test_the_same_scores_do_not_tell_what_would_have_been_caught(pair: Pair) -> None:
+    fields = {"metrics": ["f1"], "better.f1": "higher", "test.f1": 0.8, "correct": None}
+    base = [row | fields for row in cells_of(pair, RNG, 2, 1, 100)]
+    assert pair.compare(base, base).passed
+    blind = pair.compare(base, base, resolve="1pp")
+    assert blind.failures == ("This comparison could not have caught any loss of f1. 1 % were to be visible.",)
+
+
 # ----------------------------------------------------------------------------------------- surroundings
 
 

@@ -97,7 +97,7 @@ def _of_line(place: Place, score: Score, pairs: Pairs, gains: Sequence[float], p
     if gains and not limit.holds(base, new) and tested.gain < 0:
         beyond = _beyond(score, pairs, gains, limit, given=score.measure in policy.limits)
     if not any(gains):
-        tested = Tested(1.0, 1.0, 1.0, 0.0, 0.0, 0.0, said="the same scores")
+        tested = Tested(1.0, 1.0, 1.0, 0.0, 0.0, math.inf, said="the same scores")
     return Question("line", line_text(place), score.measure, base, new, tested, limit, beyond=beyond)
 
 
