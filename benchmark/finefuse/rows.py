@@ -45,7 +45,7 @@ def wrong_with(row: object) -> str:
         if type(value) not in types or (check and not check(value)):
             return f"has {told(value)} as `{name}`, where {expected} was expected"
     if row["status"] == "ok":
-        return _wrong_scores(row) or _wrong_share(row) or _wrong_losses(row) or _wrong_figure(row)
+        return _wrong_scores(row) or _wrong_pairs(row) or _wrong_share(row) or _wrong_losses(row) or _wrong_figure(row)
     return ""
 
 
@@ -58,6 +58,17 @@ def _wrong_scores(row: Record) -> str:
     first = "single.test" if row["kind"] == "pool" else "test"
     lacking = [n for metric in row["metrics"] for n in (f"{first}.{metric}", f"better.{metric}") if n not in row]
     return f"is ok and has no `{lacking[0]}`" if lacking else ""
+
+
+def _wrong_pairs(row: Record) -> str:
+    """Whether two lists that go together have as many entries."""
+    if row["kind"] not in SCORED:
+        return ""
+    for one, other in (("followed_by", "saw"), ("tasks", "ranked_by")):
+        counts = len(row.get(one) or ()), len(row.get(other) or ())
+        if counts[0] != counts[1]:
+            return f"has {counts[0]} entries in `{one}` and {counts[1]} in `{other}`"
+    return ""
 
 
 def _wrong_share(row: Record) -> str:
@@ -174,6 +185,10 @@ def _parts(value: dict[str, object]) -> bool:
     return {str}.issuperset(map(type, value.values()))
 
 
+def _objects(value: dict[str, object] | None) -> bool:
+    return not value or {dict}.issuperset(map(type, value.values()))
+
+
 def _way(value: list[object] | None) -> bool:
     return value is None or (len(value) == 2 and value[0] in get_args(By) and value[1] in get_args(Zero))
 
@@ -186,6 +201,7 @@ COUNT_OR_NULL = Rule(frozenset({int, NONE}), _from_zero, "a whole number from 0,
 AMOUNT = Rule(frozenset({int, float, NONE}), _from_zero, "a number from 0, or null")
 SCORE = Rule(frozenset({int, float, NONE}), _score, "a number or null")
 FLAG = Rule(frozenset({bool, NONE}), None, "true, false or null")
+LIST = Rule(frozenset({list}), _texts, "a list of texts")
 TEXTS = Rule(frozenset({list, NONE}), _texts, "a list of texts")
 OBJECT = Rule(frozenset({dict, NONE}), None, "an object or null")
 MISNAMED = Rule(frozenset(), None, "a name such as latency.64.p50")
@@ -204,8 +220,9 @@ _NAMED: dict[str, Rule] = {
     **dict.fromkeys(
         ("correct", "losses", "examples", "outputs", "predicted", "statistics", "structure", "no_energy"), TEXT_OR_NULL
     ),
-    **dict.fromkeys(("metrics", "needs", "at_edge", "shares", "remarks", "tasks", "ranked_by", "subset"), TEXTS),
-    **dict.fromkeys(("followed_by", "saw", "latency_of"), TEXTS),
+    **dict.fromkeys(("needs", "at_edge", "latency_of"), LIST),
+    **dict.fromkeys(("metrics", "shares", "remarks", "tasks", "ranked_by", "subset"), TEXTS),
+    **dict.fromkeys(("followed_by", "saw"), TEXTS),
     "aggregate": Rule(frozenset({list, NONE}), _way, "how scores of tasks become one figure"),
     "source_data": TEXT_OR_NULL,
     **dict.fromkeys(("member", "round", "trial", "members", "repeated", "size", "draw"), COUNT),
@@ -214,7 +231,8 @@ _NAMED: dict[str, Rule] = {
     **dict.fromkeys(("seconds", "cpu_seconds", "seconds_members", "seconds_before", "flops", "rate"), AMOUNT),
     **dict.fromkeys(("quality", "disagreement", "q", "correlation"), SCORE),
     **dict.fromkeys(("contended", "channels_last", "tf32", "portable"), FLAG),
-    **dict.fromkeys(("params", "tried", "chosen", "prepared_by", "given", "examples_of"), OBJECT),
+    **dict.fromkeys(("params", "tried", "chosen", "prepared_by", "examples_of"), OBJECT),
+    "given": Rule(frozenset({dict, NONE}), _objects, "an object of objects, or null"),
 }
 _STARTING: dict[str, Rule] = {
     "better": Rule(frozenset({str}), ("higher", "lower").__contains__, "higher or lower"),

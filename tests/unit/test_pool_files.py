@@ -162,6 +162,12 @@ WRONG: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
         TWO,
         "pools.mine.files[0]: must say its `task`, one of few, many",
     ),
+    "a task of another pool": (
+        {"files": [{"file": "a.safetensors", "as": f"of {task}", "task": task} for task in ("a", "b", "c")]}
+        | {"datasets": ["a", "b"]},
+        {"datasets": [FEW | {"as": "a"}, MANY | {"as": "b"}, MANY | {"centres": 9, "as": "c"}]},
+        "pools.mine.files[2].task: c is none of the pool's data sets: a, b",
+    ),
     "no backbone": (
         {"files": ["a.safetensors"]},
         {"backbones": [SMALL, OTHER]},

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from io import StringIO
 from pathlib import Path
 from types import ModuleType
@@ -114,6 +116,31 @@ def test_what_is_no_board_is_refused_in_one_sentence(tmp_path: Path, text: str, 
     (tmp_path / "leaderboard.json").write_text(text)
     with pytest.raises(StoreError, match=rf"leaderboard\.json: {said}"):
         api.board(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"dataset": None},
+        {"label": 1},
+        {"label": None},
+        {"seconds": "x"},
+        {"test.accuracy.mean": []},
+        {"front.flops": 1.5},
+        {"ok": {}},
+        {"metrics": ["unknown"]},
+    ],
+)
+def test_a_line_with_another_kind_of_value_is_refused_by_its_name(
+    build: ModuleType, tmp_path: Path, damage: dict[str, object]
+) -> None:
+    path = saved(make_leaderboard("demo", [build.row()]), tmp_path)
+    content = json.loads(path.read_text(encoding="utf-8"))
+    content["lines"][0] |= damage
+    path.write_text(json.dumps(content), encoding="utf-8")
+    name = "unknown" if "metrics" in damage else re.escape(next(iter(damage)))
+    with pytest.raises(StoreError, match=rf"leaderboard\.json: not a leaderboard of finefuse .*{name}"):
+        saved_board(path)
 
 
 def test_a_folder_without_anything_is_refused(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from finefuse.declare.pools import EVERY
+from finefuse.declare.pools import EVERY, named
 from finefuse.declare.schema import LABEL, FileShape, PoolShape
 from finefuse.declare.strategy import Strategy
 from finefuse.declare.suite_text import Source, show, suggest
@@ -79,9 +79,13 @@ def _label(source: Source, path: KeyPath, file: FileShape) -> str:
 def _tasks(source: Source, name: str, shape: PoolShape, datasets: Sequence[Ref]) -> list[Ref | None]:
     """The data set that each file of a pool was tuned for; None for all."""
     found: list[Ref | None] = []
+    across = named(source, ("pools", name, "datasets"), shape.datasets or (), datasets, "data set")
     for i, file in enumerate(shape.files or ()):
         path = ("pools", name, "files", i, "task")
-        found.append(None if file.task is None else _one(source, path, file.task, datasets, "data set"))
+        task = None if file.task is None else _one(source, path, file.task, datasets, "data set")
+        if task and across and task not in across:
+            raise source.error(path, f"{task} is none of the pool's data sets: {', '.join(map(str, across))}")
+        found.append(task)
     if len(datasets) > 1 and None in found and (shape.datasets or any(found)):
         told = ", ".join(map(str, datasets))
         raise source.error(("pools", name, "files", found.index(None)), f"must say its `task`, one of {told}")

@@ -31,19 +31,19 @@ class Aggregate:
         said: Sequence[Any] = row.get("aggregate") or ()
         return cls(*said)
 
-    def kept(self, scores: Sequence[float], own: Sequence[float], better: Sequence[str]) -> list[int]:
-        """The places of the tasks that count."""
-        places = range(len(scores))
+    def kept(self, own: Sequence[float], better: Sequence[str]) -> list[int]:
+        """The places of the tasks that count, which the own models decide: a merge that fails at a task keeps it."""
+        places = range(len(own))
         if self.zero == "undefined":
             return list(places)
-        return [i for i in places if not math.isnan(ratio(scores[i], own[i], better[i]))]
+        return [i for i in places if not math.isnan(ratio(own[i], own[i], better[i]))]
 
     def figure(self, scores: Sequence[float], own: Sequence[float], better: Sequence[str]) -> float:
         """The figure of scores, by those of the tasks' own models, and by which direction is better for each.
 
         A ratio of means is of tasks that share a metric. NaN where no task counts.
         """
-        kept = self.kept(scores, own, better)
+        kept = self.kept(own, better)
         if not kept:
             return math.nan
         if self.by == "ratio-of-means":

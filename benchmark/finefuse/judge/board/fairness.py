@@ -130,7 +130,7 @@ def _latencies(timed: Sequence[Record]) -> Iterator[str]:
         f"{record['label']} on {record['backbone']} (b{name.split('.')[1]} ± {value:.0%})"
         for record in timed
         for name, value in record.items()
-        if name.startswith("latency.") and name.endswith(".within") and not value <= NARROW
+        if name.startswith("latency.") and name.endswith(".within") and value is not None and not value <= NARROW
     ]
     if vague:
         more = f" and {len(vague) - LISTED} more" if len(vague) > LISTED else ""

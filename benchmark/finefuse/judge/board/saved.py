@@ -12,16 +12,23 @@ import pandas as pd
 
 from finefuse.errors import StoreError
 from finefuse.judge.board.curves import COLUMNS
-from finefuse.judge.board.leaderboard import ENERGY, FRONTS, Leaderboard, make_leaderboard
+from finefuse.judge.board.leaderboard import ENERGY, FRONTS, KNOWN, Leaderboard, make_leaderboard
 from finefuse.judge.frame import table
 from finefuse.judge.resolution import Resolution
 from finefuse.records import Records
+from finefuse.rows import told
 
 FILE = "leaderboard.json"
 SCHEMA = 1
 INFINITE = ("infinite", "one seed has no interval", "no interval")
 """Reasons for a null that stands for an infinite number."""
 LISTS = ("metrics", "tasks")
+NEEDED = ("dataset", "backbone", "strategy", "pool", "metrics")
+TEXTS = frozenset(
+    {*NEEDED, "label", "level", "needs", "status", "reason", "edge", "chosen", "origin", "followed_by", "statistics"}
+    | {"aggregate", "metric", *FRONTS}
+) - {*LISTS}
+"""Columns of text; all others hold numbers."""
 RANKS = {"rank": "Int64", "rank.lowest": "Int64"}
 
 
@@ -48,25 +55,43 @@ def saved_board(file: Path) -> Leaderboard:
         curves = _frame([_numbers(point) for point in content.get("curves", ())]).reindex(columns=list(COLUMNS))
         notes, better = tuple(map(str, content["notes"])), dict(content["better"])
         suite = str(content["suite"])
-        lines = lines.astype({name: kind for name, kind in RANKS.items() if name in lines})
+        lines = _completed(lines.astype({name: kind for name, kind in RANKS.items() if name in lines}))
+        _refuse_unknown_metrics(lines, better)
     except OSError as error:
         raise StoreError(f"{file}: can't be read: {error.strerror or error}.") from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise StoreError(f"{file}: not a leaderboard of finefuse ({type(error).__name__}: {error}).") from error
-    return Leaderboard(suite, _completed(lines), notes, better, pools, resolutions, curves)
+    return Leaderboard(suite, lines, notes, better, pools, resolutions, curves)
+
+
+def _refuse_unknown_metrics(lines: pd.DataFrame, better: Mapping[str, str]) -> None:
+    """Refuse lines that are ranked by what they have no score in.
+
+    Raises:
+        KeyError: for a metric without a column, or of which nobody says which direction is better.
+    """
+    for metric in dict.fromkeys(metric for metrics in lines["metrics"] for metric in metrics):
+        if f"test.{metric}.mean" not in lines or better.get(metric) not in ("higher", "lower"):
+            raise KeyError(metric)
 
 
 def _line(line: Mapping[str, Any]) -> dict[str, Any]:
+    line = {"label": line["strategy"], **line}  # those of earlier versions have none
+    if lacking := [name for name in (*NEEDED, "label") if line.get(name) is None]:
+        raise KeyError(lacking[0])
     why = {name: reason for name, reason in line["null"].items() if name != "gain.half" or line["gain"] is not None}
     return {name: _value(name, value, why.get(name, "")) for name, value in line.items() if name != "null"}
 
 
 def _value(name: str, value: Any, why: str) -> Any:
+    kinds = list if name in LISTS else str if name in TEXTS else int | float
+    if value is not None and not isinstance(value, kinds):
+        raise TypeError(f"{name} is {told(value)}")
     if value is None and name in RANKS:
         return None
     if value is None:
         return math.inf if why in INFINITE else math.nan
-    return tuple(value) if name in LISTS else value
+    return tuple(map(str, value)) if isinstance(value, list) else value
 
 
 def _numbers(pool: Mapping[str, Any]) -> dict[str, Any]:
@@ -90,7 +115,6 @@ def _completed(lines: pd.DataFrame) -> pd.DataFrame:
     rows = lines.to_dict("records")
     halves = [row.get(f"test.{next(iter(row['metrics']), '')}.half", math.inf) for row in rows]
     former: dict[str, Any] = {
-        "label": lines["strategy"],
         "round": 0,
         "rounds": 1,
         "rank.lowest": lines["rank"],
@@ -102,4 +126,7 @@ def _completed(lines: pd.DataFrame) -> pd.DataFrame:
         ),
         **dict.fromkeys(FRONTS, ""),
     }
-    return lines.assign(**{name: value for name, value in former.items() if name not in lines})
+    completed = lines.assign(**{name: value for name, value in former.items() if name not in lines})
+    if lacking := [name for name in KNOWN if name not in completed]:
+        raise KeyError(lacking[0])
+    return completed
