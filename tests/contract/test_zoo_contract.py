@@ -52,6 +52,7 @@ TASKS = {
 RULES_NOT_KEPT: dict[str, dict[str, str]] = {
     "search": dict.fromkeys(testing.SCHEME_CHECKS, "the core gives it the trials, which these rules can't"),
     "from-file": dict.fromkeys(testing.SCHEME_CHECKS, "there is no file of weights for the small tasks"),
+    "text-head": dict.fromkeys(testing.SCHEME_CHECKS, "networks of the small tasks have no tower for text"),
     "as-is": dict.fromkeys(testing.SCHEME_CHECKS, "the source head of the small tasks has other outputs"),
 }
 """Rules of `finefuse.testing` that a built-in strategy doesn't keep, and why that is right."""

@@ -9,8 +9,8 @@ from typing import Any
 
 from helpers.strategies import everything
 
-ELSEWHERE = {"as-is", "mean"}
-"""Not for these cells: one needs as many classes as the source has, the other is for regression."""
+ELSEWHERE = {"as-is", "mean", "text-head"}
+"""Not for these cells: one needs as many classes as the source has, others are for regression and for CLIP."""
 WAYS = (("--executor", "serial"), ("--workers", "2"))
 """All jobs in one process, each with what those before it left behind, and in several."""
 HEAD = """

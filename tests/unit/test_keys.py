@@ -123,6 +123,7 @@ def old_file(file: Path, content: bytes, age: float = 100.0) -> Path:
 
 
 def test_a_files_digest_is_remembered(memory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("finefuse.files.RECENT", -1)
     file = old_file(tmp_path / "weights.bin", b"abc")
     expected = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
     assert file_digest(file) == expected
@@ -152,7 +153,10 @@ def test_a_file_of_this_moment_is_not_trusted_to_stay(memory: Path, tmp_path: Pa
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"x": 1}', '{"x": [1]}', "\x00\xff"])
-def test_a_torn_memory_is_read_as_none(memory: Path, tmp_path: Path, content: str):
+def test_a_torn_memory_is_read_as_none(
+    memory: Path, tmp_path: Path, content: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("finefuse.files.RECENT", -1)
     file = old_file(tmp_path / "weights.bin", b"abc")
     file_digest(file)
     (kept,) = memory.iterdir()

@@ -57,7 +57,7 @@ def test_plans_know_whom_a_strategy_is_not_for(plugins: ModuleType) -> None:
     told = "picky is for ranking, counts and regression, and shapes is classification"
     both = make_plan(load_suite({**LEAST, "schemes": ["picky", "full"]}, registry), registry)
     assert {(job.label, job.skip) for job in both.jobs if job.kind == "tune"} == {("picky", told), ("full", "")}
-    assert sentence(both).endswith(f" jobs; 1 job will be skipped: {told}")
+    assert sentence(both).endswith(f" jobs; 2 jobs will be skipped: {told}")
     assert complaint({**LEAST, "schemes": ["picky"]}, registry) == f"schemes: no scheme is for any data set: {told}"
     assert load_suite({**LEAST, "schemes": ["picky"], "datasets": ["prices"]}, registry)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +30,8 @@ SMALL: dict[str, Any] = {
     "text-cnn": TextCnn(vocabulary=40, dim=8, filters=8),
     "text-transformer": TextTransformer(vocabulary=40, heads=2, head_width=4),
 }
-REFUSED = {("text-cnn", "norm-tune"), ("text-cnn", "side-tune"), *((name, "stochnorm") for name in SMALL)}
-"""Schemes that need what these networks don't have: norm layers, widths of an embedding, BatchNorm."""
+REFUSED = {("text-cnn", "norm-tune"), ("text-cnn", "side-tune"), *product(SMALL, ("stochnorm", "text-head"))}
+"""Schemes that need what these networks don't have: norm layers, widths of an embedding, BatchNorm, CLIP's tower."""
 EXAMPLES: dict[str, dict[str, Any]] = {
     "chain": {"of": ["linear-probe", "discriminative"], "plus": ["l2-sp"]},
     "frozen-head": {"of": "full"},

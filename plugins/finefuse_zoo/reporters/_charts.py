@@ -38,7 +38,7 @@ def of_several(lines: pd.DataFrame) -> pd.Series[bool]:
     """Which lines are of a pool across data sets."""
     if "tasks" not in lines:
         return pd.Series(False, index=lines.index)
-    return lines["tasks"].map(lambda tasks: isinstance(tasks, tuple) and len(tasks) > 1)
+    return lines["tasks"].map(lambda names: isinstance(names, tuple) and len(names) > 1)
 
 
 def front(lines: pd.DataFrame, cost: str, *, lower: bool) -> pd.Series[bool]:

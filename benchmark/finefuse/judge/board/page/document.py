@@ -105,7 +105,7 @@ def make_document(board: Whole) -> dict[str, Any]:
             "ok": lines["ok"].tolist(),
             "ranks": [[_whole(rank), _whole(end)] for rank, end in lines[["rank", "rank.lowest"]].values],
             "tasks": [
-                list(tasks) if isinstance(tasks, tuple) else [] for tasks in lines.get("tasks", [()] * len(lines))
+                list(names) if isinstance(names, tuple) else [] for names in lines.get("tasks", [()] * len(lines))
             ],
         },
         "columns": [_with_ends(column, lines, rows) for column in columns(lines, board.better, board.names)],
