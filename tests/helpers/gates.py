@@ -80,3 +80,12 @@ def cells_of(pair: Pair, rng: np.random.Generator, lines: int, seeds: int, n: in
             )
             rows.append(own | pair.build.scores(right))
     return rows
+
+
+def scaled(rows: Rows, **by: float) -> Rows:
+    """The rows with these fields, or those that begin so, that many times as large."""
+
+    def factor(name: str) -> float | None:
+        return next((times for field, times in by.items() if name.startswith(field)), None)
+
+    return [{k: v if (f := factor(k)) is None or v is None else type(v)(v * f) for k, v in row.items()} for row in rows]

@@ -153,9 +153,7 @@ def test_a_file_of_this_moment_is_not_trusted_to_stay(memory: Path, tmp_path: Pa
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"x": 1}', '{"x": [1]}', "\x00\xff"])
-def test_a_torn_memory_is_read_as_none(
-    memory: Path, tmp_path: Path, content: str, monkeypatch: pytest.MonkeyPatch
-):
+def test_a_torn_memory_is_read_as_none(memory: Path, tmp_path: Path, content: str, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("finefuse.files.RECENT", -1)
     file = old_file(tmp_path / "weights.bin", b"abc")
     file_digest(file)

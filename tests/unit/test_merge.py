@@ -112,15 +112,17 @@ def test_other_suites_and_damaged_lines_are_refused(build: ModuleType, tmp_path:
 
 def test_predicted_classes_and_tracebacks_come_along(build: ModuleType, tmp_path: Path) -> None:
     one, two = runs(build, "full", [0.5, 0.6], parts=CORE)
-    bad = build.row(label="bad", status="failed", traceback="tracebacks/x.txt", parts=CORE)
+    bad = build.row(label="bad", status="failed", traceback="../elsewhere.txt", parts=CORE)  # its key says where
+    name = f"{bad['key']}.txt"
     a, b = folder(tmp_path / "a", [one, bad]), folder(tmp_path / "b", [two])
     (a / "tracebacks").mkdir()
-    (a / "tracebacks" / "x.txt").write_text("why")
+    (a / "tracebacks" / name).write_text("why")
     (a / FILE).write_text('{"labels":"l"}\n{"key":"1"}\n')
     (b / FILE).write_text('{"labels":"l"}\n{"key":"2"}\n')
     write(merge([a, b]), tmp_path / "c")
     assert (tmp_path / "c" / FILE).read_text() == '{"labels":"l"}\n{"key":"1"}\n{"key":"2"}\n'
-    assert (tmp_path / "c" / "tracebacks" / "x.txt").read_text() == "why"
+    assert (tmp_path / "c" / "tracebacks" / name).read_text() == "why"
+    assert not (tmp_path / "elsewhere.txt").exists()
 
 
 def test_torn_and_damaged_lines_of_predicted_classes_are_no_more_than_that(build: ModuleType, tmp_path: Path) -> None:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,132 +15,14 @@ from sklearn.linear_model import LogisticRegression
 from torch import Tensor, nn
 
 import finefuse
-from finefuse import Entry, api, hookimpl, nets
-from finefuse.declare.plan import make_plan
-from finefuse.declare.suite import load_suite
+from finefuse import api, nets
 from finefuse.discovery import capabilities
-from finefuse.discovery.capabilities import DeclarationError
-from finefuse.discovery.registry import Registry
 from finefuse.engine.store.artifacts import Artifacts
-from finefuse.errors import FinefuseError
-from finefuse.types import Fusing, Law, Level, Need
+from finefuse.types import Fusing
 from finefuse_zoo.fusions.adamerging import AdaMerging
 from helpers.crossing import TINY, only, splits
+from helpers.stages import PLAIN, SUITE, Stage, Stages
 from helpers.tasks import two_tasks
-
-
-@dataclass(frozen=True)
-class Stage:
-    """By itself the mean of the weights."""
-
-    level: ClassVar[Level] = "weight"
-    needs: ClassVar[tuple[Need, ...]] = ()
-
-    def fuse(self, of: Fusing) -> nn.Module:
-        return self.follow(nets.averaged(of.members, [1 / len(of.members)] * len(of.members), None), of)
-
-    def follow(self, net: nets.Net, of: Fusing) -> nets.Net:
-        raise NotImplementedError
-
-
-@dataclass(frozen=True)
-class Times(Stage):
-    """Multiplies the heads, and looks at nothing."""
-
-    by: float = 2.0
-
-    def follow(self, net: nets.Net, of: Fusing) -> nets.Net:
-        with torch.no_grad():
-            for head in net.heads.values() if isinstance(net, nets.ManyHeads) else [net.head]:
-                head.weight.mul_(self.by)
-                head.bias.mul_(self.by)
-        return net
-
-
-@dataclass(frozen=True)
-class Ordered(Times):
-    """Says that it depends on the order of the members."""
-
-    except_for: ClassVar[tuple[Law, ...]] = ("order",)
-
-
-@dataclass(frozen=True)
-class Trained(Stage):
-    """Three steps of the trainer and two of its own."""
-
-    needs: ClassVar[tuple[Need, ...]] = ("trainer",)
-
-    def follow(self, net: nets.Net, of: Fusing) -> nets.Net:
-        of.trainer.fit(net, [{"params": net.head.parameters(), "lr": 1e-3}], steps=3)
-        for _ in range(2):
-            torch.optim.SGD(net.head.parameters(), lr=0.1).step()
-        return net
-
-
-@dataclass(frozen=True)
-class Sly(Stage):
-    """Says that it uses no labels."""
-
-    how: str = "val"
-    needs: ClassVar[tuple[Need, ...]] = ("val", "train", "trainer")
-    uses_labels: ClassVar[bool] = False
-
-    def follow(self, net: nets.Net, of: Fusing) -> nets.Net:
-        assert len(of.val) == len(of.val.x)
-        assert torch.equal(of.train.inputs(slice(3)), of.train.x[:3])
-        assert np.isnan(of.members[0].score)
-        if self.how == "fit":
-            of.trainer.fit(net, [{"params": net.head.parameters()}])
-        return copy.deepcopy(net) if self.how == "nothing" else nn.Linear(int(of.val.y.sum()), 1)  # type: ignore[return-value]
-
-
-@dataclass(frozen=True)
-class Broken(Stage):
-    """Gives no network."""
-
-    def follow(self, net: nets.Net, of: Fusing) -> nets.Net:
-        return nn.Identity()  # type: ignore[return-value]
-
-
-class Stages:
-    @hookimpl
-    def finefuse_fusions(self):
-        for cls in (Times, Ordered, Trained, Sly, Broken):
-            yield Entry(cls.__name__.lower(), cls)
-
-
-PLAIN = {"use": "soup", "recalibrate": False}
-SUITE: dict[str, Any] = {
-    "name": "stages",
-    "budget": {"epochs": 3, "batch_size": 16},
-    "datasets": [{"use": "points", "images": True}],
-    "backbones": [{"use": "tiny", "images": True}],
-    "schemes": ["full"],
-    "fusions": [
-        PLAIN | {"as": "plain"},
-        PLAIN | {"as": "calibrated", "followed_by": ["recalibrate"]},
-        PLAIN | {"as": "probed", "followed_by": ["probe-heads"]},
-        PLAIN | {"as": "doubled", "followed_by": [{"use": "times", "by": 4.0}]},
-        PLAIN | {"as": "in order", "followed_by": ["times", "probe-heads", {"use": "times", "by": 4.0}]},
-        PLAIN | {"as": "trained", "followed_by": ["trained", "trained"]},
-        PLAIN | {"as": "adapted", "followed_by": [{"use": "adamerging", "steps": 2}]},
-        PLAIN | {"as": "reads labels", "followed_by": ["sly"]},
-        PLAIN | {"as": "fits", "followed_by": [{"use": "sly", "how": "fit"}]},
-        PLAIN | {"as": "is honest", "followed_by": [{"use": "sly", "how": "nothing"}]},
-        PLAIN | {"as": "no network", "followed_by": ["broken"]},
-        {
-            "use": "search",
-            "of": "task-arithmetic",
-            "trials": 2,
-            "sampler": "grid",
-            "followed_by": ["times"],
-            "as": "found",
-        },
-    ],
-    "pools": {"pair": {"of": ["full"], "copies": 2}},
-    "latency": [],
-    "checkpoints": 0,
-}
 
 
 @pytest.fixture(scope="module")
@@ -303,69 +184,6 @@ def test_exports_have_the_stages_in_them(run):
     api.export(run.folder / "out", "probed", to=file, store=run.folder / "store", plugins=[TINY, Stages()])
     assert torch.equal(load_file(file)["head.weight"], weights(run, "probed")["head.weight"])
     assert "- **followed by** probe-heads (data seen: labelled)" in file.with_name(f"{file.name}.md").read_text()
-
-
-@pytest.fixture(scope="module")
-def registry() -> Registry:
-    return Registry(("finefuse_zoo.hooks", TINY, Stages()), entry_points=False)
-
-
-def keys(registry: Registry, *fusions: Any) -> dict[str, str]:
-    jobs = make_plan(load_suite(SUITE | {"fusions": list(fusions)}, registry), registry).jobs
-    return {job.label: job.artifact for job in jobs if job.kind == "fuse"}
-
-
-def test_a_stage_with_its_parameters_and_its_place_is_in_the_key(registry):
-    lines = [["times"], [{"use": "times", "by": 3.0}], ["times", "recalibrate"], ["recalibrate", "times"]]
-    found = keys(registry, PLAIN, *(PLAIN | {"followed_by": stages} for stages in lines))
-    assert list(found) == [
-        "soup(recalibrate=false)",
-        "soup(recalibrate=false) then times",
-        "soup(recalibrate=false) then times(by=3)",
-        "soup(recalibrate=false) then times then recalibrate",
-        "soup(recalibrate=false) then recalibrate then times",
-    ]
-    assert len(set(found.values())) == 5
-    assert keys(registry, PLAIN)["soup(recalibrate=false)"] == found["soup(recalibrate=false)"]
-
-
-def test_a_line_depends_on_the_order_of_members_if_a_stage_does(registry):
-    fusions = [PLAIN | {"followed_by": ["times"]}, PLAIN | {"followed_by": ["recalibrate", "ordered"]}]
-    pools = {"all": {"of": ["full"], "copies": 3, "sizes": [2], "subsets": 3}}
-    jobs = make_plan(load_suite(SUITE | {"fusions": fusions, "pools": pools}, registry), registry).jobs
-    places = [(job.label, tuple(place for place, _ in job.fused)) for job in jobs if job.kind == "fuse" and job.size]
-    rising = [label.split(" then ")[-1] for label, names in places if list(names) == sorted(names)]
-    assert len(places) == 6
-    assert rising.count("times") == 3
-    assert rising.count("ordered") < 3
-
-
-@pytest.mark.parametrize(
-    ("fusion", "why"),
-    [
-        ({"use": "vote", "followed_by": ["recalibrate"]}, r"vote fuses on the output level, and there must be one"),
-        ({"use": "gate", "followed_by": ["recalibrate"]}, r"gate fuses on the feature level, and there must be one"),
-        ({"use": "soup", "followed_by": ["recalibrate", "ties"]}, r"followed_by\[1\]: ties is no stage"),
-        ({"use": "soup", "followed_by": ["recalibrat"]}, "did you mean 'recalibrate'"),
-        ({"use": "soup", "followed_by": [{"use": "times", "bye": 2}]}, "did you mean 'by'"),
-        ({"use": "soup", "followed_by": []}, "must not be empty"),
-        ({"use": "soup", "followed_by": "recalibrate"}, "must be a list|valid list"),
-    ],
-)
-def test_what_cannot_follow_is_found_with_the_suite(registry, fusion, why):
-    with pytest.raises(FinefuseError, match=why):
-        load_suite(SUITE | {"fusions": [fusion]}, registry)
-
-
-def test_schemes_have_no_stages(registry):
-    with pytest.raises(FinefuseError, match="is for fusions: its stages change what was fused"):
-        load_suite(SUITE | {"schemes": [{"use": "full", "followed_by": ["recalibrate"]}], "fusions": []}, registry)
-
-
-def test_only_fusions_of_weights_follow():
-    loud = type("Loud", (Stage,), {"level": "output"})
-    with pytest.raises(DeclarationError, match="only fusions on the weight level follow others"):
-        capabilities.check("fusion", loud())
 
 
 # ------------------------------------------------------------------------------------------------- across data sets

@@ -200,10 +200,11 @@ def _copy_predictions(folders: Iterable[Path], into: Path) -> Iterator[Path]:
 
 def _copy_tracebacks(rows: Iterable[Placed], into: Path) -> Iterator[Path]:
     for placed in rows:
-        trace = placed.row.get("traceback")
-        source = placed.file.parent / (trace or "")
-        if trace and source.is_file() and source.resolve().is_relative_to(placed.file.parent.resolve()):
-            target = into / trace
+        if not placed.row.get("traceback"):
+            continue
+        trace = Path("tracebacks", f"{Path(placed.row['key']).name}.txt")  # from the key, whatever the row says
+        source, target = placed.file.parent / trace, into / trace
+        if source.is_file() and source.resolve().is_relative_to(placed.file.parent.resolve()):
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, target)
             yield target
