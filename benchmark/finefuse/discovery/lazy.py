@@ -35,8 +35,9 @@ class _Loaded(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 
     def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:  # noqa: ARG002
         module = sys.modules.get(name)
-        there = module is not None and not isinstance(module, _Later)
-        return ModuleSpec(name, self, loader_state=module.__spec__) if there else None
+        if module is None or isinstance(module, _Later):
+            return None
+        return ModuleSpec(name, self, loader_state=module.__spec__)
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
         return sys.modules[spec.name]
