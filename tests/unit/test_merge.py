@@ -112,8 +112,8 @@ def test_other_suites_and_damaged_lines_are_refused(build: ModuleType, tmp_path:
 
 def test_predicted_classes_and_tracebacks_come_along(build: ModuleType, tmp_path: Path) -> None:
     one, two = runs(build, "full", [0.5, 0.6], parts=CORE)
-    bad = build.row(label="bad", status="failed", traceback="../elsewhere.txt", parts=CORE)  # its key says where
-    name = f"{bad['key']}.txt"
+    bad = build.row(label="bad", status="failed", key="x", traceback="../elsewhere.txt", parts=CORE)
+    name = "x.txt"  # by the key, whatever the row says
     a, b = folder(tmp_path / "a", [one, bad]), folder(tmp_path / "b", [two])
     (a / "tracebacks").mkdir()
     (a / "tracebacks" / name).write_text("why")
