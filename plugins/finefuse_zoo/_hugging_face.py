@@ -3,14 +3,52 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from finefuse import FinefuseError
-from finefuse.files import digest_of_text
+from finefuse.files import digest_of_text, digests, files_in
 from finefuse.types import Vocabulary
+
+
+def check_place(path: Path | None, hub: str | None) -> None:
+    """A network is read from a folder, or from `name@revision` on the hub.
+
+    Raises:
+        ValueError: if both are given or neither is, or there is no revision.
+    """
+    if (path is None) == (hub is None):
+        raise ValueError('needs a path, or hub = "name@revision", and not both')
+    if hub is not None:
+        split_hub(hub)
+
+
+def split_hub(where: str) -> tuple[str, str]:
+    """Name and revision of `name@revision` on the hub.
+
+    Raises:
+        ValueError: if there is no revision.
+    """
+    name, _, revision = where.partition("@")
+    if not name or not revision:
+        raise ValueError(f"{where!r} has no revision: write 'name@commit', to fix which tokeniser it is")
+    return name, revision
+
+
+def digest_of_network(path: Path | None, hub: str | None, endings: Sequence[str], what: str) -> str:
+    """Digest of the files with these endings in the folder, or the name and revision.
+
+    Raises:
+        FinefuseError: if there is no such folder.
+    """
+    if path is None:
+        return str(hub)
+    if not path.is_dir():
+        raise FinefuseError(f"{path}: there is no such folder; it should hold {what} of Hugging Face")
+    known = digests(path, [name for name in files_in(path) if name.endswith(tuple(endings))])
+    return digest_of_text(*known.keys(), *known.values())
 
 
 def file_of(path: Path | None, hub: str | None, name: str) -> Path | None:

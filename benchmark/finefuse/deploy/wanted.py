@@ -7,6 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from finefuse.errors import FinefuseError, did_you_mean
+from finefuse.judge.cells import listed, narrowed, telling_apart
 from finefuse.judge.names import Names
 from finefuse.records import read_results
 from finefuse.types import Cell, Record
@@ -14,8 +15,6 @@ from finefuse.types import Cell, Record
 ENDINGS = (".pt2", ".onnx", ".safetensors")
 KINDS = ("tune", "fuse")
 """Jobs that make what can be deployed."""
-LISTED = 6
-"""Cells that are named where several match."""
 
 
 def find_row(folder: Path, wanted: str, narrow: Mapping[str, str | int | None]) -> tuple[Record, str]:
@@ -41,7 +40,7 @@ def find_row(folder: Path, wanted: str, narrow: Mapping[str, str | int | None]) 
         raise _unknown(folder, wanted, rows)
     for name, value in narrow.items():
         if value is not None:
-            found = _narrowed(wanted, found, name, value, names)
+            found = narrowed(wanted, found, name, value, names)
     seeds = list(dict.fromkeys(row["seed"] for row in found))
     found = [row for row in found if row["seed"] == seeds[0]]
     if len(found) > 1:
@@ -68,11 +67,11 @@ def find_task(row: Record, task: str | None, *, all_tasks: bool = False) -> str:
         return ""
     if task is None:
         raise FinefuseError(
-            f"{row['cell']} serves several tasks, one file for each: --task names one of {_listed(tasks)}, or "
+            f"{row['cell']} serves several tasks, one file for each: --task names one of {listed(tasks)}, or "
             "--all-tasks puts the outputs for all into one file."
         )
     if task not in tasks:
-        hint = did_you_mean(task, tasks) or f"; there are {_listed(tasks)}"
+        hint = did_you_mean(task, tasks) or f"; there are {listed(tasks)}"
         raise FinefuseError(f"{row['cell']} has no task {task!r}{hint}")
     return task
 
@@ -113,26 +112,9 @@ def _exportable(row: Record) -> Record:
 def _unknown(folder: Path, wanted: str, rows: list[Record]) -> FinefuseError:
     labels = list(dict.fromkeys(row["label"] for row in rows if Cell.of(row).has_line))
     hint = did_you_mean(wanted, [*labels, *(row["cell"] for row in rows)])
-    return FinefuseError(f"{folder}: no row has the label or cell {wanted!r}{hint or f'; there are {_listed(labels)}'}")
-
-
-def _narrowed(wanted: str, rows: list[Record], name: str, value: str | int, names: Names) -> list[Record]:
-    found = [row for row in rows if value in (row[name], row.get(f"{name}_use"), names.things.get(row[name]))]
-    if found:
-        return found
-    there = list(dict.fromkeys(str(row[name]) for row in rows if row[name] != ""))
-    hint = did_you_mean(str(value), there) or (f"; there are {_listed(there)}" if there else "; it has none")
-    raise FinefuseError(f"no row of {wanted!r} has the {name} {value!r}{hint}")
+    return FinefuseError(f"{folder}: no row has the label or cell {wanted!r}{hint or f'; there are {listed(labels)}'}")
 
 
 def _ambiguous(wanted: str, rows: list[Record]) -> FinefuseError:
-    axes = [name for name in ("dataset", "backbone", "pool", "round") if len({row[name] for row in rows}) > 1]
-    by = " or ".join(f"--{name}" for name in axes) or "its cell"
-    return FinefuseError(
-        f"{len(rows)} rows have the label {wanted!r}, narrow it by {by}: {_listed([r['cell'] for r in rows])}."
-    )
-
-
-def _listed(names: list[str]) -> str:
-    more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
-    return ", ".join(map(repr, names[:LISTED])) + more
+    by, cells = telling_apart(rows) or "its cell", listed([row["cell"] for row in rows])
+    return FinefuseError(f"{len(rows)} rows have the label {wanted!r}, narrow it by {by}: {cells}.")

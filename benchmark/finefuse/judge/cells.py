@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from finefuse.errors import FinefuseError, did_you_mean
 from finefuse.judge.board.lines import Place
+from finefuse.judge.names import Names
 from finefuse.records import Results
 from finefuse.types import Cell, Record
 
@@ -31,19 +32,19 @@ def find_rows(results: Results, wanted: str, narrow: Mapping[str, str | int | No
 
     `wanted` is a line as on the board (`full`, `soup of POOL`, `full on BACKBONE`), the text of a cell, or the
     beginning of a key or artifact. `narrow` has the values that `dataset`, `backbone`, `pool`, `seed` and `round` must
-    have; a data set or backbone may go by its plugin's name.
+    have; a data set or backbone may go by a short name or its plugin's.
 
     Raises:
         FinefuseError: if nothing or several lines match, or what matches has no row yet.
     """
-    rows = results.rows
+    rows, names = results.rows, Names.in_rows(results.rows)
     ways = (_of_line, _of_cell, _of_key)
     found = next(filter(None, ([row for row in rows if way(row, wanted)] for way in ways)), None)
     if found is None:
         raise _unknown(results, wanted)
     for name, value in narrow.items():
         if value is not None:
-            found = _narrowed(wanted, found, name, value)
+            found = narrowed(wanted, found, name, value, names)
     lines = {Cell.of(row)._replace(seed=0): row for row in found}
     if len(lines) > 1:
         raise _ambiguous(wanted, list(lines.values()))
@@ -82,20 +83,29 @@ def _of_key(row: Record, wanted: str) -> bool:
     return bool(KEY.fullmatch(wanted)) and str(row["key"]).startswith(wanted)
 
 
-def _narrowed(wanted: str, rows: list[Record], name: str, value: str | int) -> list[Record]:
-    found = [row for row in rows if value in (row[name], row.get(f"{name}_use"))]
+def narrowed(wanted: str, rows: list[Record], name: str, value: str | int, names: Names) -> list[Record]:
+    """The rows that have this value, in full or by a short name.
+
+    Raises:
+        FinefuseError: if none has.
+    """
+    found = [row for row in rows if value in (row[name], row.get(f"{name}_use"), names.things.get(row[name]))]
     if found:
         return found
     there = list(dict.fromkeys(str(row[name]) for row in rows if row[name] != ""))
-    hint = did_you_mean(str(value), there) or (f"; there are {_listed(there)}" if there else "; it has none")
+    hint = did_you_mean(str(value), there) or (f"; there are {listed(there)}" if there else "; it has none")
     raise FinefuseError(f"no row of {wanted!r} has the {name} {value!r}{hint}")
 
 
 def _ambiguous(wanted: str, rows: list[Record]) -> FinefuseError:
-    axes = [name for name in AXES if len({row.get(name, 0) for row in rows}) > 1]
-    by = " or ".join(f"--{name}" for name in axes) or "more of its key, or its cell"
-    cells = _listed([row["cell"] for row in rows])
+    by = telling_apart(rows) or "more of its key, or its cell"
+    cells = listed([row["cell"] for row in rows])
     return FinefuseError(f"{wanted!r} means {len(rows)} lines; narrow it by {by}: {cells}.")
+
+
+def telling_apart(rows: Sequence[Record]) -> str:
+    """The options that tell rows apart: `--dataset or --pool`; "" if there are none."""
+    return " or ".join(f"--{name}" for name in AXES if len({row.get(name, 0) for row in rows}) > 1)
 
 
 def _unknown(results: Results, wanted: str) -> FinefuseError:
@@ -106,10 +116,11 @@ def _unknown(results: Results, wanted: str) -> FinefuseError:
     if wanted in planned:
         return FinefuseError(f"{wanted!r} is planned and has no row yet; `finefuse run` carries on with the suite.")
     hint = did_you_mean(wanted, [*names, *(row["cell"] for row in results.rows)])
-    lines = _listed([name for name in names if " on " not in name])
+    lines = listed([name for name in names if " on " not in name])
     return FinefuseError(f"no line, cell or key is called {wanted!r}{hint or f'; there are {lines}'}")
 
 
-def _listed(names: list[str]) -> str:
+def listed(names: list[str]) -> str:
+    """Some of the names, and how many more there are."""
     more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
     return ", ".join(map(repr, names[:LISTED])) + more

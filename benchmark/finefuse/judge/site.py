@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-import math
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -119,13 +118,8 @@ def _escaped(text: object) -> str:
 
 def _firsts(board: Leaderboard) -> Iterator[str]:
     """The first line of some tables, and how many tables there are more."""
-    lines = board.with_short_names(board.lines[board.lines["ok"] > 0])
-    groups = list(lines.groupby(["dataset", "backbone"], sort=False))
-    for (dataset, backbone), group in groups[:BEST]:
-        first = group.iloc[0]
-        metric = next(iter(first["metrics"]), "")
-        score = first.get(f"test.{metric}.mean", math.nan)
-        pool = f" of {first['pool']}" if first["pool"] else ""
-        yield f"{dataset!s} · {backbone!s}: {first['strategy']}{pool}, {metric} {score:.4f}"
-    if len(groups) > BEST:
-        yield f"and {len(groups) - BEST} more tables"
+    firsts = board.firsts()
+    for first in firsts[:BEST]:
+        yield f"{first.dataset} · {first.backbone}: {first.name}, {first.metric} {first.score:.4f}"
+    if len(firsts) > BEST:
+        yield f"and {len(firsts) - BEST} more tables"

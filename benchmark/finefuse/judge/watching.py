@@ -38,7 +38,7 @@ class Watching:
             found = self._write()
             ended = self._clock()
             self._next = ended + max(EVERY, (ended - began) / SHARE)
-            self._news([*best_lines(found.board), *found.complaints])
+            self._news([*_told(found.board), *found.complaints])
 
     def _news(self, sentences: list[str]) -> None:
         for sentence in sentences:
@@ -47,12 +47,8 @@ class Watching:
         self._told = set(sentences)
 
 
-def best_lines(board: Leaderboard) -> Iterator[str]:
-    """The first line of each table: `best on digits · cnn-s: full, accuracy 0.9310 (2 of 3 runs)`."""
-    lines = board.with_short_names(board.lines[board.lines["ok"] > 0])
-    for (dataset, backbone), group in list(lines.groupby(["dataset", "backbone"], sort=False))[:TABLES]:
-        first = group.iloc[0]
-        metric = next(iter(first["metrics"]))
-        pool = f" of {first['pool']}" if first["pool"] else ""
-        score = f"{metric} {first[f'test.{metric}.mean']:.4f} ({first['ok']} of {first['planned']} runs)"
-        yield f"best on {dataset!s} · {backbone!s}: {first['strategy']}{pool}, {score}"
+def _told(board: Leaderboard) -> Iterator[str]:
+    """The first line of some tables: `best on digits · cnn-s: full, accuracy 0.9310 (2 of 3 runs)`."""
+    for first in board.firsts()[:TABLES]:
+        score = f"{first.metric} {first.score:.4f} ({first.ok} of {first.planned} runs)"
+        yield f"best on {first.dataset} · {first.backbone}: {first.name}, {score}"

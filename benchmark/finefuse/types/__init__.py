@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from finefuse.recipe import Recipe
+from finefuse.types.boards import TEXT_COLUMNS, Board, Bullets, First, Heading, Reporter
 from finefuse.types.data import Data, Modality, Splits, Task
 from finefuse.types.entries import Entry, PluginKind, Ref, Space, Spec
 from finefuse.types.inputs import Description, Vocabulary
@@ -55,19 +56,15 @@ from finefuse.types.optional import (
 )
 from finefuse.types.running import (
     Agenda,
-    Board,
-    Bullets,
     Cell,
     Crew,
     Executor,
-    Heading,
     Job,
     JobKind,
     Judgement,
     Limits,
     Observer,
     Record,
-    Reporter,
     Scope,
     Settings,
     Status,
@@ -75,6 +72,7 @@ from finefuse.types.running import (
 )
 
 __all__ = [
+    "TEXT_COLUMNS",
     "Adapts",
     "Agenda",
     "Alone",
@@ -94,6 +92,7 @@ __all__ = [
     "Entry",
     "Excepted",
     "Executor",
+    "First",
     "Follows",
     "ForKinds",
     "ForManyTasks",

@@ -1,4 +1,4 @@
-"""A run and its results: jobs, records, executors, boards, verdicts."""
+"""A run and its results: jobs, records, executors, verdicts."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import cached_property
 from operator import itemgetter
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, NoReturn, Protocol, TypeVar
 
 from finefuse.errors import PluginError
@@ -16,7 +15,7 @@ from finefuse.types.entries import PluginKind, Ref
 from finefuse.types.learning import Budget
 
 if TYPE_CHECKING:
-    import pandas as pd
+    pass
 
 T_contra = TypeVar("T_contra", contravariant=True)
 
@@ -249,83 +248,6 @@ class Executor(Protocol):
 
     def stop(self) -> None:
         """End every worker now, and all processes it started; may be called twice."""
-
-
-class Heading(NamedTuple):
-    """A heading of a board, of a level from 1."""
-
-    text: str
-    level: int
-
-
-class Bullets(NamedTuple):
-    """A list of a board."""
-
-    items: tuple[str, ...]
-
-
-class Board(Protocol):
-    """What a reporter gets."""
-
-    @property
-    def suite(self) -> str:
-        """The suite's name."""
-
-    @property
-    def lines(self) -> pd.DataFrame:
-        """One row per data set, backbone and strategy; `docs/records.md` lists the columns."""
-
-    @property
-    def notes(self) -> Sequence[str]:
-        """Coverage, how to read the numbers, machines, and other notes."""
-
-    @property
-    def better(self) -> Mapping[str, str]:
-        """Whether "higher" or "lower" is better, by metric."""
-
-    @property
-    def pools(self) -> pd.DataFrame:
-        """One row per pool that is fused: its best single member on val, mean member, oracle, and diversity."""
-
-    @property
-    def resolutions(self) -> Mapping[tuple[str, str], NamedTuple]:
-        """By data set and backbone, what the table can tell apart."""
-
-    def scores(self) -> pd.DataFrame:
-        """The columns of `lines` that a repeated run must reproduce, bit by bit."""
-
-    def costs(self) -> pd.DataFrame:
-        """The columns of `lines` that were measured with a clock."""
-
-    @property
-    def records(self) -> Sequence[Record]:
-        """What it was made of, with the status "missing" for a planned cell that has no row.
-
-        Empty for a board that was read back without its records.
-        """
-
-    @property
-    def curves(self) -> pd.DataFrame:
-        """One row per pool, strategy and number of tasks or members, where parts of pools are fused."""
-
-    def with_short_names(self, table: pd.DataFrame) -> pd.DataFrame:
-        """`lines` or `curves` with names for people: no more of each name than tells it from the others."""
-
-    def blocks(self) -> Iterator[Heading | Bullets | pd.DataFrame]:
-        """The board as people read it, in order; tables hold text."""
-
-    def to_markdown(self) -> str:
-        """The whole leaderboard as Markdown tables."""
-
-    def document(self) -> dict[str, Any]:
-        """All that a page needs to show the board and to rank anew what it shows; `docs/page.md` lists its parts."""
-
-
-class Reporter(Protocol):
-    """A frozen dataclass that writes a leaderboard in one format."""
-
-    def write(self, board: Board, folder: Path) -> Sequence[Path]:
-        """Write into `folder` and name the files."""
 
 
 class Agenda(Protocol):

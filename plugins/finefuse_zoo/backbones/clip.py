@@ -10,10 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 from annotated_types import Ge
 
 from finefuse import FinefuseError, NotApplicable, Ref, Task
-from finefuse.files import digest_of_text, digests, files_in
 from finefuse.types import Budget, Recipe, Tuning, Vocabulary
-from finefuse_zoo._hugging_face import json_of
-from finefuse_zoo.datasets._tokens import split_hub
+from finefuse_zoo._hugging_face import check_place, digest_of_network, json_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -45,10 +43,7 @@ class Clip:
     source: ClassVar[Ref | None] = None
 
     def __post_init__(self) -> None:
-        if (self.path is None) == (self.hub is None):
-            raise ValueError('needs a path, or hub = "name@revision", and not both')
-        if self.hub is not None:
-            split_hub(self.hub)
+        check_place(self.path, self.hub)
 
     def fingerprint(self) -> str:
         """Digest of the files in the folder, or the name and revision.
@@ -56,12 +51,7 @@ class Clip:
         Raises:
             FinefuseError: if there is no such folder.
         """
-        if self.path is None:
-            return str(self.hub)
-        if not self.path.is_dir():
-            raise FinefuseError(f"{self.path}: there is no such folder; it should hold a CLIP of Hugging Face")
-        known = digests(self.path, [name for name in files_in(self.path) if name.endswith(FILES)])
-        return digest_of_text(*known.keys(), *known.values())
+        return digest_of_network(self.path, self.hub, FILES, "a CLIP")
 
     def refuses(self, task: Task, tokens: Vocabulary | None) -> str:  # noqa: ARG002
         """Inputs that are no images.

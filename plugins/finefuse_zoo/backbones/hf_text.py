@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from annotated_types import Ge
 
 from finefuse import FinefuseError, NotApplicable, Ref, Task
-from finefuse.files import digest_of_text, digests, files_in
 from finefuse.types import Budget, Recipe, Tuning, Vocabulary
-from finefuse_zoo._hugging_face import json_of, vocabulary
+from finefuse_zoo._hugging_face import check_place, digest_of_network, json_of, vocabulary
 from finefuse_zoo.backbones.text import refusal
-from finefuse_zoo.datasets._tokens import loaded, split_hub
+from finefuse_zoo.datasets._tokens import loaded
 
 if TYPE_CHECKING:
     from finefuse.nets import Net
@@ -59,10 +58,7 @@ class HfText:
     source: ClassVar[Ref | None] = None
 
     def __post_init__(self) -> None:
-        if (self.path is None) == (self.hub is None):
-            raise ValueError('needs a path, or hub = "name@revision", and not both')
-        if self.hub is not None:
-            split_hub(self.hub)
+        check_place(self.path, self.hub)
 
     def fingerprint(self) -> str:
         """Digest of the files in the folder, or the name and revision.
@@ -70,12 +66,7 @@ class HfText:
         Raises:
             FinefuseError: if there is no such folder.
         """
-        if self.path is None:
-            return str(self.hub)
-        if not self.path.is_dir():
-            raise FinefuseError(f"{self.path}: there is no such folder; it should hold an encoder of Hugging Face")
-        known = digests(self.path, [name for name in files_in(self.path) if name.endswith(WEIGHTS)])
-        return digest_of_text(*known.keys(), *known.values())
+        return digest_of_network(self.path, self.hub, WEIGHTS, "an encoder")
 
     def refuses(self, task: Task, tokens: Vocabulary | None) -> str:
         """Inputs that are no texts or too long, and tokens that are others than the network's own.

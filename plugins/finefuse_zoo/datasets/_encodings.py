@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from finefuse.types import Description
-from finefuse_zoo.datasets._tokens import split_hub
+from finefuse_zoo._hugging_face import split_hub
 
 TEXT = "A fine film, isn't it? 5 stars!"
 """The example of texts."""

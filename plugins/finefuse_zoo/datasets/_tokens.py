@@ -15,6 +15,7 @@ from zlib import crc32
 
 from finefuse import FinefuseError
 from finefuse.files import digest_of_text, digests, files_in
+from finefuse_zoo._hugging_face import split_hub
 
 PADDING, NOTHING, FIRST = 0, 1, 2
 """The number behind the end of a text, that of a text without a token, and the first that stands for a token."""
@@ -62,18 +63,6 @@ def tokenised(texts: Sequence[str], length: int, tokenizer: Any, name: str) -> a
     for row in rows:
         found.extend([*row, *[tokenizer.pad_token_id] * (length - len(row))])
     return found
-
-
-def split_hub(where: str) -> tuple[str, str]:
-    """Name and revision of `name@revision` on the hub.
-
-    Raises:
-        ValueError: if there is no revision.
-    """
-    name, _, revision = where.partition("@")
-    if not name or not revision:
-        raise ValueError(f"{where!r} has no revision: write 'name@commit', to fix which tokeniser it is")
-    return name, revision
 
 
 def loaded(path: Path | None, hub: str | None, load: Callable[..., Any], what: str, **how: Any) -> Any:

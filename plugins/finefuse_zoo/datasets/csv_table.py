@@ -12,13 +12,13 @@ from annotated_types import Ge, Gt, Len
 from finefuse import FinefuseError, Splits, Task
 from finefuse.files import digest_of_text, digests
 from finefuse.types import Description, Vocabulary
-from finefuse_zoo._hugging_face import vocabulary
+from finefuse_zoo._hugging_face import split_hub, vocabulary
 from finefuse_zoo.datasets._columns import choose, remark_on_overlap, remarks_on_columns, remarks_on_labels
 from finefuse_zoo.datasets._encodings import of_numbers, of_pieces, of_words
 from finefuse_zoo.datasets._fields import Count, Share, one_of
 from finefuse_zoo.datasets._table import Format, Table, may_be_utf8, read_table
 from finefuse_zoo.datasets._targets import READERS, Targets
-from finefuse_zoo.datasets._tokens import PADDING, digest_of_tokenizer, hashed, load_tokenizer, split_hub, tokenised
+from finefuse_zoo.datasets._tokens import PADDING, digest_of_tokenizer, hashed, load_tokenizer, tokenised
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

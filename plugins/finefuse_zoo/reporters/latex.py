@@ -8,27 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from finefuse.files import write_whole
-from finefuse.types import Board, Bullets, Heading
+from finefuse.types import TEXT_COLUMNS, Board, Bullets, Heading
 from finefuse_zoo.reporters._latex import escaped
 
 if TYPE_CHECKING:
     import pandas as pd
 
 HEADER = r"% \usepackage{booktabs,graphicx}  % what these tables need"
-TEXTS = {
-    "rank",
-    "95 %",
-    "strategy",
-    "pool",
-    "level",
-    "needs",
-    "followed by",
-    "runs",
-    "BatchNorm",
-    "chosen on val",
-    "backbone",
-}
-"""Columns of text; all others are aligned to the right."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +43,7 @@ class Latex:
 
 def table(content: pd.DataFrame, caption: str) -> str:
     """A floating table with its caption, scaled down where it is wider than the line."""
-    columns = "".join("l" if name in TEXTS else "r" for name in content)
+    columns = "".join("l" if name in TEXT_COLUMNS else "r" for name in content)
     rows = [_row(content.columns), r"\midrule", *(_row(row) for row in content.itertuples(index=False))]
     body = "\n".join([rf"\begin{{tabular}}{{{columns}}}", r"\toprule", *rows, r"\bottomrule", r"\end{tabular}"])
     fitted = r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%" + f"\n{body}}}"

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import html
 import json
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from annotated_types import Ge
 
 from finefuse.files import write_whole
-from finefuse.types import Board
+from finefuse.types import Board, First
 from finefuse_zoo.reporters._badge import COLOUR, badge
-from finefuse_zoo.reporters._best import best_lines, told
 
 
 @dataclass(frozen=True)
@@ -28,9 +28,9 @@ class Summary:
 
     def write(self, board: Board, folder: Path) -> list[Path]:
         """Write the three files."""
-        best = list(best_lines(board.with_short_names(board.lines)))
+        best = board.firsts()
         label = f"finefuse {board.suite}"
-        message = told(best)
+        message = _told(best)
         paths = [folder / name for name in ("summary.md", "badge.svg", "badge.json")]
         endpoint = {"schemaVersion": 1, "label": label, "message": message, "color": COLOUR.strip("#")}
         texts = ["\n".join(self._markdown(board, best)), badge(label, message), json.dumps(endpoint)]
@@ -38,23 +38,28 @@ class Summary:
             write_whole(path, text + "\n", errors="backslashreplace")
         return paths
 
-    def _markdown(self, board: Board, best: list[dict[str, Any]]) -> Iterator[str]:
+    def _markdown(self, board: Board, best: Sequence[First]) -> Iterator[str]:
         yield f"![{_cell(board.suite)}](badge.svg)\n"
         yield "| data set | backbone | best | score | seconds | as good, for all that can be told |"
         yield "|:--|:--|:--|--:|--:|--:|"
         for line in best[: self.rows]:
-            half = f" ± {line['half']:.4f}" if line["half"] else ""
-            cells = [line["dataset"], line["backbone"], line["name"]]
-            figures = [
-                f"{line['metric']} {line['score']:.4f}{half}",
-                line["seconds"],
-                f"{line['tied']} of {line['of']}",
-            ]
-            yield f"| {' | '.join(map(_cell, [*cells, *figures]))} |"
+            half = f" ± {line.half:.4f}" if 0 < line.half < math.inf else ""
+            score, seconds = f"{line.metric} {line.score:.4f}{half}", f"{line.seconds:.3g}" if line.seconds >= 0 else ""
+            cells = [line.dataset, line.backbone, line.name, score, seconds, f"{line.tied} of {line.others}"]
+            yield f"| {' | '.join(map(_cell, cells))} |"
         if len(best) > self.rows:
             yield f"\nand {len(best) - self.rows} more tables."
         if board.notes:
             yield f"\n{_cell(board.notes[0])} Made by finefuse."
+
+
+def _told(best: Sequence[First]) -> str:
+    """The first of them, as a badge has it."""
+    if not best:
+        return "no scores"
+    first = best[0]
+    text = f"{first.name} {first.metric} {first.score:.4g}"
+    return text if len(best) == 1 else f"{text} on {first.dataset}, and {len(best) - 1} more"
 
 
 def _cell(text: object) -> str:

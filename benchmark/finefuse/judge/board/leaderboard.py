@@ -20,6 +20,7 @@ from finefuse.judge.board.budgets import make_budgets
 from finefuse.judge.board.curves import COLUMNS, curve_tables, make_curves
 from finefuse.judge.board.data_notes import data_notes
 from finefuse.judge.board.fairness import comparable, fairness_notes
+from finefuse.judge.board.firsts import first_lines
 from finefuse.judge.board.lines import MOMENTS, make_lines
 from finefuse.judge.board.page.document import Describe, make_document, nothing_known
 from finefuse.judge.board.reading import reading_notes
@@ -28,7 +29,7 @@ from finefuse.judge.board.terminal import as_text
 from finefuse.judge.frame import table
 from finefuse.judge.names import Names
 from finefuse.judge.resolution import Resolution
-from finefuse.types import Bullets, Cell, Heading, Record
+from finefuse.types import Bullets, Cell, First, Heading, Record
 
 NAMES = ["dataset", "backbone", "strategy", "pool"]
 ROUNDS = ["label", "round", "rounds"]
@@ -94,6 +95,10 @@ class Leaderboard:
     def costs(self) -> pd.DataFrame:
         """What was measured with a clock, in seconds."""
         return self.lines[[*NAMES, *COSTS, *self._starting("origin"), *self._starting("latency.")]]
+
+    def firsts(self) -> tuple[First, ...]:
+        """The first line of each table that has a score, with short names."""
+        return tuple(first_lines(self.with_short_names(self.lines)))
 
     def to_markdown(self) -> str:
         """Two pipe tables per data set and backbone, scores with what failed and costs; then the notes."""

@@ -14,7 +14,7 @@ import pandas as pd
 from finefuse.judge.names import Names
 from finefuse.judge.resolution import Resolution
 from finefuse.text import plain
-from finefuse.types import Bullets, Heading
+from finefuse.types import TEXT_COLUMNS, Bullets, Heading
 
 Markup = Literal["markdown", "html"]
 
@@ -24,29 +24,6 @@ Block = Heading | Bullets | pd.DataFrame
 FRONTS = {"front.training": "T", "front.latency": "L", "front.flops": "F", "front.memory": "M", "front.bytes": "S"}
 """How tables write whose front a line is on."""
 ARROWS = {"higher": "↑", "lower": "↓"}
-LEFT = (
-    "rank",
-    "95 %",
-    "strategy",
-    "pool",
-    "level",
-    "needs",
-    "followed by",
-    "BatchNorm",
-    "chosen on val",
-    "runs",
-    "verdict",
-    "cell",
-    "reason",
-    "from b to a",
-    "dataset",
-    "backbone",
-    "metric",
-    "budget",
-    "best on val",
-    "front",
-)
-"""Columns of text; all others are numbers, and aligned to the right."""
 
 
 def score_table(lines: pd.DataFrame, better: Mapping[str, str]) -> pd.DataFrame:
@@ -296,7 +273,7 @@ def draw(table: pd.DataFrame, markup: Markup) -> str:
     """A pipe table that reads well as printed, or an HTML table."""
     if markup == "html":
         return table.to_html(index=False, border=0)
-    align = ["left" if name in LEFT else "right" for name in table]
+    align = ["left" if name in TEXT_COLUMNS else "right" for name in table]
     text = table.map(_cell).rename(columns=_cell)
     return str(text.to_markdown(index=False, tablefmt="pipe", disable_numparse=True, colalign=align))
 

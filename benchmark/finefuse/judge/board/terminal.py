@@ -10,7 +10,7 @@ import pandas as pd
 
 from finefuse.judge.board import present
 from finefuse.text import plain
-from finefuse.types import Bullets, Heading
+from finefuse.types import TEXT_COLUMNS, Bullets, Heading
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -88,7 +88,7 @@ def _table(table: pd.DataFrame, console: Console) -> str:
 
     drawn = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, header_style="", padding=(0, GAP - 1, 0, 0))
     for name in table:
-        side = "left" if name in present.LEFT else "right"
+        side = "left" if name in TEXT_COLUMNS else "right"
         heading = Text(str(name), overflow="fold")
         drawn.add_column(heading, justify=side, overflow="fold", width=min(_width(table[name]), console.width))  # type: ignore[arg-type]
     for row in table.itertuples(index=False):

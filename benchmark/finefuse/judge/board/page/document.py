@@ -19,7 +19,7 @@ from finefuse.judge.board.page.columns import columns, number
 from finefuse.judge.board.page.tables import tables
 from finefuse.judge.board.pareto import MEASURED, ends
 from finefuse.judge.names import Names
-from finefuse.types import Cell, Record
+from finefuse.types import Board, Cell, Record
 from finefuse.version import __version__
 
 SCHEMA = 1
@@ -38,32 +38,8 @@ def nothing_known(kind: str, name: str) -> Described:
     raise PluginError(f"{kind} {name!r} was not looked up")
 
 
-class Whole(Protocol):
-    """What a document is made of: a leaderboard."""
-
-    @property
-    def suite(self) -> str:
-        """The suite's name."""
-
-    @property
-    def lines(self) -> pd.DataFrame:
-        """One row per data set, backbone and strategy."""
-
-    @property
-    def notes(self) -> Sequence[str]:
-        """Sentences about the board."""
-
-    @property
-    def better(self) -> Mapping[str, str]:
-        """Which direction is better, by metric."""
-
-    @property
-    def curves(self) -> pd.DataFrame:
-        """Scores over how many are fused."""
-
-    @property
-    def records(self) -> Sequence[Record]:
-        """What it was made of, and planned cells without a row, of the status "missing"."""
+class Whole(Board, Protocol):
+    """What a document is made of: a leaderboard, with what reporters don't get."""
 
     @property
     def names(self) -> Names:

@@ -1,0 +1,30 @@
+"""What a board comes to in a few words: the first line of each table."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import pandas as pd
+
+from finefuse.types import First
+
+
+def first_lines(lines: pd.DataFrame) -> Iterator[First]:
+    """The first line of each table that has one with a score; `lines` have short names."""
+    for (dataset, backbone), group in lines[lines["ok"] > 0].groupby(["dataset", "backbone"], sort=False):
+        line = group.iloc[0]
+        metric = next(iter(line["metrics"]), "")
+        yield First(
+            str(dataset),
+            str(backbone),
+            f"{line['strategy']} of {line['pool']}" if line["pool"] else line["strategy"],
+            metric,
+            float(line.get(f"test.{metric}.mean", math.nan)),
+            float(line["interval"]),
+            float(line["seconds_with_members"]),
+            int((group["rank"] == line["rank"]).sum()) - 1,
+            len(group) - 1,
+            int(line["ok"]),
+            int(line["planned"]),
+        )
