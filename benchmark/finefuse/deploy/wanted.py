@@ -7,8 +7,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from finefuse.errors import FinefuseError, did_you_mean
-from finefuse.judge.cells import listed, narrowed, telling_apart
 from finefuse.judge.names import Names
+from finefuse.judge.narrowing import listed, narrowed, telling_apart
 from finefuse.records import read_results
 from finefuse.types import Cell, Record
 

@@ -9,14 +9,12 @@ from typing import NamedTuple
 from finefuse.errors import FinefuseError, did_you_mean
 from finefuse.judge.board.lines import Place
 from finefuse.judge.names import Names
+from finefuse.judge.narrowing import listed, narrowed, telling_apart
 from finefuse.records import Results
 from finefuse.types import Cell, Record
 
-LISTED = 6
-"""Lines that are named where several match."""
 KEY = re.compile(r"[0-9a-f]{6,32}")
 ARTIFACT = re.compile(r"[0-9a-f]{32}")
-AXES = ("dataset", "backbone", "pool", "round")
 
 
 class Part(NamedTuple):
@@ -83,29 +81,10 @@ def _of_key(row: Record, wanted: str) -> bool:
     return bool(KEY.fullmatch(wanted)) and str(row["key"]).startswith(wanted)
 
 
-def narrowed(wanted: str, rows: list[Record], name: str, value: str | int, names: Names) -> list[Record]:
-    """The rows that have this value, in full or by a short name.
-
-    Raises:
-        FinefuseError: if none has.
-    """
-    found = [row for row in rows if value in (row[name], row.get(f"{name}_use"), names.things.get(row[name]))]
-    if found:
-        return found
-    there = list(dict.fromkeys(str(row[name]) for row in rows if row[name] != ""))
-    hint = did_you_mean(str(value), there) or (f"; there are {listed(there)}" if there else "; it has none")
-    raise FinefuseError(f"no row of {wanted!r} has the {name} {value!r}{hint}")
-
-
 def _ambiguous(wanted: str, rows: list[Record]) -> FinefuseError:
     by = telling_apart(rows) or "more of its key, or its cell"
     cells = listed([row["cell"] for row in rows])
     return FinefuseError(f"{wanted!r} means {len(rows)} lines; narrow it by {by}: {cells}.")
-
-
-def telling_apart(rows: Sequence[Record]) -> str:
-    """The options that tell rows apart: `--dataset or --pool`; "" if there are none."""
-    return " or ".join(f"--{name}" for name in AXES if len({row.get(name, 0) for row in rows}) > 1)
 
 
 def _unknown(results: Results, wanted: str) -> FinefuseError:
@@ -118,9 +97,3 @@ def _unknown(results: Results, wanted: str) -> FinefuseError:
     hint = did_you_mean(wanted, [*names, *(row["cell"] for row in results.rows)])
     lines = listed([name for name in names if " on " not in name])
     return FinefuseError(f"no line, cell or key is called {wanted!r}{hint or f'; there are {lines}'}")
-
-
-def listed(names: list[str]) -> str:
-    """Some of the names, and how many more there are."""
-    more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
-    return ", ".join(map(repr, names[:LISTED])) + more
