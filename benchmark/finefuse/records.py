@@ -224,6 +224,11 @@ def why(row: Record) -> str:
     return reason if reason.startswith(error) else ": ".join(filter(None, (error, reason)))
 
 
+def traceback_of(key: str) -> Path:
+    """Where the traceback of a failed job is in a results folder: by its key, whatever its row says."""
+    return Path("tracebacks", f"{Path(key).name}.txt")
+
+
 def append_line(path: Path, value: Record) -> None:
     """Write one line of JSON to the disk, whole or not at all; a torn last line is cut off first.
 

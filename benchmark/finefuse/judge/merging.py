@@ -13,7 +13,7 @@ from finefuse.errors import StoreError
 from finefuse.files import write_whole
 from finefuse.judge.board.fairness import MEASURED, TIMED, cost_version, costed, protocol_of
 from finefuse.predictions import FILE, Predictions
-from finefuse.records import Records, read_results
+from finefuse.records import Records, read_results, traceback_of
 from finefuse.rows import told
 from finefuse.types import Cell, Record
 
@@ -202,7 +202,7 @@ def _copy_tracebacks(rows: Iterable[Placed], into: Path) -> Iterator[Path]:
     for placed in rows:
         if not placed.row.get("traceback"):
             continue
-        trace = Path("tracebacks", f"{Path(placed.row['key']).name}.txt")  # from the key, whatever the row says
+        trace = traceback_of(placed.row["key"])
         source, target = placed.file.parent / trace, into / trace
         if source.is_file() and source.resolve().is_relative_to(placed.file.parent.resolve()):
             target.parent.mkdir(parents=True, exist_ok=True)

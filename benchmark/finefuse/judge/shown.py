@@ -14,7 +14,7 @@ from finefuse.judge.board.lines import Place
 from finefuse.judge.cells import Part, find_rows, made_of
 from finefuse.judge.classes import ClassScores, class_scores
 from finefuse.predictions import FILE, Predictions
-from finefuse.records import Records, read_results
+from finefuse.records import Records, read_results, traceback_of
 from finefuse.types import Cell, Record
 
 SCHEMA = 1
@@ -95,10 +95,10 @@ def _classes(folder: Path, rows: Sequence[Record]) -> tuple[list[ClassScores], s
 
 
 def _traceback(folder: Path, row: Record) -> str:
-    """The traceback of a failed job; its path comes from its key, whatever the row says."""
+    """The traceback of a failed job."""
     if not row.get("traceback"):
         return ""
-    path = folder / "tracebacks" / f"{Path(row['key']).name}.txt"
+    path = folder / traceback_of(row["key"])
     try:
         return path.read_text(encoding="utf-8", errors="backslashreplace")
     except FileNotFoundError:

@@ -23,7 +23,7 @@ from finefuse.errors import MemoryExceeded, StoreError, WorkerDied
 from finefuse.files import write_whole
 from finefuse.predictions import Predictions
 from finefuse.processor import PINNED
-from finefuse.records import Records, passed_over
+from finefuse.records import Records, passed_over, traceback_of
 from finefuse.rows import given_as
 from finefuse.types import Cell, Crew, Executor, Job, Record, Status
 
@@ -255,7 +255,7 @@ class _Drive:
 
     def write_traceback(self, job: Job, text: str) -> str:
         """Write the traceback to a separate file; returns its path relative to the results folder."""
-        path = Path("tracebacks") / f"{job.key}.txt"
+        path = traceback_of(job.key)
         full = self.records.folder / path
         try:
             full.parent.mkdir(exist_ok=True)

@@ -5,24 +5,17 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import pandas as pd
 
+from finefuse.judge.board.bounds import PoolPlace
 from finefuse.judge.board.tasks import BOUNDS
 from finefuse.judge.frame import number
 from finefuse.judge.statistics import mean_interval
 from finefuse.types import Record
 
 COLUMNS = ("dataset", "backbone", "pool", "strategy", "metric", "size", "subsets", "planned", "mean", "half")
-
-
-class _Curve(NamedTuple):
-    """What one point of a curve belongs to; its data set is that of the whole pool."""
-
-    dataset: str
-    backbone: str
-    pool: str
 
 
 def make_curves(records: Sequence[Record]) -> pd.DataFrame:
@@ -32,28 +25,24 @@ def make_curves(records: Sequence[Record]) -> pd.DataFrame:
     don't depend on the order of members it is one subset, and has no interval.
     """
     parts = [row for row in records if row.get("size")]
-    wholes = {_Curve(*_place(row)): row for row in records if not row.get("size") and row["kind"] in ("fuse", "pool")}
-    points: dict[_Curve, list[Record]] = defaultdict(list)
+    wholes = {PoolPlace.of(row): row for row in records if not row.get("size") and row["kind"] in ("fuse", "pool")}
+    points: dict[PoolPlace, list[Record]] = defaultdict(list)
     for row in parts:
         points[_whole(row, wholes)].append(row)
     for row in records:
         first = row["kind"] in ("fuse", "pool") and not row.get("size") and not row.get("round")
-        if first and (place := _Curve(*_place(row))) in points:
+        if first and (place := PoolPlace.of(row)) in points:
             points[place].append(row)
     rows = [point for place, own in points.items() for point in _points(place, own)]
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
-def _place(row: Record) -> tuple[str, str, str]:
-    return row["dataset"], row["backbone"], row["pool"]
-
-
-def _whole(row: Record, wholes: Mapping[_Curve, Record]) -> _Curve:
+def _whole(row: Record, wholes: Mapping[PoolPlace, Record]) -> PoolPlace:
     """The whole pool that part of one belongs to: a pool across data sets has another data set as a whole."""
-    if _Curve(*_place(row)) in wholes:
-        return _Curve(*_place(row))
+    if PoolPlace.of(row) in wholes:
+        return PoolPlace.of(row)
     same = [place for place in wholes if (place.backbone, place.pool) == (row["backbone"], row["pool"])]
-    return same[0] if len(same) == 1 else _Curve(*_place(row))
+    return same[0] if len(same) == 1 else PoolPlace.of(row)
 
 
 def _size(row: Record) -> int:
@@ -61,7 +50,7 @@ def _size(row: Record) -> int:
     return int(row.get("size") or len(row.get("tasks") or ()) or row.get("members", 0))
 
 
-def _points(place: _Curve, rows: Sequence[Record]) -> Iterator[dict[str, Any]]:
+def _points(place: PoolPlace, rows: Sequence[Record]) -> Iterator[dict[str, Any]]:
     """The points of every strategy of a pool, and of its bounds."""
     metric = next((row["metrics"][0] for row in rows if row["status"] == "ok" and row.get("metrics")), "")
     found: dict[tuple[str, int], dict[tuple[int, int], list[float]]] = defaultdict(lambda: defaultdict(list))

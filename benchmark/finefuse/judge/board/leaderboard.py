@@ -208,7 +208,8 @@ def make_leaderboard(
     records = without_mixed(list(records))
     planned = [*records, *(_stand_in(cell) for cell in missing if isinstance(cell, Cell))]
     whole = [record for record in planned if not record.get("size")]
-    lines, better, resolutions = make_lines(comparable(whole))
+    priced = comparable(whole)
+    lines, better, resolutions = make_lines(priced)
     metrics = [f"test.{metric}.{part}" for metric in better for part in ("mean", "half")]
     metrics += [
         name
@@ -222,14 +223,14 @@ def make_leaderboard(
     columns = [*KNOWN, *metrics, *some, *extras, *_latency(names)]
     frame = table({name: [line.get(name, math.nan) for line in lines] for name in columns})
     said = (*_absent(missing), *_refused(refused), *data_notes(records), *fairness_notes(records, frame))
-    budgets = make_budgets(comparable(whole), frame, unit)
+    budgets = make_budgets(priced, frame, unit)
     notes = (_coverage(records, missing), *said, *reading_notes(frame, records, budgets))
     bounds = make_pools(whole)
     pools = table({name: [line.get(name, math.nan) for line in bounds] for line in bounds for name in line})
     frame = frame.astype({"rank": "Int64", "rank.lowest": "Int64"})
     curves = make_curves(planned)
     return Leaderboard(
-        suite, frame, notes, better, pools, resolutions, curves, whole, describe=describe, budgets=budgets
+        suite, frame, notes, better, pools, resolutions, curves, priced, describe=describe, budgets=budgets
     )
 
 

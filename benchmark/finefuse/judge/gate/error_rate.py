@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
@@ -17,10 +18,10 @@ def countable(least: Sequence[float], alpha: float) -> list[int]:
 
     Tarone 1990, doi 10.2307/2531456: with the smallest k such that at most k tests can reach alpha / k, these are all.
     """
+    ordered = sorted(least)
     for k in range(1, len(least) + 1):
-        able = [i for i, p in enumerate(least) if p <= alpha / k]
-        if len(able) <= k:
-            return able
+        if bisect_right(ordered, alpha / k) <= k:
+            return [i for i, p in enumerate(least) if p <= alpha / k]
     return []
 
 

@@ -16,10 +16,9 @@ from finefuse.judge.gate.error_rate import SHARES
 from finefuse.judge.gate.flips import Change, Joint, Total, joint_test, visible
 from finefuse.judge.gate.policy import Limit, Policy
 from finefuse.judge.gate.questions import Answer, Question, Tested, answer, quantile
+from finefuse.judge.outcomes import CLOSE
 from finefuse.types import Cell, Record, Scope
 
-CLOSE = 1e-4
-"""How far, as a share, a score may lie from the mean over its examples: scores may be computed in float32."""
 LEAD = {"comparison": 0.5, "line": 0.25, "cell": 0.0}
 """What totals of many cells are ahead of those of single cells: standard deviations, chosen by studies/gate."""
 BEYOND = {True: 0.05, False: 0.5}

@@ -7,13 +7,13 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import fields
 
+from finefuse.judge.board.fairness import SETTINGS
 from finefuse.judge.gate.sides import Side
 from finefuse.processor import OTHERS, PINNED
 from finefuse.types import Record, Settings
 
 Pairs = Sequence[tuple[Record, Record]]
 """Rows of the same cells, the base's first."""
-_FIELDS = ("precision", "threads", "channels_last", "compile", "tf32", "portable")
 _SETTINGS = {setting.name for setting in fields(Settings)} | {"latency", "statistics"}
 _VERSIONS = {"torch", "core", "counting of FLOPs"}
 _MACHINE = {"GPU", "device kind", *OTHERS, *PINNED}
@@ -25,8 +25,8 @@ def other_settings(pairs: Pairs) -> list[str]:
     """Settings that differ, each with the number of cells; empty if all are the same."""
     found: Counter[str] = Counter()
     for old, new in pairs:
-        found.update({_was(name, old[name], new[name]) for name in _FIELDS if _differs(name, old, new)})
-        found.update({said for name, said in _parts(old, new) if _is_setting(name) and name not in _FIELDS})
+        found.update({_was(name, old[name], new[name]) for name in SETTINGS if _differs(name, old, new)})
+        found.update({said for name, said in _parts(old, new) if _is_setting(name) and name not in SETTINGS})
     return _told(found)
 
 
