@@ -171,18 +171,21 @@ class Group:
         """Every member of a pool."""
         raise NotImplementedError
 
+    def members(self, pool: Pool, seed: int) -> Members:
+        """Every member's name and artifact, as tuned before any fusion."""
+        return tuple((one.name, one.pair.tuned[seed][one.label][one.copy]) for one in self.tunings(pool))
+
     def fuse_all(self, pool: Pool, seed: int) -> Iterator[Job]:
         """Every fusion of a pool, with all its rounds."""
-        members = tuple((one.name, one.pair.tuned[seed][one.label][one.copy]) for one in self.tunings(pool))
         rounds = {fusion.label: fusion for fusion in self.suite.fusions if fusion.rounds > 1}
-        for job in self.fuse(pool, members, seed):
+        for job in self.fuse(pool, self.members(pool, seed), seed):
             yield job
             if job.label in rounds:
                 yield from self.again(pool, rounds[job.label], job)
 
     def curve(self, pool: Pool, seed: int) -> Iterator[Job]:
         """Every fusion of parts of a pool, without further rounds."""
-        members = tuple((one.name, one.pair.tuned[seed][one.label][one.copy]) for one in self.tunings(pool))
+        members = self.members(pool, seed)
 
         def fuses(chosen: Chosen, ordered: bool) -> Iterator[Job]:
             return self.fuse(pool, tuple(members[i] for i in chosen), seed, ordered)
@@ -349,7 +352,8 @@ class Crossing(Group):
         """Every fusion of the members of some of the tasks, which are a pool of their own."""
 
         def fuses(chosen: Chosen, ordered: bool) -> Iterator[Job]:
-            return self.part(chosen).fuse_once(seed, ordered)
+            part = self.part(chosen)
+            return part.fuse(part.pool, part.members(part.pool, seed), seed, ordered)
 
         yield from curve(list(map(str, pool.datasets)), pool.sizes, pool.subsets, fuses)
 
@@ -359,11 +363,6 @@ class Crossing(Group):
             own = replace(self.pool, datasets=tuple(self.pool.datasets[i] for i in chosen))
             self.made_parts[chosen] = Crossing(self.planner, self.backbone, own, [self.pairs[i] for i in chosen], ())
         return self.made_parts[chosen]
-
-    def fuse_once(self, seed: int, ordered: bool) -> Iterator[Job]:
-        """What all members give, without further rounds."""
-        members = tuple((one.name, one.pair.tuned[seed][one.label][one.copy]) for one in self.tunings(self.pool))
-        return self.fuse(self.pool, members, seed, ordered)
 
 
 class Mixture(Group):
@@ -382,8 +381,7 @@ class Mixture(Group):
 
     def jobs(self, seed: int) -> Iterator[Job]:
         """All fusing for one seed. Nothing goes in rounds: what is fused across backbones starts no tuning."""
-        members = tuple((one.name, one.pair.tuned[seed][one.label][one.copy]) for one in self.tunings(self.pool))
-        yield from self.fuse(self.pool, members, seed)
+        yield from self.fuse(self.pool, self.members(self.pool, seed), seed)
         yield from self.curve(self.pool, seed)
 
 

@@ -35,9 +35,7 @@ class _Loaded(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 
     def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:  # noqa: ARG002
         module = sys.modules.get(name)
-        if module is None or isinstance(module, _Later):
-            return None
-        return ModuleSpec(name, self, loader_state=module.__spec__)
+        return None if module is None else ModuleSpec(name, self, loader_state=module.__spec__)
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
         return sys.modules[spec.name]

@@ -187,7 +187,11 @@ class Job:
         yield "backbone", self.backbone
         if self.strategy:
             yield ("fusion" if self.fused else "scheme"), self.strategy
-        for dataset in (self.dataset, self.made_for, *self.also_test, *self.tasks):
+        if self.search:
+            yield "scheme", self.search
+        for stage in self.followed_by:
+            yield "fusion", stage
+        for dataset in (self.dataset, self.made_for, self.source, *self.also_test, *self.tasks):
             if dataset:
                 yield "dataset", dataset
         for metric in self.metrics:

@@ -131,12 +131,7 @@ class Artifacts:
 
     def save_row(self, key: str, record: Record) -> None:
         """Keep a finished row, so that a killed driver loses nothing and another results folder can take it over."""
-        path = self._row(key)
-        with self._writing(), self._draft() as draft:
-            draft.parent.mkdir(parents=True, exist_ok=True)
-            draft.write_text(json.dumps({"key": key, "digest": _digest_of(record), "row": record}))
-            path.parent.mkdir(parents=True, exist_ok=True)
-            draft.replace(path)
+        self._keep(self._row(key), {"key": key, "digest": _digest_of(record), "row": record})
 
     def row(self, key: str) -> Record | None:
         """The row kept under this key, if there is one.
@@ -160,12 +155,7 @@ class Artifacts:
 
     def save_measured(self, place: str, fields: Record) -> None:
         """Keep what was measured under an address, for whoever would measure the same."""
-        path = self._measured(place)
-        with self._writing(), self._draft() as draft:
-            draft.parent.mkdir(parents=True, exist_ok=True)
-            draft.write_text(json.dumps({"digest": _digest_of(fields), "fields": fields}))
-            path.parent.mkdir(parents=True, exist_ok=True)
-            draft.replace(path)
+        self._keep(self._measured(place), {"digest": _digest_of(fields), "fields": fields})
 
     def measured(self, place: str) -> Record | None:
         """What was measured under an address; None if nothing was, or it is damaged."""
@@ -182,6 +172,13 @@ class Artifacts:
             with suppress(OSError):  # it may belong to another process, or just be finished
                 if draft.stat().st_mtime < time.time() - ABANDONED:
                     _remove(draft)
+
+    def _keep(self, path: Path, kept: Record) -> None:
+        with self._writing(), self._draft() as draft:
+            draft.parent.mkdir(parents=True, exist_ok=True)
+            draft.write_text(json.dumps(kept))
+            path.parent.mkdir(parents=True, exist_ok=True)
+            draft.replace(path)
 
     def _give_name(self, draft: Path, address: str) -> None:
         folder = self._folder(address)

@@ -8,7 +8,7 @@ from typing import Any
 
 from finefuse.engine.measure.cost import machine_id
 from finefuse.engine.store.origin import job_of, origin_of
-from finefuse.engine.work.searching import at_edge, search_of, suggested, trying
+from finefuse.engine.work.searching import WORST, at_edge, quality_of, search_of, suggested, trying
 from finefuse.engine.work.workbench import Workbench
 from finefuse.types import Record, Ref
 
@@ -47,10 +47,8 @@ def choose_fused(bench: Workbench) -> None:
     """
     store, job = bench.store, bench.order.job
     metas = [store.meta(artifact) for artifact in job.trials]
-    found = [math.nan if meta["quality"] is None else float(meta["quality"]) for meta in metas]
-    qualities = [-math.inf if math.isnan(quality) else quality for quality in found]
-    best = max(range(len(metas)), key=qualities.__getitem__)
-    if math.isnan(found[best]):
+    best = max(range(len(metas)), key=lambda i: quality_of(metas[i]))
+    if quality_of(metas[best]) == WORST:
         raise FloatingPointError(f"none of {len(metas)} fusions has a quality on val to choose it by")
     if job.search:
         choice = {"chosen": metas[best]["tried"], "at_edge": at_edge(bench, search_of(bench), metas[best])}

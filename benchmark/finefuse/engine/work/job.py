@@ -39,7 +39,7 @@ from finefuse.engine.work.forgetting import source_fields
 from finefuse.engine.work.given import given, refuse_changed_files
 from finefuse.engine.work.loading import loaded, refuse_changed
 from finefuse.engine.work.made import Made, bill_of, billed, choices_of, cost_of, to_store
-from finefuse.engine.work.searching import WORST, at_edge, search_of, suggested
+from finefuse.engine.work.searching import at_edge, quality_of, search_of, suggested
 from finefuse.engine.work.stages import after_all, stages_of, trainers
 from finefuse.engine.work.switches import set_up
 from finefuse.engine.work.workbench import Workbench
@@ -144,7 +144,7 @@ def choose(bench: Workbench) -> Record:
     """The trial that is best on val, the earliest of equals; its bill is that of the whole search."""
     store, job = bench.store, bench.order.job
     metas = [store.meta(artifact) for artifact in job.trials]
-    best = max(range(len(metas)), key=lambda i: WORST if metas[i]["quality"] is None else metas[i]["quality"])
+    best = max(range(len(metas)), key=lambda i: quality_of(metas[i]))
     if metas[best]["quality"] is None:
         raise FloatingPointError(f"all {len(metas)} trials diverged; the first: {metas[0]['reason']}")
     if not store.has(job.artifact):

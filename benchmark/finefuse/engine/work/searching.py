@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
@@ -12,7 +13,7 @@ from finefuse.engine.work.workbench import Workbench
 from finefuse.types import PluginKind, Record, Ref, Searcher, Space
 
 WORST = float("-inf")
-"""How good a trial is that diverged."""
+"""How good a trial is that diverged, or whose quality is no number."""
 
 
 @dataclass(frozen=True)
@@ -38,11 +39,17 @@ def search_of(bench: Workbench) -> Search:
     return Search(how, kind, of, Facts(bench.registry).space(kind, of))
 
 
+def quality_of(trial: Record) -> float:
+    """How good a trial is on val."""
+    known = trial["quality"]
+    return WORST if known is None or math.isnan(known) else float(known)
+
+
 def suggested(bench: Workbench, search: Search) -> Mapping[str, Any]:
     """What a trial tries, by what is known of earlier ones."""
     job = bench.order.job
     metas = [bench.store.meta(artifact) for artifact in job.trials]
-    known = [(meta["tried"], WORST if meta["quality"] is None else meta["quality"]) for meta in metas]
+    known = [(meta["tried"], quality_of(meta)) for meta in metas]
     return search.how.suggest(job.trial, known, search.space, bench.seed("search", member=job.member))
 
 
