@@ -6,7 +6,6 @@ Apart from the backbone and the scheme, because it needs torch to be read.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from importlib import import_module
 from inspect import signature
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,8 @@ from torch import Tensor, nn
 from finefuse import FinefuseError, nets
 from finefuse_zoo.backbones._preprocess import Preprocess
 from finefuse_zoo.backbones._stages import FirstToken
-from finefuse_zoo.datasets._tokens import load_tokenizer, loaded
+from finefuse_zoo.backbones._whole import whole
+from finefuse_zoo.datasets._tokens import load_tokenizer
 
 AGREEMENT = 1e-4
 """How far stages may be from the whole tower; embeddings have length 1."""
@@ -74,22 +74,20 @@ def image_tower(
     Raises:
         FinefuseError: if weights can't be had or are missing, or the stages compute something else than the whole.
     """
-    load = import_module("transformers").CLIPVisionModelWithProjection.from_pretrained
-    whole, told = loaded(path, hub, load, "a CLIP", output_loading_info=True)
-    refuse_incomplete(path or hub, told)
-    tower, side = whole.vision_model, whole.config.image_size
+    model = whole(path, hub, "CLIPVisionModelWithProjection", "a CLIP")
+    tower, side = model.vision_model, model.config.image_size
     blocks = list(tower.encoder.layers)
     groups = [Blocks(blocks[first : first + per_stage]) for first in range(0, len(blocks), per_stage)]
     last = nn.Sequential(groups[-1], FirstToken(), tower.post_layernorm)
-    cut = [Patches(tower), *groups[:-1], last, Projection(whole.visual_projection)]
+    cut = [Patches(tower), *groups[:-1], last, Projection(model.visual_projection)]
     x = torch.linspace(-1, 1, 2 * 3 * side**2).view(2, 3, side, side)
-    with nets.evaluation(whole):
-        wanted = nn.functional.normalize(whole(pixel_values=x).image_embeds, dim=-1)
+    with nets.evaluation(model):
+        wanted = nn.functional.normalize(model(pixel_values=x).image_embeds, dim=-1)
         if not torch.allclose(nn.Sequential(*cut)(x), wanted, atol=AGREEMENT):
             raise FinefuseError(
                 f"{path or hub}: this CLIP does more than its blocks one after the other, and can't be cut"
             )
-    return [nn.Sequential(Preprocess(side, mean, std), cut[0]), *cut[1:]], whole.config.projection_dim
+    return [nn.Sequential(Preprocess(side, mean, std), cut[0]), *cut[1:]], model.config.projection_dim
 
 
 def text_weights(path: Path | None, hub: str | None, sentences: Sequence[Sequence[str]]) -> Tensor:
@@ -100,9 +98,7 @@ def text_weights(path: Path | None, hub: str | None, sentences: Sequence[Sequenc
     Raises:
         FinefuseError: if the tower or its tokeniser can't be had, or weights are missing.
     """
-    load = import_module("transformers").CLIPModel.from_pretrained
-    model, told = loaded(path, hub, load, "a CLIP", output_loading_info=True)
-    refuse_incomplete(path or hub, told)
+    model = whole(path, hub, "CLIPModel", "a CLIP")
     tokenizer = load_tokenizer(path, hub)
     longest = model.config.text_config.max_position_embeddings
     flat = [sentence for of in sentences for sentence in of]
@@ -119,16 +115,3 @@ def _embedded(model: Any, tokenizer: Any, sentences: Sequence[str], longest: int
     told = tokenizer(list(sentences), padding="max_length", truncation=True, max_length=longest, return_tensors="pt")
     pooled = model.text_model(input_ids=told["input_ids"], attention_mask=told["attention_mask"]).pooler_output
     return nn.functional.normalize(model.text_projection(pooled), dim=-1)
-
-
-def refuse_incomplete(who: Path | str | None, told: Any) -> None:
-    """Nothing, if all weights were in the files.
-
-    Raises:
-        FinefuseError: with the first few that were not.
-    """
-    wrong = {*told["missing_keys"], *(key[0] if isinstance(key, tuple) else key for key in told["mismatched_keys"])}
-    wrong = {key for key in wrong if "position_ids" not in key}
-    if wrong:
-        names = ", ".join(sorted(wrong)[:5]) + (f" and {len(wrong) - 5} more" if len(wrong) > 5 else "")
-        raise FinefuseError(f"{who}: weights of this CLIP are missing or of another shape: {names}")

@@ -5,7 +5,7 @@ Padding is known by its zeros between stages, as in `_text`; the layers get it a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -95,19 +95,6 @@ def longest(model: nn.Module) -> int:
     if not isinstance(table, nn.Embedding):
         return int(of.config.max_position_embeddings)
     return table.num_embeddings - (0 if table.padding_idx is None else table.padding_idx + 1)
-
-
-def refuse_incomplete(model: nn.Module, told: Mapping[str, Any], name: str) -> None:
-    """Nothing, if all weights of embeddings and layers were in the files.
-
-    Raises:
-        FinefuseError: with the first few that were not.
-    """
-    wrong = {*told["missing_keys"], *(key[0] if isinstance(key, tuple) else key for key in told["mismatched_keys"])}
-    wrong = {key for key in wrong if "pooler" not in key and "position_ids" not in key}
-    if wrong:
-        names = ", ".join(sorted(wrong)[:5]) + (f" and {len(wrong) - 5} more" if len(wrong) > 5 else "")
-        raise FinefuseError(f"{name}: weights of {_kind(model)} are missing or of another shape: {names}")
 
 
 def _hold_against(model: nn.Module, stages: list[nn.Module], name: str) -> None:

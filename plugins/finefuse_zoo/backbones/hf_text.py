@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
@@ -13,8 +12,8 @@ from annotated_types import Ge
 from finefuse import FinefuseError, NotApplicable, Ref, Task
 from finefuse.types import Budget, Recipe, Tuning, Vocabulary
 from finefuse_zoo._hugging_face import check_place, digest_of_network, json_of, vocabulary
+from finefuse_zoo.backbones._whole import whole
 from finefuse_zoo.backbones.text import refusal
-from finefuse_zoo.datasets._tokens import loaded
 
 if TYPE_CHECKING:
     from finefuse.nets import Net
@@ -136,9 +135,7 @@ class HfText:
 
         if why := self.refuses(task, None):
             raise NotApplicable(why)
-        load = import_module("transformers").AutoModel.from_pretrained
-        model, told = loaded(self.path, self.hub, load, "an encoder", output_loading_info=True)
-        _encoders.refuse_incomplete(model, told, self._name)
+        model = whole(self.path, self.hub, "AutoModel", "an encoder")
         stages = _encoders.cut(model, self.per_stage, self.pool, self._name)
         longest = _encoders.longest(model)
         if longest < task.input_shape[0]:

@@ -1,4 +1,4 @@
-"""The modules of `task-gate`. Apart from it, because they need torch to be read."""
+"""The gate of `task-gate`. Apart from it, because it needs torch to be read."""
 
 from __future__ import annotations
 
@@ -37,15 +37,3 @@ class Router(nn.Module):
 
     def _mixed(self, x: Tensor, shares: Tensor) -> Tensor:
         return (shares.T[..., None] * torch.stack([body(x) for body in self.bodies])).sum(0)
-
-
-class Behind(nn.Module):
-    """A task's head behind the gate that all tasks share."""
-
-    def __init__(self, gate: Router, head: nn.Linear) -> None:
-        super().__init__()
-        self.gate, self.head = gate, head
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, *input_shape) to (N, outputs of the task)."""
-        return self.head(self.gate(x))  # type: ignore[no-any-return]

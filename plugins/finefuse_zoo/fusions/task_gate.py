@@ -40,7 +40,7 @@ class TaskGate:
 
     def fuse(self, of: Fusing) -> nn.Module:
         """The members' bodies behind one gate, with a head for each task."""
-        from finefuse_zoo.fusions import _routing as routing
+        from finefuse_zoo.fusions._routing import Router
 
         groups = nets.by_task(of.members)
         best = [max(group, key=lambda member: member.score) for group in groups]
@@ -51,7 +51,7 @@ class TaskGate:
         tasks = torch.repeat_interleave(torch.arange(len(best)), counts).to(features[0].device)
         weight, bias = fit_linear(torch.cat(features), tasks, len(best), self.C)
         bias = bias - (counts / counts.sum()).log().to(bias)
-        gate = routing.Router(of.base, [member.net for member in best], weight, bias, hard=self.routing == "hard")
-        networks = [routing.Behind(gate, member.net.head) for member in best]
+        gate = Router(of.base, [member.net for member in best], weight, bias, hard=self.routing == "hard")
+        networks = [torch.nn.Sequential(gate, member.net.head) for member in best]
         named = zip(groups, networks, strict=True)
         return nets.ByTask({member.name: network for group, network in named for member in group})

@@ -3,9 +3,8 @@
 import { h, s } from "./dom.js";
 import { grouped } from "./judge.js";
 import { axes, colour, even, figure, roving, scale, svg, tip } from "./plot.js";
-import { heading, shortHeading } from "./table.js";
 import { lineName } from "./board.js";
-import { plusMinus, score, short, toNumber } from "./text.js";
+import { heading, plusMinus, score, short, shortHeading, toNumber } from "./text.js";
 
 /** One chart per data set and backbone with fusions in several rounds. */
 export function roundsView(board, state, lines, act) {

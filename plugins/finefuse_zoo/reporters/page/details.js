@@ -1,8 +1,7 @@
 // What opens on a click: a line with its seeds, a record with all its fields, a strategy with its paper.
 
 import { h, plainTable } from "./dom.js";
-import { heading, shortHeading } from "./table.js";
-import { plusMinus, quoted, short, show } from "./text.js";
+import { heading, plusMinus, quoted, short, shortHeading, show } from "./text.js";
 
 /** What a state's `open` asks for, as a title and content; null if there is no such thing. */
 export function opened(board, open, act) {

@@ -3,8 +3,7 @@
 import { choice, h } from "./dom.js";
 import { clusters, grouped, winRates } from "./judge.js";
 import { figure, heatMap } from "./plot.js";
-import { heading, shortHeading } from "./table.js";
-import { plural, score, short } from "./text.js";
+import { heading, plural, score, short, shortHeading } from "./text.js";
 
 const MOST = 40; // entrants in the matrix
 

@@ -166,9 +166,8 @@ class Page {
   downloads(view) {
     const name = `${this.board.document.suite.replace(/[^\w.-]+/g, "-")}-${view}`;
     const button = (text, act) => h("button", { type: "button", onclick: act }, text);
-    const charts = [...this.main.querySelectorAll("svg.plot")];
-    const part = (at) => (charts.length > 1 ? `${name}-${at + 1}` : name);
     const drawn = () => [...this.main.querySelectorAll("svg.plot")];
+    const part = (at, all) => (all.length > 1 ? `${name}-${at + 1}` : name);
     const chart = ["cost", "rounds", "sizes", "tasks", "wins", "pair"].includes(view);
     const shownTables = () => [...this.main.querySelectorAll("table.plain")].flatMap((table) => [...table.rows].map((row) => [...row.cells].map((cell) => cell.textContent)));
     const rows = () => (view === "table" ? tableRows(this.board, this.state, this.lines) : shownTables());
@@ -178,8 +177,8 @@ class Page {
       {},
       "What is shown, as ",
       button("CSV", () => save(`${name}.csv`, csv(rows()), "text/csv")),
-      chart ? button("SVG", () => drawn().forEach((svg, at) => save(`${part(at)}.svg`, svgText(svg), "image/svg+xml"))) : null,
-      chart ? button("PNG", () => drawn().forEach(async (svg, at) => save(`${part(at)}.png`, await png(svg)))) : null,
+      chart ? button("SVG", () => drawn().forEach((svg, at, all) => save(`${part(at, all)}.svg`, svgText(svg), "image/svg+xml"))) : null,
+      chart ? button("PNG", () => drawn().forEach(async (svg, at, all) => save(`${part(at, all)}.png`, await png(svg)))) : null,
     );
   }
 

@@ -3,8 +3,7 @@
 import { choice, h, plainTable, s } from "./dom.js";
 import { paired } from "./judge.js";
 import { LETTER, axes, cut, even, figure, roving, scale, svg, tip } from "./plot.js";
-import { shortHeading } from "./table.js";
-import { plusMinus, score, short, shorten, show } from "./text.js";
+import { plusMinus, score, short, shortHeading, shorten, show } from "./text.js";
 
 /** The names by which a line can be chosen: alone, and on its backbone where there are several. */
 function choices(board, lines) {
@@ -34,7 +33,7 @@ export function pairView(board, state, lines, act) {
     choice("a", a, names.map((name) => [name, short(name)]), (name) => act.set({ a: name })),
     choice("b", b, names.map((name) => [name, short(name)]), (name) => act.set({ b: name })),
   );
-  const pairs = matched(board, found.get(a), found.get(b), a.includes(" on ") && b.includes(" on "));
+  const pairs = matched(board, found.get(a), found.get(b), ![a, b].some((name) => board.names.includes(name)));
   if (!pairs.length) return h("div", {}, controls, h("p.empty", {}, "These two have no scored seed of one table in common."));
   const wins = (verdict) => pairs.filter((pair) => pair.verdict === verdict).length;
   const said = `a is better in ${wins("a is better")}, b in ${wins("b is better")} of ${pairs.length} tables, each by its own 95 % interval of seeds and test examples.`;

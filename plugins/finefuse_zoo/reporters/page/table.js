@@ -4,7 +4,7 @@ import { h } from "./dom.js";
 import { grouped, ranksOf, resolution } from "./judge.js";
 import { shownColumns } from "./state.js";
 import { strip, stripScale } from "./strip.js";
-import { plural, plusMinus, short, show } from "./text.js";
+import { heading, plural, plusMinus, short, shortHeading, show } from "./text.js";
 
 const OPEN = 25; // sections that are drawn at once; the others when they are opened
 
@@ -31,15 +31,6 @@ function section(board, state, group, columns, act, open) {
   }
   const summary = h("summary", {}, title, ` ${plural(group.lines.length, "line")}`);
   return h("details.group", { ontoggle: () => body.firstChild ?? fill() }, summary, body);
-}
-
-export function heading(group) {
-  return group.backbone ? `${group.dataset} · ${group.backbone}` : group.dataset;
-}
-
-/** The same with short names. */
-export function shortHeading(group) {
-  return heading({ dataset: short(group.dataset), backbone: short(group.backbone) });
 }
 
 function drawn(board, state, group, columns, standing, act) {

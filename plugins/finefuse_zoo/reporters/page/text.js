@@ -24,6 +24,16 @@ export function short(name) {
   return shortened.get(name) ?? name;
 }
 
+/** The data set and backbone of a group; the data set alone of one over all backbones. */
+export function heading(group) {
+  return group.backbone ? `${group.dataset} · ${group.backbone}` : group.dataset;
+}
+
+/** The same with short names. */
+export function shortHeading(group) {
+  return heading({ dataset: short(group.dataset), backbone: short(group.backbone) });
+}
+
 /** A number from JSON, where those that are not finite are texts, and none is null. */
 export function toNumber(value) {
   return value === null || value === undefined ? NaN : Number(value);
