@@ -287,6 +287,25 @@ FILES = """
 """
 
 
+NAMES = """
+    const done = arguments[arguments.length - 1], names = [];
+    HTMLAnchorElement.prototype.click = function () { names.push(this.download); };
+    addEventListener("hashchange", () => setTimeout(() => {
+        [...document.querySelectorAll(".downloads button")].find((button) => button.textContent === "SVG").click();
+        done([names, document.querySelectorAll("svg.plot").length]);
+    }), { once: true });
+    location.hash = arguments[0];
+"""
+
+
+@pytest.mark.parametrize("view", ["cost", "wins"])
+def test_every_chart_of_a_view_is_saved_under_a_name_of_its_own(browser: Browser, view: str) -> None:
+    browser.open("view=table")
+    names, charts = browser.driver.execute_async_script(NAMES, f"view={view}")
+    assert len(set(names)) == len(names) == charts > 0
+    assert (names == [f"{names[0].rsplit('-', 1)[0]}-{at + 1}.svg" for at in range(charts)]) == (charts > 1)
+
+
 def test_what_is_shown_is_saved(browser: Browser) -> None:
     browser.open("on=cnn-s")
     save: Callable[..., Any] = browser.driver.execute_async_script

@@ -72,6 +72,7 @@ def test_costs_of_an_older_protocol_are_left_out(build: ModuleType) -> None:
     assert math.isnan(line(board, "old")["seconds"])
     assert math.isnan(line(board, "old")["latency.1.p50"])
     assert line(board, "old")["test.accuracy.mean"] == pytest.approx(0.65)
+    assert {row.get("seconds") for row in board.records if row["label"] == "old"} == {None}  # nor are they in a page
     assert (
         "Costs of 2 rows were measured by an older protocol and are left out; those shown are of version 2."
         in board.notes

@@ -17,6 +17,7 @@ from finefuse.discovery.registry import Registry
 from finefuse.engine.order import Order
 from finefuse.engine.store.artifacts import Artifacts
 from finefuse.engine.work.job import carry_out
+from finefuse.engine.work.searching import quality_of
 from finefuse.errors import FinefuseError
 from finefuse.nets import Net
 from finefuse.testing.small import small_net
@@ -219,6 +220,12 @@ def test_a_default_that_wins_beyond_the_range_is_noted(run, of, space, edge):
     chosen = next(r for r in rows if r["kind"] == "tune")
     assert chosen["chosen"] == {}
     assert chosen["at_edge"] == edge
+
+
+@pytest.mark.parametrize("quality", [None, float("nan"), float("-inf")])
+def test_a_trial_whose_quality_is_no_number_is_the_worst(quality):
+    trials = [{"quality": quality}, {"quality": -5.0}]
+    assert max(range(2), key=lambda i: quality_of(trials[i])) == 1
 
 
 def test_a_search_in_which_all_diverges_fails(run):
