@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,16 +20,10 @@ from finefuse.cli import app, main
 from finefuse.errors import StoreError
 from finefuse.progress import Progress, Tally
 from finefuse.types import Record
+from helpers.calling import Outcome, call
 
 TOYS = Path(__file__).parents[1] / "fixtures" / "toys.py"
 CLUMSY = Path(__file__).parents[1] / "fixtures" / "toys" / "clumsy.toml"
-
-
-@dataclass
-class Outcome:
-    code: object
-    out: str
-    err: str
 
 
 Cli = Callable[..., Outcome]
@@ -39,12 +34,7 @@ def cli(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp
     """Calls the command line in this process, from an empty folder."""
     monkeypatch.chdir(tmp_path)
 
-    def call(*arguments: object) -> Outcome:
-        with pytest.raises(SystemExit) as ended:
-            main([str(argument) for argument in arguments])
-        return Outcome(ended.value.code, *capsys.readouterr())
-
-    return call
+    return partial(call, capsys)
 
 
 @dataclass

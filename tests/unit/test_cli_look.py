@@ -4,26 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import jsonschema
 import pytest
 
-from finefuse.cli import main
 from finefuse.discovery.described import ARXIV
+from helpers.calling import Outcome, call
 from helpers.planning import ran
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 TOYS = FIXTURES / "toys.py"
 TOY = FIXTURES / "toys" / "toy.toml"
-
-
-@dataclass
-class Outcome:
-    code: object
-    out: str
-    err: str
 
 
 Cli = Callable[..., Outcome]
@@ -35,12 +27,7 @@ def cli(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("FINEFUSE_STORE", str(tmp_path / "store"))
 
-    def call(*arguments: object) -> Outcome:
-        with pytest.raises(SystemExit) as ended:
-            main([*map(str, arguments), "--plugin", str(TOYS)])
-        return Outcome(ended.value.code, *capsys.readouterr())
-
-    return call
+    return lambda *arguments: call(capsys, *arguments, "--plugin", TOYS)
 
 
 def plugin(folder: Path, name: str, text: str) -> Path:

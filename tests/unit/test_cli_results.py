@@ -6,22 +6,14 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from finefuse.cli import main
+from helpers.calling import call
 
 TOYS = Path(__file__).parents[1] / "fixtures" / "toys.py"
-
-
-@dataclass
-class Outcome:
-    code: object
-    out: str
-    err: str
 
 
 @pytest.fixture
@@ -31,12 +23,6 @@ def results(tmp_path: Path, fixture_module: Callable[[str], Any]) -> Path:
     rows = [builder.row(label=label, seed=seed) for label in ("full", "lp") for seed in range(2)]
     folder: Path = builder.write(tmp_path / "results", rows)
     return folder
-
-
-def call(capsys: pytest.CaptureFixture[str], *arguments: object) -> Outcome:
-    with pytest.raises(SystemExit) as ended:
-        main([*map(str, arguments)])
-    return Outcome(ended.value.code, *capsys.readouterr())
 
 
 # ------------------------------------------------------------------------------------------------- no torch

@@ -23,6 +23,7 @@ from finefuse.types import Description
 from finefuse_zoo.datasets._encodings import NUMBERS, WORDS
 from finefuse_zoo.datasets._tokens import hashed
 from finefuse_zoo.datasets.csv_table import CsvTable
+from helpers.crossing import TINY
 
 ELSEWHERE = """
 import json, os, pathlib, sys
@@ -75,8 +76,9 @@ def suite(files: Path, name: str, **more: Any) -> dict[str, Any]:
     }
 
 
-def run(given: dict[str, Any], place: Path) -> api.Run:
-    made = finefuse.run(given, out=place / "out", store=place / "store", executor="serial", device="cpu", quiet=True)
+def run(given: dict[str, Any], place: Path, **how: Any) -> api.Run:
+    how = {"executor": "serial", "device": "cpu", "quiet": True} | how
+    made = finefuse.run(given, out=place / "out", store=place / "store", **how)
     assert made.ok, [row["reason"] for row in made.bad]
     return made
 
@@ -146,8 +148,9 @@ def test_a_tokeniser_is_named_in_the_card(files: Path, tmp_path: Path, monkeypat
 
 def test_other_data_sets_have_an_example_by_a_formula(tmp_path: Path) -> None:
     pictures = {"use": "digits", "shots": 5}
-    run(suite(Path(), "labels", datasets=[pictures], backbones=["cnn-s"]), tmp_path)
-    made = finefuse.export(tmp_path / "out", "full", tmp_path / "m" / "d.pt2", store=tmp_path / "store")
+    tiny = {"use": "tiny", "images": True}  # pretrains in no time
+    run(suite(Path(), "labels", datasets=[pictures], backbones=[tiny]), tmp_path, plugins=TINY)
+    made = finefuse.export(tmp_path / "out", "full", tmp_path / "m" / "d.pt2", store=tmp_path / "store", plugins=TINY)
     told = told_in(made.card)
     assert len(told["example"]["outputs"]) == 10
     assert np.array(told["example"]["x"]).shape == (1, 8, 8)

@@ -4,22 +4,13 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from finefuse.cli import main
 from finefuse.discovery.registry import Registry
 from finefuse.types import Ref
-
-
-@dataclass
-class Outcome:
-    code: object
-    out: str
-    err: str
-
+from helpers.calling import Outcome, call
 
 Cli = Callable[..., Outcome]
 
@@ -29,12 +20,7 @@ def new(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp
     """Calls `finefuse new` from an empty folder."""
     monkeypatch.chdir(tmp_path)
 
-    def call(*arguments: object) -> Outcome:
-        with pytest.raises(SystemExit) as ended:
-            main(["new", *map(str, arguments)])
-        return Outcome(ended.value.code, *capsys.readouterr())
-
-    return call
+    return lambda *arguments: call(capsys, "new", *arguments)
 
 
 @pytest.mark.parametrize("kind", ["scheme", "fusion"])

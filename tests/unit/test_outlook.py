@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import importlib
 from pathlib import Path
 from types import ModuleType
 
@@ -8,14 +7,6 @@ import pytest
 
 from finefuse.engine.drive.outlook import look, state_of
 from finefuse.engine.store.artifacts import Artifacts
-
-FIXTURES = Path(__file__).parents[1] / "fixtures"
-
-
-@pytest.fixture
-def fake(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(str(FIXTURES))
-    return importlib.import_module("fake_run")
 
 
 @pytest.fixture
