@@ -20,6 +20,7 @@ from finefuse.judge.board.page.columns import columns, number
 from finefuse.judge.board.page.tables import tables
 from finefuse.judge.board.pareto import MEASURED, ends
 from finefuse.judge.names import Names
+from finefuse.judge.threads import one_thread
 from finefuse.types import Board, Cell, Record
 from finefuse.version import __version__
 
@@ -55,6 +56,7 @@ class Whole(Board, Protocol):
         """The predicted classes of rows."""
 
 
+@one_thread()
 def make_document(board: Whole) -> dict[str, Any]:
     """The parts that docs/page.md lists."""
     lines, records = board.lines, board.records
