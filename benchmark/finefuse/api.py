@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -28,7 +28,7 @@ from finefuse.judge.asked import overall as overall
 from finefuse.judge.asked import pair as pair
 from finefuse.processor import refuse_changed, refuse_unpinned
 from finefuse.progress import BAD, make_progress
-from finefuse.types import Executor, Observer, Record, Ref
+from finefuse.types import Cell, Executor, Observer, Record, Ref
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -106,6 +106,7 @@ def plan(
     only: str | Sequence[str] = (),
     plugins: Door | Sequence[Door] = (),
     portable: bool = False,
+    cells: Collection[Cell] = (),
 ) -> Plan:
     """The jobs of a suite, each after those it needs, with their keys.
 
@@ -115,11 +116,12 @@ def plan(
         only: shell-style patterns on the labels of schemes and fusions; what those need is kept.
         plugins: files, modules or objects to use besides what is installed.
         portable: as in `run`.
+        cells: only these cells, and what they need.
 
     Raises:
         FinefuseError: with one sentence about what is wrong and where.
     """
-    return _planned(suite, Registry(_doors(plugins)), device, only, portable=portable)[0]
+    return _planned(suite, Registry(_doors(plugins)), device, only, portable=portable, cells=cells)[0]
 
 
 def run(
@@ -139,6 +141,7 @@ def run(
     watcher: Observer | None = None,
     portable: bool = False,
     watch: bool = False,
+    cells: Collection[Cell] = (),
 ) -> Run:
     """Carry out the jobs of a suite that are left to do and write its reports.
 
@@ -158,12 +161,13 @@ def run(
         watcher: an observer in place of the progress display.
         portable: pin the instruction set to AVX2 even if the suite doesn't, for the same bits on other machines.
         watch: write the reports while the run goes on too, and tell the best lines so far.
+        cells: only these cells, such as `Cell.of(row)`, and what they need.
 
     Raises:
         FinefuseError: before any compute, if suite, plugins or folders are wrong. Errors of a job go to its row.
     """
     registry = Registry(_doors(plugins))
-    todo, device = _planned(suite, registry, device, only, portable=portable)
+    todo, device = _planned(suite, registry, device, only, portable=portable, cells=cells)
     carrier, workers = _executor(registry, todo.suite, executor, workers, device)
     refs = _reporters(registry, reporters, todo.suite.run.reporters)
     told_too = _observers(registry, todo.suite.run, observers)
@@ -276,13 +280,19 @@ def export(
 
 
 def _planned(
-    suite: SuiteSource, registry: Registry, device: str, only: str | Sequence[str], *, portable: bool
+    suite: SuiteSource,
+    registry: Registry,
+    device: str,
+    only: str | Sequence[str],
+    *,
+    portable: bool,
+    cells: Collection[Cell] = (),
 ) -> tuple[Plan, str]:
     """The plan, and the device that it is for."""
     loaded = load_suite(suite, registry, portable=portable)
     device = resolve_device(device, portable=loaded.settings.portable)
     patterns = (only,) if isinstance(only, str) else tuple(only)
-    return make_plan(loaded, registry, device=device, only=patterns), device
+    return make_plan(loaded, registry, device=device, only=patterns, cells=cells), device
 
 
 def _check_process(executor: Executor, *, portable: bool) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
@@ -41,10 +41,13 @@ class Plan:
         return self.suite.name
 
 
-def make_plan(suite: Suite, registry: Registry, *, device: str = "cpu", only: Sequence[str] = ()) -> Plan:
+def make_plan(
+    suite: Suite, registry: Registry, *, device: str = "cpu", only: Sequence[str] = (), cells: Collection[Cell] = ()
+) -> Plan:
     """Plan a suite, without torch and without loading data.
 
-    `only` keeps the schemes and fusions whose labels match one of the shell-style patterns, and what these need.
+    `only` keeps the schemes and fusions whose labels match one of the shell-style patterns, and what these need;
+    `cells` keeps these cells and what they need.
 
     Raises:
         SuiteError: if a pattern matches nothing, the suite is too large, or two of its jobs would be one cell.
@@ -58,7 +61,10 @@ def make_plan(suite: Suite, registry: Registry, *, device: str = "cpu", only: Se
     sources = filter(None, map(facts.source, suite.backbones))
     remarks = [said for ref in (*suite.datasets, *suite.also_test, *sources) for said in facts.remarks(ref)]
     remarks += [*_unaugmented(suite, facts), *remark(jobs)]
-    return Plan(suite, _keep(jobs, labels) if only else jobs, facts.contents, tuple(dict.fromkeys(remarks)))
+    kept = _keep(jobs, labels) if only else jobs
+    if cells:
+        kept = _with_inputs(kept, lambda job: job.place in cells)
+    return Plan(suite, kept, facts.contents, tuple(dict.fromkeys(remarks)))
 
 
 def _copies(suite: Suite) -> dict[str, int]:
@@ -124,11 +130,19 @@ def _wanted_labels(suite: Suite, only: Sequence[str]) -> set[str]:
 def _keep(jobs: Sequence[Job], labels: set[str]) -> tuple[Job, ...]:
     """The jobs with these labels, all that make their inputs, and the bounds of the pools that are fused."""
     fused = {(job.pool, job.dataset, job.backbone) for job in jobs if job.kind == "fuse" and job.label in labels}
+
+    def wanted(job: Job) -> bool:
+        return job.label in labels or (job.kind == "pool" and (job.pool, job.dataset, job.backbone) in fused)
+
+    return _with_inputs(jobs, wanted)
+
+
+def _with_inputs(jobs: Sequence[Job], wanted: Callable[[Job], bool]) -> tuple[Job, ...]:
+    """The jobs that are wanted, and all that make their inputs."""
     kept: list[Job] = []
     needed: set[str] = set()
     for job in reversed(jobs):
-        bounds = job.kind == "pool" and (job.pool, job.dataset, job.backbone) in fused
-        if job.label in labels or bounds or job.artifact in needed:
+        if wanted(job) or job.artifact in needed:
             kept.append(job)
             needed.update(job.inputs)
     return tuple(reversed(kept))

@@ -53,7 +53,7 @@ _KINDS: dict[str, PluginKind] = {
 class Suite:
     """What is to be measured. `file` is None for a suite from Python; `latency` holds the batch sizes to time.
 
-    `asked` is the name or path by which the suite was asked for, "" for one from Python.
+    `asked` is the name or path by which the suite was asked for, "" for one from Python, and `table` its content.
     """
 
     name: str
@@ -74,6 +74,7 @@ class Suite:
     run: RunChoice = field(default_factory=RunChoice)
     gate: Mapping[str, Any] = field(default_factory=dict)
     asked: str = ""
+    table: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
 
 def load_suite(source: str | Path | Mapping[str, Any], registry: Registry, *, portable: bool = False) -> Suite:
@@ -124,6 +125,7 @@ def load_suite(source: str | Path | Mapping[str, Any], registry: Registry, *, po
         run=reader.run(shape.run),
         gate=shape.gate.model_dump(exclude_unset=True),
         asked="" if isinstance(source, Mapping) else str(source),
+        table=opened.data,
         **plain,
     )
 
