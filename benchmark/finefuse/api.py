@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 
 SuiteSource = str | Path | Mapping[str, Any]
 """A suite's name, its file, or its content as a dictionary."""
+Only = str | Cell | Sequence[str | Cell]
+"""What of a suite is kept: patterns on the labels of schemes and fusions, or cells."""
 
 
 @dataclass(frozen=True)
@@ -103,25 +105,23 @@ def plan(
     suite: SuiteSource,
     *,
     device: str = "auto",
-    only: str | Sequence[str] = (),
+    only: Only = (),
     plugins: Door | Sequence[Door] = (),
     portable: bool = False,
-    cells: Collection[Cell] = (),
 ) -> Plan:
     """The jobs of a suite, each after those it needs, with their keys.
 
     Args:
         suite: name of a suite, path to a TOML file, or its content as a dictionary.
         device: `auto`, `cpu`, `cuda` or `cuda:n`; keys depend on the kind of device.
-        only: shell-style patterns on the labels of schemes and fusions; what those need is kept.
+        only: shell-style patterns on the labels of schemes and fusions, or cells; what those need is kept.
         plugins: files, modules or objects to use besides what is installed.
         portable: as in `run`.
-        cells: only these cells, and what they need.
 
     Raises:
         FinefuseError: with one sentence about what is wrong and where.
     """
-    return _planned(suite, Registry(_doors(plugins)), device, only, portable=portable, cells=cells)[0]
+    return _planned(suite, Registry(_doors(plugins)), device, only, portable=portable)[0]
 
 
 def run(
@@ -132,7 +132,7 @@ def run(
     executor: Choice | None = None,
     reporters: Choice | Sequence[Choice] | None = None,
     out: str | Path | None = None,
-    only: str | Sequence[str] = (),
+    only: Only = (),
     plugins: Door | Sequence[Door] = (),
     store: str | Path | None = None,
     retry: bool = False,
@@ -141,7 +141,6 @@ def run(
     watcher: Observer | None = None,
     portable: bool = False,
     watch: bool = False,
-    cells: Collection[Cell] = (),
 ) -> Run:
     """Carry out the jobs of a suite that are left to do and write its reports.
 
@@ -152,7 +151,7 @@ def run(
         executor: `"name"`, `"name(key=value)"`, a table with `use`, or a `Ref`; None for the suite's, else the default.
         reporters: which reports are written, in the same form; `()` for none, None for the suite's choice, else all.
         out: folder of the results; None for `results/<suite>`.
-        only: shell-style patterns on the labels of schemes and fusions; what those need is kept.
+        only: shell-style patterns on the labels of schemes and fusions, or cells; what those need is kept.
         plugins: files, modules or objects to use besides what is installed.
         store: folder of the artifacts; None for `$FINEFUSE_STORE` or the user's cache folder.
         retry: run failed jobs again.
@@ -161,13 +160,12 @@ def run(
         watcher: an observer in place of the progress display.
         portable: pin the instruction set to AVX2 even if the suite doesn't, for the same bits on other machines.
         watch: write the reports while the run goes on too, and tell the best lines so far.
-        cells: only these cells, such as `Cell.of(row)`, and what they need.
 
     Raises:
         FinefuseError: before any compute, if suite, plugins or folders are wrong. Errors of a job go to its row.
     """
     registry = Registry(_doors(plugins))
-    todo, device = _planned(suite, registry, device, only, portable=portable, cells=cells)
+    todo, device = _planned(suite, registry, device, only, portable=portable)
     carrier, workers = _executor(registry, todo.suite, executor, workers, device)
     refs = _reporters(registry, reporters, todo.suite.run.reporters)
     told_too = _observers(registry, todo.suite.run, observers)
@@ -279,20 +277,12 @@ def export(
     return Exported(file, card_of(file), found["cell"], note)
 
 
-def _planned(
-    suite: SuiteSource,
-    registry: Registry,
-    device: str,
-    only: str | Sequence[str],
-    *,
-    portable: bool,
-    cells: Collection[Cell] = (),
-) -> tuple[Plan, str]:
+def _planned(suite: SuiteSource, registry: Registry, device: str, only: Only, *, portable: bool) -> tuple[Plan, str]:
     """The plan, and the device that it is for."""
     loaded = load_suite(suite, registry, portable=portable)
     device = resolve_device(device, portable=loaded.settings.portable)
-    patterns = (only,) if isinstance(only, str) else tuple(only)
-    return make_plan(loaded, registry, device=device, only=patterns, cells=cells), device
+    kept = (only,) if isinstance(only, str | Cell) else tuple(only)
+    return make_plan(loaded, registry, device=device, only=kept), device
 
 
 def _check_process(executor: Executor, *, portable: bool) -> None:

@@ -93,10 +93,7 @@ def load_suite(source: str | Path | Mapping[str, Any], registry: Registry, *, po
     _refuse_twins(opened, shape)
     reader = _Reader(opened, Facts(registry))
     plain = {key: tuple(line.ref for line in reader.lines(shape, key)) for key in PLAIN}
-    schemes, fusions = reader.lines(shape, "schemes", plain), reader.lines(shape, "fusions")
-    if shape.search:
-        schemes = tuple(reader.searched("scheme", scheme, shape.search) for scheme in schemes)
-        fusions = tuple(reader.searched("fusion", fusion, shape.search) for fusion in fusions)
+    schemes, fusions = reader.strategies(shape, plain)
     schemes, shapes = with_files(opened, shape.pools, schemes, plain, reader.from_file)
     if not schemes:
         raise opened.error((), "the key 'schemes' is missing")
@@ -191,6 +188,16 @@ class _Reader:
         if not comparable:
             self.source.refuse_twins((path, str(replace(line.ref, label=""))) for path, line in found)
         return tuple(line for _, line in found)
+
+    def strategies(
+        self, shape: SuiteShape, known: Mapping[str, Sequence[Ref]]
+    ) -> tuple[tuple[Strategy, ...], tuple[Strategy, ...]]:
+        """The schemes and the fusions, searched if the suite says so."""
+        schemes, fusions = self.lines(shape, "schemes", known), self.lines(shape, "fusions")
+        if shape.search:
+            schemes = tuple(self.searched("scheme", scheme, shape.search) for scheme in schemes)
+            fusions = tuple(self.searched("fusion", fusion, shape.search) for fusion in fusions)
+        return schemes, fusions
 
     def _only(
         self, path: KeyPath, item: ItemShape, known: Mapping[str, Sequence[Ref]]

@@ -1,1 +1,1 @@
-"""Running things again: to vouch for results, to know this machine's noise, and over versions of a dependency."""
+"""The same suite again: elsewhere, in pairs, and over versions. Starts finefuse in processes of its own."""

@@ -65,15 +65,10 @@ def verify(
     folder, seed = Path(folder), secrets.randbelow(2**32) if seed is None else seed
     before, found = digests(folder), read_results(folder)
     rows = {Cell.of(row): row for row in found.rows}
-    chosen = draw(rows, sample, seed)
-    doors = _doors(folder, plugins)
+    chosen, doors = draw(rows, sample, seed), _doors(folder, plugins)
     source = suite if suite is not None else suite_of(folder, found, Registry(doors))
     device = device or str(rows[chosen[0]].get("device") or "cpu").partition(":")[0]
-    how: dict[str, Any] = {
-        "device": device,
-        "plugins": doors,
-        "portable": any(row.get("portable") for row in rows.values()),
-    }
+    how: dict[str, Any] = {"device": device, "plugins": doors, "portable": bool(rows[chosen[0]].get("portable"))}
     planned = api.plan(source, **how)
     again = _run_again(source, planned, chosen, {**how, "workers": workers, "quiet": quiet, "watcher": watcher})
     return Certificate(
@@ -83,12 +78,8 @@ def verify(
         seed=seed,
         of=len(drawable(rows)),
         checked=tuple(_checked(chosen, rows, again)),
-        machine=next((str(row["machine"]) for row in again.values() if row.get("machine")), "no machine"),
-        environment=environment(device, planned.suite.settings),
-        versions=_versions(planned),
-        tolerance=TOLERANCE,
-        when=datetime.now(UTC).isoformat(timespec="seconds"),
         by=by,
+        **_surroundings(planned, device, again),
     )
 
 
@@ -101,7 +92,7 @@ def _run_again(
         return {}
     with tempfile.TemporaryDirectory(prefix="finefuse-verify-") as scratch:
         out, store = Path(scratch, "out"), Path(scratch, "store")
-        run = api.run(source, cells=known, out=out, store=store, reporters=(), observers=(), **how)
+        run = api.run(source, only=list(known), out=out, store=store, reporters=(), observers=(), **how)
     return {Cell.of(row): row for row in run.rows}
 
 
@@ -170,6 +161,17 @@ def _checked(chosen: Sequence[Cell], rows: Mapping[Cell, Record], again: Mapping
         else:
             examples = counts.get((cell.dataset, cell.seed), 0)
             yield Checked(str(cell), old["key"], drawn, *alike(old, new, examples))
+
+
+def _surroundings(planned: Plan, device: str, again: Mapping[Cell, Record]) -> dict[str, Any]:
+    """Where, when and with what cells were run again, and what was asked of them."""
+    return {
+        "machine": next((str(row["machine"]) for row in again.values() if row.get("machine")), "no machine"),
+        "environment": environment(device, planned.suite.settings),
+        "versions": _versions(planned),
+        "tolerance": TOLERANCE,
+        "when": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
 
 
 def _versions(planned: Plan) -> dict[str, str]:
