@@ -320,5 +320,5 @@ def test_cells_are_kept_with_what_they_need_and_no_more(registry: Registry) -> N
 
 def test_a_cell_that_is_not_planned_is_refused(registry: Registry) -> None:
     cell = planned(registry).jobs[-1].place._replace(seed=99)
-    with pytest.raises(SuiteError, match="the suite has no cell .*/s99/"):
+    with pytest.raises(SuiteError, match=r"the suite has no cell .*/s99/"):
         make_plan(load_suite(SUITE, registry), registry, only=[cell])
