@@ -61,9 +61,11 @@ def merge(folders: Sequence[Path]) -> Merged:
     first.
 
     Raises:
-        StoreError: one sentence with files and lines, for damaged lines, different suites, versions of results or
-            protocols of costs, and rows of one cell that contradict each other or have different keys.
+        StoreError: one sentence with files and lines, for a folder given twice, damaged lines, different suites,
+            versions of results or protocols of costs, and rows of one cell that contradict each other or have
+            different keys.
     """
+    _refuse_twice(folders)
     suites, keys, rows = {}, dict[Cell, str](), dict[Cell, Placed]()
     first: dict[str, Placed] = {}
     for folder in folders:
@@ -78,6 +80,15 @@ def merge(folders: Sequence[Path]) -> Merged:
     keys |= {cell: placed.row["key"] for cell, placed in rows.items()}
     asked = Records(folders[0]).read_run()
     return Merged(next(iter(suites.values())), rows, keys, tuple(_notes(rows.values())), asked)
+
+
+def _refuse_twice(folders: Sequence[Path]) -> None:
+    known: dict[Path, Path] = {}
+    for folder in folders:
+        one = known.setdefault(folder.resolve(), folder)
+        if one is not folder:
+            also = "" if str(one) == str(folder) else f", also as {one}"
+            raise StoreError(f"{folder}: is given twice{also}; only different folders can be merged.")
 
 
 def _read(folder: Path, first: dict[str, Placed]) -> tuple[str, dict[Cell, str], dict[Cell, Placed]]:

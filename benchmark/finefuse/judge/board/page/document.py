@@ -103,7 +103,7 @@ def _shortened(lines: pd.DataFrame, names: Names) -> dict[str, str]:
 def _with_ends(column: dict[str, Any], lines: pd.DataFrame, rows: Sequence[Sequence[Record]]) -> dict[str, Any]:
     """A column, with from where to where each cost may be if it is one that fronts are of, and can be compared."""
     smallest = min((name for name in LATENCY.findall("\n".join(map(str, lines)))), key=int, default="")
-    known = {"seconds_with_members": "training", f"latency.{smallest}.p50": "latency", "memory": "memory"}
+    known = {"seconds_with_members": "training", f"latency.{smallest}.p50": "latency", "memory_with_members": "memory"}
     known |= {"flops": "flops", "bytes": "bytes"}
     if column["id"] not in known:
         return column
