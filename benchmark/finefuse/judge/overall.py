@@ -26,6 +26,7 @@ from finefuse.judge.ranks import ROUNDING
 from finefuse.judge.resolution import Resolution
 from finefuse.judge.statistics import mean_interval
 from finefuse.judge.studentised import range_quantile
+from finefuse.judge.threads import one_thread
 from finefuse.types import Bullets, Cell, Heading, Record, line_name
 
 Floats = NDArray[np.float64]
@@ -116,6 +117,7 @@ def _shown(ranks: pd.DataFrame) -> pd.DataFrame:
     return table
 
 
+@one_thread()
 def overall(rows: Sequence[Record], impute: str | None = None) -> Overall:
     """Rank all backbones, schemes and fusions together, by data set and over data sets.
 

@@ -22,6 +22,7 @@ from finefuse.judge.names import Names
 from finefuse.judge.outcomes import table_noise
 from finefuse.judge.paired import paired
 from finefuse.judge.statistics import mean_interval
+from finefuse.judge.threads import one_thread
 from finefuse.types import Bullets, Cell, Heading, Record, line_name
 
 Runs = dict[int, Record]
@@ -80,6 +81,7 @@ def _texts(table: pd.DataFrame, names: Names) -> pd.DataFrame:
     return short.map(lambda value: f"{value:.4f}" if isinstance(value, float) else str(value))
 
 
+@one_thread()
 def pair(rows: Sequence[Record], a: str, b: str) -> Pairing:
     """Compare two lines, each a strategy as on the board: `soup`, `soup of POOL`, `soup of POOL on BACKBONE`.
 

@@ -30,6 +30,7 @@ from finefuse.judge.board.terminal import as_text
 from finefuse.judge.frame import table
 from finefuse.judge.names import Names
 from finefuse.judge.resolution import Resolution
+from finefuse.judge.threads import one_thread
 from finefuse.types import Bullets, Cell, First, Heading, Record
 
 NAMES = ["dataset", "backbone", "strategy", "pool"]
@@ -190,6 +191,7 @@ def _of_group(rows: pd.DataFrame, dataset: str, backbone: str) -> pd.DataFrame:
     return rows[(rows["dataset"] == dataset) & (rows["backbone"] == backbone)] if len(rows) else rows
 
 
+@one_thread()
 def make_leaderboard(
     suite: str,
     records: Iterable[Record],

@@ -19,6 +19,7 @@ from finefuse.judge.board.page.columns import columns, number
 from finefuse.judge.board.page.tables import tables
 from finefuse.judge.board.pareto import MEASURED, ends
 from finefuse.judge.names import Names
+from finefuse.judge.threads import one_thread
 from finefuse.types import Board, Cell, Record
 from finefuse.version import __version__
 
@@ -50,6 +51,7 @@ class Whole(Board, Protocol):
         """What is known of strategies."""
 
 
+@one_thread()
 def make_document(board: Whole) -> dict[str, Any]:
     """The parts that docs/page.md lists."""
     lines, records = board.lines, board.records
