@@ -181,7 +181,7 @@ def duration(seconds: float) -> str:
 class Lines:
     """One plain line per finished job."""
 
-    panel = False
+    panel: ClassVar[bool] = False
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -214,7 +214,7 @@ class Bar:
     Jobs that fail leave a line above it.
     """
 
-    panel = True
+    panel: ClassVar[bool] = True
 
     def __init__(self, stream: TextIO) -> None:
         from rich.console import Console
