@@ -38,7 +38,7 @@ PARAMETERS: dict[str, dict[str, Any]] = {
     "gate": {"steps": 20},
 }
 ELSEWHERE = {"search", "from-file", "text-head", "as-is", "mean"}
-"""Schemes that need trials, files, a tower for text or a source head of the task's size, and so other tests; a fusion for regression."""
+"""What needs trials, files, a tower for text or a source head of the task's size, or is for regression alone."""
 STEPS = 4
 
 
