@@ -172,8 +172,7 @@ def run(
     told_too = _observers(registry, todo.suite.run, observers)
     out, store = Path(out or Path("results") / todo.suite.name), Path(store or default_store())
     carry_out = partial(run_plan, todo, registry, executor=carrier, workers=workers, device=device, retry=retry)
-    follow = partial(_watch, out, refs if watch else (), registry)
-    with _watching(watcher, registry, todo, told_too, quiet=quiet, follow=follow, always=watch) as told:
+    with _watching(watcher, registry, todo, told_too, quiet=quiet, out=out, refs=refs, watch=watch) as told:
         carry_out(out=out, store=store, observers=told)
     return _results(out, registry, refs)
 
@@ -307,18 +306,20 @@ def _watching(
     more: Mapping[str, Observer],
     *,
     quiet: bool,
-    follow: Callable[[Callable[[str], None], ShowBest | None], Watching],
-    always: bool,
+    out: Path,
+    refs: tuple[Ref, ...] | None,
+    watch: bool,
 ) -> Iterator[Observers]:
     """The observers of the run, first told of broken plugins that are not needed and of the plan's remarks.
 
-    What `follow` makes is one of them where it is asked for `always`, or the display has room for the best lines.
+    One of them looks at the folder on the way, to have the reports written if that is asked for, and to show the best lines
+    if the display has room for them.
     """
     with nullcontext(watcher) if watcher else make_progress(quiet=quiet) as display:
         told = Observers({"progress": display, **more})
         show = display.show_best if isinstance(display, Progress) and display.has_panel else None
-        if always or show:
-            told.add("watch", follow(told.note, show))
+        if watch or show:
+            told.add("watch", _watch(out, refs if watch else (), registry, told.note, show))
         for sentence in (*_broken(registry), *plan.remarks):
             told.note(sentence)
         yield told

@@ -163,15 +163,18 @@ class Terminal(io.StringIO):
     ("stream", "always", "made"),
     [(Terminal, False, [True]), (Terminal, True, [True]), (io.StringIO, False, []), (io.StringIO, True, [False])],
 )
-def test_a_run_is_followed_if_asked_or_for_a_panel(stream: type[io.StringIO], always: bool, made: list[bool]) -> None:
+def test_a_run_is_followed_if_asked_or_for_a_panel(
+    monkeypatch: pytest.MonkeyPatch, stream: type[io.StringIO], always: bool, made: list[bool]
+) -> None:
     asked: list[bool] = []
 
-    def follow(tell: object, show: object) -> Watching:
-        asked.append(show is not None)
+    def watch(*given: object) -> Watching:
+        asked.append(given[-1] is not None)
         return Watching(lambda: Reported((), make_leaderboard("demo", []), (), ()), str)
 
+    monkeypatch.setattr(api, "_watch", watch)
     plan = SimpleNamespace(remarks=())
     with make_progress(stream=stream()) as progress:
-        how = {"quiet": False, "follow": follow, "always": always}
+        how = {"quiet": False, "out": Path("out"), "refs": (), "watch": always}
         with api._watching(progress, Registry(), plan, {}, **how):  # type: ignore[arg-type]
             assert asked == made
