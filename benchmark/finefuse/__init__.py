@@ -18,13 +18,15 @@ from finefuse.version import __version__
 
 if TYPE_CHECKING:
     from finefuse.api import check, compare, export, overall, pair, plan, report, run
+    from finefuse.repeat.calibrate import calibrate
+    from finefuse.repeat.matrix import matrix
     from finefuse.repeat.verify import verify
     from finefuse.tasks import Classification, Regression
 
 _LATER = {
     **dict.fromkeys(("check", "compare", "export", "overall", "pair", "plan", "report", "run"), "finefuse.api"),
     **dict.fromkeys(("Classification", "Regression"), "finefuse.tasks"),
-    "verify": "finefuse.repeat.verify",
+    **{name: f"finefuse.repeat.{name}" for name in ("calibrate", "matrix", "verify")},
 }
 """Where names are that are imported when they are first asked for."""
 __all__ = [
@@ -40,10 +42,12 @@ __all__ = [
     "Task",
     "WorkerDied",
     "__version__",
+    "calibrate",
     "check",
     "compare",
     "export",
     "hookimpl",
+    "matrix",
     "overall",
     "pair",
     "plan",
