@@ -60,9 +60,11 @@ def merge(folders: Sequence[Path]) -> Merged:
     first.
 
     Raises:
-        StoreError: one sentence with files and lines, for damaged lines, different suites, versions of results or
-            protocols of costs, and rows of one cell that contradict each other or have different keys.
+        StoreError: one sentence with files and lines, for a folder given twice, damaged lines, different suites,
+            versions of results or protocols of costs, and rows of one cell that contradict each other or have
+            different keys.
     """
+    _refuse_twice(folders)
     suites, keys, rows = {}, dict[Cell, str](), dict[Cell, Placed]()
     first: dict[str, Placed] = {}
     for folder in folders:
@@ -76,6 +78,15 @@ def merge(folders: Sequence[Path]) -> Merged:
     _refuse_mixed(rows.values())
     keys |= {cell: placed.row["key"] for cell, placed in rows.items()}
     return Merged(next(iter(suites.values())), rows, keys, tuple(_notes(rows.values())))
+
+
+def _refuse_twice(folders: Sequence[Path]) -> None:
+    known: dict[Path, Path] = {}
+    for folder in folders:
+        one = known.setdefault(folder.resolve(), folder)
+        if one is not folder:
+            also = "" if str(one) == str(folder) else f", also as {one}"
+            raise StoreError(f"{folder}: is given twice{also}; only different folders can be merged.")
 
 
 def _read(folder: Path, first: dict[str, Placed]) -> tuple[str, dict[Cell, str], dict[Cell, Placed]]:

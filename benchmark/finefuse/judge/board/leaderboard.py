@@ -22,6 +22,7 @@ from finefuse.judge.board.data_notes import data_notes
 from finefuse.judge.board.fairness import comparable, fairness_notes
 from finefuse.judge.board.firsts import first_lines
 from finefuse.judge.board.lines import MOMENTS, make_lines
+from finefuse.judge.board.memory import with_members
 from finefuse.judge.board.page.document import Describe, make_document, nothing_known
 from finefuse.judge.board.reading import reading_notes
 from finefuse.judge.board.tasks import aggregate_note, task_table
@@ -29,6 +30,7 @@ from finefuse.judge.board.terminal import as_text
 from finefuse.judge.frame import table
 from finefuse.judge.names import Names
 from finefuse.judge.resolution import Resolution
+from finefuse.judge.threads import one_thread
 from finefuse.types import Bullets, Cell, First, Heading, Record
 
 NAMES = ["dataset", "backbone", "strategy", "pool"]
@@ -50,6 +52,7 @@ COSTS = [
     "gradients",
     *ENERGY,
     "memory",
+    "memory_with_members",
     "bytes",
     "contended",
 ]
@@ -188,6 +191,7 @@ def _of_group(rows: pd.DataFrame, dataset: str, backbone: str) -> pd.DataFrame:
     return rows[(rows["dataset"] == dataset) & (rows["backbone"] == backbone)] if len(rows) else rows
 
 
+@one_thread()
 def make_leaderboard(
     suite: str,
     records: Iterable[Record],
@@ -208,7 +212,7 @@ def make_leaderboard(
     records = without_mixed(list(records))
     planned = [*records, *(_stand_in(cell) for cell in missing if isinstance(cell, Cell))]
     whole = [record for record in planned if not record.get("size")]
-    priced = comparable(whole)
+    priced = with_members(comparable(whole))
     lines, better, resolutions = make_lines(priced)
     metrics = [f"test.{metric}.{part}" for metric in better for part in ("mean", "half")]
     metrics += [

@@ -19,6 +19,7 @@ from finefuse.judge.board.page.columns import columns, number
 from finefuse.judge.board.page.tables import tables
 from finefuse.judge.board.pareto import MEASURED, ends
 from finefuse.judge.names import Names
+from finefuse.judge.threads import one_thread
 from finefuse.types import Board, Cell, Record
 from finefuse.version import __version__
 
@@ -50,6 +51,7 @@ class Whole(Board, Protocol):
         """What is known of strategies."""
 
 
+@one_thread()
 def make_document(board: Whole) -> dict[str, Any]:
     """The parts that docs/page.md lists."""
     lines, records = board.lines, board.records
@@ -103,7 +105,7 @@ def _shortened(lines: pd.DataFrame, names: Names) -> dict[str, str]:
 def _with_ends(column: dict[str, Any], lines: pd.DataFrame, rows: Sequence[Sequence[Record]]) -> dict[str, Any]:
     """A column, with from where to where each cost may be if it is one that fronts are of, and can be compared."""
     smallest = min((name for name in LATENCY.findall("\n".join(map(str, lines)))), key=int, default="")
-    known = {"seconds_with_members": "training", f"latency.{smallest}.p50": "latency", "memory": "memory"}
+    known = {"seconds_with_members": "training", f"latency.{smallest}.p50": "latency", "memory_with_members": "memory"}
     known |= {"flops": "flops", "bytes": "bytes"}
     if column["id"] not in known:
         return column
