@@ -18,11 +18,13 @@ from finefuse.version import __version__
 
 if TYPE_CHECKING:
     from finefuse.api import check, compare, export, overall, pair, plan, report, run
+    from finefuse.repeat.verify import verify
     from finefuse.tasks import Classification, Regression
 
 _LATER = {
     **dict.fromkeys(("check", "compare", "export", "overall", "pair", "plan", "report", "run"), "finefuse.api"),
     **dict.fromkeys(("Classification", "Regression"), "finefuse.tasks"),
+    "verify": "finefuse.repeat.verify",
 }
 """Where names are that are imported when they are first asked for."""
 __all__ = [
@@ -47,6 +49,7 @@ __all__ = [
     "plan",
     "report",
     "run",
+    "verify",
 ]
 
 
