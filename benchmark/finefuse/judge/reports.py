@@ -14,6 +14,7 @@ from finefuse.errors import FinefuseError
 from finefuse.judge.board.leaderboard import Leaderboard, make_leaderboard
 from finefuse.judge.board.saved import kept_alone, saved_board
 from finefuse.judge.certificates import certificate_notes
+from finefuse.predictions import Predictions
 from finefuse.records import read_results
 from finefuse.types import Record, Ref
 
@@ -42,8 +43,8 @@ def report_folder(folder: Path, registry: Registry, refs: tuple[Ref, ...] | None
     found = read_results(folder)
     known, unit = partial(describe, registry), registry.sole("scheme", "probe")
     board = make_leaderboard(found.suite, found.rows, found.missing, found.refused, known, unit)
-    if said := certificate_notes(folder):
-        board = replace(board, notes=(*said, *board.notes))
+    notes = (*certificate_notes(folder), *board.notes)
+    board = replace(board, notes=notes, answers=Predictions(folder).read)
     return Reported(found.rows, board, *_write(board, target, registry, refs))
 
 
