@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from finefuse.batchnorm import running
+from finefuse.declare.facts import Facts
 from finefuse.declare.keys import COUNTING
 from finefuse.discovery import capabilities
 from finefuse.engine.measure.cost import Stopwatch, machine_id, parameter_count, size_of
@@ -21,6 +22,7 @@ from finefuse.engine.store.origin import origin_of
 from finefuse.engine.train.trainer import SuiteTrainer
 from finefuse.engine.work.chosen import beside, choose_fused
 from finefuse.engine.work.forgetting import source_fields
+from finefuse.engine.work.given import refuse_changed_files
 from finefuse.engine.work.made import bill_of, billed, choices_of, cost_of, to_store
 from finefuse.engine.work.stages import after_all, stages_of, trainers
 from finefuse.engine.work.untouched import Untouched
@@ -109,6 +111,7 @@ def fuse(bench: Workbench, bill: Record | None = None, extra: Record | None = No
         with billed(bench, bill, all_trainers) as watch:
             fused = after_all(fusion.fuse(of), stages)
         untouched.check()
+        refuse_changed_files(Facts(bench.registry), job)
         more = choices_of(of) | (extra or {})
         made = _settled(bench, fused, of)
         _save(bench, made, watch, more, all_trainers, alone=capabilities.alone(fusion))

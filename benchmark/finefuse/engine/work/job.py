@@ -176,7 +176,7 @@ def _tune(bench: Workbench, ref: Ref, extra: Record, bill: Record | None = None)
             bill.update(cost_of(bench, watch, trainer), steps=trainer.taken + bench.effort.own_steps)
     untouched.check()
     trainer.require_budget_kept()
-    refuse_changed_files(Facts(bench.registry), bench.order.job, ref)
+    refuse_changed_files(Facts(bench.registry), bench.order.job)
     rate = {"rate": trainer.rate} if "tried" in extra else {}
     _save(bench, made, bench.splits, extra | rate | _figures(on) | given(scheme, bench.order.job.label))
 
@@ -213,6 +213,7 @@ def fuse(bench: Workbench, bill: Record | None = None, extra: Record | None = No
         with billed(bench, bill, all_trainers) as watch:
             fused = after_all(fusion.fuse(of), stages)
         untouched.check()
+        refuse_changed_files(Facts(bench.registry), job)
         if not isinstance(fused, nn.Module):
             raise PluginError(f"a fusion gives a module, and this one gave {told(fused)}")
         if fusion.level == "weight" and not isinstance(fused, Net):
