@@ -25,7 +25,7 @@ from finefuse.engine.work.chosen import beside, choose_fused
 from finefuse.engine.work.forgetting import source_fields
 from finefuse.engine.work.given import refuse_changed_files
 from finefuse.engine.work.made import bill_of, billed, choices_of, cost_of, to_store
-from finefuse.engine.work.stages import after_all, stages_of, trainers
+from finefuse.engine.work.stages import after_all, require_budgets_kept, stages_of, trainers
 from finefuse.engine.work.untouched import Untouched
 from finefuse.engine.work.workbench import Workbench, head_name
 from finefuse.errors import NotApplicable, PluginError
@@ -117,6 +117,7 @@ def fuse(bench: Workbench, bill: Record | None = None, extra: Record | None = No
         with billed(bench, bill, all_trainers) as watch:
             fused = after_all(fusion.fuse(of), stages)
         untouched.check()
+        require_budgets_kept(bench, of, stages)
         refuse_changed_files(Facts(bench.registry), job)
         more = choices_of(of) | (extra or {})
         made = _settled(bench, fused, of)
@@ -268,7 +269,9 @@ def pool(bench: Workbench) -> Record:
         net = Net(list(bench.one(ref).start().stages), head)
         untouched[str(ref)] = {part: trainer.outputs(net, getattr(splits, part).x) for part in ("val", "test")}
     own_outputs = {str(ref): outputs for ref, outputs in _own(bench).items()}
-    return crossing_bounds(bench.metrics, _shown(bench), own_outputs, untouched, _aggregate(bench)) | {"machine": machine_id()}
+    return crossing_bounds(bench.metrics, _shown(bench), own_outputs, untouched, _aggregate(bench)) | {
+        "machine": machine_id()
+    }
 
 
 def deployed_for_tasks(bench: Workbench) -> Model:
