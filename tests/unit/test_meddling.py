@@ -145,7 +145,9 @@ def test_a_fusions_own_loop_is_within_the_budget_or_declared(job, paid, own, dec
 
 @pytest.mark.parametrize(("paid", "own", "declared"), [(0, 2, 0), (1, 1, 8)])
 def test_a_fusions_own_loop_beyond_that_fails_its_row(job, paid, own, declared):
-    found = f"took {int(9 * own)} optimizer steps of its own beside {9 * paid} of the trainer's, and its budget is 9 for both"
+    found = (
+        f"took {9 * own} optimizer steps of its own beside {9 * paid} of the trainer's, and its budget is 9 for both"
+    )
     more = f", with {declared} more for its own" if declared else ""
     with pytest.raises(BudgetError, match=f"^{found}{more}$"):
         job(fusion={"use": "learns", "paid": paid, "own": own, "declared": declared})
@@ -161,7 +163,7 @@ def test_how_many_gradients_a_fusion_takes_is_a_number(declared):
 def test_each_stage_adds_its_budget(job):
     stage = {"use": "learns", "own": 1}
     assert job(fusion={"use": "learns", "own": 1, "followed_by": [stage]})["gradients"] == 18
-    with pytest.raises(BudgetError, match="took 27 optimizer steps of its own .* its budget is 18 for both$"):
+    with pytest.raises(BudgetError, match=r"took 27 optimizer steps of its own .* its budget is 18 for both$"):
         job(fusion={"use": "learns", "own": 1, "followed_by": [stage | {"own": 2}]})
 
 

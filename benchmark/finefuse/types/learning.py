@@ -244,8 +244,8 @@ class Fusing:
 
     In a pool across data sets `task`, `val`, `train` and `test_inputs` are the members' own, and to use those here
     raises `NotApplicable`; `base` is a `ManyHeads`, `trainer` has the training data of all tasks, one after the other
-    in the order of `nets.by_task(members)`, `statistics` is the pool's policy for BatchNorm, and `zero` says what a task
-    is whose own model scores 0, where something is chosen on val.
+    in the order of `nets.by_task(members)`, `statistics` is the pool's policy for BatchNorm, and `zero` says what a
+    task is whose own model scores 0, where something is chosen on val.
     """
 
     task: Task

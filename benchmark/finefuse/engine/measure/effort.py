@@ -35,7 +35,7 @@ class Effort:
         return max(self.own_steps, self.own_gradients)
 
     def require_within(self, budget: int, spent: int, declared: int = 0) -> None:
-        """Refuse what was trained with more steps than a budget holds, in trainers' loops, which `spent` some, or others.
+        """Refuse more steps than a budget holds, of which trainers have `spent` some, and other loops the rest.
 
         A step that no optimizer takes, such as `p -= lr * p.grad`, is known by the gradient it needs. `declared` are
         those that a strategy says it takes in a loop of its own, beside the budget.

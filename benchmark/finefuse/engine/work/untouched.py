@@ -175,9 +175,7 @@ def _is_optimizer(value: object) -> bool:
 
 def _bare(step: Any) -> Any:
     """A method `step` without what torch has wrapped it in."""
-    while type(step) is FunctionType and step.__code__ in WRAPPERS:
-        step = step.__wrapped__
-    return step
+    return _bare(step.__wrapped__) if _inside(step) in WRAPPERS else step
 
 
 def _submodules(package: ModuleType) -> list[ModuleType]:
