@@ -312,8 +312,8 @@ def _watching(
 ) -> Iterator[Observers]:
     """The observers of the run, first told of broken plugins that are not needed and of the plan's remarks.
 
-    One of them looks at the folder on the way, to have the reports written if that is asked for, and to show the best lines
-    if the display has room for them.
+    One of them looks at the folder on the way, to have the reports written if that is asked for, and to show the best
+    lines if the display has room for them.
     """
     with nullcontext(watcher) if watcher else make_progress(quiet=quiet) as display:
         told = Observers({"progress": display, **more})
