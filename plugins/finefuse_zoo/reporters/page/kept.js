@@ -2,6 +2,7 @@
 
 import { h, s } from "./dom.js";
 import { grouped } from "./judge.js";
+import { labels } from "./pareto.js";
 import { axes, even, figure, roving, scale, svg, tip } from "./plot.js";
 import { heading, plusMinus, score, short, shortHeading, show } from "./text.js";
 
@@ -36,7 +37,7 @@ function chart(board, group, column, before, act) {
 function pointOf(board, line, target, column, before) {
   const number = (one) => (one ? board.number(one.id, line) : NaN);
   const [x, y] = [number(target), number(column)];
-  return { line, name: short(board.names[line]), fusion: board.isFusion(line), x, xHalf: board.half(target.id, line), y, yHalf: board.half(column.id, line), before: number(before) };
+  return { line, front: "on", name: short(board.names[line]), fusion: board.isFusion(line), x, xHalf: board.half(target.id, line), y, yHalf: board.half(column.id, line), before: number(before) };
 }
 
 function draw(points, start, target, column, title, width, act) {
@@ -53,5 +54,5 @@ function draw(points, start, target, column, title, width, act) {
   roving(marks);
   const line = Number.isFinite(start) && s("line.zero", { x1: box.left, x2: box.right, y1: y(start), y2: y(start) });
   const arrow = (one) => `${one.title}${{ higher: " ↑", lower: " ↓" }[one.better] ?? ""}`;
-  return svg(title, width, height, axes(box, x, y, target.title, arrow(column), even(x.ticks), even(y.ticks)), line, marks);
+  return svg(title, width, height, axes(box, x, y, target.title, arrow(column), even(x.ticks), even(y.ticks)), line, marks, labels(points, x, y, box));
 }
