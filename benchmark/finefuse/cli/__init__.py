@@ -10,6 +10,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from finefuse.cli.ab import ab
 from finefuse.cli.check import check
 from finefuse.cli.compare import compare
 from finefuse.cli.export import export
@@ -36,7 +37,7 @@ app = typer.Typer(
     rich_markup_mode=None,  # rich would double the time of --help
     pretty_exceptions_enable=False,
 )
-for verb in (run, plan, check, list_, show, report, merge, site, export, plugins, schema, compare, new):
+for verb in (run, plan, check, list_, show, report, merge, site, export, plugins, schema, compare, ab, new):
     app.command(verb.__name__.strip("_"))(keeps_stdout(verb))
 
 

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from finefuse.judge.frame import correctness, number
-from finefuse.judge.gate import amounts, examples, metrics, times
+from finefuse.judge.gate import amounts, examples, metrics, pairs, times
 from finefuse.judge.gate.comparison import Comparison
+from finefuse.judge.gate.error_rate import IN_PAIRS
 from finefuse.judge.gate.examples import Compared, by_example
 from finefuse.judge.gate.outcome import COMPARED, SEVERITY, Problem, Resolution, ordered
 from finefuse.judge.gate.policy import COVERAGE, FATAL, Policy, read_policy
@@ -41,10 +42,12 @@ class _Found:
     over: Counter[str] = field(default_factory=Counter)
 
 
-def compare(base: Path, new: Path, **given: Any) -> Comparison:
+def compare(base: Path, new: Path, further: Sequence[tuple[Path, Path]] = (), /, **given: Any) -> Comparison:
     """Judge every cell, every line with its seeds together, and all of it together, in `new` against `base`.
 
-    `given` are keys of a suite's table `[gate]`, which they change. See docs/ci.md for what each judgement means.
+    `further` are folders of the same two runs again, in pairs: if there are any, times are judged by all pairs and not
+    against noise. `given` are keys of a suite's table `[gate]`, which they change. See docs/ci.md for what each
+    judgement means.
 
     Raises:
         FinefuseError: if a limit or level makes no sense.
@@ -56,7 +59,9 @@ def compare(base: Path, new: Path, **given: Any) -> Comparison:
     policy.refuse_unknown(metrics.measures([*old.rows.values(), *now.rows.values()]) | {"right answers", "losses"})
     bases = other_bases(old, now)
     found = _sort(old, now, bases)
-    answers = _answers(found, bases, policy)
+    runs = pairs.read_runs([(base, new), *further]) if further else ()
+    policy = replace(policy, shares=IN_PAIRS) if runs else policy
+    answers = [*_scores(found, bases, policy), *_times(found, runs, policy)]
     verdicts = [*found.verdicts, *(answer.verdict for answer in answers), *amounts.verdicts(found.pairs, policy)]
     both, coverage = found.pairs + found.timed, (_coverage(old), _coverage(now))
     return Comparison(
@@ -64,8 +69,8 @@ def compare(base: Path, new: Path, **given: Any) -> Comparison:
         str(new),
         ordered([*verdicts, *_covered(*coverage, policy)]),
         policy,
-        problems=tuple(_problems(old, now, found, both)),
-        notes=tuple(_notes(old, now, bases, both)),
+        problems=tuple(_problems(old, now, found, both)) + tuple(Problem(None, said) for said in pairs.lost(runs)),
+        notes=(*_notes(old, now, bases, both), *pairs.notes(runs, answers)),
         passed_over=dict(found.over.most_common()),
         resolution=tuple(_resolution(answers)),
         coverage=coverage,
@@ -110,16 +115,17 @@ def _by_line(old: Record, new: Record) -> tuple[Judgement, str]:
     return "inconclusive", "no finite results per example: only its line is tested, over seeds"
 
 
-def _answers(found: _Found, bases: Sequence[str], policy: Policy) -> list[Answer]:
+def _scores(found: _Found, bases: Sequence[str], policy: Policy) -> list[Answer]:
     covered = {one.at: one.covers for one in found.compared}
     fed = {i: base for i, (old, _) in enumerate(found.pairs) if (base := fed_by(old, bases))}
     others = list(metrics.questions(found.pairs, covered, fed, policy))
-    measured = list(times.questions(found.pairs + found.timed, policy, found.over))
-    return [
-        *examples.answers(found.compared, policy),
-        *settle("metric", others, policy.alpha),
-        *settle("time", measured, policy.alpha),
-    ]
+    return [*examples.answers(found.compared, policy), *settle("metric", others, policy)]
+
+
+def _times(found: _Found, runs: pairs.Runs, policy: Policy) -> list[Answer]:
+    if runs:
+        return pairs.answers(runs, policy, found.over)
+    return settle("time", list(times.questions(found.pairs + found.timed, policy, found.over)), policy)
 
 
 def _problems(old: Side, new: Side, found: _Found, both: Sequence[tuple[Record, Record]]) -> Sequence[Problem]:
