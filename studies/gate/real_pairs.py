@@ -38,8 +38,8 @@ fusions   = ["mean-probs"]
 [pools]
 both = { of = ["full", "full(lr=0.02)"] }
 """
-LAPS = {"nothing": 40_000, "a tenth": 44_250}
-"""Of work that is done for each batch, which is 94 % of all."""
+LAPS = {"nothing": 80_000, "a tenth": 88_250}
+"""Of work that is done for each batch, which is 97 % of all."""
 
 
 def write(folder: Path, name: str, laps: int) -> Path:
