@@ -168,7 +168,7 @@ class SuiteTrainer:
                     after_step(optimizer_)  # before the schedule moves on: it sees the rates of this step
                 schedule.step()
                 self._stepped(model)
-        if not all(bool(p.isfinite().all()) for p in tuned):
+        if not torch.stack([p.isfinite().all() for p in tuned]).all():  # a GPU is waited for once
             raise FloatingPointError(f"training diverged: weights are not finite after {steps} steps")
 
     def features(self, model: Net, x: Tensor) -> Tensor:

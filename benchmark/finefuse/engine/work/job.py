@@ -280,7 +280,7 @@ def _save(bench: Workbench, made: Made, splits: Splits, extra: Mapping[str, obje
         "quality": splits.task.quality(outputs["val"], splits.val),
         "parameters": parameter_count(made.model),
         "bytes": size_of(made.model),
-        "flops": flops_per_example(made.model, splits.test.x),
+        "flops": flops_per_example(made.model, splits.test.inputs(slice(1))),
         "counting": COUNTING,
         "contended": made.watch.contended,
         "machine": machine_id(),
@@ -349,7 +349,7 @@ def _scored(bench: Workbench, splits: Splits) -> Record:
     former = meta.pop("counting", None) != COUNTING or "bytes" not in meta
     if former and "flops" in meta:
         model = deployed(bench)
-        meta |= {"bytes": size_of(model), "flops": flops_per_example(model, splits.test.x)}
+        meta |= {"bytes": size_of(model), "flops": flops_per_example(model, splits.test.inputs(slice(1)))}
     told = _predicted(bench) | source_fields(bench) | bench.told
     return {**meta, **_scores(bench, splits, artifact), **told}
 
