@@ -52,9 +52,10 @@ def ab(
     allow: Allow = None,
     formats: Formats = None,
 ) -> None:
-    """Run a suite with two versions of the code in turn, on this machine, and compare them as `compare` does.
+    """Compare two versions of the code, run in turn on one machine.
 
-    Each is run --pairs times with a store of its own. Bits say what is unchanged, and pairs of runs what became slower.
+    A suite is run --pairs times with both, each time with a store of its own: bits say what is unchanged, and pairs of
+    runs what became slower. The rest is as `compare` does it.
     BASE and NEW are git references of the project in this folder, environments (a Python, or a folder with bin/python),
     or plugin files.
     """
