@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from finefuse.judge.frame import correctness, number
-from finefuse.judge.gate import amounts, examples, metrics, pairs, times
+from finefuse.judge.gate import amounts, calibration, examples, metrics, pairs, times
+from finefuse.judge.gate.calibration import Calibration, Setting
 from finefuse.judge.gate.comparison import Comparison
 from finefuse.judge.gate.error_rate import IN_PAIRS
 from finefuse.judge.gate.examples import Compared, by_example
@@ -61,16 +62,19 @@ def compare(base: Path, new: Path, further: Sequence[tuple[Path, Path]] = (), /,
     found = _sort(old, now, bases)
     runs = pairs.read_runs([(base, new), *further]) if further else ()
     policy = replace(policy, shares=IN_PAIRS) if runs else policy
-    answers = [*_scores(found, bases, policy), *_times(found, runs, policy)]
+    both = found.pairs + found.timed
+    calibrated = {} if runs else calibration.known(row for pair in both for row in pair)
+    answers = [*_scores(found, bases, policy), *_times(found, runs, policy, calibrated)]
     verdicts = [*found.verdicts, *(answer.verdict for answer in answers), *amounts.verdicts(found.pairs, policy)]
-    both, coverage = found.pairs + found.timed, (_coverage(old), _coverage(now))
+    coverage = _coverage(old), _coverage(now)
+    rests = [one.sentence() for one in calibrated.values() if not one.noise.keys() <= policy.noise.keys()]
     return Comparison(
         str(base),
         str(new),
         ordered([*verdicts, *_covered(*coverage, policy)]),
         policy,
         problems=tuple(_problems(old, now, found, both)) + tuple(Problem(None, said) for said in pairs.lost(runs)),
-        notes=(*_notes(old, now, bases, both), *pairs.notes(runs, answers)),
+        notes=(*_notes(old, now, bases, both), *rests, *pairs.notes(runs, answers)),
         passed_over=dict(found.over.most_common()),
         resolution=tuple(_resolution(answers)),
         coverage=coverage,
@@ -122,10 +126,10 @@ def _scores(found: _Found, bases: Sequence[str], policy: Policy) -> list[Answer]
     return [*examples.answers(found.compared, policy), *settle("metric", others, policy)]
 
 
-def _times(found: _Found, runs: pairs.Runs, policy: Policy) -> list[Answer]:
+def _times(found: _Found, runs: pairs.Runs, policy: Policy, calibrated: Mapping[Setting, Calibration]) -> list[Answer]:
     if runs:
         return pairs.answers(runs, policy, found.over)
-    return settle("time", list(times.questions(found.pairs + found.timed, policy, found.over)), policy)
+    return settle("time", list(times.questions(found.pairs + found.timed, policy, found.over, calibrated)), policy)
 
 
 def _problems(old: Side, new: Side, found: _Found, both: Sequence[tuple[Record, Record]]) -> Sequence[Problem]:
