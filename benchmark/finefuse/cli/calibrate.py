@@ -26,7 +26,8 @@ def calibrate(
 ) -> None:
     """Measure the noise of runs on this machine.
 
-    A suite is run against itself, in pairs, every time from nothing. Comparisons of rows of this machine use it from then on, where neither the suite nor the caller says another.
+    A suite is run against itself, in pairs, every time from nothing. Comparisons of rows of this machine use the noise
+    from then on, where neither the suite nor the caller says another.
     """
     from finefuse.judge.gate.calibration import write
     from finefuse.repeat.calibrate import calibrate as measure

@@ -27,8 +27,8 @@ def compare(
 ) -> None:
     """Compare two runs, by cell, by line and as a whole.
 
-    A gate for CI: exits with 1 if anything became worse, is missing or can't be compared, or if a folder can't be read: the gate fails
-    closed. What isn't given is as the suite's table [gate] says.
+    A gate for CI: exits with 1 if anything became worse, is missing or can't be compared, or if a folder can't be
+    read: it fails closed. What isn't given is as the suite's table [gate] says.
     """
 
     def make() -> Comparison:

@@ -33,7 +33,8 @@ def verify(
 ) -> None:
     """Run random cells of a results folder again.
 
-    Each is run from nothing, and a certificate says whether it came out the same. Exits with 1 if one doesn't: by its bits on the same kind of machine, by a tolerance on another.
+    Each is run from nothing, and a certificate says whether it came out the same: by its bits on the same kind of
+    machine, by a tolerance on another. Exits with 1 if one didn't.
     """
     from finefuse.judge.certificates import write_certificate
     from finefuse.progress import make_progress
