@@ -93,17 +93,10 @@ class SuiteTrainer:
     def require_budget_kept(self) -> None:
         """Refuse what was trained with more steps than the budget holds, in the trainer's loop or any other.
 
-        A step that no optimizer takes, such as `p -= lr * p.grad`, is known by the gradient it needs.
-
         Raises:
             BudgetError: in one sentence.
         """
-        if self.effort.own + self.spent > self.budget:
-            steps, gradients = self.effort.own_steps, self.effort.own_gradients
-            own = f"took {steps} optimizer steps" if steps >= gradients else f"evaluated {gradients} gradients"
-            raise BudgetError(
-                f"{own} of its own beside {self.spent} of the trainer's, and its budget is {self.budget} for both"
-            )
+        self.effort.require_within(self.budget, self.spent)
 
     @property
     def taken(self) -> int:

@@ -40,7 +40,7 @@ from finefuse.engine.work.given import given, refuse_changed_files
 from finefuse.engine.work.loading import loaded, refuse_changed
 from finefuse.engine.work.made import Made, bill_of, billed, choices_of, cost_of, to_store
 from finefuse.engine.work.searching import at_edge, quality_of, search_of, suggested
-from finefuse.engine.work.stages import after_all, stages_of, trainers
+from finefuse.engine.work.stages import after_all, require_budgets_kept, stages_of, trainers
 from finefuse.engine.work.switches import current, set_up
 from finefuse.engine.work.workbench import Workbench
 from finefuse.errors import NotApplicable, PluginError
@@ -181,7 +181,7 @@ def _tune(bench: Workbench, ref: Ref, extra: Record, bill: Record | None = None)
             bill.update(cost_of(bench, watch, trainer), steps=trainer.taken + bench.effort.own_steps)
     untouched.check()
     trainer.require_budget_kept()
-    refuse_changed_files(Facts(bench.registry), bench.order.job, ref)
+    refuse_changed_files(Facts(bench.registry), bench.order.job)
     rate = {"rate": trainer.rate} if "tried" in extra else {}
     _save(bench, made, bench.splits, extra | rate | _figures(on) | given(scheme, bench.order.job.label))
 
@@ -218,6 +218,8 @@ def fuse(bench: Workbench, bill: Record | None = None, extra: Record | None = No
         with billed(bench, bill, all_trainers) as watch:
             fused = after_all(fusion.fuse(of), stages)
         untouched.check()
+        require_budgets_kept(bench, of, stages)
+        refuse_changed_files(Facts(bench.registry), job)
         if not isinstance(fused, nn.Module):
             raise PluginError(f"a fusion gives a module, and this one gave {told(fused)}")
         if fusion.level == "weight" and not isinstance(fused, Net):
