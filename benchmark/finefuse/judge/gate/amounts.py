@@ -12,7 +12,14 @@ from finefuse.judge.gate.examples import line_text
 from finefuse.judge.gate.policy import Limit, Policy
 from finefuse.types import Record, Verdict
 
-AMOUNTS = {"flops": "flops", "parameters": "parameters", "size": "bytes", "steps": "steps", "gradients": "gradients"}
+AMOUNTS = {
+    "flops": "flops",
+    "parameters": "parameters",
+    "trainable": "trainable",
+    "size": "bytes",
+    "steps": "steps",
+    "gradients": "gradients",
+}
 """The fields of rows by the names of these measures; `size` is that of a file of the model."""
 
 
@@ -45,4 +52,6 @@ def _verdict(where: str, name: str, values: Sequence[tuple[float, float]], limit
 
 
 def _more(base: float, new: float) -> str:
-    return f"{new / base:.3g} times as much" if base else "there was none"
+    if not base:
+        return "there was none"
+    return f"{new / base:.3g} times as much" if new >= 1.1 * base else f"{100 * (new / base - 1):.2g} % more"
