@@ -46,13 +46,15 @@ class Local:
         The time starts with that process. The future raises `TimeoutError`, `MemoryExceeded` or `WorkerDied`, and else
         what the call raised, with its traceback as a note.
         """
+        team = self._teams[-1]
         try:
-            parcel = pickle.dumps((call, order))
+            together = team.crew.together is not None and team.crew.together(order)
+            parcel = bytes([together]) + pickle.dumps((call, order))
         except Exception as error:
             refused: Future[Record] = Future()
             refused.set_exception(error)
             return refused
-        return self._teams[-1].submit(parcel, seconds)
+        return team.submit(parcel, seconds)
 
     def stop(self) -> None:
         """End all workers and what they started; jobs under way end with `WorkerDied`."""
@@ -68,7 +70,7 @@ class _Team:
     """The workers, and a thread for each job under way."""
 
     def __init__(self, crew: Crew, preload: bool) -> None:
-        self._stopping = threading.Event()
+        self.crew, self._stopping = crew, threading.Event()
         self._workers = [Worker(crew, preload, self._stopping) for _ in range(crew.workers)]
         self._free = list(self._workers)
         self._threads = ThreadPoolExecutor(crew.workers, "finefuse-local", _keep_ctrl_c_out)
