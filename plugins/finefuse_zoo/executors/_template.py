@@ -5,8 +5,10 @@ Plugins may have been imported here, so nothing is asked of it but to fork, and 
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import pickle
+import platform
 import resource
 import socket
 import struct
@@ -130,7 +132,7 @@ def _be_kept(line: socket.socket, template: int) -> NoReturn:
             if getpid() != me:  # a copy of it that a plugin has made
                 break
             _answer(head[1][0], said)
-            gc.collect()
+            _give_back()
             if not well or _children() or _resident() > before + ROOM:
                 break
             line.sendall(DONE)
@@ -168,6 +170,13 @@ def _childless() -> bool:
 def _children() -> list[int]:
     """What this process has started, or adopted, and not waited for; only Linux tells."""
     return [int(pid) for pid in (PROC / "task" / str(getpid()) / "children").read_text().split()]
+
+
+def _give_back() -> None:
+    """Free what nothing holds any more, and have the C library return it to the system, where it can."""
+    gc.collect()
+    if platform.libc_ver()[0] == "glibc":
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _resident() -> int:
