@@ -44,7 +44,8 @@ class Stopwatch:
     """Times a block: wall and processor seconds, whether others took part of the machine, energy, and peak memory.
 
     On a GPU it is the peak of what torch has allocated; on the CPU, under Linux, by how much the process grew, without
-    pages of files: those of libraries come in when code is used for the first time. A block that another stopwatch times in the middle of it has a peak of its own, which is not part of this one's.
+    pages of files: those of libraries come in when code is used for the first time. A block that another stopwatch
+    times in the middle of it has a peak of its own, which is not part of this one's.
     """
 
     _running: ClassVar[list[Stopwatch]] = []
