@@ -29,9 +29,9 @@ LEAST_ALIKE = 0.4
 FEW = 3
 """Examples that may differ without more ado."""
 TOLERANCE = (
-    f"as many test examples, the same sizes and FLOPs; the score within {ERRORS:g} standard errors of its test examples; "
-    f"results per example that correlate by {LEAST_ALIKE:g} or more, unless no more than {FEW} differ; other scores within "
-    f"{100 * SHARE:g} % and {ERRORS / 2:g}/√n for n test examples."
+    f"as many test examples, the same sizes and FLOPs; the score within {ERRORS:g} standard errors of its test "
+    f"examples; results per example that correlate by {LEAST_ALIKE:g} or more, unless no more than {FEW} differ; other "
+    f"scores within {100 * SHARE:g} % and {ERRORS / 2:g}/√n for n test examples."
 )
 SIZES = ("parameters", "trainable", "bytes", "flops")
 EXACT = ("use", "params", "level", "needs", "members", "followed_by", "saw", "metrics", "n_test", "examples", *SIZES)
