@@ -13,6 +13,7 @@ import typer
 from finefuse.cli.check import check
 from finefuse.cli.compare import compare
 from finefuse.cli.export import export
+from finefuse.cli.history import history
 from finefuse.cli.list import list_
 from finefuse.cli.merge import merge
 from finefuse.cli.new import new
@@ -36,7 +37,7 @@ app = typer.Typer(
     rich_markup_mode=None,  # rich would double the time of --help
     pretty_exceptions_enable=False,
 )
-for verb in (run, plan, check, list_, show, report, merge, site, export, plugins, schema, compare, new):
+for verb in (run, plan, check, list_, show, report, merge, site, export, plugins, schema, compare, history, new):
     app.command(verb.__name__.strip("_"))(keeps_stdout(verb))
 
 
