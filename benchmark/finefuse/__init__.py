@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from finefuse.api import check, compare, export, overall, pair, plan, report, run
     from finefuse.errors import FinefuseError, MemoryExceeded, NotApplicable, WorkerDied
     from finefuse.hookspec import hookimpl
+    from finefuse.repeat.verify import verify
     from finefuse.tasks import Classification, Regression
     from finefuse.types import Data, Entry, Ref, Splits, Task
 
@@ -26,6 +27,7 @@ _LATER = {
     "hookimpl": "finefuse.hookspec",
     **dict.fromkeys(("Classification", "Regression"), "finefuse.tasks"),
     **dict.fromkeys(("Data", "Entry", "Ref", "Splits", "Task"), "finefuse.types"),
+    "verify": "finefuse.repeat.verify",
 }
 """Where names are that are imported when they are first asked for: every pytest imports this package for its plugin."""
 __all__ = [
@@ -50,6 +52,7 @@ __all__ = [
     "plan",
     "report",
     "run",
+    "verify",
 ]
 
 

@@ -28,7 +28,7 @@ from finefuse.judge.asked import overall as overall
 from finefuse.judge.asked import pair as pair
 from finefuse.processor import refuse_changed, refuse_unpinned
 from finefuse.progress import BAD, make_progress
-from finefuse.types import Executor, Observer, Record, Ref
+from finefuse.types import Cell, Executor, Observer, Record, Ref
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 
 SuiteSource = str | Path | Mapping[str, Any]
 """A suite's name, its file, or its content as a dictionary."""
+Only = str | Cell | Sequence[str | Cell]
+"""What of a suite is kept: patterns on the labels of schemes and fusions, or cells."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +105,7 @@ def plan(
     suite: SuiteSource,
     *,
     device: str = "auto",
-    only: str | Sequence[str] = (),
+    only: Only = (),
     plugins: Door | Sequence[Door] = (),
     portable: bool = False,
 ) -> Plan:
@@ -112,7 +114,7 @@ def plan(
     Args:
         suite: name of a suite, path to a TOML file, or its content as a dictionary.
         device: `auto`, `cpu`, `cuda` or `cuda:n`; keys depend on the kind of device.
-        only: shell-style patterns on the labels of schemes and fusions; what those need is kept.
+        only: shell-style patterns on the labels of schemes and fusions, or cells; what those need is kept.
         plugins: files, modules or objects to use besides what is installed.
         portable: as in `run`.
 
@@ -130,7 +132,7 @@ def run(
     executor: Choice | None = None,
     reporters: Choice | Sequence[Choice] | None = None,
     out: str | Path | None = None,
-    only: str | Sequence[str] = (),
+    only: Only = (),
     plugins: Door | Sequence[Door] = (),
     store: str | Path | None = None,
     retry: bool = False,
@@ -149,7 +151,7 @@ def run(
         executor: `"name"`, `"name(key=value)"`, a table with `use`, or a `Ref`; None for the suite's, else the default.
         reporters: which reports are written, in the same form; `()` for none, None for the suite's choice, else all.
         out: folder of the results; None for `results/<suite>`.
-        only: shell-style patterns on the labels of schemes and fusions; what those need is kept.
+        only: shell-style patterns on the labels of schemes and fusions, or cells; what those need is kept.
         plugins: files, modules or objects to use besides what is installed.
         store: folder of the artifacts; None for `$FINEFUSE_STORE` or the user's cache folder.
         retry: run failed jobs again.
@@ -275,14 +277,12 @@ def export(
     return Exported(file, card_of(file), found["cell"], note)
 
 
-def _planned(
-    suite: SuiteSource, registry: Registry, device: str, only: str | Sequence[str], *, portable: bool
-) -> tuple[Plan, str]:
+def _planned(suite: SuiteSource, registry: Registry, device: str, only: Only, *, portable: bool) -> tuple[Plan, str]:
     """The plan, and the device that it is for."""
     loaded = load_suite(suite, registry, portable=portable)
     device = resolve_device(device, portable=loaded.settings.portable)
-    patterns = (only,) if isinstance(only, str) else tuple(only)
-    return make_plan(loaded, registry, device=device, only=patterns), device
+    kept = (only,) if isinstance(only, str | Cell) else tuple(only)
+    return make_plan(loaded, registry, device=device, only=kept), device
 
 
 def _check_process(executor: Executor, *, portable: bool) -> None:

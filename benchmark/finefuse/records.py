@@ -6,7 +6,6 @@ import errno
 import gc
 import json
 import os
-import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ from typing import Any, get_args
 
 from finefuse.errors import StoreError
 from finefuse.files import write_whole
+from finefuse.jsonl import load
 from finefuse.locks import LOCK, only_writer
 from finefuse.rows import contradicting, told, wrong_with
 from finefuse.types import Cell, JobKind, Record
@@ -25,10 +25,6 @@ PLAN_SCHEMA = 2
 _KINDS = frozenset(get_args(JobKind))
 _TEXTS = ("dataset", "backbone", "label", "pool", "key")
 _NUMBERS = ("seed", "member", "round", "trial")
-AT_ONCE = 1000
-"""Lines read in one go."""
-BETWEEN = uuid.uuid4().hex
-"""Separates two lines that are read in one go; no line contains it."""
 
 
 class Records:
@@ -56,16 +52,22 @@ class Records:
         Raises:
             StoreError: if the file can't be read.
         """
-        with _sentence(self.file, "read"):
-            lines = self.file.read_bytes().split(b"\n") if self.file.exists() else [b""]
-        if _load(lines[-1]) is None:
-            lines.pop()
+        with _no_collection(), _sentence(self.file, "read"):
+            read = dict(enumerate(self._values(), 1))
         with _no_collection():
-            read = dict(enumerate(_load_all(lines), 1))
             wrong = {number: said for number, row in read.items() if (said := wrong_with(row))}
             wrong |= contradicting({number: row for number, row in read.items() if number not in wrong})
         refused = [f"{self.file}:{number}: {_named(read[number])}{wrong[number]}" for number in sorted(wrong)]
         return {number: row for number, row in read.items() if number not in wrong}, refused
+
+    def _values(self) -> Iterator[Any]:
+        """What each line holds, but for a torn last one."""
+        if self.file.exists():
+            with self.file.open("rb") as lines:
+                for line in lines:
+                    value = load(line)
+                    if line.endswith(b"\n") or isinstance(value, dict):
+                        yield value
 
     def append(self, record: Record) -> None:
         """Write one row to the disk, whole or not at all.
@@ -142,7 +144,7 @@ class Records:
     def _plan(self) -> Record | None:
         """The content of `plan.json`, {} if it is not JSON; None if there is none."""
         with _sentence(self.plan_file, "read"):
-            return (_load(self.plan_file.read_bytes()) or {}) if self.plan_file.exists() else None
+            return (_object(self.plan_file.read_bytes()) or {}) if self.plan_file.exists() else None
 
 
 @dataclass(frozen=True)
@@ -270,30 +272,10 @@ def _no_collection() -> Iterator[None]:
             gc.enable()
 
 
-def _load(line: bytes) -> dict[str, Any] | None:
-    """The JSON object on a line; None if it is anything else."""
-    try:
-        value = json.loads(line)
-    except (ValueError, RecursionError):
-        return None
+def _object(text: bytes) -> dict[str, Any] | None:
+    """The JSON object in a text; None if it is anything else."""
+    value = load(text)
     return value if isinstance(value, dict) else None
-
-
-def _load_all(lines: list[bytes]) -> Iterator[Any]:
-    """What each line holds, None where that is no JSON."""
-    for start in range(0, len(lines), AT_ONCE):
-        yield from _load_some(lines[start : start + AT_ONCE])
-
-
-def _load_some(lines: list[bytes]) -> list[Any]:
-    """The same, in one go if each line is one value: that is faster, and rows share the names of their fields."""
-    between = f'"{BETWEEN}"'
-    try:
-        values = json.loads(b"[" + f",{between},".encode().join(lines) + b"]")
-    except (ValueError, RecursionError):
-        values = []
-    apart = len(values) == 2 * len(lines) - 1 and all(value == BETWEEN for value in values[1::2])
-    return values[::2] if apart else [_load(line) for line in lines]
 
 
 def _is_planned(value: object) -> bool:
@@ -318,7 +300,7 @@ def _mend(file: FileIO) -> bytes:
     file.seek(0)
     data = file.readall()
     start = data.rfind(b"\n") + 1
-    if _load(data[start:]) is not None:
+    if _object(data[start:]) is not None:
         return b"\n"
     file.truncate(start)
     return b""

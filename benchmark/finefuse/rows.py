@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 import re
 from binascii import Error, a2b_base64
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from itertools import chain
+from operator import itemgetter
 from typing import Any, NamedTuple, get_args
 
 from finefuse.types import JobKind, Record, Status
@@ -25,6 +27,8 @@ CLOSE = 1e-6
 """How far a score may lie from the share of right examples: metrics may compute in float32."""
 FEWEST = 3
 """Rows of a former version that must agree before others are held to what they have in common."""
+MANY = 1000
+"""Kinds of rows, by the names and types of their fields, that are remembered."""
 KINDS, STATUSES = get_args(JobKind), get_args(Status)
 NEEDED = ("cell", "key", "kind", "dataset", "backbone", "label", "pool", "seed", "member", "status")
 SCORED = ("tune", "fuse", "pool")
@@ -36,8 +40,13 @@ def wrong_with(row: object) -> str:
 
     Unknown fields are accepted, and so are rows of former versions, which lack some fields.
     """
-    if not isinstance(row, dict):
-        return "is not a JSON object"
+    if isinstance(row, dict):
+        return "" if _shape_of(row).is_sound(row) else _told(row)
+    return "is not a JSON object"
+
+
+def _told(row: Record) -> str:
+    """The same of an object, field by field."""
     if lacking := [name for name in NEEDED if name not in row]:
         return f"is not a row of finefuse: it has no {' and no '.join(lacking)}"
     for name, value in row.items():
@@ -253,6 +262,78 @@ class _Rules(dict[str, Rule]):
 
 
 _RULES = _Rules()
+
+
+class _Shape:
+    """What rows with the same fields, with values of the same types, have in common.
+
+    Most rows are sound, and this sees it at once; whatever it doesn't accept, `_told` decides.
+    """
+
+    def __init__(self, names: tuple[str, ...], types: tuple[type, ...]) -> None:
+        rules = {name: _RULES[name] for name in names}
+        self.names = frozenset(names)
+        self.typed = self.names.issuperset(NEEDED) and all(
+            one in rule.types for one, rule in zip(types, rules.values(), strict=True)
+        )
+        there = {name: rule.check for (name, rule), one in zip(rules.items(), types, strict=True) if one is not NONE}
+        self.amounts = _getter([name for name, check in there.items() if check is _from_zero])
+        self.scores = _getter([name for name, check in there.items() if check is _score])
+        self.lists = _getter([name for name, check in there.items() if check is _texts])
+        several = (_from_zero, _score, _texts, None)
+        self.others = [(name, check) for name, check in there.items() if check not in several]
+        self.rare = not self.names.isdisjoint(("losses", "aggregate", "followed_by", "saw", "tasks", "ranked_by"))
+        self.scored: set[tuple[str, ...]] = set()
+
+    def is_sound(self, row: Record) -> bool:
+        """Whether nothing is wrong with a row; False where that is not certain."""
+        if not self.typed or not _within(self.amounts(row), 0) or not _within(self.scores(row), -LARGEST):
+            return False
+        if not {str}.issuperset(map(type, chain.from_iterable(self.lists(row)))):
+            return False
+        if not all(check(row[name]) for name, check in self.others):
+            return False
+        return row["status"] != "ok" or self._agrees(row)
+
+    def _agrees(self, row: Record) -> bool:
+        """Whether the fields of a row that is ok agree with each other."""
+        known = row["kind"], *(row.get("metrics") or ())
+        if known not in self.scored:
+            if _wrong_scores(row):
+                return False
+            self.scored.add(known)
+        if self.rare and (_wrong_pairs(row) or _wrong_losses(row) or _wrong_figure(row)):
+            return False
+        return not _wrong_share(row)
+
+
+def _getter(names: Sequence[str]) -> Callable[[Record], tuple[Any, ...]]:
+    """What takes the values of these fields from a row."""
+    if len(names) > 1:
+        return itemgetter(*names)
+    return lambda row: tuple(row[name] for name in names)
+
+
+def _within(values: tuple[Any, ...], least: float) -> bool:
+    """Whether all are numbers from `least` to the largest that may be; no NaN is."""
+    return not values or (least <= min(values) and max(values) <= LARGEST and (total := sum(values)) == total)
+
+
+class _Shapes(dict[tuple[tuple[str, ...], tuple[type, ...]], _Shape]):
+    """The shapes of rows that were seen; few, or else they are not kept."""
+
+    def __missing__(self, key: tuple[tuple[str, ...], tuple[type, ...]]) -> _Shape:
+        if len(self) >= MANY:
+            self.clear()
+        self[key] = _Shape(*key)
+        return self[key]
+
+
+_SHAPES = _Shapes()
+
+
+def _shape_of(row: Record) -> _Shape:
+    return _SHAPES[tuple(row), tuple(map(type, row.values()))]
 
 
 def is_given(row: Record) -> bool:

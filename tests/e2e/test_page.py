@@ -17,7 +17,9 @@ import pytest
 
 from finefuse import api
 from finefuse.judge.board.leaderboard import make_leaderboard
+from finefuse.judge.frame import correctness
 from finefuse.types import Record
+from helpers.answers import predicted
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="the tests of the page need selenium")
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), "")
@@ -52,6 +54,9 @@ def rows(build: ModuleType) -> list[Record]:
     return [*found, build.row(label="broken", status="failed", reason=reason, key="the broken one")]
 
 
+CLASSES = ("zero", HOSTILE["image"], HOSTILE["bidi"])
+
+
 @pytest.fixture(scope="module")
 def build(fixture_module: Callable[[str], ModuleType]) -> ModuleType:
     """tests/fixtures/records_builder.py: synthetic records."""
@@ -65,7 +70,11 @@ def records(build: ModuleType) -> list[Record]:
 
 @pytest.fixture(scope="module")
 def page(build: ModuleType, records: list[Record], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = build.write(tmp_path_factory.mktemp("page") / "demo", records)
+    folder = tmp_path_factory.mktemp("page") / "demo"
+    ours = [row["label"] == "full" and row["backbone"] == "cnn-s" and row["status"] == "ok" for row in records]
+    build.write(
+        folder, [predicted(row, CLASSES, folder) if one else row for row, one in zip(records, ours, strict=True)]
+    )
     (file,) = api.report(folder, reporters="page").written
     return file
 
@@ -253,15 +262,36 @@ def test_a_line_opens_its_records_and_its_method_by_keyboard(browser: Browser, r
 def test_hostile_names_and_messages_are_shown_and_not_executed(browser: Browser) -> None:
     browser.open("view=failures")
     assert f"it broke: {HOSTILE['script']}a\\u202eb\\x1b[31m" in browser.find("main").text
-    for view in ("table", "cost", "wins", "pair", "methods", "notes"):
+    for view in ("table", "cost", "wins", "pair", "classes", "methods", "notes"):
         browser.open(f"view={view}")
         texts = browser.run("""return [...document.querySelectorAll("main *, #tip")].flatMap((element) => [
             element.textContent, element.getAttribute("title") ?? "", element.getAttribute("aria-label") ?? ""])""")
         assert not any(re.search("[\u202e\x1b]", text) for text in texts)
-        if view in ("table", "wins", "methods"):
+        if view in ("table", "wins", "classes", "methods"):
             assert any(HOSTILE["image"] in text for text in texts)
     browser.open("q=%3Cscript%3E&view=%3Cimg%20src=x%3E&open=line:999&sort=nothing&x=nothing")
     assert len(browser.table()) == 2
+
+
+def test_confusions_and_scores_by_class_of_a_line(browser: Browser, records: list[Record]) -> None:
+    browser.open("q=full&on=cnn-s")
+    browser.find("tbody th button").click()
+    browser.run("[...document.querySelectorAll('dialog button')].find((b) => /by class/.test(b.textContent)).click()")
+    assert browser.hash() == "#view=classes&q=full&on=cnn-s&panel=digits+%C2%B7+cnn-s&a=full"
+    assert not browser.run("return document.querySelector('dialog').open")
+    ours = [row for row in records if row["label"] == "full" and row["backbone"] == "cnn-s" and row["status"] == "ok"]
+    right = sum(int(correctness(row).sum()) for row in ours)
+    table = browser.run("""return [...document.querySelectorAll("main table.plain")].map(
+        (table) => [...table.tBodies[0].rows].map((row) => [...row.cells].map((cell) => cell.textContent)))""")
+    matrix, classes = table
+    assert [row[0] for row in matrix] == [plain(name) for name in CLASSES] == [row[0] for row in classes]
+    assert sum(int(row[at + 1]) for at, row in enumerate(matrix)) == sum(int(row[3]) for row in classes) == right
+    assert sum(int(row[1]) for row in classes) == sum(row["n_test"] for row in ours)
+    assert "3 classes, 3 seeds together" in browser.find("main").text
+    cell = browser.find("svg.plot g.cell").get_attribute("aria-label")
+    assert cell == f"zero, right, {matrix[0][1]} of {classes[0][1]} examples, {float(classes[0][4]) * 100:.1f} %"
+    browser.open("view=classes&on=vit-t")
+    assert browser.find("main").text.startswith("Of no shown line")
 
 
 def test_every_view_draws_and_says_what_it_shows_as_a_table(browser: Browser) -> None:
@@ -298,7 +328,7 @@ NAMES = """
 """
 
 
-@pytest.mark.parametrize("view", ["cost", "wins"])
+@pytest.mark.parametrize("view", ["cost", "wins", "classes"])
 def test_every_chart_of_a_view_is_saved_under_a_name_of_its_own(browser: Browser, view: str) -> None:
     browser.open("view=table")
     names, charts = browser.driver.execute_async_script(NAMES, f"view={view}")
@@ -330,7 +360,7 @@ def test_no_width_makes_the_page_scroll_sideways(browser: Browser, width: int) -
     size = {"width": width, "height": 844, "deviceScaleFactor": 1, "mobile": width < 500}
     browser.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
     try:
-        for view in ("table", "cost", "wins", "pair", "failures", "methods"):
+        for view in ("table", "cost", "wins", "pair", "classes", "failures", "methods"):
             browser.open(f"view={view}")
             assert browser.run("return document.documentElement.scrollWidth") <= width, view
     finally:
@@ -351,7 +381,7 @@ def test_dark_mode_and_print_have_their_colours(browser: Browser) -> None:
 
 
 def test_everything_that_acts_has_a_name(browser: Browser) -> None:
-    for view in ("table", "cost", "pair", "wins"):
+    for view in ("table", "cost", "pair", "classes", "wins"):
         browser.open(f"view={view}")
         nameless = browser.run("""
             const acting = [...document.querySelectorAll("a, button, input, select, [role=button]")];

@@ -134,6 +134,20 @@ def test_torn_and_damaged_lines_of_predicted_classes_are_no_more_than_that(build
     assert (tmp_path / "c" / FILE).read_bytes() == b'{"key":"1"}\n{"key":"\\xff"}\n{"key":"2"}\n'
 
 
+@pytest.mark.parametrize("again", ["a", "b/../a", "link"])
+def test_a_folder_that_is_given_twice_is_refused(
+    build: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str], again: str
+) -> None:
+    a = folder(tmp_path / "a", runs(build, "full", [0.5], parts=CORE))
+    folder(tmp_path / "b", runs(build, "full", [0.6], parts=CORE))
+    (tmp_path / "link").symlink_to(a)
+    done = call(capsys, "merge", a, tmp_path / "b", tmp_path / again, "--out", tmp_path / "c")
+    also = "" if again == "a" else f", also as {a}"
+    assert (done.code, done.out) == (2, "")
+    assert done.err == f"error: {tmp_path / again}: is given twice{also}; only different folders can be merged.\n"
+    assert not (tmp_path / "c").exists()
+
+
 def test_the_verb(build: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows = runs(build, "full", [0.5, 0.6], parts=CORE)
     a, b, c = folder(tmp_path / "a", rows[:1]), folder(tmp_path / "b", rows[1:]), tmp_path / "c"

@@ -30,6 +30,7 @@ ELSE = {
     ),
     ("judge.board.present", "mean"): "the end of a column's name",
     ("judge.board.present", "markdown"): "a format",
+    ("judge.certificates", "markdown"): "a format",
     ("judge.gate.comparison", "markdown"): "a format",
     ("judge.gate.examples", "mean"): "a figure over examples",
     ("judge.gate.exchange", "max"): "a field of pytest-benchmark's",

@@ -107,6 +107,15 @@ def test_a_scheme_is_meant_by_its_own_name(build: ModuleType) -> None:
     assert list(pair(rows, "swa", "swa of p").tables["verdict"]) == ["a is better"]
 
 
+@pytest.mark.parametrize("b", ["full", "full on cnn-s", "full on vit-t"])
+def test_a_line_is_not_paired_with_itself_whatever_it_is_called(build: ModuleType, b: str) -> None:
+    rows = answers(build, "full", 0.9) + answers(build, "full", 0.7, backbone="vit-t")
+    with pytest.raises(FinefuseError) as error:
+        pair(rows, "full", b)
+    net = "vit-t" if b.endswith("vit-t") else "cnn-s"
+    assert texts(error) == f"'full' and {b!r} are the same line on digits and {net}."
+
+
 def test_an_unknown_line_is_told_in_one_sentence(build: ModuleType) -> None:
     with pytest.raises(FinefuseError) as error:
         pair(answers(build, "stacking", 0.9), "staking", "stacking")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from types import ModuleType
 from typing import Any
 
@@ -219,3 +220,60 @@ def test_the_cheapest_probe_is_the_unit(build: ModuleType) -> None:
     found = board(*rows, unit="lp")
     assert found.budgets["unit"].tolist() == [1.0] * 4
     assert bought(found) == {1: "other", 2: "lp", 5: "lp", 20: "lp"}
+
+
+# -------------------------------------------------------------------------------------------------- memory of the whole
+
+
+def pooled(build: ModuleType, **fields: Any) -> list[Record]:
+    """A fusion of two members, one of which takes 70 bytes at its peak; the fusion itself takes 5."""
+    members = [build.row(label=label, peak_memory=peak) for label, peak in (("a", 30), ("b", 70))]
+    fused = {row["label"]: row["artifact"] for row in members}
+    return [*members, build.row("fuse", "soup", pool="p", **{"peak_memory": 5, "fused": fused} | fields)]
+
+
+def memory(found: Leaderboard, label: str, pool: str = "") -> tuple[float, float]:
+    shown = line(found, label, pool)
+    return shown["memory"], shown["memory_with_members"]
+
+
+def test_a_fusion_takes_the_memory_of_its_members_too(build: ModuleType) -> None:
+    found = board(pooled(build))
+    assert memory(found, "a") == (30, 30)
+    assert memory(found, "soup", "p") == (5, 70)
+    assert [line(found, name, pool)["front.memory"] for name, pool in (("a", ""), ("soup", "p"))] == ["front", "maybe"]
+    large = [row | {"peak_memory": row["peak_memory"] * 1000} for row in pooled(build)]
+    assert re.search(r"\| +5.00kB \| +70.0kB \|", board(large).to_markdown())
+    assert "+ pool mem |" not in board(large[:2]).to_markdown()  # the same as memory
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({"peak_memory": 99}, 99),
+        ({"seconds_members": 0.0}, 5),  # it makes its own members
+        ({"fused": {"a": "never seen"}}, math.nan),
+        ({"fused": None}, math.nan),  # rows of a former version don't name them
+        ({"peak_memory": None}, math.nan),
+        ({"given": {"a": {}}, "seconds": 0.0}, math.nan),
+    ],
+)
+def test_what_is_not_known_of_a_member_is_not_known_of_the_whole(
+    build: ModuleType, fields: dict[str, Any], expected: float
+) -> None:
+    _, whole = memory(board(pooled(build, **fields)), "soup", "p")
+    assert whole == pytest.approx(expected, nan_ok=True)
+
+
+def test_earlier_rounds_and_all_trials_count(build: ModuleType) -> None:
+    first = pooled(build)
+    again = build.row(label="a after soup", pool="p", round=1, peak_memory=8, artifact="again")
+    again["parts"] = {"start": first[-1]["artifact"]}
+    second = build.row("fuse", "soup", pool="p", round=1, peak_memory=6, fused={"a": "again"}, artifact="second")
+    found = board([*first, again, second])
+    assert memory(found, "soup round 2", "p") == (6, 70)
+    trials = [build.row("trial", "s", trial=i, peak_memory=peak, artifact=f"t{i}") for i, peak in enumerate((40, 2))]
+    chosen = build.row(label="s", peak_memory=2, trials=2, parts={"trial 0": "t0", "trial 1": "t1", "seed": "0"})
+    assert memory(board([*trials, chosen]), "s") == (2, 40)
+    picked = pooled(build, trials=2, parts={"choice 0": "t0", "choice 1": "t1"})
+    assert memory(board([*picked, trials[1], trials[0] | {"peak_memory": 400}]), "soup", "p") == (5, 400)

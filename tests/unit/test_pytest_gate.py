@@ -93,6 +93,7 @@ def session(
             build.write(out, filter(None, map(change, rows)), ())
 
         monkeypatch.setattr(api, "run", run)
+        monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)  # with it, pytest-benchmark measures nothing
         build.write(pytester.path / "base", filter(None, map(base, rows)), ())
         (pytester.path / "suite.toml").write_text(SUITE)
         given = ("--finefuse", "suite.toml", "--finefuse-baseline", "base")

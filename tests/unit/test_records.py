@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 import finefuse
 from finefuse.errors import FinefuseError, StoreError
-from finefuse.records import AT_ONCE, Records
+from finefuse.records import Records
 from helpers.rows_on_disk import filled, full_disk, row
 
 HOLDER = """
@@ -83,19 +83,6 @@ def test_nan_and_infinity_survive(tmp_path: Path) -> None:
     (back,), _ = records.read()
     assert math.isnan(back["a"])
     assert back["b"] == math.inf
-
-
-def test_more_rows_than_are_read_in_one_go(tmp_path: Path) -> None:
-    records = Records(tmp_path)
-    rows = [row(n) for n in range(2 * AT_ONCE + 1)]
-    records.file.write_text("".join(json.dumps(one) + "\n" for one in rows))
-    assert records.read()[0] == rows
-    lines = records.file.read_text().splitlines()
-    lines[AT_ONCE + 7] = "{"
-    records.file.write_text("\n".join(lines))
-    kept, (refused,) = records.read()
-    assert kept == rows[: AT_ONCE + 7] + rows[AT_ONCE + 8 :]
-    assert refused.startswith(f"{records.file}:{AT_ONCE + 8}: ")
 
 
 @pytest.mark.parametrize("enabled", [True, False])

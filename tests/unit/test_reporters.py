@@ -114,7 +114,7 @@ def test_json_is_strict_and_says_why_there_is_no_number(board: Leaderboard, tmp_
         "test.mse.half": "not a metric of this data set",
         "gain": "nothing to compare with",
         "gain.half": "no interval",
-        **dict.fromkeys(("memory", "bytes", "energy.processors", "energy.gpu"), "not measured"),
+        **dict.fromkeys(("memory", "memory_with_members", "bytes", "energy.processors", "energy.gpu"), "not measured"),
     }
     assert bad["null"]["test.accuracy.mean"] == "not a number"
     assert bad["null"]["test.nll.mean"] == "infinite"

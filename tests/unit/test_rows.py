@@ -148,7 +148,38 @@ def test_any_value_in_any_field_is_good_or_a_sentence(row: dict[str, Any]) -> No
     ]
     for name in (*row, "also.x.y", "mean.test.nll", "anything"):
         for value in odd:
-            assert isinstance(wrong_with(row | {name: value}), str)
+            changed = row | {name: value}
+            said = rows._told(changed)
+            assert isinstance(said, str)
+            assert wrong_with(changed) == said
+
+
+def test_rows_of_a_kind_that_was_sound_are_checked_all_the_same(build: ModuleType) -> None:
+    """The second row has the fields and the types of the first, and so does each that follows."""
+    full = {"losses": None, "aggregate": None, "tasks": [], "needs": ["val"], "params": {"a": 1}, "figure.x": 1.0}
+    row = build.row(shares=["accuracy"], **full)
+    assert wrong_with(row) == wrong_with(dict(row)) == ""
+    for fields in (
+        {"seconds": -1.0},
+        {"seconds": math.nan},
+        {"threads": 10**101},
+        {"figure.x": -1e101},
+        {"needs": [1]},
+        {"tasks": ["x"]},
+        {"kind": "other"},
+        {"parts": {"seed": 1}},
+        {"correct": "AA=="},
+        {"metrics": ["f1"]},
+        {"test.accuracy": 0.7},
+    ):
+        assert wrong_with(row | fields), fields
+    assert wrong_with(row | {"figure.x": math.inf, "test.nll": math.nan}) == ""
+
+
+def test_rows_of_many_kinds_are_not_all_remembered(row: dict[str, Any]) -> None:
+    for i in range(rows.MANY + 10):
+        assert wrong_with(row | {f"figure.{i}": 0.5}) == ""
+    assert len(rows._SHAPES) <= rows.MANY
 
 
 def test_the_sentence_names_file_line_and_cell(tmp_path: Path, row: dict[str, Any]) -> None:

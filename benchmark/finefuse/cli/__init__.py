@@ -25,6 +25,7 @@ from finefuse.cli.run import run
 from finefuse.cli.schema import schema
 from finefuse.cli.show import show
 from finefuse.cli.site import site
+from finefuse.cli.verify import verify
 from finefuse.errors import FinefuseError
 from finefuse.version import __version__
 
@@ -37,7 +38,8 @@ app = typer.Typer(
     rich_markup_mode=None,  # rich would double the time of --help
     pretty_exceptions_enable=False,
 )
-for verb in (run, plan, check, list_, show, report, merge, site, export, plugins, schema, compare, history, new):
+VERBS = (run, plan, check, list_, show, report, merge, site, export, plugins, schema, compare, history, verify, new)
+for verb in VERBS:
     app.command(verb.__name__.strip("_"))(keeps_stdout(verb))
 
 

@@ -54,8 +54,8 @@ def pair(folder: str | Path, a: str, b: str) -> Pairing:
         b: another. Where both name a backbone, they are paired by data set only.
 
     Raises:
-        FinefuseError: if the folder can't be read, a name is unknown or means several lines, or the two have no seed
-            in common.
+        FinefuseError: if the folder can't be read, a name is unknown or means several lines, both mean the same one,
+            or the two have no seed in common.
     """
     from finefuse.judge.pairing import pair as judge
 

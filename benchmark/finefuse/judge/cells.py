@@ -11,7 +11,7 @@ from finefuse.judge.board.lines import Place
 from finefuse.judge.names import Names
 from finefuse.judge.narrowing import listed, narrowed, telling_apart
 from finefuse.records import Results
-from finefuse.types import Cell, Record
+from finefuse.types import Cell, Record, line_name
 
 KEY = re.compile(r"[0-9a-f]{6,32}")
 ARTIFACT = re.compile(r"[0-9a-f]{32}")
@@ -65,8 +65,8 @@ def names_of(row: Record) -> list[str]:
     if not Cell.of(row).has_line:
         return []
     place = Place.of(row)
-    names = [place.strategy, f"{place.strategy} of {place.pool}"] if place.pool else [place.strategy]
-    return [*names, *(f"{name} on {place.backbone}" for name in names)]
+    pools = dict.fromkeys(["", place.pool])
+    return [line_name(place.strategy, pool, backbone) for backbone in ("", place.backbone) for pool in pools]
 
 
 def _of_line(row: Record, wanted: str) -> bool:

@@ -6,7 +6,7 @@ import json
 import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from finefuse.errors import StoreError
@@ -18,7 +18,7 @@ from finefuse.rows import told
 from finefuse.types import Cell, Record
 
 CIRCUMSTANCES = frozenset(
-    {*MEASURED, "costs", "machine", "device", "finished", "suite", "traceback", "reason", "error"}
+    {*MEASURED, "costs", "machine", "device", "finished", "suite", "traceback", "reason", "error", "no_energy"}
 )
 """Fields that may differ between two rows of one key: what was measured with a clock, where, and when."""
 VERSION = "core"
@@ -40,12 +40,13 @@ class Placed:
 
 @dataclass(frozen=True)
 class Merged:
-    """The rows by cell, the planned cells with their keys, and notes on what differs."""
+    """The rows by cell, the planned cells with their keys, notes on what differs, and what the first was asked for."""
 
     suite: str
     rows: Mapping[Cell, Placed]
     keys: Mapping[Cell, str]
     notes: tuple[str, ...]
+    run: Record = field(default_factory=dict)
 
     @property
     def counts(self) -> Counter[Path]:
@@ -60,9 +61,11 @@ def merge(folders: Sequence[Path]) -> Merged:
     first.
 
     Raises:
-        StoreError: one sentence with files and lines, for damaged lines, different suites, versions of results or
-            protocols of costs, and rows of one cell that contradict each other or have different keys.
+        StoreError: one sentence with files and lines, for a folder given twice, damaged lines, different suites,
+            versions of results or protocols of costs, and rows of one cell that contradict each other or have
+            different keys.
     """
+    _refuse_twice(folders)
     suites, keys, rows = {}, dict[Cell, str](), dict[Cell, Placed]()
     first: dict[str, Placed] = {}
     for folder in folders:
@@ -75,7 +78,17 @@ def merge(folders: Sequence[Path]) -> Merged:
         raise StoreError(f"only records of one suite are merged: {names}.")
     _refuse_mixed(rows.values())
     keys |= {cell: placed.row["key"] for cell, placed in rows.items()}
-    return Merged(next(iter(suites.values())), rows, keys, tuple(_notes(rows.values())))
+    asked = Records(folders[0]).read_run()
+    return Merged(next(iter(suites.values())), rows, keys, tuple(_notes(rows.values())), asked)
+
+
+def _refuse_twice(folders: Sequence[Path]) -> None:
+    known: dict[Path, Path] = {}
+    for folder in folders:
+        one = known.setdefault(folder.resolve(), folder)
+        if one is not folder:
+            also = "" if str(one) == str(folder) else f", also as {one}"
+            raise StoreError(f"{folder}: is given twice{also}; only different folders can be merged.")
 
 
 def _read(folder: Path, first: dict[str, Placed]) -> tuple[str, dict[Cell, str], dict[Cell, Placed]]:
@@ -182,7 +195,7 @@ def write(merged: Merged, into: Path) -> list[Path]:
         with records.lock():
             lines = (json.dumps(placed.row, separators=(",", ":")) for placed in merged.rows.values())
             write_whole(records.file, "".join(f"{line}\n" for line in lines))
-            records.write_plan(merged.suite, merged.keys.items())
+            records.write_plan(merged.suite, merged.keys.items(), merged.run)
             folders = list(merged.counts)
             written = [records.file, records.plan_file, *_copy_predictions(folders, into)]
             return [*written, *_copy_tracebacks(merged.rows.values(), into)]

@@ -26,7 +26,8 @@ from finefuse.judge.ranks import ROUNDING
 from finefuse.judge.resolution import Resolution
 from finefuse.judge.statistics import mean_interval
 from finefuse.judge.studentised import range_quantile
-from finefuse.types import Bullets, Cell, Heading, Record
+from finefuse.judge.threads import one_thread
+from finefuse.types import Bullets, Cell, Heading, Record, line_name
 
 Floats = NDArray[np.float64]
 IMPUTATIONS = ("worst",)
@@ -116,6 +117,7 @@ def _shown(ranks: pd.DataFrame) -> pd.DataFrame:
     return table
 
 
+@one_thread()
 def overall(rows: Sequence[Record], impute: str | None = None) -> Overall:
     """Rank all backbones, schemes and fusions together, by data set and over data sets.
 
@@ -233,10 +235,10 @@ def _unequal(absent: NDArray[np.bool_], entrants: Sequence[Entrant], data_sets: 
         return f"nothing has a score on {data_sets[int(absent.all(1).argmax())]}."
     d, e = np.argwhere(absent)[0]
     backbone, strategy, pool = entrants[e]
-    name = f"{strategy} of {pool}" if pool else strategy
     return (
-        f"{int(absent.sum())} of {absent.size} scores are not there, such as that of {name} on {backbone} for "
-        f"{data_sets[d]}. `--impute worst` lets the worst score of the data set stand in."
+        f"{int(absent.sum())} of {absent.size} scores are not there, such as that of "
+        f"{line_name(strategy, pool, backbone)} for {data_sets[d]}. "
+        "`--impute worst` lets the worst score of the data set stand in."
     )
 
 

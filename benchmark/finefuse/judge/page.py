@@ -12,7 +12,7 @@ from finefuse.judge.classes import ClassScores, balanced, hardest
 from finefuse.judge.shown import Shown
 from finefuse.records import why
 from finefuse.text import plain
-from finefuse.types import Record
+from finefuse.types import Record, line_name
 
 WHOLE = 12
 """Classes up to which a confusion matrix is printed whole; else the most frequent confusions."""
@@ -54,8 +54,7 @@ def _sections(shown: Shown) -> Iterator[tuple[str, str]]:
 
 
 def _title(row: Record) -> str:
-    of = f" of {plain(row['pool'])}" if row["pool"] else ""
-    return f"{plain(row['label'])}{of} · {plain(row['dataset'])} · {plain(row['backbone'])}"
+    return " · ".join(map(plain, [line_name(row["label"], row["pool"]), row["dataset"], row["backbone"]]))
 
 
 def _seeds(rows: Sequence[Record]) -> str:

@@ -6,6 +6,7 @@ import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 import pandas as pd
@@ -21,7 +22,8 @@ from finefuse.judge.names import Names
 from finefuse.judge.outcomes import table_noise
 from finefuse.judge.paired import paired
 from finefuse.judge.statistics import mean_interval
-from finefuse.types import Bullets, Cell, Heading, Record
+from finefuse.judge.threads import one_thread
+from finefuse.types import Bullets, Cell, Heading, Record, line_name
 
 Runs = dict[int, Record]
 """Ok rows by seed."""
@@ -79,13 +81,15 @@ def _texts(table: pd.DataFrame, names: Names) -> pd.DataFrame:
     return short.map(lambda value: f"{value:.4f}" if isinstance(value, float) else str(value))
 
 
+@one_thread()
 def pair(rows: Sequence[Record], a: str, b: str) -> Pairing:
     """Compare two lines, each a strategy as on the board: `soup`, `soup of POOL`, `soup of POOL on BACKBONE`.
 
     Where both are on a named backbone they are paired by data set, else by data set and backbone.
 
     Raises:
-        FinefuseError: if a name is unknown or means several lines, or the two have no seed in common.
+        FinefuseError: if a name is unknown or means several lines, both mean the same one, or the two have no seed in
+            common.
     """
     lines: dict[Place, Runs] = defaultdict(dict)
     for row in without_mixed(rows):
@@ -93,6 +97,9 @@ def pair(rows: Sequence[Record], a: str, b: str) -> Pairing:
             lines[Place.of(row)][row["seed"]] = row
     names = _names(lines)
     chosen_a, chosen_b = (_chosen(name, names) for name in (a, b))
+    if both := set(chosen_a).intersection(chosen_b):
+        place = min(both)
+        raise FinefuseError(f"{a!r} and {b!r} are the same line on {place.dataset} and {place.backbone}.")
     across = all(len({place.backbone for place in chosen}) == 1 for chosen in (chosen_a, chosen_b))
     tables: list[dict[str, object]] = []
     seeds: list[dict[str, object]] = []
@@ -115,11 +122,9 @@ def _names(lines: Mapping[Place, Runs]) -> dict[str, list[Place]]:
     short = Names.of((name for place in lines for name in place[:2]), (place.label for place in lines))
     for place in sorted(lines):
         strategies = place.strategy, place._replace(label=short.strategy(place.label)).strategy
-        wholes = [f"{strategy} of {place.pool}" if place.pool else strategy for strategy in strategies]
-        for name in dict.fromkeys((*strategies, *wholes)):
+        backbones = "", place.backbone, short.thing(place.backbone)
+        for name in dict.fromkeys(line_name(*way) for way in product(strategies, ("", place.pool), backbones)):
             names[name].append(place)
-            for backbone in dict.fromkeys((place.backbone, short.thing(place.backbone))):
-                names[f"{name} on {backbone}"].append(place)
     return names
 
 
@@ -132,7 +137,7 @@ def _chosen(name: str, names: Mapping[str, list[Place]]) -> list[Place]:
     places = schemes or places
     pools = sorted({place.pool for place in places})
     if len(pools) > 1:
-        ways = " or ".join(repr(f"{name} of {pool}") for pool in pools)
+        ways = " or ".join(repr(line_name(name, pool)) for pool in pools)
         raise FinefuseError(f"{name!r} means several lines: say {ways}.")
     return places
 

@@ -12,7 +12,7 @@ from typing import Any
 from finefuse.errors import StoreError
 from finefuse.judge.board.lines import Place
 from finefuse.judge.cells import Part, find_rows, made_of
-from finefuse.judge.classes import ClassScores, class_scores
+from finefuse.judge.classes import ClassScores, scores_by_task
 from finefuse.predictions import FILE, Predictions
 from finefuse.records import Records, read_results, traceback_of
 from finefuse.types import Cell, Record
@@ -87,11 +87,7 @@ def _classes(folder: Path, rows: Sequence[Record]) -> tuple[list[ClassScores], s
     found = Predictions(folder).read(ok)
     if not found:
         return [], f"{folder / FILE} has none for these rows; `finefuse run` writes them again if the store has them"
-    tasks: dict[tuple[str, tuple[str, ...]], list[Any]] = {}
-    for answers in found.values():
-        for one in answers:
-            tasks.setdefault((one.task, one.names), []).append(one)
-    return [class_scores(seeds) for seeds in tasks.values()], ""
+    return scores_by_task(found.values()), ""
 
 
 def _traceback(folder: Path, row: Record) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from finefuse.recipe import Recipe
-from finefuse.types.boards import TEXT_COLUMNS, Board, Bullets, First, Heading, Reporter
+from finefuse.types.boards import TEXT_COLUMNS, Board, Bullets, First, Heading, Reporter, line_name
 from finefuse.types.data import Data, Modality, Splits, Task
 from finefuse.types.entries import Entry, PluginKind, Ref, Space, Spec
 from finefuse.types.inputs import Description, Vocabulary
@@ -147,4 +147,5 @@ __all__ = [
     "Verdict",
     "Versioned",
     "Vocabulary",
+    "line_name",
 ]

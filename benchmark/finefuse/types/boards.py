@@ -50,6 +50,11 @@ TEXT_COLUMNS = (
 """Columns of a board's tables that are text; all others are numbers, and aligned to the right."""
 
 
+def line_name(strategy: str, pool: str = "", backbone: str = "") -> str:
+    """What a line of a board is called, as options take it: `full`, `soup of POOL`, `soup of POOL on BACKBONE`."""
+    return f"{strategy}{f' of {pool}' if pool else ''}{f' on {backbone}' if backbone else ''}"
+
+
 class First(NamedTuple):
     """The first line of a table, by names for people.
 

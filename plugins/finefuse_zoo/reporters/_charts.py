@@ -11,6 +11,8 @@ import numpy as np
 import pandas as pd
 from scipy.stats import studentized_range
 
+from finefuse.types import line_name
+
 WIDTH, HEIGHT = 560, 340
 SHOWN = 40
 """Entrants in a figure of critical differences, the best of them."""
@@ -28,7 +30,7 @@ def ranked(lines: pd.DataFrame, better: Mapping[str, str]) -> pd.DataFrame:
         half=lines["interval"].where(np.isfinite(lines["interval"].astype(float)), 0.0).fillna(0.0).astype(float),
         lower=[better.get(metric) == "lower" for metric in metrics],
         kind=lines["pool"].map(lambda pool: "fusion" if pool else "scheme"),
-        name=lines["strategy"] + lines["pool"].map(lambda pool: f" of {pool}" if pool else ""),
+        name=list(map(line_name, lines["strategy"], lines["pool"])),
     )
     scored: pd.DataFrame = lines[np.isfinite(lines["score"])]
     return scored

@@ -12,7 +12,7 @@ from typing import Any
 
 from finefuse.errors import FinefuseError
 from finefuse.files import write_whole
-from finefuse.types import Board
+from finefuse.types import Board, line_name
 
 TASKS = {"correct": "classification", "losses": "regression"}
 """Kinds of task, by the field of rows that only they have."""
@@ -38,8 +38,7 @@ class ModelIndex:
         """
         path = folder / "model-index.md"
         lines = [line for line in board.lines.to_dict("records") if line["ok"] > 0]
-        named = {_name(line): line for line in reversed(lines)}
-        ways = {way: name for name in named for way in (name, name.rpartition(" on ")[0])}
+        ways = {way: _name(line) for line in reversed(lines) for way in (_name(line), _name(line, backbone=False))}
         if self.line and self.line not in ways:
             known = ", ".join(list(dict.fromkeys(map(_name, lines)))[:5])
             raise FinefuseError(f"model-index: no line with a score is called {self.line!r}; there are {known}")
@@ -67,9 +66,8 @@ class ModelIndex:
         }
 
 
-def _name(line: Mapping[Any, Any]) -> str:
-    pool = f" of {line['pool']}" if line["pool"] else ""
-    return f"{line['strategy']}{pool} on {line['backbone']}"
+def _name(line: Mapping[Any, Any], *, backbone: bool = True) -> str:
+    return line_name(line["strategy"], line["pool"], line["backbone"] if backbone else "")
 
 
 def _slug(name: str) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from finefuse.files import write_whole
-from finefuse.types import Board, Cell, Record
+from finefuse.types import Board, Cell, Record, line_name
 from finefuse_zoo.reporters._cells import comma_separated
 from finefuse_zoo.reporters._machines import on_several_machines
 
@@ -64,8 +64,7 @@ def _training(row: Record) -> float:
 
 def _method(row: Record) -> str:
     round_ = f" round {row['round'] + 1}" if row.get("round") else ""
-    pool = f" of {row['pool']}" if row["pool"] else ""
-    return f"{row['label']}{round_}{pool} on {row['backbone']}"
+    return line_name(f"{row['label']}{round_}", row["pool"], row["backbone"])
 
 
 def _seconds_for_one(row: Record) -> float:

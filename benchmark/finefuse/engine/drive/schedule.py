@@ -87,10 +87,11 @@ def run_plan(
 
 
 def _asked(plan: Plan, registry: Registry) -> dict[str, Any]:
-    """What a run is asked for, as `show` repeats it and `compare` judges it."""
+    """What a run is asked for, as `show` repeats it, `compare` judges it and `verify` runs it again."""
     doors = [door for door in registry.doors if isinstance(door, str)]
     gate = {"gate": dict(plan.suite.gate)} if plan.suite.gate else {}
-    return {"suite": plan.suite.asked, "plugins": doors, **gate}
+    table = {"table": dict(plan.suite.table)} if plan.suite.table else {}
+    return {"suite": plan.suite.asked, "plugins": doors, **gate, **table}
 
 
 @dataclass

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pandas as pd
 
-from finefuse.types import First
+from finefuse.types import First, line_name
 
 
 def first_lines(lines: pd.DataFrame) -> Iterator[First]:
@@ -18,7 +18,7 @@ def first_lines(lines: pd.DataFrame) -> Iterator[First]:
         yield First(
             str(dataset),
             str(backbone),
-            f"{line['strategy']} of {line['pool']}" if line["pool"] else line["strategy"],
+            line_name(line["strategy"], line["pool"]),
             metric,
             float(line.get(f"test.{metric}.mean", math.nan)),
             float(line["interval"]),

@@ -22,6 +22,8 @@ from finefuse.judge.board.data_notes import data_notes
 from finefuse.judge.board.fairness import comparable, fairness_notes
 from finefuse.judge.board.firsts import first_lines
 from finefuse.judge.board.lines import MOMENTS, make_lines
+from finefuse.judge.board.memory import with_members
+from finefuse.judge.board.page.classes import Answering, no_answers
 from finefuse.judge.board.page.document import Describe, make_document, nothing_known
 from finefuse.judge.board.reading import reading_notes
 from finefuse.judge.board.tasks import aggregate_note, task_table
@@ -29,6 +31,7 @@ from finefuse.judge.board.terminal import as_text
 from finefuse.judge.frame import table
 from finefuse.judge.names import Names
 from finefuse.judge.resolution import Resolution
+from finefuse.judge.threads import one_thread
 from finefuse.types import Bullets, Cell, First, Heading, Record
 
 NAMES = ["dataset", "backbone", "strategy", "pool"]
@@ -50,6 +53,7 @@ COSTS = [
     "gradients",
     *ENERGY,
     "memory",
+    "memory_with_members",
     "bytes",
     "contended",
 ]
@@ -66,7 +70,8 @@ class Leaderboard:
     member on val, mean member and oracle, and how much the members differ. `resolutions` says by data set and backbone
     what the table can tell apart. `curves` has one row per pool, strategy and size, where parts of pools are fused.
     `budgets` has what each budget buys, in multiples of what a probe costs. `records` are what it was made of, planned
-    cells without a row among them, and `describe` says what is known of a strategy. `full_names` shows all parameters
+    cells without a row among them; `describe` says what is known of a strategy, and `answers` which classes rows
+    predicted. `full_names` shows all parameters
     in tables for people, not only those that tell two things apart. A notebook shows the board as tables.
     """
 
@@ -80,6 +85,7 @@ class Leaderboard:
     records: Sequence[Record] = field(default=(), repr=False)
     full_names: bool = False
     describe: Describe = field(default=nothing_known, repr=False)
+    answers: Answering = field(default=no_answers, repr=False)
     budgets: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(BUDGETS)))
 
     def scores(self) -> pd.DataFrame:
@@ -188,6 +194,7 @@ def _of_group(rows: pd.DataFrame, dataset: str, backbone: str) -> pd.DataFrame:
     return rows[(rows["dataset"] == dataset) & (rows["backbone"] == backbone)] if len(rows) else rows
 
 
+@one_thread()
 def make_leaderboard(
     suite: str,
     records: Iterable[Record],
@@ -208,7 +215,7 @@ def make_leaderboard(
     records = without_mixed(list(records))
     planned = [*records, *(_stand_in(cell) for cell in missing if isinstance(cell, Cell))]
     whole = [record for record in planned if not record.get("size")]
-    priced = comparable(whole)
+    priced = with_members(comparable(whole))
     lines, better, resolutions = make_lines(priced)
     metrics = [f"test.{metric}.{part}" for metric in better for part in ("mean", "half")]
     metrics += [

@@ -13,6 +13,7 @@ from finefuse.errors import StoreError
 from finefuse.judge.aggregate import Tuned, halves, tuned_rows
 from finefuse.judge.board.bounds import PoolPlace, by_pool, gain
 from finefuse.judge.board.endings import reasons, status
+from finefuse.judge.board.memory import WHOLE
 from finefuse.judge.board.pareto import COSTS, fronts
 from finefuse.judge.board.ranking import Draft, Line, Ranked, ranked
 from finefuse.judge.board.tasks import task_fields
@@ -22,6 +23,18 @@ from finefuse.judge.statistics import mean_interval
 from finefuse.rows import is_given
 from finefuse.types import Cell, Record
 
+MEANS = (
+    "cpu_seconds",
+    "steps",
+    "gradients",
+    "trainable",
+    "parameters",
+    "flops",
+    "bytes",
+    "energy.processors",
+    "energy.gpu",
+)
+"""Columns that are means over seeds of fields of the same name."""
 MOMENTS = ("default", "peek_at_test", "last", "best", "peek")
 """Scores that don't count: before a search, and of its trial that is best on test; of the last weights, those best on
 val, those best on test."""
@@ -144,22 +157,15 @@ def _line(place: Place, rows: list[Record], timed: list[Record], metrics: Sequen
         "reason": reasons([*rows, *timed]),
         "seconds": seconds,
         "seconds_with_members": seconds + (_mean(ok, "seconds_members") if place.pool else 0.0),
-        "cpu_seconds": _mean(ok, "cpu_seconds"),
-        "steps": _mean(ok, "steps"),
-        "gradients": _mean(ok, "gradients"),
         "contended": any(bool(row.get("contended")) for row in [*ok, *measured]),
-        "trainable": _mean(ok, "trainable"),
-        "parameters": _mean(ok, "parameters"),
-        "flops": _mean(ok, "flops"),
         "memory": _mean(ok, "peak_memory"),
-        "bytes": _mean(ok, "bytes"),
-        "energy.processors": _mean(ok, "energy.processors"),
-        "energy.gpu": _mean(ok, "energy.gpu"),
+        "memory_with_members": math.nan if _origin(ok) else _mean(ok, WHOLE),
         "trials": max([row.get("trials", 0) for row in ok], default=0),
         "edge": ", ".join(sorted({name for row in ok for name in row.get("at_edge", ())})),
         "chosen": _chosen(ok),
         "origin": _origin(ok),
         "followed_by": _stages(rows[0]),
+        **{name: _mean(ok, name) for name in MEANS},
         **task_fields(ok),
     }
     for metric in metrics:

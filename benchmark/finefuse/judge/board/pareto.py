@@ -9,12 +9,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from finefuse.judge.board.memory import WHOLE
 from finefuse.judge.frame import numbers
 from finefuse.types import Record
 
 Floats = NDArray[np.float64]
 COSTS = ("training", "latency", "flops", "memory", "bytes")
-"""The costs that a front is of: seconds of training with the members', latency at the smallest batch, and so on."""
+"""The costs that a front is of: seconds of training and memory with the members', latency at the smallest batch, ..."""
 MEASURED = ("training", "latency", "memory")
 """Those that depend on the machine."""
 FRONT, MAYBE, OFF = "front", "maybe", ""
@@ -64,14 +65,17 @@ def _cost(name: str, drafts: Sequence[tuple[Mapping[str, Any], Sequence[Record]]
 
 
 def ends(name: str, line: Mapping[Any, Any], rows: Sequence[Record]) -> tuple[float, float, float]:
-    """The mean of a line's cost, and from where to where it may be: what was measured beside other work may be less."""
+    """The mean of a line's cost, and from where to where it may be: what was measured beside other work may be less.
+
+    Networks that were given have no bill, and neither has what is made of them.
+    """
     if name == "latency":
         mean, within = _latency(line)
         low, high = mean * (1 - within), mean * (1 + within)
     elif name in ("flops", "bytes"):
         low = high = mean = float(line[name])
     else:
-        values = _training(line, rows) if name == "training" else numbers(rows, "peak_memory")
+        values = [] if line.get("origin") else _training(line, rows) if name == "training" else numbers(rows, WHOLE)
         values = [value for value in values if not math.isnan(value)]
         if not values:
             return math.nan, math.nan, math.nan
@@ -80,9 +84,7 @@ def ends(name: str, line: Mapping[Any, Any], rows: Sequence[Record]) -> tuple[fl
 
 
 def _training(line: Mapping[Any, Any], rows: Sequence[Record]) -> list[float]:
-    """Seconds with the members'; none where networks were given, which have no bill."""
-    if line.get("origin"):
-        return []
+    """Seconds with the members'."""
     members = numbers(rows, "seconds_members") if line["pool"] else [0.0] * len(rows)
     return [own + more for own, more in zip(numbers(rows, "seconds"), members, strict=True)]
 

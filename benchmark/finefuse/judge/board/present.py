@@ -14,7 +14,7 @@ import pandas as pd
 from finefuse.judge.names import Names
 from finefuse.judge.resolution import Resolution
 from finefuse.text import plain
-from finefuse.types import TEXT_COLUMNS, Bullets, Heading
+from finefuse.types import TEXT_COLUMNS, Bullets, Heading, line_name
 
 Markup = Literal["markdown", "html"]
 
@@ -154,10 +154,8 @@ def by_round(lines: pd.DataFrame) -> list[str]:
     if rounds.empty or not metric:
         return []
     curves = rounds.sort_values("round").groupby(["label", "pool"], sort=False)[f"test.{metric[0]}.mean"]
-    return [
-        f"{label} of {pool}, {metric[0]} by round: {', '.join(_score(mean, math.inf) for mean in means)}"
-        for (label, pool), means in curves
-    ]
+    told = {line_name(*map(str, line)): ", ".join(_score(mean, math.inf) for mean in means) for line, means in curves}
+    return [f"{name}, {metric[0]} by round: {means}" for name, means in told.items()]
 
 
 def cost_table(lines: pd.DataFrame) -> pd.DataFrame:
@@ -172,7 +170,10 @@ def cost_table(lines: pd.DataFrame) -> pd.DataFrame:
         own, part = lines["origin"] == "given", lines["origin"] == "made of given"
         table.loc[own, ["train s", "cpu s", "+ pool s"]] = "given"
         table.loc[part, "+ pool s"] += " + given"
-    table["memory"] = [f"{_count(value)}B" if value >= 1000 else "" for value in lines["memory"]]
+    for name, column in {"memory": "memory", "+ pool mem": "memory_with_members"}.items():
+        table[name] = [f"{_count(value)}B" if value >= 1000 else "" for value in lines[column]]
+    if table["+ pool mem"].equals(table["memory"]):
+        table = table.drop(columns="+ pool mem")
     for name, column in {"cpu J": "energy.processors", "GPU J": "energy.gpu"}.items():
         table[name] = lines[column].map(_digits)
     table["size"] = [f"{_count(value)}B" if value >= 1000 else "" for value in lines["bytes"]]
@@ -217,7 +218,7 @@ def efforts(lines: pd.DataFrame) -> list[str]:
                 if steps == gradients or math.isnan(gradients)
                 else f"{_count(steps)} ({_count(gradients)})"
             )
-            told.append(f"{strategy}{f' of {pool}' if pool else ''} {both}")
+            told.append(f"{line_name(strategy, pool)} {both}")
     return told
 
 
@@ -242,9 +243,7 @@ def reasons(lines: pd.DataFrame, pools: pd.DataFrame) -> list[str]:
         found.setdefault((pool, reason), []).append(strategy)
     for pool, reason in pools[["pool", "reason"]].itertuples(index=False) if len(pools) else ():
         found.setdefault((pool, reason), []).append("the bounds")
-    return [
-        f"{_and(names)}{f' of {pool}' if pool else ''}: {reason}" for (pool, reason), names in found.items() if reason
-    ]
+    return [f"{line_name(_and(names), pool)}: {reason}" for (pool, reason), names in found.items() if reason]
 
 
 def _and(names: list[str]) -> str:

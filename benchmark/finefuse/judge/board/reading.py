@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 import pandas as pd
 
-from finefuse.types import Record
+from finefuse.types import Record, line_name
 
 
 def reading_notes(lines: pd.DataFrame, records: Sequence[Record], budgets: pd.DataFrame) -> Iterator[str]:
@@ -60,7 +60,7 @@ def _methods(lines: pd.DataFrame) -> Iterator[str]:
     searched = lines[lines["edge"] != ""]
     shown = ["strategy", "pool", "backbone", "edge"]
     edges = [
-        f"{strategy}{f' of {pool}' if pool else ''} on {backbone} ({edge})"
+        f"{line_name(strategy, pool, backbone)} ({edge})"
         for strategy, pool, backbone, edge in searched[shown].itertuples(index=False)
     ]
     if edges:
@@ -73,9 +73,9 @@ def _methods(lines: pd.DataFrame) -> Iterator[str]:
 def _costs(lines: pd.DataFrame, budgets: pd.DataFrame) -> Iterator[str]:
     if any(lines[name].any() for name in map(str, lines) if name.startswith("front.")):
         yield (
-            "front: no line is as good at no higher cost, by the means; T seconds of training with the members', "
-            "L latency, F FLOPs, M memory, S size. With ? this can't be told. Without, another is surely no dearer (at "
-            "every seed, and not beside other work) and told apart as better."
+            "front: no line is as good at no higher cost, by the means; T seconds of training and M memory, both "
+            "with the members', L latency, F FLOPs, S size. With ? this can't be told. Without, another is surely no "
+            "dearer (at every seed, and not beside other work) and told apart as better."
         )
     if len(budgets):
         yield (
@@ -84,8 +84,8 @@ def _costs(lines: pd.DataFrame, budgets: pd.DataFrame) -> Iterator[str]:
         )
     yield (
         "Costs: seconds of training or fusing, of processors (cpu s), and by the clock with the members'; memory: by "
-        "how much the process grew, or the peak on the GPU; size: of weights and buffers; latency in ms, p50 and p95 "
-        "by batch size."
+        "how much the process grew, or the peak on the GPU, and the most that the method or a member took (+ pool "
+        "mem); size: of weights and buffers; latency in ms, p50 and p95 by batch size."
     )
     if lines["contended"].any():
         yield "~ marks seconds taken while other jobs ran on the same machine, or other work, as measured at the time."

@@ -12,7 +12,7 @@ import pandas as pd
 
 from finefuse.errors import StoreError
 from finefuse.judge.board.curves import COLUMNS
-from finefuse.judge.board.leaderboard import ENERGY, FRONTS, KNOWN, Leaderboard, make_leaderboard
+from finefuse.judge.board.leaderboard import ENERGY, FRONTS, GAIN, KNOWN, Leaderboard, make_leaderboard
 from finefuse.judge.frame import table
 from finefuse.judge.resolution import Resolution
 from finefuse.records import Records
@@ -29,6 +29,8 @@ TEXTS = frozenset(
     | {"aggregate", "metric", *FRONTS}
 ) - {*LISTS}
 """Columns of text; all others hold numbers."""
+ADDED = (*GAIN, "cpu_seconds", "steps", "gradients", *ENERGY, "memory", "memory_with_members", "bytes")
+"""Numbers that boards of earlier versions lack."""
 RANKS = {"rank": "Int64", "rank.lowest": "Int64"}
 
 
@@ -121,9 +123,7 @@ def _completed(lines: pd.DataFrame) -> pd.DataFrame:
         "interval": halves,
         **dict.fromkeys(("level", "needs", "reason", "edge"), ""),
         **({"aggregate": "", "tasks.half": math.nan} if "tasks" in lines else {}),
-        **dict.fromkeys(
-            ("gain", "gain.half", "cpu_seconds", "steps", "gradients", *ENERGY, "memory", "bytes"), math.nan
-        ),
+        **dict.fromkeys(ADDED, math.nan),
         **dict.fromkeys(FRONTS, ""),
     }
     completed = lines.assign(**{name: value for name, value in former.items() if name not in lines})

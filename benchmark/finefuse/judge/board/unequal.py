@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 import pandas as pd
 
-from finefuse.types import Record
+from finefuse.types import Record, line_name
 
 LISTED = 5
 """Lines and tables that a note names."""
@@ -29,8 +29,7 @@ def _fewer_seeds(lines: pd.DataFrame) -> Iterator[str]:
         most = int(group["ok"].max())
         for strategy, pool, ok in group[["strategy", "pool", "ok"]].itertuples(index=False):
             if ok < most:
-                of = f" of {pool}" if pool else ""
-                found.append(f"{strategy}{of} on {dataset} · {backbone} ({ok} of {most})")
+                found.append(f"{line_name(strategy, pool)} on {dataset} · {backbone} ({ok} of {most})")
     if found:
         yield f"Means over fewer seeds than others in their table: {_listed(found)}."
 

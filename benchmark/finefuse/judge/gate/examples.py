@@ -17,7 +17,7 @@ from finefuse.judge.gate.flips import Change, Joint, Total, joint_test, visible
 from finefuse.judge.gate.policy import Limit, Policy
 from finefuse.judge.gate.questions import Answer, Question, Tested, answer, quantile
 from finefuse.judge.outcomes import CLOSE
-from finefuse.types import Cell, Record, Scope
+from finefuse.types import Cell, Record, Scope, line_name
 
 LEAD = {"comparison": 0.5, "line": 0.25, "cell": 0.0}
 """What totals of many cells are ahead of those of single cells: standard deviations, chosen by studies/gate."""
@@ -133,8 +133,7 @@ def _asked(compared: Sequence[Compared]) -> Iterator[_Asked]:
 
 def line_text(place: Place) -> str:
     """A line of the board in a few words."""
-    of = f" of {place.pool}" if place.pool else ""
-    return f"{place.dataset}/{place.backbone}/{place.strategy}{of}"
+    return f"{place.dataset}/{place.backbone}/{line_name(place.strategy, place.pool)}"
 
 
 def _answer(i: int, asked: _Asked, joint: Joint, compared: Sequence[Compared], policy: Policy) -> Answer:

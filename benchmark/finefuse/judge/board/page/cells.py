@@ -6,10 +6,11 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from finefuse.judge.board.memory import WHOLE
 from finefuse.types import Record
 
-LEFT_OUT = ("correct", "losses", "parts", "schema", "suite")
-"""Fields that stay in `records.jsonl`: results by example, and what went into a key."""
+LEFT_OUT = ("correct", "losses", "parts", "schema", "suite", WHOLE)
+"""Fields that stay in `records.jsonl`, results by example and what went into a key; and what no record has there."""
 MOST = 10_000
 """Records in one page."""
 

@@ -70,6 +70,9 @@ COLUMNS = (
     Column("energy.processors", "energy", "joules", "costs", "lower", "energy of all processors"),
     Column("energy.gpu", "energy, GPU", "joules", "costs", "lower", "energy of the GPU"),
     Column("memory", "memory", "bytes", "costs", "lower", "memory by which the process grew, or the peak on the GPU"),
+    Column(
+        "memory_with_members", "memory with pool", "bytes", "costs", "lower", "the most memory that it or a member took"
+    ),
     Column("trainable", "trainable", "count", "costs", "lower", "parameters that were trained"),
     Column("parameters", "parameters", "count", "costs", "lower", "parameters that are deployed"),
     Column("bytes", "size", "bytes", "costs", "lower", "size of all that is deployed"),

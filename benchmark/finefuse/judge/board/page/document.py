@@ -15,10 +15,12 @@ from finefuse.discovery.described import Described
 from finefuse.errors import FinefuseError, PluginError
 from finefuse.judge.board.lines import Place
 from finefuse.judge.board.page.cells import cells
+from finefuse.judge.board.page.classes import Answering, classes
 from finefuse.judge.board.page.columns import columns, number
 from finefuse.judge.board.page.tables import tables
 from finefuse.judge.board.pareto import MEASURED, ends
 from finefuse.judge.names import Names
+from finefuse.judge.threads import one_thread
 from finefuse.types import Board, Cell, Record
 from finefuse.version import __version__
 
@@ -49,7 +51,12 @@ class Whole(Board, Protocol):
     def describe(self) -> Describe:
         """What is known of strategies."""
 
+    @property
+    def answers(self) -> Answering:
+        """The predicted classes of rows."""
 
+
+@one_thread()
 def make_document(board: Whole) -> dict[str, Any]:
     """The parts that docs/page.md lists."""
     lines, records = board.lines, board.records
@@ -89,6 +96,7 @@ def make_document(board: Whole) -> dict[str, Any]:
         "sizes": [_point(point) for point in board.curves.to_dict("records")],
         "strategies": list(_strategies(records, board.describe)),
         "cells": cells(shown),
+        "classes": classes(rows, groups.values(), board.answers),
     }
 
 
@@ -103,7 +111,7 @@ def _shortened(lines: pd.DataFrame, names: Names) -> dict[str, str]:
 def _with_ends(column: dict[str, Any], lines: pd.DataFrame, rows: Sequence[Sequence[Record]]) -> dict[str, Any]:
     """A column, with from where to where each cost may be if it is one that fronts are of, and can be compared."""
     smallest = min((name for name in LATENCY.findall("\n".join(map(str, lines)))), key=int, default="")
-    known = {"seconds_with_members": "training", f"latency.{smallest}.p50": "latency", "memory": "memory"}
+    known = {"seconds_with_members": "training", f"latency.{smallest}.p50": "latency", "memory_with_members": "memory"}
     known |= {"flops": "flops", "bytes": "bytes"}
     if column["id"] not in known:
         return column
