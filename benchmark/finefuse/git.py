@@ -18,13 +18,25 @@ def git(folder: Path, *arguments: str) -> str:
     Raises:
         FinefuseError: if it can't be started or fails, with what it said.
     """
+    return _ask(folder, *arguments).decode("utf-8", "replace").strip()
+
+
+def blob(folder: Path, name: str) -> bytes:
+    """A file as git has it, by a name such as `COMMIT:PATH`.
+
+    Raises:
+        FinefuseError: if there is none.
+    """
+    return _ask(folder, "cat-file", "blob", name)
+
+
+def _ask(folder: Path, *arguments: str) -> bytes:
     variables = {name: value for name, value in os.environ.items() if name not in _OF_A_HOOK}
-    command = ["git", "-C", str(folder), *arguments]
     try:
-        done = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace", env=variables)
+        done = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, env=variables)
     except OSError as error:
         raise FinefuseError(f"git can't be started: {error.strerror or error}") from error
     if done.returncode:
-        said = " ".join(done.stderr.split()).removeprefix("fatal: ") or f"exit code {done.returncode}"
-        raise FinefuseError(f"git {arguments[0]}: {said}")
-    return done.stdout.strip()
+        said = " ".join(done.stderr.decode("utf-8", "replace").split()).removeprefix("fatal: ")
+        raise FinefuseError(f"git {arguments[0]}: {said or f'exit code {done.returncode}'}")
+    return done.stdout

@@ -14,11 +14,13 @@ from finefuse.judge.history.series import Series
 from finefuse.judge.history.steps import Step, levels
 from finefuse.text import plain
 
-WIDE, HIGH = 320, 100
-LEFT, EDGE = 62, 12
+WIDE, HIGH = 330, 100
+LEFT, EDGE = 74, 12
 """Room for the values at the left, and on all sides."""
 ACROSS = 3
 """Charts beside each other."""
+LONGEST = 50
+"""Characters of a name above a chart."""
 STYLE = """
 .chart { --ink: #1d2430; --soft: #5d6776; --line: #2f6fb3; --worse: #b3321f; --better: #1f7a3d; --rule: #d9dee6; }
 @media (prefers-color-scheme: dark) {
@@ -57,16 +59,17 @@ class Panel:
 
 def sheet(points: Sequence[Point], panels: Sequence[Panel]) -> str:
     """A document of its own with many charts, under the names of their lines."""
-    high = HIGH + 40
-    rows = -(-len(panels) // ACROSS)
-    drawn = []
+    high, drawn = HIGH + 40, []
     for i, panel in enumerate(panels):
         x, y = i % ACROSS * (WIDE + EDGE), i // ACROSS * high
-        names = f'<text class="name" y="12">{_escaped(panel.line)}</text><text y="27">{_escaped(panel.title)}</text>'
+        line = plain(panel.line)
+        name = line if len(line) <= LONGEST else f"{line[:LONGEST]}..."
+        names = f'<text class="name" y="12">{_escaped(name)}</text><text y="27">{_escaped(panel.title)}</text>'
         drawn.append(f'<g transform="translate({x} {y})">{names}<g transform="translate(0 32)">')
         drawn.append(f"{chart(points, panel)}</g></g>")
-    size = (WIDE + EDGE) * min(ACROSS, max(1, len(panels))), high * max(1, rows)
-    head = f'<svg class="chart" xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {size[0]} {size[1]}" width="{size[0]}">'
+    wide, high = (WIDE + EDGE) * ACROSS, high * -(-len(panels) // ACROSS)
+    size = f'width="{wide}" height="{high}" viewBox="0 0 {wide} {high}"'
+    head = f'<svg class="chart" xmlns="http://www.w3.org/2000/svg" {size}>'
     return f"{head}\n<style>{STYLE}</style>\n" + "\n".join(drawn) + "\n</svg>\n"
 
 

@@ -29,6 +29,7 @@ body { font: 1rem/1.5 system-ui, sans-serif; max-width: 72rem; margin: 2rem auto
 table { border-collapse: collapse; display: block; overflow-x: auto; font-size: .9rem; }
 th, td { text-align: left !important; vertical-align: top; padding: .3rem .9rem .3rem 0;
   border-bottom: 1px solid var(--rule); }
+td:nth-child(-n+2), td:nth-child(4) { white-space: nowrap; }
 summary { cursor: pointer; padding: .3rem 0; border-bottom: 1px solid var(--rule); }
 summary span { color: var(--soft); }
 .charts { display: flex; flex-wrap: wrap; gap: .5rem 1.5rem; padding: .5rem 0 1rem; }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,7 @@ from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 from finefuse.errors import FinefuseError, StoreError
-from finefuse.git import git
+from finefuse.git import blob, git
 from finefuse.judge.gate.sides import Side, read_side
 from finefuse.types import Record
 
@@ -65,13 +66,9 @@ def _dated(root: Path, folders: Sequence[Path]) -> tuple[list[Point], list[str]]
     """
     points, notes, suites = list[Point](), list[str](), set[str]()
     for folder in folders:
-        try:
-            point = _read(folder, folder.name, "", folder.name)
-        except StoreError as error:
-            notes.append(f"Left out: {error}")
-            continue
-        points.append(point)
-        suites |= {str(row.get("suite")) for row in point.rows}
+        if point := _read(folder, f"{folder}/", Commit(folder.name, "", folder.name, ""), notes):
+            points.append(point)
+            suites |= {str(row.get("suite")) for row in point.rows}
     if len(suites) > 1:
         raise StoreError(
             f"{root}: holds results of several suites, {', '.join(sorted(suites))}; expected those of one."
@@ -93,45 +90,47 @@ def _committed(folder: Path, last: int | None) -> tuple[list[Point], list[str]]:
     if git(folder, "rev-parse", "--is-shallow-repository") == "true":
         notes.append("This clone is shallow, so older commits are not known: fetch them all (`fetch-depth: 0`).")
     for commit in commits[-last:] if last else commits:
-        try:
-            points.append(_at(top, commit))
-        except StoreError as error:
-            notes.append(f"Left out: {error}")
+        if point := _at(top, commit, notes):
+            points.append(point)
     return points, notes
 
 
 def _commits(folder: Path) -> Iterator[Commit]:
-    """Those that changed the records, the oldest first, under former names too.
+    """Those that changed the records, the oldest first; before they were moved here, too.
 
     Of a merge only what it brought to this branch counts, so that the states follow each other.
     """
-    asked = ("--first-parent", "--diff-merges=first-parent", "--follow", "--diff-filter=d", "--name-only", "-z")
-    told = git(folder, "log", *asked, "--format=%x01%h%x02%cI%x02%s%x02", "--", RECORDS)
+    one_after_the_other = "--first-parent", "--diff-merges=first-parent"
+    moved = "--follow", "-M100%", "--diff-filter=d", "--name-only", "-z"  # similar files may be of other suites
+    told = git(folder, "log", *one_after_the_other, *moved, "--format=%x01%h%x02%cI%x02%s%x02", "--", RECORDS)
     for entry in reversed(told.split("\x01")[1:]):
         name, when, title, path = entry.split("\x02")
         yield Commit(name, when, title, path.strip("\0\n"))
 
 
-def _at(top: Path, commit: Commit) -> Point:
-    """The results as they were at a commit.
-
-    Raises:
-        StoreError: if they can't be read.
-    """
+def _at(top: Path, commit: Commit, notes: list[str]) -> Point | None:
+    """The results as they were at a commit; None if they can't be read, which `notes` get a sentence about."""
     inside = commit.path.removesuffix(RECORDS)
     there = git(top, "ls-tree", "--name-only", "-z", commit.name, "--", inside + RECORDS, inside + PLAN).split("\0")
     with TemporaryDirectory() as made:
         for path in filter(None, there):
-            content = git(top, "cat-file", "blob", f"{commit.name}:{path}")
-            (Path(made) / path.removeprefix(inside)).write_text(content, encoding="utf-8")
-        try:
-            return _read(Path(made), commit.name, commit.when, commit.title)
-        except StoreError as error:
-            said = str(error).replace(f"{made}/", f"{commit.name}:{inside}").replace(made, f"{commit.name}:{inside}")
-            raise StoreError(said) from None
+            (Path(made) / path.removeprefix(inside)).write_bytes(blob(top, f"{commit.name}:{path}"))
+        return _read(Path(made), f"{commit.name}:{inside}", commit, notes)
 
 
-def _read(folder: Path, name: str, when: str, title: str) -> Point:
-    side = read_side(folder)
+def _read(folder: Path, shown: str, commit: Commit, notes: list[str]) -> Point | None:
+    """The point in a folder, which is `shown` in what is said about it."""
+    try:
+        side = read_side(folder)
+    except StoreError as error:
+        notes.append(f"Left out: {_renamed(str(error), folder, shown)}")
+        return None
+    if side.refused:
+        first = _renamed(side.refused[0], folder, shown)
+        notes.append(f"Damaged lines at {commit.name} are ignored: {len(side.refused)}; the first: {first}")
     finished = max((str(row.get("finished") or "") for row in side.rows.values()), default="")
-    return Point(name, when or finished, title, side)
+    return Point(commit.name, commit.when or finished, commit.title, side)
+
+
+def _renamed(text: str, folder: Path, shown: str) -> str:
+    return re.sub(re.escape(str(folder)) + r"[/\\]?", lambda _: shown, text)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
@@ -99,17 +99,28 @@ def history(
         FinefuseError: if there is no history, or no such measure.
     """
     points, notes = points_of(folder, last)
+    found = steps_of(folder, points, alpha=alpha, measures=measures)
+    return replace(found, notes=[*found.notes, *notes])
+
+
+def steps_of(
+    folder: Path, points: Sequence[Point], *, alpha: float | None = None, measures: Sequence[str] = ()
+) -> History:
+    """The same of points that were read, one at least.
+
+    Raises:
+        FinefuseError: if there is no such measure, or `alpha` makes no sense.
+    """
     policy = read_policy(points[-1].side.gate, {"alpha": alpha})
     series = all_series(points)
-    if measures:
-        known = sorted({one.measure.name for one in series})
-        for name in measures:
-            if name not in known:
-                listed = did_you_mean(name, known) or f"; expected one of {', '.join(known)}"
-                raise FinefuseError(f"{folder}: nothing is measured that is called {name!r}{listed}.")
-        series = [one for one in series if one.measure.name in measures]
+    known = sorted({one.measure.name for one in series})
+    for name in measures:
+        if name not in known:
+            listed = did_you_mean(name, known) or f"; expected one of {', '.join(known)}"
+            raise FinefuseError(f"{folder}: nothing is measured that is called {name!r}{listed}.")
+    series = [one for one in series if not measures or one.measure.name in measures]
     found = find_steps(series, policy)
-    return History(folder, points, series, found.steps, [*_span(points), *_notes(series, found.untested), *notes])
+    return History(folder, points, series, found.steps, [*_span(points), *_notes(series, found.untested)])
 
 
 def _span(points: Sequence[Point]) -> Iterator[str]:
