@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from finefuse.api import check, compare, export, overall, pair, plan, report, run
     from finefuse.errors import FinefuseError, MemoryExceeded, NotApplicable, WorkerDied
     from finefuse.hookspec import hookimpl
+    from finefuse.repeat.calibrate import calibrate
+    from finefuse.repeat.matrix import matrix
     from finefuse.repeat.verify import verify
     from finefuse.tasks import Classification, Regression
     from finefuse.types import Data, Entry, Ref, Splits, Task
@@ -27,7 +29,7 @@ _LATER = {
     "hookimpl": "finefuse.hookspec",
     **dict.fromkeys(("Classification", "Regression"), "finefuse.tasks"),
     **dict.fromkeys(("Data", "Entry", "Ref", "Splits", "Task"), "finefuse.types"),
-    "verify": "finefuse.repeat.verify",
+    **{name: f"finefuse.repeat.{name}" for name in ("calibrate", "matrix", "verify")},
 }
 """Where names are that are imported when they are first asked for: every pytest imports this package for its plugin."""
 __all__ = [
@@ -43,10 +45,12 @@ __all__ = [
     "Task",
     "WorkerDied",
     "__version__",
+    "calibrate",
     "check",
     "compare",
     "export",
     "hookimpl",
+    "matrix",
     "overall",
     "pair",
     "plan",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from itertools import combinations, pairwise
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -11,6 +12,8 @@ import numpy as np
 import pytest
 
 from finefuse.errors import FinefuseError
+from finefuse.judge.gate import calibration
+from finefuse.judge.gate.policy import Policy
 from finefuse.judge.history.scatter import scatter_of
 from finefuse.judge.history.steps import cut
 from finefuse.judge.history.told import steps_of
@@ -111,7 +114,7 @@ def test_the_scatter_of_answers_is_that_of_their_flips(build: ModuleType) -> Non
     together = look([rows(build, right, examples="the same") for right in (BASE, flip(20, 10))])
     for found, squares in ((apart, 2 * 30), (together, 4 * 30)):
         (series,) = [one for one in found.series if one.measure.name == "accuracy"]
-        deviation, freedom = scatter_of(series, {})
+        deviation, freedom = scatter_of(series, Policy(), {})
         assert deviation == pytest.approx(math.sqrt(squares / 2) / (2 * N))
         assert math.isinf(freedom)
 
@@ -139,6 +142,25 @@ def test_many_points_tell_their_own_noise(build: ModuleType) -> None:
     seconds = [level * math.exp(rng.normal(0, 0.02)) for level in [0.01] * 15 + [0.0115] * 15]
     assert told(look([timed(build, one) for one in seconds])) == [("15", LINE, "latency.1.p50")]
     assert look([timed(build, one) for one in seconds[:15]]).found == []
+
+
+def test_calibrated_noise_is_used_and_told(build: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    points = [timed(build, seconds) for seconds in (0.01, 0.01, 0.013, 0.013)]
+    assert look(points).found == []
+    monkeypatch.setattr(calibration, "folder", lambda: tmp_path)
+    noise = {"latency": 0.02}
+    calibration.write(calibration.Calibration("m1", "cpu", 1, "quick", 5, noise, 0, 20, noise, "2026-01-01"))
+    found = look(points)
+    assert told(found) == [("2", LINE, "latency.1.p50")]
+    assert found.notes[-1].startswith("The noise of runs on m1 is as calibrated with 5 pairs")
+
+
+def test_how_well_a_latency_is_known_is_no_latency(build: ModuleType) -> None:
+    points = [timed(build, 0.01, **{"latency.1.within": within}) for within in (0.001, 0.5)]
+    assert {one.measure.name for one in look(points).series if one.measure.name.startswith("latency.1.")} == {
+        "latency.1.p50",
+        "latency.1.p95",
+    }
 
 
 # -------------------------------------------------------------------------------------- what can be compared

@@ -10,11 +10,13 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from finefuse.cli.calibrate import calibrate
 from finefuse.cli.check import check
 from finefuse.cli.compare import compare
 from finefuse.cli.export import export
 from finefuse.cli.history import history
 from finefuse.cli.list import list_
+from finefuse.cli.matrix import matrix
 from finefuse.cli.merge import merge
 from finefuse.cli.new import new
 from finefuse.cli.plan import plan
@@ -38,8 +40,25 @@ app = typer.Typer(
     rich_markup_mode=None,  # rich would double the time of --help
     pretty_exceptions_enable=False,
 )
-VERBS = (run, plan, check, list_, show, report, merge, site, export, plugins, schema, compare, history, verify, new)
-for verb in VERBS:
+for verb in (
+    run,
+    plan,
+    check,
+    list_,
+    show,
+    report,
+    merge,
+    site,
+    export,
+    plugins,
+    schema,
+    compare,
+    history,
+    calibrate,
+    matrix,
+    verify,
+    new,
+):
     app.command(verb.__name__.strip("_"))(keeps_stdout(verb))
 
 

@@ -20,28 +20,31 @@ from finefuse.records import why
 from finefuse.rows import told
 from finefuse.types import Record
 
-ERRORS = 2.0
+ERRORS = 3.0
 """Standard errors of its test examples by which a score may differ on another kind of machine."""
-SHARE = 0.1
+SHARE = 0.2
 """The same as a share of the value, added for scores that are not known by example."""
-LEAST_ALIKE = 0.5
+LEAST_ALIKE = 0.4
 """How much the results per example must correlate, unless hardly any differ."""
 FEW = 3
 """Examples that may differ without more ado."""
 TOLERANCE = (
     f"the same examples, sizes and FLOPs; the score within {ERRORS:g} standard errors of its test examples; results "
     f"per example that correlate by {LEAST_ALIKE:g} or more, unless no more than {FEW} differ; other scores within "
-    f"{100 * SHARE:g} % and 1/√n for n test examples."
+    f"{100 * SHARE:g} % and {ERRORS / 2:g}/√n for n test examples."
 )
 SIZES = ("parameters", "trainable", "bytes", "flops")
 EXACT = ("use", "params", "level", "needs", "members", "followed_by", "saw", "metrics", "n_test", "examples", *SIZES)
 """Fields that no machine changes."""
 PACKED = ("correct", "losses", "outputs", "predicted")
-EVIDENCE = (*PACKED, *EXACT)
-"""Fields that a row may not lack if it has them when it is run again."""
+EVIDENCE = ("correct", "losses", "outputs", "metrics", "n_test", "examples", "parameters", "trainable", "flops")
+"""Fields that a row may not lack if it has them when it is run again; others are new since some version."""
 SCORES = re.compile(r"(test|val|also|last|best|single|mean|oracle|untouched|task|source|default)\.")
 _ABOVE = re.compile(r"pretrained backbone|start|(own )?members|timed model|(trial|choice) \d+")
 """Parts of a key that are the address of what a job needs, which has a row of its own."""
+ADDRESSES = ("key", "artifact", "parts", "fused")
+"""Fields that follow from what a row was made with."""
+FORGED = "its key is not that of what it was made with"
 LISTED = 3
 
 
@@ -50,36 +53,35 @@ def alike(old: Record, new: Record, examples: int = 0) -> tuple[Found, str]:
 
     `examples` is how many test examples there are where the row doesn't say it, as those of bounds don't.
     """
-    other_machine = old["key"] != new["key"]
-    if other_machine and (said := _another(old.get("parts") or {}, new.get("parts") or {})):
-        return "different", said
+    other_key = old["key"] != new["key"]
+    another = _another(old.get("parts") or {}, new.get("parts") or {}) if other_key else ""
+    if another == FORGED:
+        return "different", another
     if old["status"] != new["status"]:
         return "different", f"was {_status(old)} and is {_status(new)}"
     if new["status"] != "ok":
         return "same", f"{new['status']} both times"
-    differing = list(_differing(old, new))
-    if other_machine:
-        differing = [name for name in differing if name not in ("key", "artifact", "parts")]
+    differing = [name for name in _differing(old, new) if not (other_key and name in ADDRESSES)]
     if not differing:
-        return "same", ""
-    if not other_machine:
-        return "different", _changes(old, new, differing)
+        return "same", f"though {another}" if another else ""
+    if another or not other_key:
+        return "different", "; ".join(filter(None, [another, _changes(old, new, differing)]))
     wrong = [*_inexact(old, new), *_apart(old, new, new.get("n_test") or examples)]
     return ("different", "; ".join(wrong[:LISTED])) if wrong else ("close", _closeness(old, new))
 
 
 def _another(old: Mapping[str, str], new: Mapping[str, str]) -> str:
-    """Why two rows of different keys are not of one experiment; "" if only the machine or a version differs."""
+    """What else than the machine or a version differs where the keys do; "" if nothing."""
     if not old:
         return "its row doesn't say what it was made with"
     differing = {name for name in old.keys() | new.keys() if old.get(name) != new.get(name)}
     own = {name for name in differing if not _ABOVE.fullmatch(name)}
     if code := sorted(name for name in own if is_code(name)):
         kept = [{name: parts[name] for name in code if name in parts} for parts in (old, new)]
-        return f"another experiment: {explain(*kept)}"
+        return explain(*kept)
     if own:
         return ""
-    return "another experiment: what it is made of" if differing else "its key is not that of what it was made with"
+    return "what it is made of changed" if differing else FORGED
 
 
 def _status(row: Record) -> str:
@@ -120,7 +122,8 @@ def _value(row: Record, name: str) -> str:
 def _inexact(old: Record, new: Record) -> Iterator[str]:
     """What differs though no machine changes it, or is lacking."""
     for name in EXACT:
-        if json.dumps(old.get(name)) != json.dumps(new.get(name)):
+        known = name in EVIDENCE or (name in old and name in new)
+        if known and json.dumps(old.get(name)) != json.dumps(new.get(name)):
             yield _change(name, old, new)
     for name in ("correct", "losses"):
         if bool(old.get(name)) != bool(new.get(name)):
@@ -170,7 +173,7 @@ def _score_apart(name: str, old: Record, new: Record, examples: int) -> str:
     numbers = all(isinstance(value, int | float) and math.isfinite(value) for value in (one, two))
     if not numbers:
         return "" if json.dumps(one) == json.dumps(two) else _change(name, old, new)
-    allowed = SHARE * max(abs(one), abs(two)) + (1 / math.sqrt(examples) if examples else 0.0)
+    allowed = SHARE * max(abs(one), abs(two)) + (ERRORS * 0.5 / math.sqrt(examples) if examples else 0.0)
     return (
         "" if abs(one - two) <= allowed else f"{name} was {one:.4g} and is {two:.4g}, and may differ by {allowed:.2g}"
     )

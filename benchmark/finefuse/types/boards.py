@@ -51,6 +51,7 @@ TEXT_COLUMNS = (
     "line",
     "measure",
     "what else differs",
+    "version",
 )
 """Columns of a board's tables that are text; all others are numbers, and aligned to the right."""
 

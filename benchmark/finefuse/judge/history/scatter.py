@@ -11,9 +11,11 @@ from typing import NamedTuple
 import numpy as np
 
 from finefuse.judge.frame import number
+from finefuse.judge.gate.calibration import Calibration, Setting
 from finefuse.judge.gate.examples import by_example
+from finefuse.judge.gate.policy import Policy
 from finefuse.judge.gate.questions import ROUNDING
-from finefuse.judge.gate.times import BESIDE, FLOORS, NOISE
+from finefuse.judge.gate.times import BESIDE, FLOORS, noise_of
 from finefuse.judge.history.series import Series
 from finefuse.types import Cell, Record
 
@@ -33,16 +35,16 @@ class Scatter(NamedTuple):
     freedom: float = math.inf
 
 
-def scatter_of(series: Series, noise: Mapping[str, float]) -> Scatter:
-    """Of a value of the series, as `scaled` gives it; `noise` is what [gate] has for times and memory.
+def scatter_of(series: Series, policy: Policy, calibrated: Mapping[Setting, Calibration]) -> Scatter:
+    """Of a value of the series, as `scaled` gives it.
 
     What follows from single test examples is as uncertain as their flips from one point to the next make it; other
-    metrics are as uncertain as these changes differ over seeds. For times it is assumed, as in the gate, until their
-    own changes tell it. Points with the same bits say nothing.
+    metrics are as uncertain as these changes differ over seeds. For times and memory it is what the gate takes it for,
+    until their own changes tell it. Points with the same bits say nothing.
     """
     values = scaled(series)
     if series.measure.noisy:
-        return _from_changes(values) or _assumed(series, noise)
+        return _from_changes(values) or _taken(series, policy, calibrated)
     steps = [_between(series, old, new) for old, new in pairwise(series.rows)]
     known = [step for step in steps if step]
     if not known:
@@ -59,9 +61,10 @@ def scaled(series: Series) -> list[float]:
     return [math.log(value + floor) for value in series.values]
 
 
-def _assumed(series: Series, noise: Mapping[str, float]) -> Scatter:
+def _taken(series: Series, policy: Policy, calibrated: Mapping[Setting, Calibration]) -> Scatter:
+    """What the gate takes it for."""
     family = series.measure.family
-    own = noise.get(family, NOISE[family])
+    own, _ = noise_of(family, series.rows[0][0], policy, calibrated)
     beside = any(row.get("contended") for rows in series.rows for row in rows) and family != "memory"
     return Scatter(max(own, BESIDE) if beside else own)
 

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import stats
 
+from finefuse.judge.gate.calibration import Calibration, Setting
 from finefuse.judge.gate.policy import Limit, Policy
 from finefuse.judge.history.scatter import Scatter, scaled, scatter_of
 from finefuse.judge.history.series import Series
@@ -46,14 +47,16 @@ class Found(NamedTuple):
     untested: int
 
 
-def find_steps(series: Sequence[Series], policy: Policy) -> Found:
+def find_steps(
+    series: Sequence[Series], policy: Policy, calibrated: Mapping[Setting, Calibration] | None = None
+) -> Found:
     """The steps of each series that lie beyond the measure's limit.
 
     `alpha` is the chance of any false one in all of it, shared among the places where something changed. Of exact
     amounts every change is a step.
     """
     judged = {i: one for i, one in enumerate(series) if _limit(one, policy) and _changes(one)}
-    scatters = {i: scatter_of(one, policy.noise) for i, one in judged.items() if not _exact(one)}
+    scatters = {i: scatter_of(one, policy, calibrated or {}) for i, one in judged.items() if not _exact(one)}
     places = sum(len(_changes(series[i])) for i in scatters)
     found = {}
     for i, one in judged.items():

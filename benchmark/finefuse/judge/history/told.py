@@ -11,6 +11,7 @@ import pandas as pd
 from finefuse.errors import FinefuseError, did_you_mean
 from finefuse.judge.board import present
 from finefuse.judge.board.terminal import as_text
+from finefuse.judge.gate import calibration
 from finefuse.judge.gate.policy import read_policy
 from finefuse.judge.gate.shown import number
 from finefuse.judge.gate.surroundings import (
@@ -119,8 +120,10 @@ def steps_of(
             listed = did_you_mean(name, known) or f"; expected one of {', '.join(known)}"
             raise FinefuseError(f"{folder}: nothing is measured that is called {name!r}{listed}.")
     series = [one for one in series if not measures or one.measure.name in measures]
-    found = find_steps(series, policy)
-    return History(folder, points, series, found.steps, [*_span(points), *_notes(series, found.untested)])
+    calibrated = calibration.known(rows[0] for one in series if one.measure.noisy for rows in one.rows)
+    found = find_steps(series, policy, calibrated)
+    notes = *_span(points), *_notes(series, found.untested), *(one.sentence() for one in calibrated.values())
+    return History(folder, points, series, found.steps, notes)
 
 
 def _span(points: Sequence[Point]) -> Iterator[str]:
