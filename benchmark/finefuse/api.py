@@ -27,8 +27,8 @@ from finefuse.judge.asked import compare as compare
 from finefuse.judge.asked import overall as overall
 from finefuse.judge.asked import pair as pair
 from finefuse.processor import refuse_changed, refuse_unpinned
-from finefuse.progress import BAD, make_progress
-from finefuse.types import Cell, Executor, Observer, Record, Ref
+from finefuse.progress import BAD, Progress, make_progress
+from finefuse.types import Cell, Executor, First, Observer, Record, Ref
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from finefuse.judge.site import Site
     from finefuse.judge.watching import Watching
 
+ShowBest = Callable[[Sequence[First]], None]
 SuiteSource = str | Path | Mapping[str, Any]
 """A suite's name, its file, or its content as a dictionary."""
 Only = str | Cell | Sequence[str | Cell]
@@ -171,7 +172,7 @@ def run(
     told_too = _observers(registry, todo.suite.run, observers)
     out, store = Path(out or Path("results") / todo.suite.name), Path(store or default_store())
     carry_out = partial(run_plan, todo, registry, executor=carrier, workers=workers, device=device, retry=retry)
-    with _watching(watcher, registry, todo, told_too, quiet=quiet, watched=(out, refs) if watch else None) as told:
+    with _watching(watcher, registry, todo, told_too, quiet=quiet, out=out, refs=refs, watch=watch) as told:
         carry_out(out=out, store=store, observers=told)
     return _results(out, registry, refs)
 
@@ -305,23 +306,36 @@ def _watching(
     more: Mapping[str, Observer],
     *,
     quiet: bool,
-    watched: tuple[Path, tuple[Ref, ...] | None] | None,
+    out: Path,
+    refs: tuple[Ref, ...] | None,
+    watch: bool,
 ) -> Iterator[Observers]:
-    """The observers of the run, first told of broken plugins that are not needed and of the plan's remarks."""
+    """The observers of the run, first told of broken plugins that are not needed and of the plan's remarks.
+
+    One of them looks at the folder on the way, to have the reports written if that is asked for, and to show the best
+    lines if the display has room for them.
+    """
     with nullcontext(watcher) if watcher else make_progress(quiet=quiet) as display:
         told = Observers({"progress": display, **more})
-        if watched:
-            told.add("watch", _watch(*watched, registry, told.note))
+        show = display.show_best if isinstance(display, Progress) and display.has_panel else None
+        if watch or show:
+            told.add("watch", _watch(out, refs if watch else (), registry, told.note, show))
         for sentence in (*_broken(registry), *plan.remarks):
             told.note(sentence)
         yield told
 
 
-def _watch(out: Path, refs: tuple[Ref, ...] | None, registry: Registry, tell: Callable[[str], None]) -> Watching:
+def _watch(
+    out: Path,
+    refs: tuple[Ref, ...] | None,
+    registry: Registry,
+    tell: Callable[[str], None],
+    show: ShowBest | None,
+) -> Watching:
     from finefuse.judge.reports import report_folder
     from finefuse.judge.watching import Watching
 
-    return Watching(partial(report_folder, out, registry, refs), tell)
+    return Watching(partial(report_folder, out, registry, refs), tell, show=show)
 
 
 def _observers(registry: Registry, suite: RunChoice, given: Choice | Sequence[Choice] | None) -> Mapping[str, Observer]:

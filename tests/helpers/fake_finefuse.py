@@ -17,6 +17,7 @@ for word in sys.argv:
     if verb == "compare" and name and not os.environ.get("UNREADABLE"):
         Path(name).parent.mkdir(parents=True, exist_ok=True)
         Path(name).write_text(f"the verdict as {{form}}\\n")
+print(verb, "is done")
 sys.exit(int(os.environ.get(verb.upper(), 0)))
 """
 
@@ -24,7 +25,7 @@ sys.exit(int(os.environ.get(verb.upper(), 0)))
 def path_with_fake(folder: Path) -> str:
     """A PATH on which `finefuse` writes its arguments to calls.jsonl in the working folder and leaves its verdicts.
 
-    It exits with what the variables RUN and COMPARE say, and leaves none where UNREADABLE is set.
+    It exits with what the variables RUN, COMPARE and VERIFY say, and leaves none where UNREADABLE is set.
     """
     fake = folder / "finefuse"
     folder.mkdir(parents=True, exist_ok=True)

@@ -63,6 +63,16 @@ def test_both_exit_codes_count_and_nothing_is_compared_that_was_not_run(
     assert (found, len(calls)) == (code, verbs)
 
 
+def test_cells_are_run_a_second_time_where_the_gate_passes(gate: Any, tmp_path: Path) -> None:
+    code, (_, _, verify) = gate(REPEAT="3", PLUGIN="one.py", OUT="out")
+    assert code == 0
+    assert verify == ["verify", "out", "--sample", "3", "--suite", "my suite.toml", "--plugin", "one.py"]
+    assert (tmp_path / "out" / "repeated.md").read_text() == "verify is done\n"
+    assert gate(REPEAT="3", VERIFY="1")[0] == 1
+    assert [call[0] for call in gate(REPEAT="3", COMPARE="1")[1]] == ["run", "compare"]
+    assert [call[0] for call in gate(REPEAT="0")[1]] == ["run", "compare"]
+
+
 @pytest.mark.parametrize("lacking", ["SUITE", "BASELINE"])
 def test_it_says_what_is_not_named(gate: Any, lacking: str) -> None:
     assert gate(**{lacking: ""}) == (2, [])

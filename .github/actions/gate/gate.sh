@@ -8,6 +8,7 @@
 #   OUT               the folder of the new results and of verdict.md, .json and .xml; new/gate if empty
 #   PLUGIN            files or modules to use as plugins, one a line, where they aren't installed
 #   PORTABLE          "true" pins the instruction set; so it is if empty
+#   REPEAT            cells to run a second time if the gate passes, and to find the same in every bit; none if empty
 #   RUN_OPTIONS, COMPARE_OPTIONS   more options of `finefuse run` and of `finefuse compare`, quoted as in a shell
 #
 # Exits with 0 if the gate passes, 1 if not, 2 if something asked for makes no sense.
@@ -23,18 +24,25 @@ words() { # one a line, as a shell would split them, without carrying anything o
     xargs -r -n 1 printf '%s\n' <<<"$1"
 }
 
+summarise() { # on GitHub, for the page of the run
+    if [ -n "${GITHUB_STEP_SUMMARY:-}" ]; then
+        cat "$1" >>"$GITHUB_STEP_SUMMARY"
+    fi
+}
+
 mapfile -t run < <(words "${RUN_OPTIONS:-}")
 mapfile -t compare < <(words "${COMPARE_OPTIONS:-}")
 if [ "${PORTABLE:-true}" = true ]; then
     run+=(--portable)
 fi
+plugins=()
 while IFS= read -r plugin; do
     if [ -n "$plugin" ]; then
-        run+=(--plugin "$plugin")
+        plugins+=(--plugin "$plugin")
     fi
 done <<<"${PLUGIN:-}"
 
-finefuse run "$SUITE" --out "$out" "${run[@]}"
+finefuse run "$SUITE" --out "$out" "${run[@]}" "${plugins[@]}"
 ran=$?
 if [ "$ran" -gt 1 ]; then # nothing was run: what lies in the folder is another run's
     exit "$ran"
@@ -48,7 +56,15 @@ fi
 finefuse compare "$BASELINE" "$out" "${compare[@]}" --format "$printed" \
     --format "markdown=$out/verdict.md" --format "json=$out/verdict.json" --format "junit=$out/verdict.xml"
 compared=$?
-if [ -n "${GITHUB_STEP_SUMMARY:-}" ] && [ "$compared" -le 1 ] && [ -f "$out/verdict.md" ]; then
-    cat "$out/verdict.md" >>"$GITHUB_STEP_SUMMARY"
+if [ -f "$out/verdict.md" ]; then
+    summarise "$out/verdict.md"
 fi
-exit $((compared > ran ? compared : ran))
+passed=$((compared > ran ? compared : ran))
+if [ "$passed" -ne 0 ] || [ "${REPEAT:-0}" = 0 ]; then
+    exit "$passed"
+fi
+
+finefuse verify "$out" --sample "$REPEAT" --suite "$SUITE" "${plugins[@]}" | tee "$out/repeated.md"
+passed=$?
+summarise "$out/repeated.md"
+exit "$passed"

@@ -13,7 +13,7 @@ from finefuse.errors import StoreError
 from finefuse.files import write_whole
 from finefuse.judge.board.fairness import MEASURED, TIMED, cost_version, costed, protocol_of
 from finefuse.predictions import FILE, Predictions
-from finefuse.records import Records, read_results, traceback_of
+from finefuse.records import Records, log_of, read_results, traceback_of
 from finefuse.rows import told
 from finefuse.types import Cell, Record
 
@@ -198,7 +198,7 @@ def write(merged: Merged, into: Path) -> list[Path]:
             records.write_plan(merged.suite, merged.keys.items(), merged.run)
             folders = list(merged.counts)
             written = [records.file, records.plan_file, *_copy_predictions(folders, into)]
-            return [*written, *_copy_tracebacks(merged.rows.values(), into)]
+            return [*written, *_copy_texts(merged.rows.values(), into)]
     except OSError as error:
         raise StoreError(f"{into}: can't be written: {error.strerror or error}.") from error
 
@@ -211,13 +211,13 @@ def _copy_predictions(folders: Iterable[Path], into: Path) -> Iterator[Path]:
         yield into / FILE
 
 
-def _copy_tracebacks(rows: Iterable[Placed], into: Path) -> Iterator[Path]:
+def _copy_texts(rows: Iterable[Placed], into: Path) -> Iterator[Path]:
+    """Tracebacks, and what jobs printed."""
     for placed in rows:
-        if not placed.row.get("traceback"):
-            continue
-        trace = traceback_of(placed.row["key"])
-        source, target = placed.file.parent / trace, into / trace
-        if source.is_file() and source.resolve().is_relative_to(placed.file.parent.resolve()):
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(source, target)
-            yield target
+        key, folder = placed.row["key"], placed.file.parent
+        for text in (*([traceback_of(key)] if placed.row.get("traceback") else []), log_of(key)):
+            source, target = folder / text, into / text
+            if source.is_file() and source.resolve().is_relative_to(folder.resolve()):
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(source, target)
+                yield target

@@ -23,7 +23,7 @@ from finefuse.errors import MemoryExceeded, StoreError, WorkerDied
 from finefuse.files import write_whole
 from finefuse.predictions import Predictions
 from finefuse.processor import PINNED
-from finefuse.records import Records, passed_over, traceback_of
+from finefuse.records import Records, log_of, passed_over, traceback_of
 from finefuse.rows import given_as
 from finefuse.types import Cell, Crew, Executor, Job, Record, Status
 
@@ -277,4 +277,5 @@ class _Drive:
             store=str(self.artifacts.root),
             doors=self.registry.doors,
             contents=self.plan.contents,
+            log=str(self.records.folder.absolute() / log_of(job.key)),
         )
