@@ -145,7 +145,7 @@ def test_commands_of_a_page_work_in_their_order(
         for line in block.splitlines() if kind == "bash" and "pip install" not in block else ():
             program, verb, *rest = shlex.split(line)
             assert program == "finefuse"
-            if verb not in ("compare", "export", "merge", "report", "site"):
+            if verb not in ("compare", "export", "history", "merge", "report", "site"):
                 assert call("plan" if verb == "run" else verb, *rest) == 0, capsys.readouterr().err
                 done += 1
     assert done

@@ -55,7 +55,7 @@ def compare(
     allow: Allow = None,
     formats: Formats = None,
 ) -> None:
-    """Compare two runs, by cell, by line and as a whole: a gate for CI.
+    """Compare two runs by cell, line and as a whole: a gate for CI.
 
     Exits with 1 if anything became worse, is missing or can't be compared, or if a folder can't be read: the gate fails
     closed. What isn't given is as the suite's table [gate] says.

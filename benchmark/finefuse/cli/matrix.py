@@ -32,7 +32,7 @@ def matrix(
     json_: Annotated[bool, typer.Option("--json", help="Print all of it as JSON.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Don't tell the progress.")] = False,
 ) -> None:
-    """Run a suite over versions of a dependency and name the first that regresses against the first given.
+    """Run a suite over versions of a package: which one regresses?
 
     Exits with 1 if one does, or can't be run.
     """

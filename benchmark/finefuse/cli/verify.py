@@ -31,9 +31,9 @@ def verify(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, only the certificate.")] = False,
     plugin: Plugins = None,
 ) -> None:
-    """Run random cells of a results folder again, from nothing, and certify whether they come out the same.
+    """Run random cells of a results folder again, and certify them.
 
-    Exits with 1 if one doesn't: by its bits on the same kind of machine, by a tolerance on another.
+    Exits with 1 if one differs: in its bits on the same kind of machine, by more than a tolerance on another.
     """
     from finefuse.judge.certificates import write_certificate
     from finefuse.progress import make_progress
