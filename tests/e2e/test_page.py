@@ -20,6 +20,7 @@ from finefuse.judge.board.leaderboard import make_leaderboard
 from finefuse.judge.frame import correctness
 from finefuse.types import Record
 from helpers.answers import predicted
+from helpers.browser import Browser
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="the tests of the page need selenium")
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), "")
@@ -44,8 +45,8 @@ def rows(build: ModuleType) -> list[Record]:
         for seed in range(3):
             for label, skill in SKILLS.items():
                 scores = build.scores([rng.random() < skill for _ in range(200)])
-                seconds = {"seconds": 1 + 10 * skill + rng.random()}
-                found.append(build.row(label=label, seed=seed, backbone=backbone) | scores | seconds)
+                more = {"seconds": 1 + 10 * skill + rng.random(), "source.accuracy": 0.9 - skill / 2, **BEFORE}
+                found.append(build.row(label=label, seed=seed, backbone=backbone) | scores | more)
             for number in range(3):
                 scores = build.scores([rng.random() < 0.8 + number / 20 for _ in range(200)])
                 where = {"pool": "pool", "seed": seed, "backbone": backbone, "round": number}
@@ -54,6 +55,7 @@ def rows(build: ModuleType) -> list[Record]:
     return [*found, build.row(label="broken", status="failed", reason=reason, key="the broken one")]
 
 
+BEFORE = {"source.before.accuracy": 0.85}
 CLASSES = ("zero", HOSTILE["image"], HOSTILE["bidi"])
 
 
@@ -77,42 +79,6 @@ def page(build: ModuleType, records: list[Record], tmp_path_factory: pytest.Temp
     )
     (file,) = api.report(folder, reporters="page").written
     return file
-
-
-class Browser:
-    """Headless Chromium at one page, and what a reader does there."""
-
-    def __init__(self, driver: Any, page: Path) -> None:
-        self.driver, self.page = driver, page
-
-    def open(self, state: str = "") -> None:
-        self.driver.get("about:blank")
-        self.driver.get(f"{self.page.as_uri()}#{state}")
-        self.until("return document.documentElement.dataset.ready")
-
-    def until(self, script: str) -> Any:
-        from selenium.webdriver.support.ui import WebDriverWait
-
-        return WebDriverWait(self.driver, 60, 0.05).until(lambda driver: driver.execute_script(script))
-
-    def run(self, script: str, *values: Any) -> Any:
-        return self.driver.execute_script(script, *values)
-
-    def find(self, css: str) -> Any:
-        return self.driver.find_element("css selector", css)
-
-    def press(self, *keys: str) -> None:
-        webdriver.ActionChains(self.driver).send_keys(*keys).perform()
-
-    def table(self) -> dict[str, list[tuple[str, str]]]:
-        """By heading the name and rank of each line."""
-        found = self.run("""return [...document.querySelectorAll("section.group")].map((group) => [
-            group.querySelector("h2").textContent, [...group.querySelectorAll("tbody tr")].map((row) => [
-            row.querySelector("th").textContent, row.querySelector("td.rank").textContent])])""")
-        return {heading: [(name, rank) for name, rank in lines] for heading, lines in found}
-
-    def hash(self) -> str:
-        return str(self.run("return location.hash"))
 
 
 @pytest.fixture(scope="module")
@@ -295,10 +261,21 @@ def test_confusions_and_scores_by_class_of_a_line(browser: Browser, records: lis
 
 
 def test_every_view_draws_and_says_what_it_shows_as_a_table(browser: Browser) -> None:
-    for view, chart in {"cost": True, "rounds": True, "wins": True, "pair": True, "failures": False}.items():
+    for view, chart in {
+        "cost": True,
+        "kept": True,
+        "rounds": True,
+        "wins": True,
+        "pair": True,
+        "failures": False,
+    }.items():
         browser.open(f"view={view}")
         assert bool(browser.driver.find_elements("css selector", "svg.plot")) == chart
         assert browser.driver.find_elements("css selector", "table.plain tbody tr")
+    browser.open("view=kept&on=cnn-s")
+    assert len(browser.driver.find_elements("css selector", "g.mark[data-line]")) == len(SKILLS)
+    label = browser.find("g.mark[data-line]").get_attribute("aria-label")
+    assert re.fullmatch(r"full, accuracy 0\.\d{4} ± 0\.\d{4}, source accuracy 0\.4500, kept −0\.4000", label)
     browser.open("view=tasks")
     assert browser.find("main").text.startswith("No shown line is of a pool across data sets.")
     browser.open("view=pair&a=full&b=lp-ft")
@@ -360,7 +337,7 @@ def test_no_width_makes_the_page_scroll_sideways(browser: Browser, width: int) -
     size = {"width": width, "height": 844, "deviceScaleFactor": 1, "mobile": width < 500}
     browser.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
     try:
-        for view in ("table", "cost", "wins", "pair", "classes", "failures", "methods"):
+        for view in ("table", "cost", "kept", "wins", "pair", "classes", "failures", "methods"):
             browser.open(f"view={view}")
             assert browser.run("return document.documentElement.scrollWidth") <= width, view
     finally:
@@ -381,7 +358,7 @@ def test_dark_mode_and_print_have_their_colours(browser: Browser) -> None:
 
 
 def test_everything_that_acts_has_a_name(browser: Browser) -> None:
-    for view in ("table", "cost", "pair", "classes", "wins"):
+    for view in ("table", "cost", "kept", "pair", "classes", "wins"):
         browser.open(f"view={view}")
         nameless = browser.run("""
             const acting = [...document.querySelectorAll("a, button, input, select, [role=button]")];

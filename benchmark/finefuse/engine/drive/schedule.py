@@ -16,6 +16,7 @@ from finefuse.discovery.registry import Registry
 from finefuse.engine.drive.observers import Observers
 from finefuse.engine.drive.outlook import Outlook, look_closely, stored_row
 from finefuse.engine.drive.shares import memory_limit, places
+from finefuse.engine.drive.together import Together
 from finefuse.engine.order import Order, identity, row, status_of
 from finefuse.engine.store.artifacts import Artifacts
 from finefuse.engine.work.attempt import attempt, failure, get_ready
@@ -165,8 +166,9 @@ class _Drive:
                 pinned = PINNED if settings.portable else {}
                 used = tuple(dict.fromkeys(one for waiting in self.pending for one in waiting.plugins))
                 prepare = partial(get_ready, self.registry.doors, used)
+                calls, together = len(self.pending), Together(self.registry)
                 self.executor.start(
-                    Crew(self.workers, settings.threads, memory, PRELOAD, prepare, pinned, len(self.pending))
+                    Crew(self.workers, settings.threads, memory, PRELOAD, prepare, pinned, calls, together)
                 )
             self.free.remove(device)
             if job.place not in self.quiet:

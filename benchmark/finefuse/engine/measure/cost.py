@@ -43,8 +43,9 @@ def warm_up(device: str) -> None:
 class Stopwatch:
     """Times a block: wall and processor seconds, whether others took part of the machine, energy, and peak memory.
 
-    On a GPU it is the peak of what torch has allocated; on the CPU, under Linux, by how much the process grew. A block
-    that another stopwatch times in the middle of it has a peak of its own, which is not part of this one's.
+    On a GPU it is the peak of what torch has allocated; on the CPU, under Linux, by how much the process grew, without
+    pages of files: those of libraries come in when code is used for the first time. A block that another stopwatch
+    times in the middle of it has a peak of its own, which is not part of this one's.
     """
 
     _running: ClassVar[list[Stopwatch]] = []
@@ -125,7 +126,7 @@ def forget_peak(device: torch.device | str) -> int | None:
         return None
     try:
         Path("/proc/self/clear_refs").write_text("5")  # to the kernel
-        return _memory("VmRSS")
+        return _memory("VmRSS") - _memory("RssFile")
     except OSError:
         return None
 
@@ -145,11 +146,11 @@ def _peak(device: torch.device) -> int:
     """The highest count since the last reset, 0 where it isn't measured."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
-    return _memory("VmHWM") if Path("/proc/self/status").exists() else 0
+    return _memory("VmHWM") - _memory("RssFile") if Path("/proc/self/status").exists() else 0
 
 
 def _memory(field: str) -> int:
-    """Bytes of resident memory: now ("VmRSS") or at its peak ("VmHWM")."""
+    """Bytes of resident memory: now ("VmRSS"), at its peak ("VmHWM"), or of files ("RssFile")."""
     line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(field))
     return int(line.split()[1]) * 1024
 

@@ -61,7 +61,7 @@ COVERAGE = "coverage"
 NOISY = ("train_s", "latency", "memory")
 """What is never the same twice, and is judged against the noise of runs."""
 DEFAULTS: Mapping[str, Limit] = dict.fromkeys(
-    ("flops", "parameters", "size", "steps", "gradients", *NOISY), Limit(0.0, True)
+    ("flops", "parameters", "trainable", "size", "steps", "gradients", *NOISY), Limit(0.0, True)
 )
 """Limits of what is no metric; metrics have the policy's margin."""
 LEAST_ALPHA = 0.001

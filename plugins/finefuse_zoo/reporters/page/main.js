@@ -6,6 +6,7 @@ import { roundsView, sizesView } from "./curves.js";
 import { opened } from "./details.js";
 import { choice, h, replace } from "./dom.js";
 import { tasksView, winsView } from "./heat.js";
+import { hasSource, keptView } from "./kept.js";
 import { failures, failuresView, methodsView, notesView } from "./lists.js";
 import { pairView } from "./pair.js";
 import { paretoView } from "./pareto.js";
@@ -20,6 +21,7 @@ const VIEWS = {
   rounds: ["Rounds", roundsView],
   sizes: ["Sizes", sizesView],
   tasks: ["Tasks", tasksView],
+  kept: ["Retention", keptView],
   wins: ["Wins", winsView],
   pair: ["Pair", pairView],
   classes: ["Classes", classesView],
@@ -109,6 +111,7 @@ class Page {
     if (view === "sizes") return this.board.document.sizes.length > 0;
     const { classes } = this.board.document;
     if (view === "classes") return Object.keys(classes.lines).length > 0 || classes.trouble !== "";
+    if (view === "kept") return hasSource(this.board);
     if (view === "tasks") return lines.tasks.some((tasks) => tasks.length);
     if (view === "wins" || view === "pair") return tables.some((table) => table.lines.length > 1);
     return view !== "failures" || failures(this.board) > 0;
