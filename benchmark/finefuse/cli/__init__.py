@@ -10,6 +10,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from finefuse.cli.ab import ab
 from finefuse.cli.calibrate import calibrate
 from finefuse.cli.check import check
 from finefuse.cli.compare import compare
@@ -54,6 +55,7 @@ for verb in (
     schema,
     compare,
     history,
+    ab,
     calibrate,
     matrix,
     verify,

@@ -20,7 +20,7 @@ from finefuse.engine.drive.together import Together
 from finefuse.engine.order import Order, identity, row, status_of
 from finefuse.engine.store.artifacts import Artifacts
 from finefuse.engine.work.attempt import attempt, failure, get_ready
-from finefuse.errors import MemoryExceeded, StoreError, WorkerDied
+from finefuse.errors import DeviceLost, MemoryExceeded, StoreError, WorkerDied
 from finefuse.files import write_whole
 from finefuse.predictions import Predictions
 from finefuse.processor import PINNED
@@ -67,6 +67,7 @@ def run_plan(
 
     Raises:
         StoreError: if rows or artifacts can't be read or written; the rows until then are kept, as with Ctrl-C.
+        DeviceLost: if a job left a GPU unusable in a process that carries out others too; rows are kept as well.
     """
     records, artifacts = Records(out), Artifacts(store.absolute())  # a plugin may change a worker's directory
     with records.lock():
@@ -189,7 +190,7 @@ class _Drive:
         job, device = self.running.pop(future)
         self.free.append(device)
         error = future.exception()
-        if isinstance(error, StoreError):
+        if isinstance(error, StoreError | DeviceLost):
             raise error
         self.close(job, self.verdict(self.order(job, device), error) if error else future.result())
 

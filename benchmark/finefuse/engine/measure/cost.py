@@ -165,9 +165,14 @@ def size_of(model: nn.Module) -> int:
     return sum(tensor.nbytes for tensor in (*model.parameters(), *model.buffers()))
 
 
-@cache
 def machine() -> dict[str, str]:
     """Facts about this machine that affect times; none that identify it or its owner."""
+    return _machine(torch.cuda.current_device() if torch.cuda.is_available() else None)
+
+
+@cache
+def _machine(gpu: int | None) -> dict[str, str]:
+    """The same where this GPU is in use, which is named first if the others are of other models."""
     facts = {
         "system": f"{platform.system()} {platform.machine()}",
         "processor": processor().name,
@@ -178,12 +183,14 @@ def machine() -> dict[str, str]:
         "python": platform.python_version(),
         "torch": metadata.version("torch"),
     }
-    if torch.cuda.is_available():
-        facts["gpu"] = f"{torch.cuda.device_count()} x {torch.cuda.get_device_name(0)}, CUDA {torch.version.cuda}"
+    if gpu is not None:
+        models = [torch.cuda.get_device_name(n) for n in range(torch.cuda.device_count())]
+        alike = len(set(models)) == 1
+        named = f"{len(models)} x {models[gpu]}" if alike else f"{models[gpu]} (of {', '.join(models)})"
+        facts["gpu"] = f"{named}, CUDA {torch.version.cuda}"
     return facts
 
 
-@cache
 def machine_id() -> str:
     """The machine in a few words, and a digest of all its facts: seconds of rows that agree in it can be compared."""
     facts = machine()
