@@ -48,9 +48,14 @@ class Stored(Sequence[Record]):
     def __iter__(self) -> Iterator[Record]:
         return self._read(self.starts)
 
-    def parts(self) -> Iterator[tuple[str, list[Record]]]:
-        """Each data set with its rows, one after the other."""
-        return ((dataset, list(self._read(starts))) for dataset, starts in self._of.items())
+    @property
+    def datasets(self) -> Sequence[str]:
+        """The data sets, as they come."""
+        return list(self._of)
+
+    def of(self, dataset: str) -> list[Record]:
+        """The rows of a data set."""
+        return list(self._read(self._of[dataset]))
 
     def _read(self, starts: Sequence[int]) -> Iterator[Record]:
         with self.file.open("rb") as read:

@@ -58,6 +58,7 @@ def make_tables(records: Iterable[Record], missing: Sequence[Cell | str], unit: 
                 return Made(found[0], rows, priced)
             noted.add(rows)
             count += len(priced)
+            del part, rows, priced  # before those of the next are read
         if not again:
             break
 

@@ -34,8 +34,8 @@ def parts(records: Iterable[Record], missing: Sequence[Cell | str]) -> Iterator[
     absent: dict[str, list[Record]] = {}
     for cell in cells:
         absent.setdefault(cell.dataset, []).append(_stand_in(cell))
-    for dataset, rows in records.parts():
-        yield Part(rows, absent.pop(dataset, []))
+    for dataset in records.datasets:
+        yield Part(records.of(dataset), absent.pop(dataset, []))
     yield from (Part([], own) for own in absent.values())
 
 
