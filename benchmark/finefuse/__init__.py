@@ -11,20 +11,27 @@ if sys.argv[:1] == ["-m"] and "finefuse" in sys.orig_argv and not sys.flags.safe
 import importlib
 from typing import TYPE_CHECKING
 
-from finefuse.errors import FinefuseError, MemoryExceeded, NotApplicable, WorkerDied
-from finefuse.hookspec import hookimpl
-from finefuse.types import Data, Entry, Ref, Splits, Task
 from finefuse.version import __version__
 
 if TYPE_CHECKING:
     from finefuse.api import check, compare, export, overall, pair, plan, report, run
+    from finefuse.errors import FinefuseError, MemoryExceeded, NotApplicable, WorkerDied
+    from finefuse.hookspec import hookimpl
+    from finefuse.repeat.calibrate import calibrate
+    from finefuse.repeat.matrix import matrix
+    from finefuse.repeat.verify import verify
     from finefuse.tasks import Classification, Regression
+    from finefuse.types import Data, Entry, Ref, Splits, Task
 
 _LATER = {
     **dict.fromkeys(("check", "compare", "export", "overall", "pair", "plan", "report", "run"), "finefuse.api"),
+    **dict.fromkeys(("FinefuseError", "MemoryExceeded", "NotApplicable", "WorkerDied"), "finefuse.errors"),
+    "hookimpl": "finefuse.hookspec",
     **dict.fromkeys(("Classification", "Regression"), "finefuse.tasks"),
+    **dict.fromkeys(("Data", "Entry", "Ref", "Splits", "Task"), "finefuse.types"),
+    **{name: f"finefuse.repeat.{name}" for name in ("calibrate", "matrix", "verify")},
 }
-"""Where names are that are imported when they are first asked for."""
+"""Where names are that are imported when they are first asked for: every pytest imports this package for its plugin."""
 __all__ = [
     "Classification",
     "Data",
@@ -38,25 +45,28 @@ __all__ = [
     "Task",
     "WorkerDied",
     "__version__",
+    "calibrate",
     "check",
     "compare",
     "export",
     "hookimpl",
+    "matrix",
     "overall",
     "pair",
     "plan",
     "report",
     "run",
+    "verify",
 ]
 
 
 def __getattr__(name: str) -> object:
-    """The functions of `finefuse.api` and the kinds of task, imported when one of them is first asked for."""
+    """Whatever `finefuse` offers, imported when it is first asked for."""
     if name in _LATER:
         return getattr(importlib.import_module(_LATER[name]), name)
     raise AttributeError(f"module 'finefuse' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    """What completion offers: the functions of the API too, though it is not imported yet."""
+    """What completion offers, though most of it is not imported yet."""
     return sorted({*globals(), *_LATER})

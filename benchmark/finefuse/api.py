@@ -27,8 +27,8 @@ from finefuse.judge.asked import compare as compare
 from finefuse.judge.asked import overall as overall
 from finefuse.judge.asked import pair as pair
 from finefuse.processor import refuse_changed, refuse_unpinned
-from finefuse.progress import BAD, make_progress
-from finefuse.types import Executor, Observer, Record, Ref
+from finefuse.progress import BAD, Progress, make_progress
+from finefuse.types import Cell, Executor, First, Observer, Record, Ref
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,8 +37,11 @@ if TYPE_CHECKING:
     from finefuse.judge.site import Site
     from finefuse.judge.watching import Watching
 
+ShowBest = Callable[[Sequence[First]], None]
 SuiteSource = str | Path | Mapping[str, Any]
 """A suite's name, its file, or its content as a dictionary."""
+Only = str | Cell | Sequence[str | Cell]
+"""What of a suite is kept: patterns on the labels of schemes and fusions, or cells."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +106,7 @@ def plan(
     suite: SuiteSource,
     *,
     device: str = "auto",
-    only: str | Sequence[str] = (),
+    only: Only = (),
     plugins: Door | Sequence[Door] = (),
     portable: bool = False,
 ) -> Plan:
@@ -112,7 +115,7 @@ def plan(
     Args:
         suite: name of a suite, path to a TOML file, or its content as a dictionary.
         device: `auto`, `cpu`, `cuda` or `cuda:n`; keys depend on the kind of device.
-        only: shell-style patterns on the labels of schemes and fusions; what those need is kept.
+        only: shell-style patterns on the labels of schemes and fusions, or cells; what those need is kept.
         plugins: files, modules or objects to use besides what is installed.
         portable: as in `run`.
 
@@ -130,7 +133,7 @@ def run(
     executor: Choice | None = None,
     reporters: Choice | Sequence[Choice] | None = None,
     out: str | Path | None = None,
-    only: str | Sequence[str] = (),
+    only: Only = (),
     plugins: Door | Sequence[Door] = (),
     store: str | Path | None = None,
     retry: bool = False,
@@ -149,7 +152,7 @@ def run(
         executor: `"name"`, `"name(key=value)"`, a table with `use`, or a `Ref`; None for the suite's, else the default.
         reporters: which reports are written, in the same form; `()` for none, None for the suite's choice, else all.
         out: folder of the results; None for `results/<suite>`.
-        only: shell-style patterns on the labels of schemes and fusions; what those need is kept.
+        only: shell-style patterns on the labels of schemes and fusions, or cells; what those need is kept.
         plugins: files, modules or objects to use besides what is installed.
         store: folder of the artifacts; None for `$FINEFUSE_STORE` or the user's cache folder.
         retry: run failed jobs again.
@@ -169,7 +172,7 @@ def run(
     told_too = _observers(registry, todo.suite.run, observers)
     out, store = Path(out or Path("results") / todo.suite.name), Path(store or default_store())
     carry_out = partial(run_plan, todo, registry, executor=carrier, workers=workers, device=device, retry=retry)
-    with _watching(watcher, registry, todo, told_too, quiet=quiet, watched=(out, refs) if watch else None) as told:
+    with _watching(watcher, registry, todo, told_too, quiet=quiet, out=out, refs=refs, watch=watch) as told:
         carry_out(out=out, store=store, observers=told)
     return _results(out, registry, refs)
 
@@ -275,14 +278,12 @@ def export(
     return Exported(file, card_of(file), found["cell"], note)
 
 
-def _planned(
-    suite: SuiteSource, registry: Registry, device: str, only: str | Sequence[str], *, portable: bool
-) -> tuple[Plan, str]:
+def _planned(suite: SuiteSource, registry: Registry, device: str, only: Only, *, portable: bool) -> tuple[Plan, str]:
     """The plan, and the device that it is for."""
     loaded = load_suite(suite, registry, portable=portable)
     device = resolve_device(device, portable=loaded.settings.portable)
-    patterns = (only,) if isinstance(only, str) else tuple(only)
-    return make_plan(loaded, registry, device=device, only=patterns), device
+    kept = (only,) if isinstance(only, str | Cell) else tuple(only)
+    return make_plan(loaded, registry, device=device, only=kept), device
 
 
 def _check_process(executor: Executor, *, portable: bool) -> None:
@@ -305,23 +306,36 @@ def _watching(
     more: Mapping[str, Observer],
     *,
     quiet: bool,
-    watched: tuple[Path, tuple[Ref, ...] | None] | None,
+    out: Path,
+    refs: tuple[Ref, ...] | None,
+    watch: bool,
 ) -> Iterator[Observers]:
-    """The observers of the run, first told of broken plugins that are not needed and of the plan's remarks."""
+    """The observers of the run, first told of broken plugins that are not needed and of the plan's remarks.
+
+    One of them looks at the folder on the way, to have the reports written if that is asked for, and to show the best
+    lines if the display has room for them.
+    """
     with nullcontext(watcher) if watcher else make_progress(quiet=quiet) as display:
         told = Observers({"progress": display, **more})
-        if watched:
-            told.add("watch", _watch(*watched, registry, told.note))
+        show = display.show_best if isinstance(display, Progress) and display.has_panel else None
+        if watch or show:
+            told.add("watch", _watch(out, refs if watch else (), registry, told.note, show))
         for sentence in (*_broken(registry), *plan.remarks):
             told.note(sentence)
         yield told
 
 
-def _watch(out: Path, refs: tuple[Ref, ...] | None, registry: Registry, tell: Callable[[str], None]) -> Watching:
+def _watch(
+    out: Path,
+    refs: tuple[Ref, ...] | None,
+    registry: Registry,
+    tell: Callable[[str], None],
+    show: ShowBest | None,
+) -> Watching:
     from finefuse.judge.reports import report_folder
     from finefuse.judge.watching import Watching
 
-    return Watching(partial(report_folder, out, registry, refs), tell)
+    return Watching(partial(report_folder, out, registry, refs), tell, show=show)
 
 
 def _observers(registry: Registry, suite: RunChoice, given: Choice | Sequence[Choice] | None) -> Mapping[str, Observer]:

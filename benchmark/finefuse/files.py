@@ -22,15 +22,19 @@ from finefuse.errors import FinefuseError, StoreError
 
 __all__ = [
     "cache_folder",
+    "content_digest",
     "digest_of_text",
     "digests",
     "file_digest",
     "files_in",
     "only_one",
     "processors",
+    "shards_in",
     "write_whole",
 ]
 
+HEAD = 512
+"""Bytes that say whether a file is JSON."""
 RECENT = 2.0
 """Seconds for which a file may be written again without its time of change telling so."""
 
@@ -113,9 +117,49 @@ def file_digest(path: Path) -> str:
     return digests(real.parent, [real.name], about=f"file {real.name}")[real.name]
 
 
+def content_digest(path: Path) -> str:
+    """Stands for the content of a file, with the shards that it names if it is an index, or of all files of a folder.
+
+    Raises:
+        FinefuseError: if something of it can't be read.
+    """
+    if path.is_dir():
+        known = digests(path, files_in(path))
+        return digest_of_text(*known.keys(), *known.values())
+    own = file_digest(path)
+    shards = [shard for name in shards_in(path) if (shard := path.parent / name).is_file()]
+    return digest_of_text(own, *map(file_digest, shards)) if shards else own
+
+
+def shards_in(file: Path) -> list[str]:
+    """The files that an index of weights names (`model.safetensors.index.json`), sorted; none for any other file."""
+    with _reading(), file.open("rb") as content:
+        if not content.read(HEAD).lstrip().startswith(b"{"):
+            return []
+    try:
+        names = list(json.loads(file.read_bytes())["weight_map"].values())
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return []
+    return sorted(set(names)) if all(isinstance(name, str) for name in names) else []
+
+
 def files_in(folder: Path) -> list[str]:
-    """All files below a folder, by their paths in it, sorted."""
-    found = [f"{top}/{name}" for top, _, names in os.walk(folder) for name in names]
+    """All regular files below a folder, by their paths in it, sorted; a folder behind links is gone through once.
+
+    Raises:
+        FinefuseError: if a folder can't be read.
+    """
+    found: list[str] = []
+    seen: set[tuple[int, int]] = set()
+    with _reading():
+        for top, inner, names in os.walk(folder, onerror=_raise, followlinks=True):
+            status = os.stat(top)  # noqa: PTH116 - as above
+            if (status.st_dev, status.st_ino) in seen:
+                inner.clear()
+                continue
+            seen.add((status.st_dev, status.st_ino))
+            inner.sort()  # which of two ways to a folder comes first must not depend on the file system
+            found += [path for name in names if os.path.isfile(path := f"{top}/{name}")]  # noqa: PTH113
     return sorted(name.removeprefix(f"{folder}/") for name in found)
 
 
@@ -157,6 +201,10 @@ def _recall(memory: Path) -> dict[str, list[Any]]:
 def _digest(path: Path, algorithm: str) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, algorithm).hexdigest()
+
+
+def _raise(error: OSError) -> None:
+    raise error
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from finefuse.batchnorm import norm_layers, recompute, running
 from finefuse.errors import NotApplicable, PluginError
 from finefuse.network import Net
 from finefuse.types import Batch, Fusing, Loss, Member
+from finefuse.types.aggregate import counts
 
 Inputs = Tensor | Mapping[str, Tensor] | None
 """What BatchNorm's statistics are renewed from: one set of inputs, one for each name of a head, or nothing."""
@@ -222,21 +223,23 @@ def mean_quality(of: Fusing, net: nn.Module) -> float:
     """How good a network is on val, for choosing between networks; higher is better.
 
     Of members that share a task it is the task's quality; else the mean over the tasks of `Task.normalised`, by the
-    best member of each.
+    best member of each, where `of.zero` may leave some out.
 
     Raises:
         NotApplicable: if a task's own members are not good enough to be a measure.
     """
     found = []
     for members in by_task(of.members):
-        first = members[0]
+        first, own = members[0], max(member.score for member in members)
+        alone = share_a_task(of.members)
+        if not alone and not counts(first.task, own, of.zero):
+            continue
         quality = first.task.quality(of.trainer.outputs(for_task(net, members), first.val.x), first.val)
-        if not share_a_task(of.members):
-            own = max(member.score for member in members)
-            quality = first.task.normalised(quality, own)
-            if math.isnan(quality):
-                raise NotApplicable(f"the score of {first.name} on val is {own:g}, and nothing can be measured by it")
+        if not alone and math.isnan(quality := first.task.normalised(quality, own)):
+            raise NotApplicable(f"the score of {first.name} on val is {own:g}, and nothing can be measured by it")
         found.append(quality)
+    if not found:
+        raise NotApplicable("the own models of all tasks score 0 on val, and nothing can be measured by them")
     return sum(found) / len(found)
 
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from statistics import fmean
-from typing import TYPE_CHECKING, Protocol, Self, TextIO
+from typing import TYPE_CHECKING, ClassVar, Protocol, Self, TextIO
 
 from finefuse.records import why
 from finefuse.text import single_line
-from finefuse.types import Agenda, Job, Record
+from finefuse.types import Agenda, First, Job, Record
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -68,13 +69,18 @@ class Tally:
 
 
 class Display(Protocol):
-    """Shows a tally."""
+    """Shows a tally; one that has a `panel` keeps the best lines so far in sight."""
+
+    panel: ClassVar[bool]
 
     def planned(self, tally: Tally, waiting: int) -> None:
         """A run begins; `waiting` jobs are to be done. The tally is kept up to date from here on."""
 
     def finished(self, job: Job, record: Record) -> None:
         """A job has its row."""
+
+    def best(self, lines: Sequence[First]) -> None:
+        """The best lines so far, in place of those before."""
 
     def note(self, text: str) -> None:
         """One sentence worth reading."""
@@ -112,6 +118,15 @@ class Progress:
     def run_ends(self, _: Sequence[Record]) -> None:
         """Nothing more will come."""
         self._show(lambda display: display.close())
+
+    @property
+    def has_panel(self) -> bool:
+        """Whether the best lines so far have a place on the display."""
+        return self._display is not None and self._display.panel
+
+    def show_best(self, lines: Sequence[First]) -> None:
+        """The best lines so far, in place of those before."""
+        self._show(lambda display: display.best(lines))
 
     def note(self, text: str) -> None:
         """Something that is worth a line, such as the complaint of an observer."""
@@ -166,6 +181,8 @@ def duration(seconds: float) -> str:
 class Lines:
     """One plain line per finished job."""
 
+    panel: ClassVar[bool] = False
+
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
         self._tally = Tally()
@@ -180,6 +197,9 @@ class Lines:
         done, total = self._tally.done, self._tally.total
         self.note(f"[{done:{len(str(total))}}/{total}] {job.cell}: {outcome_of(record)}")
 
+    def best(self, lines: Sequence[First]) -> None:
+        """Nothing: lines that are printed can't be replaced."""
+
     def note(self, text: str) -> None:
         """A line of text."""
         print(single_line(text), file=self._stream, flush=True)
@@ -189,13 +209,19 @@ class Lines:
 
 
 class Bar:
-    """A bar with what is done, failed, running and the time left; jobs that fail leave a line above it."""
+    """A bar with what is done, failed, running and the time left, and the best lines so far below it.
+
+    Jobs that fail leave a line above it.
+    """
+
+    panel: ClassVar[bool] = True
 
     def __init__(self, stream: TextIO) -> None:
         from rich.console import Console
         from rich.live import Live
 
         self._tally = Tally()
+        self._best: Sequence[First] = ()
         self._console = Console(file=stream)
         self._live = Live(console=self._console, get_renderable=self._render, refresh_per_second=4, transient=True)
 
@@ -210,6 +236,10 @@ class Bar:
         """A line for what went wrong."""
         if record["status"] in BAD:
             self.note(f"{job.cell}: {outcome_of(record)}")
+
+    def best(self, lines: Sequence[First]) -> None:
+        """The lines below the bar."""
+        self._best = lines
 
     def note(self, text: str) -> None:
         """A line above the bar."""
@@ -234,7 +264,24 @@ class Bar:
             "" if left is None else f"about {duration(left)} left",
         )
         cells = [single_line(job.cell) for job in list(tally.running.values())[:8]]
-        return Group(head, *(Text(f"  {cell}", style="dim", no_wrap=True, overflow="ellipsis") for cell in cells))
+        running = [Text(f"  {cell}", style="dim", no_wrap=True, overflow="ellipsis") for cell in cells]
+        return Group(head, *running, *([_panel(self._best)] if self._best else []))
+
+
+def _panel(lines: Sequence[First]) -> RenderableType:
+    """The best lines so far: where, what, its score with its interval, and how many runs it rests on."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, padding=(0, 2, 0, 0), title="best so far", title_justify="left", show_header=False)
+    for style in ("dim", "", "", "dim"):
+        table.add_column(style=style, no_wrap=True, overflow="ellipsis")
+    for line in lines:
+        half = f" ± {line.half:.4f}" if math.isfinite(line.half) and line.half > 0 else ""
+        score = f"{line.metric} {line.score:.4f}{half}"
+        cells = f"{line.dataset} · {line.backbone}", line.name, score, f"{line.ok} of {line.planned} runs"
+        table.add_row(*(Text(single_line(cell)) for cell in cells))
+    return table
 
 
 def opening(tally: Tally, waiting: int) -> str:

@@ -271,6 +271,11 @@ def traceback_of(key: str) -> Path:
     return Path("tracebacks", f"{Path(key).name}.txt")
 
 
+def log_of(key: str) -> Path:
+    """Where in a results folder what a job printed is, if it printed something."""
+    return Path("logs", f"{Path(key).name}.txt")
+
+
 def append_line(path: Path, value: Record) -> None:
     """Write one line of JSON to the disk, whole or not at all; a torn last line is cut off first.
 

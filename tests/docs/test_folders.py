@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from finefuse.declare.keys import RESULTS_VERSION
+
 ROOT = Path(__file__).parents[2]
 BOARDS = sorted(ROOT.glob("results/*/leaderboard.md"))
 PAGES = sorted([*ROOT.glob("results/*/README.md"), *ROOT.glob("studies/**/*.md"), *ROOT.glob("examples/*/README.md")])
@@ -54,9 +56,11 @@ def test_no_study_speaks_of_a_place_where_it_no_longer_is() -> None:
 
 def test_the_page_of_all_boards_names_each_with_its_suite_and_its_rule() -> None:
     page = (ROOT / "results" / "README.md").read_text(encoding="utf-8")
-    rows = re.findall(r"^\| \[(.+?)\]\((.+?)\) \| `(.+?)` \| (.+?) \|$", page, re.MULTILINE)
+    rows = re.findall(r"^\| \[(.+?)\]\((.+?)\) \| `(.+?)` \| (.+?) \| (.+?) \| (.+?) \|$", page, re.MULTILINE)
     assert sorted(folder for folder, *_ in rows) == sorted(board.parent.name for board in BOARDS)
-    for folder, link, suite, rule in rows:
+    for folder, link, suite, rule, made, version in rows:
+        assert re.fullmatch(r"20\d\d-\d\d-\d\d( to 20\d\d-\d\d-\d\d)?", made)
+        assert 1 <= int(version) <= RESULTS_VERSION
         assert (ROOT / "results" / link).is_file()
         assert (ROOT / suite).is_file() or (ROOT / "suites" / f"{suite}.toml").is_file()
         written = json.loads((ROOT / "results" / folder / "leaderboard.json").read_text(encoding="utf-8"))

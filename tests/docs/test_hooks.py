@@ -112,7 +112,7 @@ def test_the_example_is_what_the_protocol_asks_for_and_is_sound(name: str) -> No
     capabilities.check(kind, instance)  # type: ignore[arg-type]
     if name in ("Prepares", "SaysSteps", "Searchable"):
         testing.check_scheme(instance)
-    elif name in ("Alone", "Excepted", "ForKinds", "UsesLabels", "Follows"):
+    elif name in ("Alone", "Excepted", "ForKinds", "UsesLabels", "OwnLoop", "Follows"):
         testing.check_fusion(instance)
 
 

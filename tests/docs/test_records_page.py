@@ -27,6 +27,7 @@ class Adds:
         net.stages[0].append(torch.nn.Linear(8, 8))
 
     def tune(self, on):
+        print("ranks itself")
         on.figures["rank"] = 7.0
         on.trainer.fit(on.model, [{"params": on.model.parameters()}])
 

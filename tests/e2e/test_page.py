@@ -17,7 +17,10 @@ import pytest
 
 from finefuse import api
 from finefuse.judge.board.leaderboard import make_leaderboard
+from finefuse.judge.frame import correctness
 from finefuse.types import Record
+from helpers.answers import predicted
+from helpers.browser import Browser
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="the tests of the page need selenium")
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), "")
@@ -42,14 +45,18 @@ def rows(build: ModuleType) -> list[Record]:
         for seed in range(3):
             for label, skill in SKILLS.items():
                 scores = build.scores([rng.random() < skill for _ in range(200)])
-                seconds = {"seconds": 1 + 10 * skill + rng.random()}
-                found.append(build.row(label=label, seed=seed, backbone=backbone) | scores | seconds)
+                more = {"seconds": 1 + 10 * skill + rng.random(), "source.accuracy": 0.9 - skill / 2, **BEFORE}
+                found.append(build.row(label=label, seed=seed, backbone=backbone) | scores | more)
             for number in range(3):
                 scores = build.scores([rng.random() < 0.8 + number / 20 for _ in range(200)])
                 where = {"pool": "pool", "seed": seed, "backbone": backbone, "round": number}
                 found.append(build.row("fuse", "soup", **where) | scores | {"key": f"soup {backbone} {seed} {number}"})
     reason = f"it broke: {HOSTILE['script']}{HOSTILE['bidi']}"
     return [*found, build.row(label="broken", status="failed", reason=reason, key="the broken one")]
+
+
+BEFORE = {"source.before.accuracy": 0.85}
+CLASSES = ("zero", HOSTILE["image"], HOSTILE["bidi"])
 
 
 @pytest.fixture(scope="module")
@@ -65,45 +72,13 @@ def records(build: ModuleType) -> list[Record]:
 
 @pytest.fixture(scope="module")
 def page(build: ModuleType, records: list[Record], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = build.write(tmp_path_factory.mktemp("page") / "demo", records)
+    folder = tmp_path_factory.mktemp("page") / "demo"
+    ours = [row["label"] == "full" and row["backbone"] == "cnn-s" and row["status"] == "ok" for row in records]
+    build.write(
+        folder, [predicted(row, CLASSES, folder) if one else row for row, one in zip(records, ours, strict=True)]
+    )
     (file,) = api.report(folder, reporters="page").written
     return file
-
-
-class Browser:
-    """Headless Chromium at one page, and what a reader does there."""
-
-    def __init__(self, driver: Any, page: Path) -> None:
-        self.driver, self.page = driver, page
-
-    def open(self, state: str = "") -> None:
-        self.driver.get("about:blank")
-        self.driver.get(f"{self.page.as_uri()}#{state}")
-        self.until("return document.documentElement.dataset.ready")
-
-    def until(self, script: str) -> Any:
-        from selenium.webdriver.support.ui import WebDriverWait
-
-        return WebDriverWait(self.driver, 60, 0.05).until(lambda driver: driver.execute_script(script))
-
-    def run(self, script: str, *values: Any) -> Any:
-        return self.driver.execute_script(script, *values)
-
-    def find(self, css: str) -> Any:
-        return self.driver.find_element("css selector", css)
-
-    def press(self, *keys: str) -> None:
-        webdriver.ActionChains(self.driver).send_keys(*keys).perform()
-
-    def table(self) -> dict[str, list[tuple[str, str]]]:
-        """By heading the name and rank of each line."""
-        found = self.run("""return [...document.querySelectorAll("section.group")].map((group) => [
-            group.querySelector("h2").textContent, [...group.querySelectorAll("tbody tr")].map((row) => [
-            row.querySelector("th").textContent, row.querySelector("td.rank").textContent])])""")
-        return {heading: [(name, rank) for name, rank in lines] for heading, lines in found}
-
-    def hash(self) -> str:
-        return str(self.run("return location.hash"))
 
 
 @pytest.fixture(scope="module")
@@ -253,22 +228,54 @@ def test_a_line_opens_its_records_and_its_method_by_keyboard(browser: Browser, r
 def test_hostile_names_and_messages_are_shown_and_not_executed(browser: Browser) -> None:
     browser.open("view=failures")
     assert f"it broke: {HOSTILE['script']}a\\u202eb\\x1b[31m" in browser.find("main").text
-    for view in ("table", "cost", "wins", "pair", "methods", "notes"):
+    for view in ("table", "cost", "wins", "pair", "classes", "methods", "notes"):
         browser.open(f"view={view}")
         texts = browser.run("""return [...document.querySelectorAll("main *, #tip")].flatMap((element) => [
             element.textContent, element.getAttribute("title") ?? "", element.getAttribute("aria-label") ?? ""])""")
         assert not any(re.search("[\u202e\x1b]", text) for text in texts)
-        if view in ("table", "wins", "methods"):
+        if view in ("table", "wins", "classes", "methods"):
             assert any(HOSTILE["image"] in text for text in texts)
     browser.open("q=%3Cscript%3E&view=%3Cimg%20src=x%3E&open=line:999&sort=nothing&x=nothing")
     assert len(browser.table()) == 2
 
 
+def test_confusions_and_scores_by_class_of_a_line(browser: Browser, records: list[Record]) -> None:
+    browser.open("q=full&on=cnn-s")
+    browser.find("tbody th button").click()
+    browser.run("[...document.querySelectorAll('dialog button')].find((b) => /by class/.test(b.textContent)).click()")
+    assert browser.hash() == "#view=classes&q=full&on=cnn-s&panel=digits+%C2%B7+cnn-s&a=full"
+    assert not browser.run("return document.querySelector('dialog').open")
+    ours = [row for row in records if row["label"] == "full" and row["backbone"] == "cnn-s" and row["status"] == "ok"]
+    right = sum(int(correctness(row).sum()) for row in ours)
+    table = browser.run("""return [...document.querySelectorAll("main table.plain")].map(
+        (table) => [...table.tBodies[0].rows].map((row) => [...row.cells].map((cell) => cell.textContent)))""")
+    matrix, classes = table
+    assert [row[0] for row in matrix] == [plain(name) for name in CLASSES] == [row[0] for row in classes]
+    assert sum(int(row[at + 1]) for at, row in enumerate(matrix)) == sum(int(row[3]) for row in classes) == right
+    assert sum(int(row[1]) for row in classes) == sum(row["n_test"] for row in ours)
+    assert "3 classes, 3 seeds together" in browser.find("main").text
+    cell = browser.find("svg.plot g.cell").get_attribute("aria-label")
+    assert cell == f"zero, right, {matrix[0][1]} of {classes[0][1]} examples, {float(classes[0][4]) * 100:.1f} %"
+    browser.open("view=classes&on=vit-t")
+    assert browser.find("main").text.startswith("Of no shown line")
+
+
 def test_every_view_draws_and_says_what_it_shows_as_a_table(browser: Browser) -> None:
-    for view, chart in {"cost": True, "rounds": True, "wins": True, "pair": True, "failures": False}.items():
+    for view, chart in {
+        "cost": True,
+        "kept": True,
+        "rounds": True,
+        "wins": True,
+        "pair": True,
+        "failures": False,
+    }.items():
         browser.open(f"view={view}")
         assert bool(browser.driver.find_elements("css selector", "svg.plot")) == chart
         assert browser.driver.find_elements("css selector", "table.plain tbody tr")
+    browser.open("view=kept&on=cnn-s")
+    assert len(browser.driver.find_elements("css selector", "g.mark[data-line]")) == len(SKILLS)
+    label = browser.find("g.mark[data-line]").get_attribute("aria-label")
+    assert re.fullmatch(r"full, accuracy 0\.\d{4} ± 0\.\d{4}, source accuracy 0\.4500, kept −0\.4000", label)
     browser.open("view=tasks")
     assert browser.find("main").text.startswith("No shown line is of a pool across data sets.")
     browser.open("view=pair&a=full&b=lp-ft")
@@ -298,7 +305,7 @@ NAMES = """
 """
 
 
-@pytest.mark.parametrize("view", ["cost", "wins"])
+@pytest.mark.parametrize("view", ["cost", "wins", "classes"])
 def test_every_chart_of_a_view_is_saved_under_a_name_of_its_own(browser: Browser, view: str) -> None:
     browser.open("view=table")
     names, charts = browser.driver.execute_async_script(NAMES, f"view={view}")
@@ -330,7 +337,7 @@ def test_no_width_makes_the_page_scroll_sideways(browser: Browser, width: int) -
     size = {"width": width, "height": 844, "deviceScaleFactor": 1, "mobile": width < 500}
     browser.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
     try:
-        for view in ("table", "cost", "wins", "pair", "failures", "methods"):
+        for view in ("table", "cost", "kept", "wins", "pair", "classes", "failures", "methods"):
             browser.open(f"view={view}")
             assert browser.run("return document.documentElement.scrollWidth") <= width, view
     finally:
@@ -351,7 +358,7 @@ def test_dark_mode_and_print_have_their_colours(browser: Browser) -> None:
 
 
 def test_everything_that_acts_has_a_name(browser: Browser) -> None:
-    for view in ("table", "cost", "pair", "wins"):
+    for view in ("table", "cost", "kept", "pair", "classes", "wins"):
         browser.open(f"view={view}")
         nameless = browser.run("""
             const acting = [...document.querySelectorAll("a, button, input, select, [role=button]")];

@@ -187,11 +187,10 @@ def test_a_file_that_changes_after_the_plan_is_refused(tmp_path: Path) -> None:
     save_file(member(), file)
     plan = api.plan(SUITE | {"schemes": [scheme(file)]}, device="cpu", plugins=TINY)
     (job,) = [job for job in plan.jobs if job.kind == "tune"]
-    assert job.strategy is not None
-    refuse_changed_files(Facts(Registry([TINY])), job, job.strategy)
+    refuse_changed_files(Facts(Registry([TINY])), job)
     save_file(member(seed=5), file)
     with pytest.raises(FinefuseError, match=r"^the file of a has changed since the suite was planned; run again"):
-        refuse_changed_files(Facts(Registry([TINY])), job, job.strategy)
+        refuse_changed_files(Facts(Registry([TINY])), job)
 
 
 def damaged(change: Callable[[State], object]) -> State:

@@ -212,6 +212,15 @@ def test_a_limit_lets_exact_numbers_grow(pair: Pair) -> None:
     assert judged(pair, base, new, fail_on={"flops": "30%"}) == ["failed", "line flops regressed"]
 
 
+def test_growth_is_told_in_digits_that_show_it(pair: Pair) -> None:
+    base = with_latency(pair)
+    told = {1.0023: "0.23 % more", 1.5: "1.5 times as much"}
+    for factor, said in told.items():
+        found = pair.compare(base, scaled(base, flops=factor))
+        reasons = {verdict.reason for verdict in found.verdicts if verdict.measure == "flops"}
+        assert reasons == {f"{said}; the limit is 0%"}
+
+
 def test_an_exact_number_that_is_gone_fails(pair: Pair) -> None:
     base = with_latency(pair)
     new = [{k: v for k, v in row.items() if k != "flops"} for row in base]

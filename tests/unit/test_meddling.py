@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
+from finefuse.discovery.capabilities import own_gradients
 from finefuse.engine.measure.effort import Effort
 from finefuse.engine.work.untouched import Surroundings
 from finefuse.errors import BudgetError, PluginError
@@ -28,6 +31,11 @@ SURROUNDINGS = {
     "trainer": "finefuse.engine.train.trainer.SuiteTrainer.outputs",
     "clock": "time.perf_counter",
     "hook": "hooks of all modules",
+    "optimizer": "torch.optim.AdamW.step",
+    "inherited_step": "torch.optim.Adam.step",
+    "body_of_a_step": "torch.optim.SGD.step",
+    "schedule": "torch.optim.lr_scheduler.LambdaLR.get_lr",
+    "zeroing": "torch.optim.Optimizer.zero_grad",
 }
 
 
@@ -73,7 +81,7 @@ def test_an_optimizer_that_is_made_for_the_first_time_is_no_change():
     class First(torch.optim.SGD):
         pass
 
-    for kind in (First, torch.optim.Adagrad, torch.optim.LBFGS, torch.optim.Rprop):
+    for kind in (First, torch.optim.Adagrad, torch.optim.LBFGS, torch.optim.Rprop, torch.optim.AdamW):
         kind([torch.ones(1, requires_grad=True)]).step(lambda: torch.ones(1))
     assert before.put_back() == []
 
@@ -127,6 +135,36 @@ def test_steps_within_a_penalty_are_paid_too(job):
     assert job({"use": "penalised", "paid": 0.5})["gradients"] == 8
     with pytest.raises(BudgetError, match=r"evaluated 9 gradients of its own beside 9 of the trainer's"):
         job({"use": "penalised"})
+
+
+@pytest.mark.parametrize(("paid", "own", "declared"), [(0.5, 0.5, 0), (1, 1, 9)])
+def test_a_fusions_own_loop_is_within_the_budget_or_declared(job, paid, own, declared):
+    row = job(fusion={"use": "learns", "paid": paid, "own": own, "declared": declared})
+    assert row["gradients"] == row["steps"] == int(9 * paid) + int(9 * own)
+
+
+@pytest.mark.parametrize(("paid", "own", "declared"), [(0, 2, 0), (1, 1, 8)])
+def test_a_fusions_own_loop_beyond_that_fails_its_row(job, paid, own, declared):
+    found = (
+        f"took {9 * own} optimizer steps of its own beside {9 * paid} of the trainer's, and its budget is 9 for both"
+    )
+    more = f", with {declared} more for its own" if declared else ""
+    with pytest.raises(BudgetError, match=f"^{found}{more}$"):
+        job(fusion={"use": "learns", "paid": paid, "own": own, "declared": declared})
+
+
+@pytest.mark.parametrize("declared", [-1, 2.0, True, None])
+def test_how_many_gradients_a_fusion_takes_is_a_number(declared):
+    fusion = SimpleNamespace(own_gradients=lambda of: declared)
+    with pytest.raises(PluginError, match="from its `own_gradients`, which should be 0 or more"):
+        own_gradients(fusion, of=None)
+
+
+def test_each_stage_adds_its_budget(job):
+    stage = {"use": "learns", "own": 1}
+    assert job(fusion={"use": "learns", "own": 1, "followed_by": [stage]})["gradients"] == 18
+    with pytest.raises(BudgetError, match=r"took 27 optimizer steps of its own .* its budget is 18 for both$"):
+        job(fusion={"use": "learns", "own": 1, "followed_by": [stage | {"own": 2}]})
 
 
 def test_recomputed_activations_cost_no_more(job):

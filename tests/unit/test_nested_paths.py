@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import os
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,8 +17,10 @@ from finefuse.declare.facts import Facts, piece
 from finefuse.declare.plan import make_plan
 from finefuse.declare.suite import load_suite
 from finefuse.discovery.registry import Registry
-from finefuse.errors import SuiteError
-from finefuse.types import Spec
+from finefuse.engine.work.given import refuse_changed_files
+from finefuse.errors import FinefuseError, SuiteError
+from finefuse.files import content_digest, file_digest, shards_in
+from finefuse.types import Level, Need, Spec
 
 
 @dataclass(frozen=True)
@@ -40,6 +45,18 @@ class Both:
         raise AssertionError("planning must not train")
 
 
+@dataclass(frozen=True)
+class Stacked:
+    """A fusion that reads files."""
+
+    mask: Path = Path("none")
+    level: ClassVar[Level] = "weight"
+    needs: ClassVar[tuple[Need, ...]] = ()
+
+    def fuse(self, of: Any) -> Any:
+        raise AssertionError("planning must not fuse")
+
+
 @pytest.fixture
 def zoo() -> Registry:
     @hookimpl
@@ -48,7 +65,11 @@ def zoo() -> Registry:
         yield Entry("both", Both, "")
         yield Entry("deep", Deep, "")
 
-    door = SimpleNamespace(finefuse_schemes=finefuse_schemes, __name__="masks")
+    @hookimpl
+    def finefuse_fusions() -> Any:
+        yield Entry("stacked", Stacked, "")
+
+    door = SimpleNamespace(finefuse_schemes=finefuse_schemes, finefuse_fusions=finefuse_fusions, __name__="masks")
     return Registry(("finefuse_zoo.hooks", door), entry_points=False)
 
 
@@ -208,3 +229,112 @@ def test_what_a_plain_spec_adds_to_a_key_is_the_spec(zoo):
             "backbone text-cnn: pretrained_on"
         ]
     )
+
+
+# ------------------------------------------------------------------------------------------------------------- folders
+FOLDER = """
+name = "x"
+datasets = ["digits"]
+backbones = ["mlp-s"]
+schemes = [{ use = "masked", mask = "masks" }]
+"""
+
+
+@pytest.fixture
+def masks(zoo, tmp_path):
+    """The address of what a scheme makes that reads a folder, and the folder."""
+    suite, within = folder(tmp_path / "one", FOLDER), tmp_path / "one" / "masks"
+    (within / "deep").mkdir(parents=True)
+    (within / "deep" / "a.bin").write_bytes(b"a")
+    return within, lambda: list(keys(suite, zoo).values())[-1]
+
+
+def test_a_folder_counts_by_all_files_below_it(masks):
+    within, key = masks
+    found = [key()]
+    (within / "deep" / "a.bin").write_bytes(b"another")
+    found.append(key())
+    (within / "deep" / "a.bin").rename(within / "deep" / "b.bin")
+    found.append(key())
+    (within / "more").symlink_to(within.parent / "away", target_is_directory=True)
+    (within.parent / "away").mkdir()
+    (within.parent / "away" / "c.bin").write_bytes(b"c")
+    found.append(key())
+    (within.parent / "away" / "c.bin").write_bytes(b"d")
+    found.append(key())
+    assert len(set(found)) == 5
+    (within.parent / "away" / "c.bin").write_bytes(b"c")
+    assert key() == found[3]
+
+
+def test_what_has_no_content_is_not_waited_for(masks):
+    within, key = masks
+    before = key()
+    os.mkfifo(within / "pipe")
+    (within / "lost").symlink_to(within / "nowhere")
+    (within / "round").symlink_to(within, target_is_directory=True)
+    assert key() == before
+
+
+def test_a_folder_elsewhere_with_the_same_files_has_the_same_key(zoo, tmp_path):
+    for name in ("one", "two"):
+        folder(tmp_path / name, FOLDER)
+        (tmp_path / name / "masks").mkdir()
+        (tmp_path / name / "masks" / "a.bin").write_bytes(b"a")
+    assert len({tuple(keys(tmp_path / name / "s.toml", zoo).values()) for name in ("one", "two")}) == 1
+
+
+def test_an_index_counts_with_the_shards_it_names(masks):
+    within, key = masks
+    for file in within.rglob("*.bin"):
+        file.unlink()
+    (within / "deep").rmdir()
+    within.rmdir()
+    shard = within.with_name("one.safetensors")
+    shard.write_bytes(b"one")
+    within.write_text(json.dumps({"weight_map": {"w": shard.name}}))
+    before = key()
+    shard.write_bytes(b"two")
+    assert key() != before
+
+
+@pytest.mark.parametrize("text", ['{"weight_map": {"w": 3}}', '{"weight_map": []}', "{", '{"a": 1}', "[" * 9999])
+def test_other_json_is_a_file_as_any(text, tmp_path):
+    (tmp_path / "a.json").write_text(text)
+    assert shards_in(tmp_path / "a.json") == []
+    assert content_digest(tmp_path / "a.json") == file_digest(tmp_path / "a.json")
+
+
+READERS = {
+    "a scheme": ("tune", 'schemes = [{ use = "masked", mask = "masks" }]', "mask of masked"),
+    "within another": ("tune", 'schemes = [{ use = "both", of = [{ use = "masked", mask = "masks" }] }]', "of of both"),
+    "a trial": (
+        "trial",
+        'schemes = [{ use = "search", of = "masked", trials = 2, space = { mask = { choices = ["masks"] } } }]',
+        "space of search(",
+    ),
+    "a fusion": (
+        "fuse",
+        'schemes = ["full"]\nfusions = [{ use = "stacked", mask = "masks" }]\n[pools.all]\nof = ["full"]\ncopies = 2',
+        "mask of stacked",
+    ),
+    "a choice": (
+        "trial",
+        'schemes = ["full"]\nfusions = [{ use = "stacked", choose = { mask = ["masks", "m.bin"] } }]\n'
+        '[pools.all]\nof = ["full"]\ncopies = 2',
+        "mask of stacked",
+    ),
+}
+
+
+@pytest.mark.parametrize("who", READERS)
+def test_a_folder_that_changes_after_the_plan_is_refused(who, zoo, tmp_path):
+    kind, line, told = READERS[who]
+    suite, within = folder(tmp_path / "one", FOLDER.partition("schemes")[0] + line), tmp_path / "one" / "masks"
+    within.mkdir()
+    (within / "a.bin").write_bytes(b"a")
+    job = next(job for job in make_plan(load_suite(suite, zoo), zoo).jobs if job.kind == kind)
+    refuse_changed_files(Facts(zoo), job)
+    (within / "a.bin").write_bytes(b"another")
+    with pytest.raises(FinefuseError, match=rf"^the {re.escape(told)}.* has changed since the suite was planned"):
+        refuse_changed_files(Facts(zoo), job)

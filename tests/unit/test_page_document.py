@@ -311,3 +311,18 @@ def test_curves_over_sizes_are_there(board: Leaderboard) -> None:
 def test_a_board_without_lines_has_a_document() -> None:
     document = make_leaderboard("empty", []).document()
     assert json.loads(json.dumps(document, allow_nan=False))["lines"]["count"] == 0
+
+
+def test_scores_on_the_source_task_are_columns_with_their_intervals(build: ModuleType) -> None:
+    rows = [
+        build.row(seed=seed, **{"source.accuracy": 0.5 + seed / 10, "source.before.accuracy": 0.9}) for seed in range(3)
+    ]
+    columns = {column["id"]: column for column in board_of(rows).document()["columns"]}
+    source, before = columns["source.accuracy.mean"], columns["source.before.accuracy.mean"]
+    assert (source["title"], source["better"], source["values"][0]) == (
+        "source accuracy",
+        "higher",
+        pytest.approx(0.6),
+    )
+    assert source["halves"][0] == pytest.approx(0.1 * 4.3027 / 3**0.5, rel=1e-4)
+    assert (before["title"], before["values"][0]) == ("source accuracy, before", 0.9)

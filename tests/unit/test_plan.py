@@ -307,3 +307,18 @@ print([name for name in ("torch", "torchvision", "peft", "sklearn") if name in s
     changed = {**os.environ, "FINEFUSE_CACHE": str(tmp_path)}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env=changed)
     assert (done.stdout, done.stderr) == ("[]\n", "")
+
+
+def test_cells_are_kept_with_what_they_need_and_no_more(registry: Registry) -> None:
+    whole = planned(registry)
+    chosen = next(job for job in whole.jobs if job.kind == "fuse")
+    part = make_plan(load_suite(SUITE, registry), registry, only=[chosen.place])
+    assert {job.artifact for job in part.jobs if job.place != chosen.place} >= set(chosen.inputs)
+    assert [job for job in part.jobs if job.kind in ("fuse", "pool", "time")] == [chosen]
+    assert set(part.jobs) < set(whole.jobs)
+
+
+def test_a_cell_that_is_not_planned_is_refused(registry: Registry) -> None:
+    cell = planned(registry).jobs[-1].place._replace(seed=99)
+    with pytest.raises(SuiteError, match=r"the suite has no cell .*/s99/"):
+        make_plan(load_suite(SUITE, registry), registry, only=[cell])

@@ -1,13 +1,15 @@
 from __future__ import annotations
 
 import io
+import math
+import re
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
 from finefuse.progress import Bar, Lines, Progress, Tally, duration, make_progress, outcome_of
-from finefuse.types import Job, Record, Ref
+from finefuse.types import First, Job, Record, Ref
 
 
 def job(number: int, kind: Any = "tune") -> Job:
@@ -278,6 +280,43 @@ def test_the_bar_shows_counts_what_runs_and_the_time_left() -> None:
     assert "about 1 min 6 s left" in head
     assert len(running) == 8  # of ten, so that the bar stays small
     assert running[0].strip() == jobs[1].cell
+
+
+@pytest.mark.usefixtures("colours")
+def test_the_best_lines_so_far_are_below_the_bar_and_are_replaced() -> None:
+    from rich.console import Console
+
+    def first(name: str, score: float, half: float) -> First:
+        return First("digits", "cnn\x1b[31m", name, "accuracy", score, half, 1.0, 0, 3, 2, 3)
+
+    bar, console = Bar(Terminal()), Console(file=io.StringIO(), width=100)
+    with Progress(bar) as progress:
+        assert progress.has_panel
+        for lines in (
+            [first("old", 0.1, math.inf)],
+            [first("soup of [b]p[/b]", 0.9, 0.05), first("full", 0.5, math.inf)],
+        ):
+            progress.show_best(lines)
+        with console.capture() as drawn:
+            console.print(bar._render())
+    _, title, best, second = (line.strip() for line in drawn.get().splitlines())
+    assert title == "best so far"
+    assert re.split("  +", best) == [
+        "digits · cnn\\x1b[31m",
+        "soup of [b]p[/b]",
+        "accuracy 0.9000 ± 0.0500",
+        "2 of 3 runs",
+    ]
+    assert re.split("  +", second)[1:3] == ["full", "accuracy 0.5000"]
+
+
+@pytest.mark.parametrize("quiet", [True, False])
+def test_plain_lines_and_silence_have_no_panel(quiet: bool) -> None:
+    stream = io.StringIO()
+    with make_progress(quiet=quiet, stream=stream) as progress:
+        assert not progress.has_panel
+        progress.show_best([First("digits", "cnn", "full", "accuracy", 0.9, 0.1, 1.0, 0, 3, 2, 3)])
+    assert stream.getvalue() == ""
 
 
 @pytest.mark.usefixtures("colours")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from importlib.metadata import entry_points
 
 import pytest
 import torch
@@ -12,6 +11,7 @@ from finefuse.testing import FUSION_CHECKS, SCHEME_CHECKS, check_fusion, check_s
 from finefuse_zoo.fusions.mean_probs import MeanProbs
 from finefuse_zoo.schemes.full import Full
 from finefuse_zoo.schemes.head_sgd import HeadSgd
+from helpers.pytesting import self_registered
 
 BROKEN_SCHEMES = {
     "same-seed-same-bits": ("Forgetful", "two runs with one seed differ in head.weight"),
@@ -113,12 +113,6 @@ def test_the_kit_leaves_the_global_generators_alone():
 
 
 pytest_plugins = ["pytester"]
-
-
-def self_registered():
-    """Nothing where finefuse is installed, for its entry point then registers the plugin; else how to do so."""
-    installed = any(ep.value == "finefuse.pytest_plugin" for ep in entry_points(group="pytest11"))
-    return () if installed else ("-p", "finefuse.pytest_plugin")
 
 
 def test_the_pytest_plugin_makes_one_test_per_rule(pytester):

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import io
 import itertools
+from collections.abc import Sequence
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
+
+import pytest
 
 from finefuse import api
+from finefuse.discovery.registry import Registry
 from finefuse.engine.drive.observers import Observers
 from finefuse.judge.board.leaderboard import make_leaderboard
 from finefuse.judge.reports import Reported
-from finefuse.judge.watching import EVERY, SHARE, Watching
-from finefuse.types import Job, Record, Ref
+from finefuse.judge.watching import EVERY, SHARE, SHOWN, Watching, best_lines
+from finefuse.progress import make_progress
+from finefuse.types import First, Job, Record, Ref
 from helpers.boards import runs
 
 JOB = Job("tune", Ref("net"))
@@ -123,3 +129,52 @@ def test_a_run_writes_its_reports_on_the_way(tmp_path: Path) -> None:
     assert result.ok
     assert seen[-1][1]
     assert any(note.startswith("best on ") for note in notes)
+
+
+def test_a_panel_shows_the_best_lines_again_and_again_and_complaints_are_told_once(build: ModuleType) -> None:
+    rows, told, clock, shown = runs(build, "full(lr=1)", [0.5]), list[str](), Clock(), list[Sequence[First]]()
+
+    def write() -> Reported:
+        return Reported(rows, make_leaderboard("demo", rows), (), ("the reporter 'x' failed",))
+
+    watch = Watching(write, told.append, clock, shown.append)
+    for _ in range(2):
+        watch.job_ends(JOB, rows[0])
+        rows += runs(build, "soup", [0.75, 0.25], "fuse", pool="p")
+        clock.now += EVERY
+    assert [[line.name for line in lines] for lines in shown] == [["full"], ["full", "soup of p"]]
+    assert told == ["the reporter 'x' failed"]
+
+
+@pytest.mark.parametrize(("tables", "each"), [(1, [4]), (2, [3, 3]), (4, [1] * 4), (9, [1] * SHOWN)])
+def test_of_few_tables_several_lines_are_shown(build: ModuleType, tables: int, each: list[int]) -> None:
+    labels = ("a", "b", "c", "d")
+    rows = [build.row(label=name, dataset=f"data {at}") for at in range(tables) for name in labels]
+    found = best_lines(make_leaderboard("demo", rows))
+    assert [len(list(own)) for _, own in itertools.groupby(found, key=lambda line: line.dataset)] == each
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(
+    ("stream", "always", "made"),
+    [(Terminal, False, [True]), (Terminal, True, [True]), (io.StringIO, False, []), (io.StringIO, True, [False])],
+)
+def test_a_run_is_followed_if_asked_or_for_a_panel(
+    monkeypatch: pytest.MonkeyPatch, stream: type[io.StringIO], always: bool, made: list[bool]
+) -> None:
+    asked: list[bool] = []
+
+    def watch(*given: object) -> Watching:
+        asked.append(given[-1] is not None)
+        return Watching(lambda: Reported((), make_leaderboard("demo", []), (), ()), str)
+
+    monkeypatch.setattr(api, "_watch", watch)
+    plan = SimpleNamespace(remarks=())
+    with make_progress(stream=stream()) as progress:
+        how = {"quiet": False, "out": Path("out"), "refs": (), "watch": always}
+        with api._watching(progress, Registry(), plan, {}, **how):  # type: ignore[arg-type]
+            assert asked == made

@@ -10,10 +10,12 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from finefuse.cli.calibrate import calibrate
 from finefuse.cli.check import check
 from finefuse.cli.compare import compare
 from finefuse.cli.export import export
 from finefuse.cli.list import list_
+from finefuse.cli.matrix import matrix
 from finefuse.cli.merge import merge
 from finefuse.cli.new import new
 from finefuse.cli.plan import plan
@@ -24,6 +26,7 @@ from finefuse.cli.run import run
 from finefuse.cli.schema import schema
 from finefuse.cli.show import show
 from finefuse.cli.site import site
+from finefuse.cli.verify import verify
 from finefuse.errors import FinefuseError
 from finefuse.version import __version__
 
@@ -36,7 +39,24 @@ app = typer.Typer(
     rich_markup_mode=None,  # rich would double the time of --help
     pretty_exceptions_enable=False,
 )
-for verb in (run, plan, check, list_, show, report, merge, site, export, plugins, schema, compare, new):
+for verb in (
+    run,
+    plan,
+    check,
+    list_,
+    show,
+    report,
+    merge,
+    site,
+    export,
+    plugins,
+    schema,
+    compare,
+    calibrate,
+    matrix,
+    verify,
+    new,
+):
     app.command(verb.__name__.strip("_"))(keeps_stdout(verb))
 
 

@@ -78,6 +78,10 @@ class Facts:
         """Names of the parameters that are paths."""
         return self.parameters_of(kind, name, Path)
 
+    def reads_files(self, kind: PluginKind, ref: Ref) -> bool:
+        """Whether a plugin has parameters that are paths, or may be given to plugins inside it."""
+        return any(self.parameters_of(kind, ref.name, what) for what in (Path, Spec))
+
     def check(self, kind: PluginKind, ref: Ref) -> None:
         """Check everything that a plugin declares and that can be checked without loading data."""
         with _named(kind, ref):

@@ -19,6 +19,7 @@ from finefuse.declare.strategy import Strategy
 from finefuse.declare.suite import Suite
 from finefuse.declare.trials import trials_of
 from finefuse.types import Job, JobKind, PluginKind, Ref
+from finefuse.types.aggregate import Aggregate
 
 
 class Planner:
@@ -307,6 +308,7 @@ class Crossing(Group):
         self.same["tasks"] = tuple(one.pair.dataset for one in self.tunings(pool))
         if way := self.suite.aggregate:
             self.same["aggregate"], self.scoring["aggregate"] = (way.by, way.zero), str(way)
+            self.parts |= {"zero": way.zero} if way.zero != Aggregate.zero else {}
 
     @property
     def tasks(self) -> tuple[Ref, ...]:

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from finefuse.discovery import capabilities
 from finefuse.discovery.registry import Registry
-from finefuse.files import file_digest
+from finefuse.files import content_digest
 from finefuse.types import PluginKind, Ref, Spec
 
 INSIDE: Mapping[PluginKind, PluginKind] = {
@@ -124,8 +124,9 @@ def _spec_by_content(facts: Known, kind: PluginKind, spec: Any) -> Any:
 
 
 def file_content(path: Any) -> Any:
-    """The digest of a file in place of its path; anything else is unchanged."""
-    return file_digest(Path(path)) if isinstance(path, str) and Path(path).is_file() else path
+    """The digest of a file or folder in place of its path; anything else is unchanged."""
+    there = isinstance(path, str) and (Path(path).is_file() or Path(path).is_dir())
+    return content_digest(Path(path)) if there else path
 
 
 def _is_table(facts: Known, kind: PluginKind, spec: Any) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
@@ -41,24 +41,29 @@ class Plan:
         return self.suite.name
 
 
-def make_plan(suite: Suite, registry: Registry, *, device: str = "cpu", only: Sequence[str] = ()) -> Plan:
+def make_plan(suite: Suite, registry: Registry, *, device: str = "cpu", only: Sequence[str | Cell] = ()) -> Plan:
     """Plan a suite, without torch and without loading data.
 
-    `only` keeps the schemes and fusions whose labels match one of the shell-style patterns, and what these need.
+    `only` keeps the schemes and fusions whose labels match one of the shell-style patterns, the cells that are among
+    it, and what these need.
 
     Raises:
-        SuiteError: if a pattern matches nothing, the suite is too large, or two of its jobs would be one cell.
+        SuiteError: if a pattern matches nothing, a cell is not planned, the suite is too large, or two of its jobs
+            would be one cell.
         PluginError: if a plugin can't answer for what its results depend on.
     """
     copies, facts = _copies(suite), Facts(registry)
     _refuse_too_many(suite, facts, copies)
-    labels = _wanted_labels(suite, only)
+    labels = _wanted_labels(suite, [pattern for pattern in only if isinstance(pattern, str)])
+    cells = {cell for cell in only if isinstance(cell, Cell)}
     jobs = tuple(Planner(suite, facts, device, copies).jobs())
     _refuse_twins(suite, jobs)
     sources = filter(None, map(facts.source, suite.backbones))
     remarks = [said for ref in (*suite.datasets, *suite.also_test, *sources) for said in facts.remarks(ref)]
     remarks += [*_unaugmented(suite, facts), *remark(jobs)]
-    return Plan(suite, _keep(jobs, labels) if only else jobs, facts.contents, tuple(dict.fromkeys(remarks)))
+    _refuse_unplanned(suite, jobs, cells)
+    kept = _keep(jobs, labels, cells) if only else jobs
+    return Plan(suite, kept, facts.contents, tuple(dict.fromkeys(remarks)))
 
 
 def _copies(suite: Suite) -> dict[str, int]:
@@ -121,14 +126,31 @@ def _wanted_labels(suite: Suite, only: Sequence[str]) -> set[str]:
     return wanted
 
 
-def _keep(jobs: Sequence[Job], labels: set[str]) -> tuple[Job, ...]:
-    """The jobs with these labels, all that make their inputs, and the bounds of the pools that are fused."""
+def _refuse_unplanned(suite: Suite, jobs: Sequence[Job], cells: Collection[Cell]) -> None:
+    if unknown := sorted(set(cells).difference(job.place for job in jobs)):
+        raise SuiteError(f"the suite has no cell {unknown[0]}", file=suite.file)
+
+
+def _keep(jobs: Sequence[Job], labels: Collection[str], cells: Collection[Cell]) -> tuple[Job, ...]:
+    """The jobs with these labels and of these cells, what makes their inputs, and bounds of pools that labels fuse."""
     fused = {(job.pool, job.dataset, job.backbone) for job in jobs if job.kind == "fuse" and job.label in labels}
+
+    def wanted(job: Job) -> bool:
+        return (
+            job.place in cells
+            or job.label in labels
+            or (job.kind == "pool" and (job.pool, job.dataset, job.backbone) in fused)
+        )
+
+    return _with_inputs(jobs, wanted)
+
+
+def _with_inputs(jobs: Sequence[Job], wanted: Callable[[Job], bool]) -> tuple[Job, ...]:
+    """The jobs that are wanted, and all that make their inputs."""
     kept: list[Job] = []
     needed: set[str] = set()
     for job in reversed(jobs):
-        bounds = job.kind == "pool" and (job.pool, job.dataset, job.backbone) in fused
-        if job.label in labels or bounds or job.artifact in needed:
+        if wanted(job) or job.artifact in needed:
             kept.append(job)
             needed.update(job.inputs)
     return tuple(reversed(kept))

@@ -53,7 +53,7 @@ _KINDS: dict[str, PluginKind] = {
 class Suite:
     """What is to be measured. `file` is None for a suite from Python; `latency` holds the batch sizes to time.
 
-    `asked` is the name or path by which the suite was asked for, "" for one from Python.
+    `asked` is the name or path by which the suite was asked for, "" for one from Python, and `table` its content.
     """
 
     name: str
@@ -74,6 +74,7 @@ class Suite:
     run: RunChoice = field(default_factory=RunChoice)
     gate: Mapping[str, Any] = field(default_factory=dict)
     asked: str = ""
+    table: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
 
 def load_suite(source: str | Path | Mapping[str, Any], registry: Registry, *, portable: bool = False) -> Suite:
@@ -92,10 +93,7 @@ def load_suite(source: str | Path | Mapping[str, Any], registry: Registry, *, po
     _refuse_twins(opened, shape)
     reader = _Reader(opened, Facts(registry))
     plain = {key: tuple(line.ref for line in reader.lines(shape, key)) for key in PLAIN}
-    schemes, fusions = reader.lines(shape, "schemes", plain), reader.lines(shape, "fusions")
-    if shape.search:
-        schemes = tuple(reader.searched("scheme", scheme, shape.search) for scheme in schemes)
-        fusions = tuple(reader.searched("fusion", fusion, shape.search) for fusion in fusions)
+    schemes, fusions = reader.strategies(shape, plain)
     schemes, shapes = with_files(opened, shape.pools, schemes, plain, reader.from_file)
     if not schemes:
         raise opened.error((), "the key 'schemes' is missing")
@@ -124,6 +122,7 @@ def load_suite(source: str | Path | Mapping[str, Any], registry: Registry, *, po
         run=reader.run(shape.run),
         gate=shape.gate.model_dump(exclude_unset=True),
         asked="" if isinstance(source, Mapping) else str(source),
+        table=opened.data,
         **plain,
     )
 
@@ -189,6 +188,16 @@ class _Reader:
         if not comparable:
             self.source.refuse_twins((path, str(replace(line.ref, label=""))) for path, line in found)
         return tuple(line for _, line in found)
+
+    def strategies(
+        self, shape: SuiteShape, known: Mapping[str, Sequence[Ref]]
+    ) -> tuple[tuple[Strategy, ...], tuple[Strategy, ...]]:
+        """The schemes and the fusions, searched if the suite says so."""
+        schemes, fusions = self.lines(shape, "schemes", known), self.lines(shape, "fusions")
+        if shape.search:
+            schemes = tuple(self.searched("scheme", scheme, shape.search) for scheme in schemes)
+            fusions = tuple(self.searched("fusion", fusion, shape.search) for fusion in fusions)
+        return schemes, fusions
 
     def _only(
         self, path: KeyPath, item: ItemShape, known: Mapping[str, Sequence[Ref]]

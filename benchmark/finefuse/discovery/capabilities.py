@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, get_args
 
 from finefuse.errors import FinefuseError, PluginError, did_you_mean
-from finefuse.types import Description, Law, Level, Need, PluginKind, Space, Spec, Task, Vocabulary
+from finefuse.types import Description, Fusing, Law, Level, Need, PluginKind, Space, Spec, Task, Vocabulary
 from finefuse.types.optional import EmbedsText, Prepares, ReadsMembers, Searcher, SourceNeed
 
 _TEXTS, _FLAG = "a tuple of texts", "True or False"
@@ -202,6 +202,15 @@ def uses_labels(fusion: Any) -> bool:
     return _flag(fusion, "uses_labels") if _has(fusion, "uses_labels") else True
 
 
+def own_gradients(fusion: Any, of: Fusing) -> int:
+    """How many gradients a fusion evaluates in loops of its own beside the budget, at most; 0 where it doesn't say."""
+    declared = method(fusion, "own_gradients")
+    found = declared(of) if declared else 0
+    if type(found) is not int or found < 0:
+        raise DeclarationError(fusion, f"has {found!r} from its `own_gradients`, which should be 0 or more")
+    return found
+
+
 def follows(fusion: Any) -> bool:
     """Whether a fusion can be a stage after another one."""
     if not method(fusion, "follow"):
@@ -273,6 +282,7 @@ _QUESTIONS: Mapping[PluginKind, tuple[Callable[[Any], object], ...]] = {
         many_tasks,
         except_for,
         uses_labels,
+        lambda fusion: method(fusion, "own_gradients"),
         follows,
         lambda fusion: space(type(fusion)),
     ),

@@ -27,6 +27,8 @@ class Order:
     doors: tuple[Door, ...]
     contents: Mapping[tuple[PluginKind, Ref], str] = field(default_factory=dict)
     """The fingerprints that data sets and backbones had when the suite was planned."""
+    log: str = ""
+    """The file that takes what the job prints; "" for none."""
 
 
 def identity(order: Order) -> Record:

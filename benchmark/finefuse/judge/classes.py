@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -56,6 +56,15 @@ def class_scores(seeds: Sequence[Answers]) -> ClassScores:
         | {"precision": precision, "f1": f1}
     )
     return ClassScores(first.task, first.names, table, _taken(first.names, true, predicted), len(seeds))
+
+
+def scores_by_task(rows: Iterable[Sequence[Answers]]) -> list[ClassScores]:
+    """The scores by class of each task, of the answers of several rows."""
+    tasks: dict[tuple[str, tuple[str, ...]], list[Answers]] = {}
+    for answers in rows:
+        for one in answers:
+            tasks.setdefault((one.task, one.names), []).append(one)
+    return list(map(class_scores, tasks.values()))
 
 
 def _taken(names: Sequence[str], true: NDArray[np.int64], predicted: NDArray[np.int64]) -> pd.DataFrame:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from finefuse.judge.frame import correctness, number
-from finefuse.judge.gate import amounts, examples, metrics, times
+from finefuse.judge.gate import amounts, calibration, examples, metrics, times
+from finefuse.judge.gate.calibration import Calibration, Setting
 from finefuse.judge.gate.comparison import Comparison
 from finefuse.judge.gate.examples import Compared, by_example
 from finefuse.judge.gate.outcome import COMPARED, SEVERITY, Problem, Resolution, ordered
@@ -56,16 +57,19 @@ def compare(base: Path, new: Path, **given: Any) -> Comparison:
     policy.refuse_unknown(metrics.measures([*old.rows.values(), *now.rows.values()]) | {"right answers", "losses"})
     bases = other_bases(old, now)
     found = _sort(old, now, bases)
-    answers = _answers(found, bases, policy)
+    both = found.pairs + found.timed
+    calibrated = calibration.known(row for pair in both for row in pair)
+    answers = _answers(found, bases, policy, calibrated)
     verdicts = [*found.verdicts, *(answer.verdict for answer in answers), *amounts.verdicts(found.pairs, policy)]
-    both, coverage = found.pairs + found.timed, (_coverage(old), _coverage(now))
+    coverage = _coverage(old), _coverage(now)
+    rests = [one.sentence() for one in calibrated.values() if not one.noise.keys() <= policy.noise.keys()]
     return Comparison(
         str(base),
         str(new),
         ordered([*verdicts, *_covered(*coverage, policy)]),
         policy,
         problems=tuple(_problems(old, now, found, both)),
-        notes=tuple(_notes(old, now, bases, both)),
+        notes=(*_notes(old, now, bases, both), *rests),
         passed_over=dict(found.over.most_common()),
         resolution=tuple(_resolution(answers)),
         coverage=coverage,
@@ -110,11 +114,13 @@ def _by_line(old: Record, new: Record) -> tuple[Judgement, str]:
     return "inconclusive", "no finite results per example: only its line is tested, over seeds"
 
 
-def _answers(found: _Found, bases: Sequence[str], policy: Policy) -> list[Answer]:
+def _answers(
+    found: _Found, bases: Sequence[str], policy: Policy, calibrated: Mapping[Setting, Calibration]
+) -> list[Answer]:
     covered = {one.at: one.covers for one in found.compared}
     fed = {i: base for i, (old, _) in enumerate(found.pairs) if (base := fed_by(old, bases))}
     others = list(metrics.questions(found.pairs, covered, fed, policy))
-    measured = list(times.questions(found.pairs + found.timed, policy, found.over))
+    measured = list(times.questions(found.pairs + found.timed, policy, found.over, calibrated))
     return [
         *examples.answers(found.compared, policy),
         *settle("metric", others, policy.alpha),

@@ -6,19 +6,19 @@ import json
 import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from finefuse.errors import StoreError
 from finefuse.files import write_whole
 from finefuse.judge.board.fairness import MEASURED, TIMED, cost_version, costed, protocol_of
 from finefuse.predictions import FILE, Predictions
-from finefuse.records import Records, read_results, traceback_of
+from finefuse.records import Records, log_of, read_results, traceback_of
 from finefuse.rows import told
 from finefuse.types import Cell, Record
 
 CIRCUMSTANCES = frozenset(
-    {*MEASURED, "costs", "machine", "device", "finished", "suite", "traceback", "reason", "error"}
+    {*MEASURED, "costs", "machine", "device", "finished", "suite", "traceback", "reason", "error", "no_energy"}
 )
 """Fields that may differ between two rows of one key: what was measured with a clock, where, and when."""
 VERSION = "core"
@@ -40,12 +40,13 @@ class Placed:
 
 @dataclass(frozen=True)
 class Merged:
-    """The rows by cell, the planned cells with their keys, and notes on what differs."""
+    """The rows by cell, the planned cells with their keys, notes on what differs, and what the first was asked for."""
 
     suite: str
     rows: Mapping[Cell, Placed]
     keys: Mapping[Cell, str]
     notes: tuple[str, ...]
+    run: Record = field(default_factory=dict)
 
     @property
     def counts(self) -> Counter[Path]:
@@ -77,7 +78,8 @@ def merge(folders: Sequence[Path]) -> Merged:
         raise StoreError(f"only records of one suite are merged: {names}.")
     _refuse_mixed(rows.values())
     keys |= {cell: placed.row["key"] for cell, placed in rows.items()}
-    return Merged(next(iter(suites.values())), rows, keys, tuple(_notes(rows.values())))
+    asked = Records(folders[0]).read_run()
+    return Merged(next(iter(suites.values())), rows, keys, tuple(_notes(rows.values())), asked)
 
 
 def _refuse_twice(folders: Sequence[Path]) -> None:
@@ -193,10 +195,10 @@ def write(merged: Merged, into: Path) -> list[Path]:
         with records.lock():
             lines = (json.dumps(placed.row, separators=(",", ":")) for placed in merged.rows.values())
             write_whole(records.file, "".join(f"{line}\n" for line in lines))
-            records.write_plan(merged.suite, merged.keys.items())
+            records.write_plan(merged.suite, merged.keys.items(), merged.run)
             folders = list(merged.counts)
             written = [records.file, records.plan_file, *_copy_predictions(folders, into)]
-            return [*written, *_copy_tracebacks(merged.rows.values(), into)]
+            return [*written, *_copy_texts(merged.rows.values(), into)]
     except OSError as error:
         raise StoreError(f"{into}: can't be written: {error.strerror or error}.") from error
 
@@ -209,13 +211,13 @@ def _copy_predictions(folders: Iterable[Path], into: Path) -> Iterator[Path]:
         yield into / FILE
 
 
-def _copy_tracebacks(rows: Iterable[Placed], into: Path) -> Iterator[Path]:
+def _copy_texts(rows: Iterable[Placed], into: Path) -> Iterator[Path]:
+    """Tracebacks, and what jobs printed."""
     for placed in rows:
-        if not placed.row.get("traceback"):
-            continue
-        trace = traceback_of(placed.row["key"])
-        source, target = placed.file.parent / trace, into / trace
-        if source.is_file() and source.resolve().is_relative_to(placed.file.parent.resolve()):
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(source, target)
-            yield target
+        key, folder = placed.row["key"], placed.file.parent
+        for text in (*([traceback_of(key)] if placed.row.get("traceback") else []), log_of(key)):
+            source, target = folder / text, into / text
+            if source.is_file() and source.resolve().is_relative_to(folder.resolve()):
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(source, target)
+                yield target

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -11,13 +12,17 @@ from finefuse.judge.cells import ARTIFACT
 from finefuse.judge.classes import ClassScores, balanced, hardest
 from finefuse.judge.shown import Shown
 from finefuse.records import why
-from finefuse.text import plain
+from finefuse.text import plain, printable
 from finefuse.types import Record, line_name
 
 WHOLE = 12
 """Classes up to which a confusion matrix is printed whole; else the most frequent confusions."""
 MOST = 15
 """Classes, of those with the lowest recall, and confusions that are printed of more."""
+LINES = 30
+"""Lines that are shown of what a job printed."""
+LONG = 240
+"""Characters of such a line."""
 WIDE = 90
 """Characters of a value."""
 RAN = ("machine", "device", "precision", "threads", "channels_last", "compile", "tf32", "portable", "finished")
@@ -40,6 +45,9 @@ def _sections(shown: Shown) -> Iterator[tuple[str, str]]:
         if row["status"] != "ok":
             name = f"Not ok: {row['status']}, seed {row['seed']}"
             yield name, "\n\n".join(filter(None, [why(row), shown.tracebacks.get(row["key"], "").rstrip()]))
+    for row in shown.rows:
+        if log := shown.logs.get(row["key"]):
+            yield f"Printed by the job, seed {row['seed']}", _log(log)
     for found in shown.classes:
         yield f"Classes{f' of {found.task}' if found.task else ''}", _classes(found, len(shown.rows))
     yield "Classes", f"Not known: {shown.unknown}." if shown.unknown else ""
@@ -66,6 +74,13 @@ def _seeds(rows: Sequence[Record]) -> str:
         for row in rows
     ]
     return _table(table)
+
+
+def _log(text: str) -> str:
+    """The last lines that a job printed; a bar that was drawn anew on one line is several."""
+    lines = [printable(line.rstrip()) for line in re.split(r"[\r\n]+", text) if line.strip()]
+    less = [f"... the last {LINES} of {len(lines)} lines:"] if len(lines) > LINES else []
+    return "\n".join([*less, *(line if len(line) <= LONG else f"{line[:LONG]}..." for line in lines[-LINES:])])
 
 
 def _strategy(row: Record) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -12,6 +13,8 @@ from finefuse.discovery.registry import Registry
 from finefuse.errors import FinefuseError
 from finefuse.judge.board.leaderboard import Leaderboard, make_leaderboard
 from finefuse.judge.board.saved import kept_alone, saved_board
+from finefuse.judge.certificates import certificate_notes
+from finefuse.predictions import Predictions
 from finefuse.records import read_results
 from finefuse.types import Record, Ref
 
@@ -40,6 +43,8 @@ def report_folder(folder: Path, registry: Registry, refs: tuple[Ref, ...] | None
     found = read_results(folder)
     known, unit = partial(describe, registry), registry.sole("scheme", "probe")
     board = make_leaderboard(found.suite, found.rows, found.missing, found.refused, known, unit)
+    notes = (*certificate_notes(folder), *board.notes)
+    board = replace(board, notes=notes, answers=Predictions(folder).read)
     return Reported(found.rows, board, *_write(board, target, registry, refs))
 
 

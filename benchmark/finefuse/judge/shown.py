@@ -12,9 +12,9 @@ from typing import Any
 from finefuse.errors import StoreError
 from finefuse.judge.board.lines import Place
 from finefuse.judge.cells import Part, find_rows, made_of
-from finefuse.judge.classes import ClassScores, class_scores
+from finefuse.judge.classes import ClassScores, scores_by_task
 from finefuse.predictions import FILE, Predictions
-from finefuse.records import Records, read_results, traceback_of
+from finefuse.records import Records, log_of, read_results, traceback_of
 from finefuse.types import Cell, Record
 
 SCHEMA = 1
@@ -26,7 +26,7 @@ class Shown:
     """A line or a cell: `rows` are its seeds in order, `parts` what the first is made of, `timed` its measurements.
 
     `classes` has an entry for each task, of all seeds that have predicted classes here; `unknown` says why there are
-    none. `tracebacks` are by key, and `again` are the commands that repeat it.
+    none. `tracebacks` and `logs`, what the jobs printed, are by key, and `again` are the commands that repeat it.
     """
 
     rows: Sequence[Record]
@@ -35,6 +35,7 @@ class Shown:
     classes: Sequence[ClassScores] = ()
     unknown: str = ""
     tracebacks: Mapping[str, str] = field(default_factory=dict)
+    logs: Mapping[str, str] = field(default_factory=dict)
     again: Sequence[str] = ()
 
     def to_json(self) -> dict[str, Any]:
@@ -54,6 +55,7 @@ class Shown:
         ]
         told = {"schema": SCHEMA, "rows": list(self.rows), "made_of": parts, "timed": list(self.timed)}
         told |= {"classes": classes, "no_classes": self.unknown, "tracebacks": dict(self.tracebacks)}
+        told["logs"] = dict(self.logs)
         strict: dict[str, Any] = _strict(told | {"again": list(self.again)})
         return strict
 
@@ -69,8 +71,11 @@ def show(folder: Path, wanted: str, narrow: Mapping[str, str | int | None]) -> S
     rows = find_rows(results, wanted, narrow)
     timed = [row for row in results.rows if row["kind"] == "time" and _times(row, rows)]
     classes, unknown = _classes(folder, rows)
-    texts = {row["key"]: text for row in rows if (text := _traceback(folder, row))}
-    return Shown(rows, made_of(rows[0], results.rows), timed, classes, unknown, texts, _again(folder, rows[0]))
+    failed = {row["key"]: folder / traceback_of(row["key"]) for row in rows if row.get("traceback")}
+    traces = {key: _text(path) or f"({path} is not there)" for key, path in failed.items()}
+    logs = {row["key"]: text for row in rows if (text := _text(folder / log_of(row["key"])))}
+    made, again = made_of(rows[0], results.rows), _again(folder, rows[0])
+    return Shown(rows, made, timed, classes, unknown, traces, logs, again)
 
 
 def _times(timed: Record, rows: Sequence[Record]) -> bool:
@@ -87,22 +92,15 @@ def _classes(folder: Path, rows: Sequence[Record]) -> tuple[list[ClassScores], s
     found = Predictions(folder).read(ok)
     if not found:
         return [], f"{folder / FILE} has none for these rows; `finefuse run` writes them again if the store has them"
-    tasks: dict[tuple[str, tuple[str, ...]], list[Any]] = {}
-    for answers in found.values():
-        for one in answers:
-            tasks.setdefault((one.task, one.names), []).append(one)
-    return [class_scores(seeds) for seeds in tasks.values()], ""
+    return scores_by_task(found.values()), ""
 
 
-def _traceback(folder: Path, row: Record) -> str:
-    """The traceback of a failed job."""
-    if not row.get("traceback"):
-        return ""
-    path = folder / traceback_of(row["key"])
+def _text(path: Path) -> str:
+    """A text that a run has left; "" where there is none."""
     try:
-        return path.read_text(encoding="utf-8", errors="backslashreplace")
+        return path.read_bytes().decode("utf-8", "backslashreplace")
     except FileNotFoundError:
-        return f"({path} is not there)"
+        return ""
     except OSError as error:
         raise StoreError(f"{path}: can't be read: {error.strerror or error}.") from error
 

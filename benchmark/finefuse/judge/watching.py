@@ -4,30 +4,33 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 
+from finefuse.judge.board.firsts import first_lines
 from finefuse.judge.board.leaderboard import Leaderboard
 from finefuse.judge.reports import Reported
-from finefuse.types import Job, Record
+from finefuse.types import First, Job, Record
 
 EVERY = 10.0
 """Seconds that pass at least before the reports are written again."""
 SHARE = 0.05
 """Of the run's time that writing them may take."""
-TABLES = 6
-"""Whose best lines are told."""
+SHOWN = 6
+"""Lines that are told: the first of so many tables, or more of each of a few."""
 
 
 class Watching:
-    """An observer that has the reports written again, and tells the best lines when they have changed."""
+    """An observer that has the reports written again, and shows the best lines, or tells what changed."""
 
     def __init__(
         self,
         write: Callable[[], Reported],
         tell: Callable[[str], None],
         clock: Callable[[], float] = time.monotonic,
+        show: Callable[[Sequence[First]], None] | None = None,
     ) -> None:
-        self._write, self._tell, self._clock = write, tell, clock
+        self._write, self._tell, self._clock, self._show = write, tell, clock, show
         self._next = -math.inf
         self._told: set[str] = set()
 
@@ -38,7 +41,9 @@ class Watching:
             found = self._write()
             ended = self._clock()
             self._next = ended + max(EVERY, (ended - began) / SHARE)
-            self._news([*_told(found.board), *found.complaints])
+            if self._show:
+                self._show(best_lines(found.board))
+            self._news([*([] if self._show else _told(found.board)), *found.complaints])
 
     def _news(self, sentences: list[str]) -> None:
         for sentence in sentences:
@@ -47,8 +52,15 @@ class Watching:
         self._told = set(sentences)
 
 
+def best_lines(board: Leaderboard) -> list[First]:
+    """The first lines of the tables, of a single table several."""
+    tables = max(1, len(board.firsts()))
+    firsts = first_lines(board.with_short_names(board.lines), max(1, SHOWN // tables))
+    return list(islice(firsts, SHOWN))
+
+
 def _told(board: Leaderboard) -> Iterator[str]:
     """The first line of some tables: `best on digits · cnn-s: full, accuracy 0.9310 (2 of 3 runs)`."""
-    for first in board.firsts()[:TABLES]:
+    for first in board.firsts()[:SHOWN]:
         score = f"{first.metric} {first.score:.4f} ({first.ok} of {first.planned} runs)"
         yield f"best on {first.dataset} · {first.backbone}: {first.name}, {score}"

@@ -80,8 +80,10 @@ def _fusion_repeats(fusion: Fusion, task: Task) -> None:
 
 def _fusion_budget(fusion: Fusion, task: Task) -> None:
     trainer = small_trainer(task)
-    _fused(fusion, task, trainer=trainer)
-    require(trainer.spent <= trainer.budget, f"took {trainer.spent} steps, and the budget is {trainer.budget}")
+    of = _given(fusion, task, trainer=trainer)
+    with trainer.effort.counting():
+        fusion.fuse(of)
+    trainer.effort.require_within(trainer.budget, trainer.spent, capabilities.own_gradients(fusion, of))
 
 
 def _fusion_rng(fusion: Fusion, task: Task) -> None:

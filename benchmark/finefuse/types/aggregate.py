@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from finefuse.types.data import Task
+
 By = Literal["mean-of-ratios", "ratio-of-means"]
 Zero = Literal["undefined", "left-out"]
 
@@ -50,6 +52,11 @@ class Aggregate:
             return ratio(sum(scores[i] for i in kept), sum(own[i] for i in kept), better[0])
         ratios = [ratio(scores[i], own[i], better[i]) for i in kept]
         return sum(ratios) / len(ratios)
+
+
+def counts(task: Task, own: float, zero: Zero) -> bool:
+    """Whether a task counts where something is chosen by `Task.normalised`, as the quality of its own model decides."""
+    return zero == "undefined" or not math.isnan(task.normalised(own, own))
 
 
 def ratio(score: float, own: float, better: str) -> float:

@@ -46,6 +46,7 @@ TEXT_COLUMNS = (
     "budget",
     "best on val",
     "front",
+    "version",
 )
 """Columns of a board's tables that are text; all others are numbers, and aligned to the right."""
 

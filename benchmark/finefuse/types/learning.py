@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_checkable
 
+from finefuse.types.aggregate import Zero
 from finefuse.types.data import Data, Splits, Task
 from finefuse.types.entries import Ref, Spec
 from finefuse.types.undeclared import Undeclared, undeclared
@@ -243,7 +244,8 @@ class Fusing:
 
     In a pool across data sets `task`, `val`, `train` and `test_inputs` are the members' own, and to use those here
     raises `NotApplicable`; `base` is a `ManyHeads`, `trainer` has the training data of all tasks, one after the other
-    in the order of `nets.by_task(members)`, and `statistics` is the pool's policy for BatchNorm.
+    in the order of `nets.by_task(members)`, `statistics` is the pool's policy for BatchNorm, and `zero` says what a
+    task is whose own model scores 0, where something is chosen on val.
     """
 
     task: Task
@@ -255,6 +257,7 @@ class Fusing:
     trainer: Trainer = _TRAINER
     test_inputs: Tensor = _TEST
     statistics: Statistics = "shared"
+    zero: Zero = "undefined"
     choices: dict[str, tuple[float, bool]] = field(default_factory=dict)
     """What the method chooses on val by itself, for the board: by name the value, and whether it is at the edge."""
 

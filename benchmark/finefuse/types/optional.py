@@ -191,6 +191,17 @@ class UsesLabels(Protocol):
 
 
 @runtime_checkable
+class OwnLoop(Protocol):
+    """A fusion whose own loop is no fine-tuning: it evaluates gradients beside the suite's budget, and says how many.
+
+    Without it each of them counts towards the budget, as in schemes.
+    """
+
+    def own_gradients(self, of: Fusing) -> int:
+        """How many they are, at most; more of them count towards the budget. Called after `fuse`."""
+
+
+@runtime_checkable
 class Follows(Protocol):
     """A fusion of weights that can also be a stage after another one: `followed_by` in a suite.
 

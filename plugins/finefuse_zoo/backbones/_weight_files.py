@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from finefuse import FinefuseError
+from finefuse.files import shards_in
 
 HEAD = 512
 NOT_WEIGHTS = {
@@ -33,15 +34,14 @@ def shards_of(file: Path) -> list[Path]:
     Raises:
         FinefuseError: if it is JSON and no index, names files elsewhere, or one of them does not exist.
     """
-    with file.open("rb") as content:
-        if not content.read(HEAD).lstrip().startswith(b"{"):
-            return []
-    try:
-        names = sorted(set(json.loads(file.read_bytes())["weight_map"].values()))
-        shards = [file.parent / name for name in names if name and Path(name).name == name]
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        raise FinefuseError(f"the weights file {file} is JSON, but not an index of files of weights") from None
-    if len(shards) != len(names) or not names:
+    names = shards_in(file)
+    if not names:
+        with file.open("rb") as content:
+            if content.read(HEAD).lstrip().startswith(b"{"):
+                raise FinefuseError(f"the weights file {file} is JSON, but not an index of files of weights")
+        return []
+    shards = [file.parent / name for name in names if name and Path(name).name == name]
+    if len(shards) != len(names):
         raise FinefuseError(f"the weights file {file} is an index of files that aren't beside it")
     for shard in shards:
         if not shard.is_file():

@@ -43,6 +43,10 @@ class AdaMerging:
     kinds: ClassVar[tuple[str, ...]] = ("classification",)
     except_for: ClassVar[tuple[Law, ...]] = ("one member", "equal members")
 
+    def own_gradients(self, of: Fusing) -> int:  # noqa: ARG002
+        """As many as are asked for; by default they are the budget's."""
+        return self.steps or 0
+
     def fuse(self, of: Fusing) -> nn.Module:
         """One network."""
         copies = [copy.deepcopy(member.net).eval() for member in one_of_each_task(of.members)]

@@ -37,6 +37,10 @@ class ConcatFeatures:
     needs: ClassVar[tuple[Need, ...]] = ("train", "trainer")
     except_for: ClassVar[tuple[Law, ...]] = ("one member", "equal members")
 
+    def own_gradients(self, of: Fusing) -> int:  # noqa: ARG002
+        """As many as are asked for; by default they are the budget's."""
+        return self.steps or 0
+
     def fuse(self, of: Fusing) -> nn.Module:
         """The members' stages with one head; their own heads are dropped."""
         from finefuse_zoo.fusions import _feature_heads as feature_heads

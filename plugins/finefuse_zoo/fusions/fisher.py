@@ -37,6 +37,10 @@ class Fisher:
     level: ClassVar[Level] = "weight"
     needs: ClassVar[tuple[Need, ...]] = ("train",)
 
+    def own_gradients(self, of: Fusing) -> int:
+        """Those of single examples, one for each output, which are squared and train nothing."""
+        return self.samples * sum(member.task.outputs for member in of.members)
+
     def fuse(self, of: Fusing) -> nn.Module:
         """One network."""
         nets.states_of(of.members)

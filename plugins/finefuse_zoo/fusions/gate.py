@@ -32,6 +32,10 @@ class Gate:
     needs: ClassVar[tuple[Need, ...]] = ("val", "trainer")
     except_for: ClassVar[tuple[Law, ...]] = ("order",)
 
+    def own_gradients(self, of: Fusing) -> int:  # noqa: ARG002
+        """A gate is learned, and no network tuned."""
+        return self.steps
+
     def fuse(self, of: Fusing) -> nn.Module:
         """The members with a gate on top."""
         from finefuse_zoo.fusions import _gating as gating

@@ -23,7 +23,7 @@ from finefuse.errors import MemoryExceeded, StoreError, WorkerDied
 from finefuse.files import write_whole
 from finefuse.predictions import Predictions
 from finefuse.processor import PINNED
-from finefuse.records import Records, passed_over, traceback_of
+from finefuse.records import Records, log_of, passed_over, traceback_of
 from finefuse.rows import given_as
 from finefuse.types import Cell, Crew, Executor, Job, Record, Status
 
@@ -87,10 +87,11 @@ def run_plan(
 
 
 def _asked(plan: Plan, registry: Registry) -> dict[str, Any]:
-    """What a run is asked for, as `show` repeats it and `compare` judges it."""
+    """What a run is asked for, as `show` repeats it, `compare` judges it and `verify` runs it again."""
     doors = [door for door in registry.doors if isinstance(door, str)]
     gate = {"gate": dict(plan.suite.gate)} if plan.suite.gate else {}
-    return {"suite": plan.suite.asked, "plugins": doors, **gate}
+    table = {"table": dict(plan.suite.table)} if plan.suite.table else {}
+    return {"suite": plan.suite.asked, "plugins": doors, **gate, **table}
 
 
 @dataclass
@@ -276,4 +277,5 @@ class _Drive:
             store=str(self.artifacts.root),
             doors=self.registry.doors,
             contents=self.plan.contents,
+            log=str(self.records.folder.absolute() / log_of(job.key)),
         )

@@ -9,6 +9,8 @@ from typing import Any, TypeVar
 import torch
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
+from finefuse.errors import BudgetError
+
 T = TypeVar("T")
 ENGINE = "_engine_run_backward"
 """What both go through, by whatever name a plugin has imported them."""
@@ -31,6 +33,24 @@ class Effort:
     def own(self) -> int:
         """What a strategy has spent in loops of its own, whoever's optimizer writes the step: one for each gradient."""
         return max(self.own_steps, self.own_gradients)
+
+    def require_within(self, budget: int, spent: int, declared: int = 0) -> None:
+        """Refuse more steps than a budget holds, of which trainers have `spent` some, and other loops the rest.
+
+        A step that no optimizer takes, such as `p -= lr * p.grad`, is known by the gradient it needs. `declared` are
+        those that a strategy says it takes in a loop of its own, beside the budget.
+
+        Raises:
+            BudgetError: in one sentence.
+        """
+        if max(0, self.own - declared) + spent <= budget:
+            return
+        steps, gradients = self.own_steps, self.own_gradients
+        own = f"took {steps} optimizer steps" if steps >= gradients else f"evaluated {gradients} gradients"
+        more = f", with {declared} more for its own" if declared else ""
+        raise BudgetError(
+            f"{own} of its own beside {spent} of the trainer's, and its budget is {budget} for both{more}"
+        )
 
     @contextmanager
     def counting(self) -> Iterator[None]:

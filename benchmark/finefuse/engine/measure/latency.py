@@ -80,19 +80,20 @@ def latency_fields(model: nn.Module, x: Tensor, order: Order, store: Artifacts) 
     """The fields of a row that say how long a model takes for batches of the sizes that an order names.
 
     A network of the same structure that was measured before on this machine, under the same settings and alone, is not
-    measured again: equal networks get equal figures. `latency_of` has the cells whose measurements they are.
+    measured again: equal networks get equal figures. `latency_of` has the cells whose measurements they are. Inputs may
+    lie in the host's memory; batches of them are on the order's device before any clock runs.
     """
-    settings, device = order.settings, x.device.type
-    form = structure(model, batch_of(x, min(order.latency)), settings.precision)
+    settings, device = order.settings, torch.device(order.device)
+    form = structure(model, batch_of(x, min(order.latency)).to(device), settings.precision)
     fields: Record = {"machine": machine_id(), "costs": LATENCY, "contended": False, "structure": form}
-    about = {"structure": form, "machine": machine_id(), "device": device, "costs": str(LATENCY)}
+    about = {"structure": form, "machine": machine_id(), "device": device.type, "costs": str(LATENCY)}
     about |= {name: str(getattr(settings, name)) for name in ("precision", "threads", "tf32", "deterministic")}
     cells: dict[str, None] = {}
     for size in order.latency:
         place = address(about | {"batch": str(size)})
         kept = store.measured(place)
         if kept is None:
-            found = measure_latency(model, batch_of(x, size), settings.precision)
+            found = measure_latency(model, batch_of(x, size).to(device), settings.precision)
             kept = {"p50": found.p50, "p95": found.p95, "within": found.within, "cell": order.job.cell}
             fields["contended"] |= found.contended
             if not found.contended:

@@ -93,17 +93,10 @@ class SuiteTrainer:
     def require_budget_kept(self) -> None:
         """Refuse what was trained with more steps than the budget holds, in the trainer's loop or any other.
 
-        A step that no optimizer takes, such as `p -= lr * p.grad`, is known by the gradient it needs.
-
         Raises:
             BudgetError: in one sentence.
         """
-        if self.effort.own + self.spent > self.budget:
-            steps, gradients = self.effort.own_steps, self.effort.own_gradients
-            own = f"took {steps} optimizer steps" if steps >= gradients else f"evaluated {gradients} gradients"
-            raise BudgetError(
-                f"{own} of its own beside {self.spent} of the trainer's, and its budget is {self.budget} for both"
-            )
+        self.effort.require_within(self.budget, self.spent)
 
     @property
     def taken(self) -> int:
@@ -168,7 +161,7 @@ class SuiteTrainer:
                     after_step(optimizer_)  # before the schedule moves on: it sees the rates of this step
                 schedule.step()
                 self._stepped(model)
-        if not all(bool(p.isfinite().all()) for p in tuned):
+        if not torch.stack([p.isfinite().all() for p in tuned]).all():  # a GPU is waited for once
             raise FloatingPointError(f"training diverged: weights are not finite after {steps} steps")
 
     def features(self, model: Net, x: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 
 from finefuse.discovery.registry import Door
 from finefuse.engine.order import Order, row, status_of
+from finefuse.engine.work.output import kept_output
 from finefuse.errors import PluginError, StoreError, one_line
 from finefuse.rows import wrong_with
 from finefuse.text import shown
@@ -31,7 +32,8 @@ def attempt(order: Order, carry_out: Callable[[Order], Record] | None = None) ->
     """
     logging.getLogger("finefuse").addFilter(shown)
     try:
-        record = carry_out(order) if carry_out else _really(order)
+        with kept_output(order.log):
+            record = carry_out(order) if carry_out else _really(order)
         if wrong := wrong_with(json.loads(json.dumps(record))):
             raise PluginError(f"its row {wrong}")
         return record

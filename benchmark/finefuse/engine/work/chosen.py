@@ -6,8 +6,10 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from finefuse.declare.facts import Facts
 from finefuse.engine.measure.cost import machine_id
 from finefuse.engine.store.origin import job_of, origin_of
+from finefuse.engine.work.given import refuse_changed_files
 from finefuse.engine.work.searching import WORST, at_edge, quality_of, search_of, suggested, trying
 from finefuse.engine.work.workbench import Workbench
 from finefuse.types import Record, Ref
@@ -30,6 +32,7 @@ def fused_trial(bench: Workbench, fuse: Callable[[Workbench, Record, Record], Re
         if job.search:
             known = store.meta(job.artifact)["tried"] if store.has(job.artifact) else None
             tried = {"tried": suggested(bench, search_of(bench)) if known is None else known}
+            refuse_changed_files(Facts(bench.registry), job)  # its parts are not those of what is tried
             bench = trying(bench, tried["tried"])
         try:
             return fuse(bench, bill, tried)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from finefuse.batchnorm import running
+from finefuse.declare.facts import Facts
 from finefuse.declare.keys import COUNTING
 from finefuse.discovery import capabilities
 from finefuse.engine.measure.cost import Stopwatch, machine_id, parameter_count, size_of
@@ -21,8 +23,9 @@ from finefuse.engine.store.origin import origin_of
 from finefuse.engine.train.trainer import SuiteTrainer
 from finefuse.engine.work.chosen import beside, choose_fused
 from finefuse.engine.work.forgetting import source_fields
+from finefuse.engine.work.given import refuse_changed_files
 from finefuse.engine.work.made import bill_of, billed, choices_of, cost_of, to_store
-from finefuse.engine.work.stages import after_all, stages_of, trainers
+from finefuse.engine.work.stages import after_all, require_budgets_kept, stages_of, trainers
 from finefuse.engine.work.untouched import Untouched
 from finefuse.engine.work.workbench import Workbench, head_name
 from finefuse.errors import NotApplicable, PluginError
@@ -31,7 +34,7 @@ from finefuse.nets import CombineOutputs, Net
 from finefuse.predictions import Answers, packed
 from finefuse.rows import told
 from finefuse.types import Fusing, Record, Ref, Splits
-from finefuse.types.aggregate import Aggregate
+from finefuse.types.aggregate import Aggregate, counts
 from finefuse.types.undeclared import Undeclared
 
 Model = ManyHeads | ByTask
@@ -47,8 +50,12 @@ def fusing(bench: Workbench) -> Fusing:
     }
     made = {name: make() for name, make in makers.items() if name in needs}
     lacking = {name: _members_own(name) for name in ("task", "val", "train", "test_inputs")}
-    rng, statistics = bench.rng("fusion", **bench.run_axes), job.statistics
-    return Fusing(members=members, rng=rng, statistics=statistics, **lacking, **made)  # type: ignore[arg-type]
+    rng, said = bench.rng("fusion", **bench.run_axes), {"statistics": job.statistics, "zero": _aggregate(bench).zero}
+    return Fusing(members=members, rng=rng, **said, **lacking, **made)  # type: ignore[arg-type]
+
+
+def _aggregate(bench: Workbench) -> Aggregate:
+    return Aggregate(*bench.order.job.aggregate)
 
 
 def _members_own(name: str) -> Any:
@@ -100,6 +107,7 @@ def fuse(bench: Workbench, bill: Record | None = None, extra: Record | None = No
     """
     job, fusion = bench.order.job, bench.strategy("fusion")
     if job.trials and not bench.store.has(job.artifact):
+        _refuse_unmeasured(bench)
         choose_fused(bench)
     if not bench.store.has(job.artifact):
         bench.fusion_trainer  # noqa: B018 - refuses tasks whose data can't be put together
@@ -109,6 +117,8 @@ def fuse(bench: Workbench, bill: Record | None = None, extra: Record | None = No
         with billed(bench, bill, all_trainers) as watch:
             fused = after_all(fusion.fuse(of), stages)
         untouched.check()
+        require_budgets_kept(bench, of, stages)
+        refuse_changed_files(Facts(bench.registry), job)
         more = choices_of(of) | (extra or {})
         made = _settled(bench, fused, of)
         _save(bench, made, watch, more, all_trainers, alone=capabilities.alone(fusion))
@@ -162,7 +172,8 @@ def _save(
 
 def _flops(bench: Workbench, model: Model) -> int:
     """Of one example of the task that takes most."""
-    return max(flops_per_example(network(model, ref), splits.test.x) for ref, splits in bench.crossed.items())
+    first = {ref: splits.test.inputs(slice(1)) for ref, splits in bench.crossed.items()}
+    return max(flops_per_example(network(model, ref), x) for ref, x in first.items())
 
 
 def _added(bench: Workbench, model: Model, metas: Sequence[Record]) -> Record:
@@ -187,17 +198,41 @@ def _own(bench: Workbench) -> dict[Ref, dict[str, Tensor]]:
 
 
 def _quality(bench: Workbench, outputs: Mapping[str, Tensor]) -> float:
-    """How good it is on val, for choosing: the mean over the tasks of their quality by that of their own model."""
-    own, found = _own(bench), []
+    """How good it is on val, for choosing: the mean over the tasks of their quality by that of their own model.
+
+    NaN where a task has no measure, unless the suite leaves such tasks out, and where none has.
+    """
+    own, found, zero = _own_qualities(bench), [], _aggregate(bench).zero
     for i, (ref, splits) in enumerate(bench.crossed.items()):
-        task, val = splits.task, splits.val
-        found.append(task.normalised(task.quality(outputs[f"{i}.val"], val), task.quality(own[ref]["val"], val)))
-    return sum(found) / len(found)
+        if counts(splits.task, own[ref], zero):
+            found.append(splits.task.normalised(splits.task.quality(outputs[f"{i}.val"], splits.val), own[ref]))
+    return sum(found) / len(found) if found else math.nan
+
+
+def _own_qualities(bench: Workbench) -> dict[Ref, float]:
+    """How good each task's own model is on val."""
+    own = _own(bench)
+    return {ref: splits.task.quality(own[ref]["val"], splits.val) for ref, splits in bench.crossed.items()}
+
+
+def _refuse_unmeasured(bench: Workbench) -> None:
+    """Nothing, if the tasks' own models are a measure to choose by, as far as the suite wants it of each.
+
+    Raises:
+        NotApplicable: else.
+    """
+    own, zero = _own_qualities(bench), _aggregate(bench).zero
+    no_measure = [ref for ref, splits in bench.crossed.items() if not counts(splits.task, own[ref], "left-out")]
+    if len(no_measure) == len(own):
+        raise NotApplicable("the own models of all tasks score 0 on val, and nothing can be chosen by them")
+    if no_measure and zero == "undefined":
+        said = f"the own model of {no_measure[0]} scores 0 on val, and nothing can be chosen by it"
+        raise NotApplicable(f'{said}; `aggregate = {{ zero = "left-out" }}` leaves the task out')
 
 
 def _scores(bench: Workbench, artifact: str) -> Record:
     outputs, own = _outputs(bench, artifact), {str(ref): one for ref, one in _own(bench).items()}
-    return crossing_fields(bench.metrics, _shown(bench), outputs, own, Aggregate(*bench.order.job.aggregate))
+    return crossing_fields(bench.metrics, _shown(bench), outputs, own, _aggregate(bench))
 
 
 def _outputs(bench: Workbench, artifact: str) -> dict[str, dict[str, Tensor]]:
@@ -235,8 +270,9 @@ def pool(bench: Workbench) -> Record:
         net = Net(list(bench.one(ref).start().stages), head)
         untouched[str(ref)] = {part: trainer.outputs(net, getattr(splits, part).x) for part in ("val", "test")}
     own_outputs = {str(ref): outputs for ref, outputs in _own(bench).items()}
-    aggregate = Aggregate(*job.aggregate)
-    return crossing_bounds(bench.metrics, _shown(bench), own_outputs, untouched, aggregate) | {"machine": machine_id()}
+    return crossing_bounds(bench.metrics, _shown(bench), own_outputs, untouched, _aggregate(bench)) | {
+        "machine": machine_id()
+    }
 
 
 def deployed_for_tasks(bench: Workbench) -> Model:

@@ -8,12 +8,16 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from finefuse.declare.facts import Facts
+from finefuse.declare.lines import strategy_parts
+from finefuse.declare.strategy import Strategy
 from finefuse.discovery import capabilities
 from finefuse.errors import FinefuseError
 from finefuse.nets import Net
-from finefuse.types import Backbone, Job, Record, Ref, Scheme, Task
+from finefuse.types import Backbone, Job, PluginKind, Record, Scheme, Task
 
 Read = Callable[[Path, "str | None", bool], Net]
+NOT_READ = ("source ", "version of ")
+"""Parts of an address that are code, which a run has loaded before."""
 
 
 def reader(backbone: Backbone, task: Task, place: Callable[[nn.Module], None]) -> Read | None:
@@ -36,16 +40,21 @@ def text_head(backbone: Backbone) -> Callable[[Sequence[Sequence[str]]], Tensor]
     return None if known is None else known.text_head
 
 
-def refuse_changed_files(facts: Facts, job: Job, ref: Ref) -> None:
-    """Nothing, if the files that a scheme has read are what they were when the suite was planned.
+def refuse_changed_files(facts: Facts, job: Job) -> None:
+    """Nothing, if the files and folders that a scheme or fusion has read are what they were when it was planned.
 
     Raises:
         FinefuseError: else, because the results would be kept under the address of what is gone.
     """
     planned = dict(job.parts)
-    for name in sorted(facts.path_parameters("scheme", ref.name)):
-        part = f"scheme {ref.name}: {name}"
-        if part in planned and facts.parts("scheme", ref).get(part) != planned[part]:
+    assert job.strategy is not None
+    of = Strategy(job.label, job.strategy, search=job.search, followed_by=job.followed_by)
+    kind: PluginKind = "fusion" if job.fused else "scheme"
+    if not any(facts.reads_files(one, ref) for one, ref in of.plugins(kind)):
+        return
+    for part, value in strategy_parts(facts, kind, of).items():
+        name = part.rpartition(": ")[2]
+        if not part.startswith(NOT_READ) and planned.get(part, value) != value:
             told = f"the {name} of {job.label} has changed since the suite was planned"
             raise FinefuseError(f"{told}; run again to make a new plan")
 

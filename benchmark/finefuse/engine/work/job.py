@@ -40,7 +40,7 @@ from finefuse.engine.work.given import given, refuse_changed_files
 from finefuse.engine.work.loading import loaded, refuse_changed
 from finefuse.engine.work.made import Made, bill_of, billed, choices_of, cost_of, to_store
 from finefuse.engine.work.searching import at_edge, quality_of, search_of, suggested
-from finefuse.engine.work.stages import after_all, stages_of, trainers
+from finefuse.engine.work.stages import after_all, require_budgets_kept, stages_of, trainers
 from finefuse.engine.work.switches import set_up
 from finefuse.engine.work.workbench import Workbench
 from finefuse.errors import NotApplicable, PluginError
@@ -176,7 +176,7 @@ def _tune(bench: Workbench, ref: Ref, extra: Record, bill: Record | None = None)
             bill.update(cost_of(bench, watch, trainer), steps=trainer.taken + bench.effort.own_steps)
     untouched.check()
     trainer.require_budget_kept()
-    refuse_changed_files(Facts(bench.registry), bench.order.job, ref)
+    refuse_changed_files(Facts(bench.registry), bench.order.job)
     rate = {"rate": trainer.rate} if "tried" in extra else {}
     _save(bench, made, bench.splits, extra | rate | _figures(on) | given(scheme, bench.order.job.label))
 
@@ -213,6 +213,8 @@ def fuse(bench: Workbench, bill: Record | None = None, extra: Record | None = No
         with billed(bench, bill, all_trainers) as watch:
             fused = after_all(fusion.fuse(of), stages)
         untouched.check()
+        require_budgets_kept(bench, of, stages)
+        refuse_changed_files(Facts(bench.registry), job)
         if not isinstance(fused, nn.Module):
             raise PluginError(f"a fusion gives a module, and this one gave {told(fused)}")
         if fusion.level == "weight" and not isinstance(fused, Net):
@@ -280,7 +282,7 @@ def _save(bench: Workbench, made: Made, splits: Splits, extra: Mapping[str, obje
         "quality": splits.task.quality(outputs["val"], splits.val),
         "parameters": parameter_count(made.model),
         "bytes": size_of(made.model),
-        "flops": flops_per_example(made.model, splits.test.x),
+        "flops": flops_per_example(made.model, splits.test.inputs(slice(1))),
         "counting": COUNTING,
         "contended": made.watch.contended,
         "machine": machine_id(),
@@ -349,7 +351,7 @@ def _scored(bench: Workbench, splits: Splits) -> Record:
     former = meta.pop("counting", None) != COUNTING or "bytes" not in meta
     if former and "flops" in meta:
         model = deployed(bench)
-        meta |= {"bytes": size_of(model), "flops": flops_per_example(model, splits.test.x)}
+        meta |= {"bytes": size_of(model), "flops": flops_per_example(model, splits.test.inputs(slice(1)))}
     told = _predicted(bench) | source_fields(bench) | bench.told
     return {**meta, **_scores(bench, splits, artifact), **told}
 

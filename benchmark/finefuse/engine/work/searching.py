@@ -76,5 +76,5 @@ def trying(bench: Workbench, params: Mapping[str, Any]) -> Workbench:
     """The bench of the same job, with a fusion that has these parameters and is not searched for."""
     job = bench.order.job
     assert job.strategy is not None
-    one = replace(job, strategy=job.strategy.having(params), search=None, trials=())
+    one = replace(job, strategy=job.strategy.having(params), search=None, trials=(), parts=())
     return Workbench(replace(bench.order, job=one), bench.effort)

@@ -70,6 +70,18 @@ def after_all(fused: nn.Module, stages: list[Stage]) -> nn.Module:
     return net.eval()
 
 
+def require_budgets_kept(bench: Workbench, of: Fusing, stages: list[Stage]) -> None:
+    """Refuse more steps than the budgets of a fusion and its stages hold, and they declare for loops of their own.
+
+    Raises:
+        BudgetError: in one sentence.
+    """
+    lent = trainers(bench, stages)
+    pairs = [(bench.strategy("fusion"), of), *((stage.plugin, stage.of) for stage in stages)]
+    declared = sum(capabilities.own_gradients(plugin, given) for plugin, given in pairs)
+    bench.effort.require_within(sum(one.budget for one in lent), sum(one.spent for one in lent), declared)
+
+
 def trainers(bench: Workbench, stages: list[Stage]) -> list[SuiteTrainer]:
     """The trainer of a job's fusion, and those of its stages."""
     return [bench.fusion_trainer, *(stage.bench.fusion_trainer for stage in stages)]

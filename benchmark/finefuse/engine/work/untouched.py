@@ -10,11 +10,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from inspect import isclass
-from types import FunctionType, ModuleType
+from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
 import torch
 from torch import nn
+from torch.optim import Optimizer
 
 from finefuse.engine.store.splits import content_of, named_tensors
 from finefuse.errors import PluginError
@@ -35,10 +36,12 @@ COUNTED = "torch.autograd"
 PACKAGES = (
     "finefuse.nets", "finefuse.manyheads", "finefuse.batchnorm", "finefuse.rows", "finefuse.tasks",
     "finefuse.engine.measure", "finefuse.engine.store", "finefuse.engine.train", "finefuse.engine.work",
-    "torch.nn.modules",
+    "torch.nn.modules", "torch.optim.lr_scheduler",
 )  # fmt: skip
 """Modules, and with them their submodules, whose classes are looked into as well."""
 METHODS = (property, classmethod, staticmethod)
+WRAPPERS = tuple(part for part in Optimizer.profile_hook_step.__code__.co_consts if type(part) is CodeType)
+"""Code of what torch wraps a class's `step` in when the first optimizer of that class is made."""
 HOOKS = ("_global_forward_pre_hooks", "_global_forward_hooks", "_global_backward_hooks", "_global_backward_pre_hooks")
 """Dicts of torch's that hold what is called with every module."""
 
@@ -76,11 +79,22 @@ SWITCHES = (
 )
 
 
+@dataclass(frozen=True)
+class Step:
+    """The method `step` of a kind of optimizer: its own as it was, None if inherited; and without torch's wrapper."""
+
+    kind: Any
+    own: Any
+    bare: Any
+    inside: object
+
+
 class Surroundings:
     """Torch's switches and the code that scores and times, as they are now; what is new later is not looked at."""
 
     def __init__(self) -> None:
         self._known: dict[str, tuple[Any, dict[str, Any]]] = {}
+        self._steps: list[Step] = []
         for name in MODULES:
             if name in sys.modules:
                 self._note(name, sys.modules[name])
@@ -88,6 +102,11 @@ class Surroundings:
             for module in (sys.modules[name], *_submodules(sys.modules[name])):
                 self.look_at(module)
         self._note("torch.Tensor", torch.Tensor)
+        for kind in filter(_is_optimizer, vars(torch.optim).values()):
+            self._note(f"torch.optim.{kind.__name__}", kind)
+            bare = _bare(kind.step)
+            self._steps.append(Step(kind, vars(kind).get("step"), bare, _inside(bare)))
+        self._steps.sort(key=lambda step: len(step.kind.__mro__))  # what others inherit comes first
         self.a_job_begins()
 
     def a_job_begins(self) -> None:
@@ -105,6 +124,8 @@ class Surroundings:
 
     def _note(self, name: str, owner: Any) -> None:
         code = {key: value for key, value in vars(owner).items() if _is_code(value)}
+        if _is_optimizer(owner):
+            code.pop("step", None)
         self._known[name] = owner, {key: (value, _inside(value)) for key, value in code.items()}
 
     def put_back(self) -> list[str]:
@@ -123,6 +144,7 @@ class Surroundings:
                 elif _inside(value) is not inside:
                     found.append(f"{name}.{key}")
                     value.__code__ = inside
+        found += self._put_steps_back()
         for name, before in self._hooks.items():
             hooks = vars(nn.modules.module)[name]
             if dict(hooks) != before:
@@ -130,6 +152,30 @@ class Surroundings:
                 hooks.clear()
                 hooks.update(before)
         return list(dict.fromkeys(found))
+
+    def _put_steps_back(self) -> list[str]:
+        """The same for the step of each of torch's optimizers, which torch wraps by itself."""
+        found = []
+        for step in self._steps:
+            if _bare(step.kind.step) is step.bare and _inside(step.bare) is step.inside:
+                continue
+            found.append(f"torch.optim.{step.kind.__name__}.step")
+            if step.inside is not None:
+                step.bare.__code__ = step.inside
+            if step.own is not None:
+                step.kind.step = step.own
+            elif "step" in vars(step.kind):
+                del step.kind.step
+        return found
+
+
+def _is_optimizer(value: object) -> bool:
+    return isclass(value) and issubclass(value, Optimizer)
+
+
+def _bare(step: Any) -> Any:
+    """A method `step` without what torch has wrapped it in."""
+    return _bare(step.__wrapped__) if _inside(step) in WRAPPERS else step
 
 
 def _submodules(package: ModuleType) -> list[ModuleType]:

@@ -20,6 +20,7 @@ from finefuse.judge.board.fairness import fairness_notes
 from finefuse.judge.board.firsts import first_lines
 from finefuse.judge.board.lines import MOMENTS
 from finefuse.judge.board.making import make_tables
+from finefuse.judge.board.page.classes import Answering, no_answers
 from finefuse.judge.board.page.document import Describe, make_document, nothing_known
 from finefuse.judge.board.reading import reading_notes
 from finefuse.judge.board.tasks import aggregate_note, task_table
@@ -66,7 +67,8 @@ class Leaderboard:
     member on val, mean member and oracle, and how much the members differ. `resolutions` says by data set and backbone
     what the table can tell apart. `curves` has one row per pool, strategy and size, where parts of pools are fused.
     `budgets` has what each budget buys, in multiples of what a probe costs. `records` are what it was made of, planned
-    cells without a row among them, and `describe` says what is known of a strategy. `full_names` shows all parameters
+    cells without a row among them; `describe` says what is known of a strategy, and `answers` which classes rows
+    predicted. `full_names` shows all parameters
     in tables for people, not only those that tell two things apart. A notebook shows the board as tables.
     """
 
@@ -80,6 +82,7 @@ class Leaderboard:
     records: Sequence[Record] = field(default=(), repr=False)
     full_names: bool = False
     describe: Describe = field(default=nothing_known, repr=False)
+    answers: Answering = field(default=no_answers, repr=False)
     budgets: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(BUDGETS)))
 
     def scores(self) -> pd.DataFrame:

@@ -45,4 +45,6 @@ def _verdict(where: str, name: str, values: Sequence[tuple[float, float]], limit
 
 
 def _more(base: float, new: float) -> str:
-    return f"{new / base:.3g} times as much" if base else "there was none"
+    if not base:
+        return "there was none"
+    return f"{new / base:.3g} times as much" if new >= 1.1 * base else f"{100 * (new / base - 1):.2g} % more"

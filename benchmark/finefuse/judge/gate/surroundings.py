@@ -75,7 +75,7 @@ def _same_code(old: Record, new: Record) -> bool:
     """Whether both rows say what they were made with, and only the machine or versions differ."""
     one, two = old.get("parts") or {}, new.get("parts") or {}
     differing = {name for name in one.keys() | two.keys() if one.get(name) != two.get(name)}
-    return bool(one and two) and not any(map(_is_code, differing))
+    return bool(one and two) and not any(map(is_code, differing))
 
 
 def _parts(old: Record, new: Record) -> Iterator[tuple[str, str]]:
@@ -94,7 +94,7 @@ def _is_version(name: str) -> bool:
     return name in _VERSIONS or name.startswith("version of ")
 
 
-def _is_code(name: str) -> bool:
+def is_code(name: str) -> bool:
     """Whether a part is neither of the machine nor the version of something that this project uses."""
     machine = name in _MACHINE or name.startswith("instruction")
     return not machine and (name == "core" or not _is_version(name))

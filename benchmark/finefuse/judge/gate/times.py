@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from scipy import special
 
 from finefuse.judge.board.lines import Place
 from finefuse.judge.frame import number
+from finefuse.judge.gate.calibration import NOISE, Calibration, Setting
 from finefuse.judge.gate.examples import line_text
 from finefuse.judge.gate.policy import Limit, Policy
 from finefuse.judge.gate.questions import Question, Tested
 from finefuse.types import Record
 
-NOISE = {"train_s": 0.2, "latency": 0.2, "memory": 0.1}
-"""The standard deviation of a logarithm from run to run, where nobody measured it: that of hosted runners."""
 BESIDE = 0.7
 """The same for what was taken beside other work."""
 USUAL = 2.0
@@ -24,14 +24,33 @@ USUAL = 2.0
 FLOORS = {"train_s": 0.05, "latency": 5e-5, "memory": 2**20}
 """Seconds and bytes that are added to both: less than this is measured too coarsely for a ratio."""
 _SAME = ("machine", "device", "costs", "threads")
+_QUANTILE = re.compile(r"latency\.\d+\.p\d+")
+"""What is a time in rows of latencies; beside them stands how well the median is known."""
+Pairs = Sequence[tuple[Record, Record]]
 
 
-def questions(pairs: Sequence[tuple[Record, Record]], policy: Policy, over: Counter[str]) -> Iterator[Question]:
+def questions(
+    pairs: Pairs, policy: Policy, over: Counter[str], calibrated: Mapping[Setting, Calibration]
+) -> Iterator[Question]:
     """One per line and measurement; `over` gets how many were passed over, by why."""
+    for (place, measure, name), own in _lines(pairs, over, policy).items():
+        yield _question(place, measure, name, own, policy, calibrated)
+
+
+def ratios(pairs: Pairs) -> Iterator[tuple[str, float, bool]]:
+    """The measure of each line and measurement, the logarithm of its ratio, and whether it was beside other work."""
+    for (_, measure, name), own in _lines(pairs, Counter()).items():
+        yield measure, _slower(measure, name, own), _beside(own)
+
+
+def _lines(
+    pairs: Pairs, over: Counter[str], policy: Policy | None = None
+) -> Mapping[tuple[Place, str, str], list[tuple[Record, Record]]]:
+    """The rows of each line that a measurement can be compared in, by line, measure and field."""
     lines: dict[tuple[Place, str, str], list[tuple[Record, Record]]] = defaultdict(list)
     for old, new in pairs:
         for measure, name in _measured(old):
-            if not policy.limit(measure):
+            if policy and not policy.limit(measure):
                 continue
             if why := _apart(old, new):
                 over[f"{measure} {why}"] += 1
@@ -39,14 +58,13 @@ def questions(pairs: Sequence[tuple[Record, Record]], policy: Policy, over: Coun
                 over[f"{measure} not measured now"] += 1
             else:
                 lines[Place.of(old), measure, name].append((old, new))
-    for (place, measure, name), own in lines.items():
-        yield _question(place, measure, name, own, policy)
+    return lines
 
 
 def _measured(row: Record) -> Iterator[tuple[str, str]]:
     """What was measured in a row: the measure, and the field."""
     if row["kind"] == "time":
-        yield from (("latency", name) for name in row if name.startswith("latency."))
+        yield from (("latency", name) for name in row if _QUANTILE.fullmatch(name))
     elif not row.get("given"):
         fields = (("train_s", "seconds"), ("memory", "peak_memory"))
         yield from ((measure, name) for measure, name in fields if not math.isnan(number(row, name)))
@@ -64,23 +82,39 @@ def _surrounding(row: Record, name: str) -> object:
     return str(value).partition(":")[0] if name == "device" else value
 
 
+def _slower(measure: str, name: str, pairs: Pairs) -> float:
+    """The mean logarithm of the ratios of one measurement."""
+    floor = FLOORS[measure]
+    found = [math.log((number(new, name) + floor) / (number(old, name) + floor)) for old, new in pairs]
+    return math.fsum(found) / len(found)
+
+
+def _beside(pairs: Pairs) -> bool:
+    """Whether any of them was taken beside other work."""
+    return any(bool(row.get("contended")) for pair in pairs for row in pair)
+
+
+def _noise(measure: str, row: Record, policy: Policy, calibrated: Mapping[Setting, Calibration]) -> tuple[float, str]:
+    """The noise of a measure where a row was measured, and how that is known."""
+    if measure in policy.noise:
+        return policy.noise[measure], "measured"
+    own = calibrated.get(Setting.of(row))
+    return (own.noise[measure], "calibrated") if own and measure in own.noise else (NOISE[measure], "assumed")
+
+
 def _question(
-    place: Place, measure: str, name: str, pairs: Sequence[tuple[Record, Record]], policy: Policy
+    place: Place, measure: str, name: str, pairs: Pairs, policy: Policy, calibrated: Mapping[Setting, Calibration]
 ) -> Question:
     """A test that the ratio is beyond the limit, normal on the logarithm: seeds of one run share its noise."""
     olds, news = ([number(row, name) for row in rows] for rows in zip(*pairs, strict=True))
-    floor, limit = FLOORS[measure], policy.limit(measure) or Limit(0.0)
-    ratios = [math.log((new + floor) / (old + floor)) for old, new in zip(olds, news, strict=True)]
-    slower = sum(ratios) / len(ratios)
-    beside = any(row.get("contended") for pair in pairs for row in pair)
-    own = policy.noise.get(measure, NOISE[measure])
+    limit, slower, beside = policy.limit(measure) or Limit(0.0), _slower(measure, name, pairs), _beside(pairs)
+    own, known = _noise(measure, pairs[0][0], policy, calibrated)
     noise = max(own, BESIDE) if beside and measure != "memory" else own
     base, new = sum(olds) / len(olds), sum(news) / len(news)
     least = math.log1p(limit.of(base) / base if base else 0.0)
     worse, better = (float(special.ndtr((least - side * slower) / noise)) for side in (1, -1))
     said = f"{math.exp(slower):.3g} times{', beside other work' if beside else ''}"
-    calibrated = "measured" if measure in policy.noise else "assumed"
-    said = f"{said}; {calibrated} noise of runs {100 * noise:.0f} %"
+    said = f"{said}; {known} noise of runs {100 * noise:.0f} %"
     tested = Tested(worse, better, 0.0, -math.expm1(slower), math.inf, noise, said=said)
     where = line_text(place)
     shown = measure if measure != "latency" else name

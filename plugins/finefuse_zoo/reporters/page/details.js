@@ -47,6 +47,7 @@ function line(board, at, act) {
     h("p", { title: heading(group) }, shortHeading(group)),
     rows.length ? plainTable("runs", ["record", "status", ranking, "seconds", "reason"], rows, 2) : null,
     board.document.cells.left_out ? h("p.said", {}, `${board.document.cells.left_out} records of the board have no room in this page; all are in records.jsonl.`) : null,
+    board.document.classes.lines[at] ? h("p", {}, h("button.link", { type: "button", onclick: () => act.set({ view: "classes", panel: heading(group), a: board.names[at], open: "" }) }, "confusions and scores by class")) : null,
     h("dl.facts", {}, facts.map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value)))),
     known ? strategy(known) : null,
   );

@@ -1,10 +1,12 @@
 // The page: reads the document, keeps the state in the address, draws the view.
 
 import { Board } from "./board.js";
+import { classesView } from "./classes.js";
 import { roundsView, sizesView } from "./curves.js";
 import { opened } from "./details.js";
 import { choice, h, replace } from "./dom.js";
 import { tasksView, winsView } from "./heat.js";
+import { hasSource, keptView } from "./kept.js";
 import { failures, failuresView, methodsView, notesView } from "./lists.js";
 import { pairView } from "./pair.js";
 import { paretoView } from "./pareto.js";
@@ -19,8 +21,10 @@ const VIEWS = {
   rounds: ["Rounds", roundsView],
   sizes: ["Sizes", sizesView],
   tasks: ["Tasks", tasksView],
+  kept: ["Retention", keptView],
   wins: ["Wins", winsView],
   pair: ["Pair", pairView],
+  classes: ["Classes", classesView],
   failures: ["Failures", failuresView],
   methods: ["Methods", methodsView],
   notes: ["Notes", notesView],
@@ -84,7 +88,8 @@ class Page {
       document.getElementById("tip").hidden = true;
       this.drawNav(view);
       const focus = focusPath(this.main);
-      replace(this.main, VIEWS[view][1](this.board, this.state, this.lines, this), this.downloads(view));
+      const content = VIEWS[view][1](this.board, this.state, this.lines, this);
+      replace(this.main, content, this.downloads(view, content.querySelector("svg.plot") !== null));
       refocus(this.main, focus);
       this.drawStatus();
     }
@@ -104,6 +109,9 @@ class Page {
     const { lines, tables } = this.board.document;
     if (view === "rounds") return lines.rounds.some((round) => round > 0);
     if (view === "sizes") return this.board.document.sizes.length > 0;
+    const { classes } = this.board.document;
+    if (view === "classes") return Object.keys(classes.lines).length > 0 || classes.trouble !== "";
+    if (view === "kept") return hasSource(this.board);
     if (view === "tasks") return lines.tasks.some((tasks) => tasks.length);
     if (view === "wins" || view === "pair") return tables.some((table) => table.lines.length > 1);
     return view !== "failures" || failures(this.board) > 0;
@@ -163,12 +171,11 @@ class Page {
     this.drawFilters();
   }
 
-  downloads(view) {
+  downloads(view, chart) {
     const name = `${this.board.document.suite.replace(/[^\w.-]+/g, "-")}-${view}`;
     const button = (text, act) => h("button", { type: "button", onclick: act }, text);
     const drawn = () => [...this.main.querySelectorAll("svg.plot")];
     const part = (at, all) => (all.length > 1 ? `${name}-${at + 1}` : name);
-    const chart = ["cost", "rounds", "sizes", "tasks", "wins", "pair"].includes(view);
     const shownTables = () => [...this.main.querySelectorAll("table.plain")].flatMap((table) => [...table.rows].map((row) => [...row.cells].map((cell) => cell.textContent)));
     const rows = () => (view === "table" ? tableRows(this.board, this.state, this.lines) : shownTables());
     if (view === "notes" || view === "methods") return null;

@@ -102,8 +102,8 @@ function front(points, px, py, box) {
   return s("path.front", { d: `${path}H${box.right}`, "aria-hidden": "true" });
 }
 
-/** Names of what is on the front, where there is room for them. */
-function labels(points, px, py, box) {
+/** Names of the points that are on the front, where there is room for them. */
+export function labels(points, px, py, box) {
   const taken = points.map((p) => ({ left: px(p.x) - 8, right: px(p.x) + 8, top: py(p.y) - 8, bottom: py(p.y) + 8 }));
   const found = [];
   for (const p of points.filter((one) => one.front === "on")) {

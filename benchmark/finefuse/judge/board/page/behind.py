@@ -16,7 +16,7 @@ KINDS: dict[str, Literal["scheme", "fusion"]] = {"tune": "scheme", "fuse": "fusi
 Used = tuple[str, str, str, str]
 """Kind, label and name of a strategy, and its parameters in the suite as JSON."""
 COSTS = ("seconds", "seconds_members", "machine", WHOLE)
-RANKED = frozenset(("cell", "seed", "metrics", "correct", "losses", "examples", "n_test", *COSTS))
+RANKED = frozenset(("cell", "key", "seed", "metrics", "correct", "losses", "predicted", "examples", "n_test", *COSTS))
 """Fields that tables are ranked by and costs are made of, besides the scores."""
 SCORES = ("test.", "better.")
 

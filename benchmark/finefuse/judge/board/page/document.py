@@ -14,6 +14,7 @@ from finefuse.discovery.described import Described
 from finefuse.errors import FinefuseError, PluginError
 from finefuse.judge.board.lines import Place
 from finefuse.judge.board.page.behind import KINDS, Behind, Used
+from finefuse.judge.board.page.classes import Answering, classes
 from finefuse.judge.board.page.columns import columns, number
 from finefuse.judge.board.page.tables import tables
 from finefuse.judge.board.pareto import MEASURED, ends
@@ -47,6 +48,10 @@ class Whole(Board, Protocol):
     @property
     def describe(self) -> Describe:
         """What is known of strategies."""
+
+    @property
+    def answers(self) -> Answering:
+        """The predicted classes of rows."""
 
 
 @one_thread()
@@ -82,6 +87,7 @@ def make_document(board: Whole) -> dict[str, Any]:
         "sizes": [_point(point) for point in board.curves.to_dict("records")],
         "strategies": list(_strategies(behind.used, board.describe)),
         "cells": behind.cells(),
+        "classes": classes(rows, groups.values(), board.answers),
     }
 
 

@@ -1,0 +1,57 @@
+"""Pytest: the conformance kit, one test per rule, and a suite held against a baseline, one test per line.
+
+```python
+def test_thaw(scheme_check):  # or fusion_check
+    scheme_check(Thaw)
+```
+
+`pytest --finefuse SUITE --finefuse-baseline DIR` runs the suite once and judges it as `finefuse compare` does.
+
+What either needs is imported when it is asked for, not when pytest starts: nobody else's pytest is slower, and coverage
+sees the imports.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+_OPTIONS = ("finefuse", *(f"finefuse_{name}" for name in ("baseline", "out", "workers", "portable", "plugin")))
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Options for a suite that is held against a baseline."""
+    group = parser.getgroup("finefuse", "a suite of finefuse, held against a baseline")
+    group.addoption("--finefuse", metavar="SUITE", help="Run this suite once; each line of its board is a test.")
+    group.addoption("--finefuse-baseline", metavar="DIR", help="The results folder to compare with.")
+    group.addoption("--finefuse-out", metavar="DIR", help="Folder of the new results. Default: a temporary one.")
+    group.addoption("--finefuse-workers", metavar="N", type=int, help="Jobs at a time, as for `finefuse run`.")
+    group.addoption("--finefuse-portable", action="store_true", help="The same bits on other machines, as for `run`.")
+    group.addoption(
+        "--finefuse-plugin",
+        metavar="DOOR",
+        action="append",
+        default=[],
+        help="A file.py or module to use as a plugin; repeatable.",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """With these options, collect and run what they ask for.
+
+    Raises:
+        UsageError: if they make no sense.
+    """
+    config.addinivalue_line("markers", "finefuse: a line of a suite that --finefuse holds against a baseline")
+    if any(map(config.getoption, _OPTIONS)):
+        from finefuse.pytest_plugin import gate
+
+        config.pluginmanager.register(gate, "finefuse-gate")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """One test per rule."""
+    for argument in {"scheme_check", "fusion_check"} & set(metafunc.fixturenames):
+        from finefuse import testing
+
+        checks = testing.SCHEME_CHECKS if argument == "scheme_check" else testing.FUSION_CHECKS
+        metafunc.parametrize(argument, list(checks.values()), ids=list(checks))

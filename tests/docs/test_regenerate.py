@@ -1,0 +1,116 @@
+"""results/regenerate.py: one command that makes all committed boards anew, or those of which there are rows."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import shutil
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from finefuse import api
+
+ROOT = Path(__file__).parents[2]
+FIXTURES = ROOT / "tests" / "fixtures"
+
+
+@pytest.fixture
+def script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """The script, with a copy of the page in a folder of its own as results/."""
+    spec = importlib.util.spec_from_file_location("regenerate", ROOT / "results" / "regenerate.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    here = tmp_path / "results"
+    here.mkdir()
+    shutil.copy(ROOT / "results" / "README.md", here)
+    monkeypatch.setattr(module, "HERE", here)
+    return module
+
+
+def table(script: ModuleType) -> list[str]:
+    page: str = (script.HERE / "README.md").read_text(encoding="utf-8")
+    return [line for line in page.splitlines() if line.startswith("| [")]
+
+
+def test_every_suite_is_there_with_the_plugins_that_it_needs(script: ModuleType) -> None:
+    for found in script.ROW.finditer((script.HERE / "README.md").read_text(encoding="utf-8")):
+        source, plugins = script._source(found["suite"], None)
+        path = source if isinstance(source, Path) else ROOT / "suites" / f"{source}.toml"
+        needed = ["cifar_resnets.py"] if "cifar-resnet" in path.read_text(encoding="utf-8") else []
+        assert [Path(plugin).name for plugin in plugins if Path(plugin).is_file()] == needed
+
+
+def test_paths_of_an_example_are_moved_and_nothing_else(script: ModuleType, tmp_path: Path) -> None:
+    suite, _ = script._source("examples/text/sst2.toml", tmp_path)
+    (dataset,) = suite["datasets"]
+    assert dataset["train"] == str(tmp_path / "text" / "sst2" / "train.tsv")
+    assert suite["backbones"][0]["pretrained_on"]["test"] == str(tmp_path / "text" / "trec" / "test.tsv")
+    assert (suite["name"], suite["schemes"][0], suite["seeds"]) == ("text-sst2", "full", [0, 1, 2, 3, 4])
+    assert script.moved({"as": "data", "of": ["dataset/x", "data/x"]}, "/d") == {
+        "as": "data",
+        "of": ["dataset/x", "/d/x"],
+    }
+
+
+def test_boards_are_rebuilt_from_rows_and_named_in_the_table(
+    script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(script, "FIGURES", ())  # altair takes seconds
+    shutil.copytree(ROOT / "baselines" / "quick", tmp_path / "rows" / "regression")
+    before = table(script)
+    assert script.main(["--records", str(tmp_path / "rows")]) == 0
+    board, rows_of = script.HERE / "regression", ROOT / "baselines" / "quick"
+    assert {path.name for path in board.iterdir()} == {"costs.csv", "leaderboard.json", "leaderboard.md", "scores.csv"}
+    text = (board / "leaderboard.md").read_text(encoding="utf-8")
+    assert text.startswith("# quick\n\n")
+    assert text.splitlines()[2:] == api.board(rows_of).to_markdown().splitlines()[2:]
+    rows = [json.loads(line) for line in (rows_of / "records.jsonl").read_text().splitlines()]
+    days = sorted({row["finished"][:10] for row in rows})
+    made = days[0] if len(days) == 1 else f"{days[0]} to {days[-1]}"
+    changed = f"| [regression](regression/README.md) | `regression` | error rate | {made} | 3 |"
+    assert table(script) == [changed if line.startswith("| [regression]") else line for line in before]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["quik"], "quik: error: no board is called 'quik'; did you mean 'quick'?"),
+        (["quick", "--records", "nowhere"], "quick: error: "),
+        (["text-trec", "--data", "nowhere", "--workers", "0"], "text-trec: error: "),
+        (["--records", "nowhere"], "error: nowhere: no board has records there"),
+    ],
+)
+def test_what_can_not_be_made_is_told_in_one_sentence(
+    script: ModuleType,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    arguments: list[str],
+    said: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    before = table(script)
+    assert script.main(arguments) == 2
+    told = capsys.readouterr().err
+    assert told.startswith(said)
+    assert told.count("\n") == 1
+    assert table(script) == before
+    assert [path.name for path in script.HERE.iterdir()] == ["README.md"]
+
+
+@pytest.mark.slow
+def test_a_suite_is_run_and_a_second_time_only_rendered(
+    script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = script.HERE / "README.md"
+    page.write_text("| [toy](toy/leaderboard.md) | `tests/fixtures/toys/toy.toml` | former | 2026-11-21 | 1 |\n")
+    monkeypatch.setattr(script, "PLUGINS", {"toys": "../toys.py"})
+    for kept in ("0 kept", "0 to run"):
+        assert script.main(["--workers", "0", "--device", "cpu", "--store", str(tmp_path / "store")]) == 0
+        assert kept in capsys.readouterr().err
+    assert (script.HERE / "toy" / "leaderboard.json").exists()
+    assert "| error rate |" in page.read_text(encoding="utf-8")
