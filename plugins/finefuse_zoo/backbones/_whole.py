@@ -17,7 +17,8 @@ def whole(path: Path | None, hub: str | None, kind: str, what: str) -> Any:
         FinefuseError: if it can't be had, or with the first few weights that were not in the files.
     """
     load = getattr(import_module("transformers"), kind).from_pretrained
-    model, told = loaded(path, hub, load, what, output_loading_info=True)
+    how = {"output_loading_info": True, "ignore_mismatched_sizes": True}  # else their names are only in a log
+    model, told = loaded(path, hub, load, what, **how)
     wrong = {*told["missing_keys"], *(key[0] if isinstance(key, tuple) else key for key in told["mismatched_keys"])}
     wrong = {key for key in wrong if "pooler" not in key and "position_ids" not in key}
     if wrong:
