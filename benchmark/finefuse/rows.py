@@ -18,8 +18,11 @@ from finefuse.types.aggregate import Aggregate, By, Zero
 
 SCHEMA = 1
 """The version of a row's fields; a row of another is refused."""
-COSTS = 1
-"""The version of the protocol of costs: raised by hand where seconds, memory or energy come to mean something else."""
+COSTS = 2
+"""The version of the protocol of costs: raised by hand where seconds, memory or energy come to mean something else.
+
+In the first, memory counted pages of files too.
+"""
 LATENCY = 2
 """The same for latency, in rows of `time` jobs: those before the second were timed for a fixed time."""
 NARROW = 0.02

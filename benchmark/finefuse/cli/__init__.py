@@ -10,6 +10,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from finefuse.cli.ab import ab
 from finefuse.cli.calibrate import calibrate
 from finefuse.cli.check import check
 from finefuse.cli.compare import compare
@@ -52,6 +53,7 @@ for verb in (
     plugins,
     schema,
     compare,
+    ab,
     calibrate,
     matrix,
     verify,

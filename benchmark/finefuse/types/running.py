@@ -232,6 +232,8 @@ class Crew:
     """Variables with which the processes of jobs must be started."""
     calls: int = 0
     """About how many there will be."""
+    together: Callable[[Any], bool] | None = None
+    """Whether an order leaves its process as it found it, so that others that do may follow in the same one."""
 
 
 class Executor(Protocol):

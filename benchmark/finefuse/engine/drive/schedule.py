@@ -16,10 +16,11 @@ from finefuse.discovery.registry import Registry
 from finefuse.engine.drive.observers import Observers
 from finefuse.engine.drive.outlook import Outlook, look_closely, stored_row
 from finefuse.engine.drive.shares import memory_limit, places
+from finefuse.engine.drive.together import Together
 from finefuse.engine.order import Order, identity, row, status_of
 from finefuse.engine.store.artifacts import Artifacts
 from finefuse.engine.work.attempt import attempt, failure, get_ready
-from finefuse.errors import MemoryExceeded, StoreError, WorkerDied
+from finefuse.errors import DeviceLost, MemoryExceeded, StoreError, WorkerDied
 from finefuse.files import write_whole
 from finefuse.predictions import Predictions
 from finefuse.processor import PINNED
@@ -66,6 +67,7 @@ def run_plan(
 
     Raises:
         StoreError: if rows or artifacts can't be read or written; the rows until then are kept, as with Ctrl-C.
+        DeviceLost: if a job left a GPU unusable in a process that carries out others too; rows are kept as well.
     """
     records, artifacts = Records(out), Artifacts(store.absolute())  # a plugin may change a worker's directory
     with records.lock():
@@ -165,8 +167,9 @@ class _Drive:
                 pinned = PINNED if settings.portable else {}
                 used = tuple(dict.fromkeys(one for waiting in self.pending for one in waiting.plugins))
                 prepare = partial(get_ready, self.registry.doors, used)
+                calls, together = len(self.pending), Together(self.registry)
                 self.executor.start(
-                    Crew(self.workers, settings.threads, memory, PRELOAD, prepare, pinned, len(self.pending))
+                    Crew(self.workers, settings.threads, memory, PRELOAD, prepare, pinned, calls, together)
                 )
             self.free.remove(device)
             if job.place not in self.quiet:
@@ -187,7 +190,7 @@ class _Drive:
         job, device = self.running.pop(future)
         self.free.append(device)
         error = future.exception()
-        if isinstance(error, StoreError):
+        if isinstance(error, StoreError | DeviceLost):
             raise error
         self.close(job, self.verdict(self.order(job, device), error) if error else future.result())
 

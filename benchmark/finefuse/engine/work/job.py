@@ -41,7 +41,7 @@ from finefuse.engine.work.loading import loaded, refuse_changed
 from finefuse.engine.work.made import Made, bill_of, billed, choices_of, cost_of, to_store
 from finefuse.engine.work.searching import at_edge, quality_of, search_of, suggested
 from finefuse.engine.work.stages import after_all, require_budgets_kept, stages_of, trainers
-from finefuse.engine.work.switches import set_up
+from finefuse.engine.work.switches import current, set_up
 from finefuse.engine.work.workbench import Workbench
 from finefuse.errors import NotApplicable, PluginError
 from finefuse.nets import CHUNK, CombineOutputs, Net
@@ -62,6 +62,11 @@ def carry_out(order: Order) -> Record:
     """
     if order.settings.portable:
         refuse_unpinned()
+    with current(order.device):
+        return _carried_out(order)
+
+
+def _carried_out(order: Order) -> Record:
     set_up(order.settings, order.device)
     warm_up(order.device)
     begin_job(order.device)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import torch
 
@@ -24,6 +24,13 @@ def set_up(settings: Settings, device: str) -> None:
     if on_gpu and settings.deterministic:
         os.environ.setdefault(WORKSPACE, ":4096:8")  # read when the first product is computed
     torch.use_deterministic_algorithms(on_gpu and settings.deterministic, warn_only=True)
+
+
+@contextmanager
+def current(device: str) -> Iterator[None]:
+    """What says just "cuda" means this device for a while."""
+    with torch.cuda.device(device) if device.startswith("cuda") else nullcontext():
+        yield
 
 
 @contextmanager
