@@ -64,7 +64,7 @@ class Shared:
     def address(self, own: Mapping[str, str]) -> str:
         """The same as `address` of the shared parts and these."""
         if len(own) > FEW or not self.parts.keys().isdisjoint(own):
-            return address(self.parts | own)
+            return address({**self.parts, **own})
         names = tuple(own)
         if names not in self._gaps:
             self._gaps[names] = self._between(names)
