@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
@@ -67,6 +68,7 @@ def carry_out(order: Order) -> Record:
 
 
 def _carried_out(order: Order) -> Record:
+    began = time.perf_counter()
     set_up(order.settings, order.device)
     warm_up(order.device)
     begin_job(order.device)
@@ -84,7 +86,7 @@ def _carried_out(order: Order) -> Record:
         finally:
             surroundings.put_back()
             loaded.cache_clear()  # what a plugin may have written to
-    finished = row(order, "ok", **fields)
+    finished = row(order, "ok", **fields, job_seconds=time.perf_counter() - began)
     bench.store.save_row(order.job.key, finished)
     return finished
 
