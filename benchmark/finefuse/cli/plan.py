@@ -119,9 +119,7 @@ def totals(standings: Sequence[Standing], costs: Mapping[Cell, float], *, whole:
     return f"{text}; about {spent} of training and fusing, without loading, scoring{',' * bool(unknown)} {apart}"
 
 
-def job_table(
-    standings: Sequence[Standing], costs: Mapping[Cell, float], *, why: bool, whole: bool = False
-) -> str:
+def job_table(standings: Sequence[Standing], costs: Mapping[Cell, float], *, why: bool, whole: bool = False) -> str:
     """One line per job."""
     rows = [("key", "state", "cost", "cell", *(["why"] if why else []))]
     for standing in standings:

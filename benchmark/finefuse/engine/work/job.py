@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 import sys
-import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from time import perf_counter
 
 import torch
 from torch import Tensor, nn
@@ -68,7 +68,7 @@ def carry_out(order: Order) -> Record:
 
 
 def _carried_out(order: Order) -> Record:
-    began = time.perf_counter()
+    began = perf_counter()
     set_up(order.settings, order.device)
     warm_up(order.device)
     begin_job(order.device)
@@ -86,7 +86,7 @@ def _carried_out(order: Order) -> Record:
         finally:
             surroundings.put_back()
             loaded.cache_clear()  # what a plugin may have written to
-    finished = row(order, "ok", **fields, job_seconds=time.perf_counter() - began)
+    finished = row(order, "ok", **fields, job_seconds=perf_counter() - began)
     bench.store.save_row(order.job.key, finished)
     return finished
 
