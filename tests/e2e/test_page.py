@@ -233,7 +233,7 @@ def test_names_are_told_in_full_on_a_click(browser: Browser, build: ModuleType, 
     assert (other.find("h2").text, other.find("tbody th").text) == ("ants · cnn-s", "l2")
     other.find("tbody th button").click()
     facts = other.run("""return Object.fromEntries(
-        [...document.querySelectorAll("dl.facts div")].map((one) => [...one.children].map((part) => part.textContent)))""")
+        [...document.querySelectorAll("dl.facts div")].map((fact) => [...fact.children].map((e) => e.textContent)))""")
     assert (facts["strategy"], facts["data set"]) == tuple(names.values())
     assert "backbone" not in facts
     browser.driver.get_log("performance")  # of another file than the other tests ask for
