@@ -130,6 +130,7 @@ def with_latency(pair: Pair) -> Rows:
         ({"bytes": 1.1}, {"size"}),
         ({"steps": 10}, {"steps"}),
         ({"gradients": 2}, {"gradients"}),
+        ({"trainable": 2}, {"trainable"}),
         ({"peak_memory": 2}, {"memory"}),
         ({"seconds": 10}, {"train_s"}),
         ({"latency": 50}, {"latency.1.p50", "latency.1.p95", "latency.64.p50", "latency.64.p95"}),

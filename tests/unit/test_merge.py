@@ -161,3 +161,13 @@ def test_the_verb(build: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixtu
     assert call(capsys, "merge", a, b).code == 2
     assert not (tmp_path / "d").exists()
     assert json.loads(c.joinpath("plan.json").read_text())["suite"] == "demo"
+
+
+def test_what_the_first_folder_was_asked_for_is_kept(build: ModuleType, tmp_path: Path) -> None:
+    """`verify` needs its suite, and `compare` its gate."""
+    whole = runs(build, "full", [0.5, 0.6], parts=CORE)
+    a, b = folder(tmp_path / "a", whole[:1]), folder(tmp_path / "b", whole[1:])
+    asked = {"suite": "demo", "table": {"name": "demo"}, "gate": {"alpha": 0.01}}
+    Records(a).write_plan("demo", [(Cell.of(row), row["key"]) for row in whole], asked)
+    write(merge([a, b]), tmp_path / "c")
+    assert Records(tmp_path / "c").read_run() == asked

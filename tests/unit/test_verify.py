@@ -163,13 +163,22 @@ def test_made_up_bits_of_the_right_score_are_seen_on_another_machine(build: Modu
     assert "correlate by" in said
 
 
-@pytest.mark.parametrize("tampered", [{"flops": 1}, {"parameters": 5}, {"test.nll": 0.1}, {"examples": "others"}])
+@pytest.mark.parametrize("tampered", [{"flops": 1}, {"parameters": 5}, {"test.nll": 0.1}, {"n_test": 399}])
 def test_what_no_machine_changes_is_exact_on_another_too(build: ModuleType, tampered: Record) -> None:
     new = row(build, flipped(1, 1), THERE, outputs="others")
     assert alike(row(build), new)[0] == "close"
     found, said = alike(row(build) | tampered, new)
     assert found == "different"
     assert next(iter(tampered)) in said
+
+
+def test_drawn_examples_may_have_other_digits_where_results_tell_which_they_are(build: ModuleType) -> None:
+    new = row(build, flipped(4, 4), THERE, outputs="others", examples="others")
+    assert alike(row(build), new)[1].endswith("8 of 400 answers differ; test examples with other digits")
+    without = {"correct": None}
+    found, said = alike(row(build) | without, new | without)
+    assert (found, said) == ("different", "examples was 'digest of examples' and is 'others'")
+    assert alike(row(build, examples="mine"), row(build))[0] == "different"
 
 
 def test_losses_are_held_to_their_own_errors(build: ModuleType) -> None:

@@ -187,6 +187,6 @@ def _run(text: str, work: Work, folder: Path) -> None:
 
 
 def _slug(number: int, text: str) -> str:
-    """The name of a version's folder."""
-    told = re.sub(r"[^\w.=-]+", "-", text)
+    """The name of a version's folder: of files only their names."""
+    told = re.sub(r"[^\w.=-]+", "-", " ".join(Path(word).name for word in text.split()))
     return f"{number}-{told.strip('-')[-60:]}"

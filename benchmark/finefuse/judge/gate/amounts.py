@@ -12,7 +12,14 @@ from finefuse.judge.gate.examples import line_text
 from finefuse.judge.gate.policy import Limit, Policy
 from finefuse.types import Record, Verdict
 
-AMOUNTS = {"flops": "flops", "parameters": "parameters", "size": "bytes", "steps": "steps", "gradients": "gradients"}
+AMOUNTS = {
+    "flops": "flops",
+    "parameters": "parameters",
+    "trainable": "trainable",
+    "size": "bytes",
+    "steps": "steps",
+    "gradients": "gradients",
+}
 """The fields of rows by the names of these measures; `size` is that of a file of the model."""
 
 
