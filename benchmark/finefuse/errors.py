@@ -55,6 +55,10 @@ class StoreError(FinefuseError):
     """Records or artifacts that can't be read or written."""
 
 
+class DeviceLost(FinefuseError):  # noqa: N818
+    """A GPU that this process can't use any more, because of what an earlier job did to it."""
+
+
 class NotApplicable(FinefuseError):  # noqa: N818 - not an error of anyone's: it becomes a `skipped` row
     """Raised by a strategy that doesn't apply to a cell; the cell is `skipped` with the message as its reason."""
 

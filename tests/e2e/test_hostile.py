@@ -23,12 +23,12 @@ good = { of = ["full", "head-sgd", "chatters"] }
 bad  = { of = ["full", "segfaults"] }
 
 [limits]
-seconds = 60
+seconds = 30
 memory  = 1.5
 """
 EXPECTED = {
     "raises": ("failed", r"Odd: a broken heart and a .*nose"),
-    "hangs": ("timeout", r"TimeoutError: took longer than 60 s"),
+    "hangs": ("timeout", r"TimeoutError: took longer than 30 s"),
     "exits": ("failed", r"WorkerDied: the worker process ended with exit code 0"),
     "exits-politely": ("failed", r"SystemExit: enough"),
     "segfaults": ("failed", r"WorkerDied: the worker process ended by SIGSEGV"),

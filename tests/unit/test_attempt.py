@@ -5,14 +5,19 @@ from __future__ import annotations
 import importlib
 import logging
 import sys
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
+from finefuse.engine.work import lost
 from finefuse.engine.work.attempt import attempt
-from finefuse.errors import NotApplicable, StoreError, one_line
+from finefuse.errors import DeviceLost, NotApplicable, StoreError, one_line
+from helpers.runs import rows, statuses
 
 
 def test_an_attempt_turns_what_is_raised_into_a_row(fake: ModuleType, tmp_path: Path) -> None:
@@ -60,6 +65,7 @@ def test_a_job_out_of_memory_says_how_much_it_had(
     peaks = {"cuda:1": 12345, "cuda:0": 1}
     monkeypatch.setattr(cost, "_job", cost._Job())  # none has begun
     monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: peaks[str(device)])
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda device: None)
 
     def row_of(error: BaseException, device: str) -> dict:
         def carry_out(_: object) -> dict:
@@ -103,3 +109,71 @@ def test_the_real_thing_is_carried_out_where_nothing_else_is_named(fake: ModuleT
 def test_one_line() -> None:
     assert one_line(ValueError()) == "ValueError"
     assert one_line(ValueError(" a\n\tb ")) == "ValueError: a b"
+
+
+SAID = "CUDA error: device-side assert triggered"
+
+
+@pytest.fixture
+def broken(monkeypatch: pytest.MonkeyPatch) -> set[str]:
+    """GPUs that answer nothing any more; the others are well."""
+    found: set[str] = set()
+    cost = importlib.import_module("finefuse.engine.measure.cost")
+
+    def synchronise(device: str) -> None:
+        if device in found:
+            raise RuntimeError(SAID)
+
+    monkeypatch.setattr(cost, "synchronise", synchronise)
+    monkeypatch.setattr(lost, "_lost", {})
+    return found
+
+
+def breaking(broken: set[str], *labels: str) -> Callable[[Any], dict]:
+    """Carries out jobs, of which these break their GPU."""
+
+    def carry_out(order: Any) -> dict:
+        if order.job.label in labels:
+            broken.add(order.device)
+            raise RuntimeError(SAID)
+        return dict(importlib.import_module("fake_run").carry_out(order))
+
+    return carry_out
+
+
+def test_a_job_that_leaves_its_gpu_unusable_is_the_last_on_it_in_this_process(
+    fake: ModuleType, tmp_path: Path, broken: set[str]
+) -> None:
+    carry_out = breaking(broken, "a")
+
+    def on(device: str, label: str) -> dict:
+        return attempt(replace(fake.order(fake.job(label), tmp_path), device=device), carry_out)
+
+    assert (on("cuda:0", "a")["status"], on("cuda:1", "b")["status"], on("cpu", "c")["status"]) == (
+        "failed",
+        "ok",
+        "ok",
+    )
+    with pytest.raises(DeviceLost, match=r"cuda:0 can't be used .*: since .*a.* failed \(RuntimeError: .*; run again"):
+        on("cuda:0", "d")
+
+
+def test_an_ordinary_failure_costs_no_gpu(fake: ModuleType, tmp_path: Path, broken: set[str]) -> None:
+    def fails(_: object) -> dict:
+        raise ValueError("no")
+
+    order = replace(fake.order(fake.job("a"), tmp_path), device="cuda:0")
+    assert [attempt(order, fails)["status"] for _ in range(2)] == ["failed", "failed"]
+
+
+def test_a_run_in_one_process_ends_there_and_goes_on_when_it_is_run_again(
+    fake: ModuleType, tmp_path: Path, broken: set[str]
+) -> None:
+    plan = fake.plan(*map(fake.job, "abcd"))
+    call = partial(attempt, carry_out=breaking(broken, "b"))
+    with pytest.raises(DeviceLost, match="cuda:0 can't be used in this process"):
+        fake.run(plan, tmp_path, fake.Inline(), device="cuda:0", call=call)
+    assert statuses(rows(tmp_path)) == {"a": "ok", "b": "failed"}
+    lost._lost.clear()
+    broken.clear()
+    assert statuses(fake.run(plan, tmp_path)) == {"a": "ok", "b": "failed", "c": "ok", "d": "ok"}

@@ -8,6 +8,7 @@ import pytest
 
 from finefuse import device
 from finefuse.device import default_workers, resolve_device, visible_gpus
+from finefuse.engine.drive import shares
 from finefuse.errors import FinefuseError
 
 
@@ -18,11 +19,12 @@ class Machine:
         self.folder, self.patch = folder, patch
         self.asked_torch = 0
 
-    def has(self, *nodes: str, torch: str = "2.9.0", torch_sees: int = 0, visible: str | None = None) -> None:
+    def has(self, *nodes: str, torch: str = "cuda", torch_sees: int = 0, visible: str | None = None) -> None:
         for node in nodes:
             (self.folder / node).touch()
         self.patch.setattr(device, "NODES", self.folder)
-        self.patch.setattr(metadata, "version", lambda _: torch)
+        self.patch.setattr(device, "DRIVER", self.folder / "driver")
+        self.patch.setattr(device, "_built_for", lambda: torch)
         self.patch.setattr(device, "_gpus_torch_sees", lambda: self._ask(torch_sees))
         if visible is None:
             self.patch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
@@ -55,8 +57,107 @@ def test_auto_is_cuda_where_there_is_one(machine: Machine) -> None:
 
 
 def test_a_torch_built_for_the_cpu_sees_no_gpu(machine: Machine) -> None:
-    machine.has(*TWO_GPUS, torch="2.9.0+cpu")
+    machine.has(*TWO_GPUS, torch="")
     assert resolve_device("auto") == "cpu"
+
+
+CPU_BUILD = "from typing import Optional\n__version__ = '{}'\ncuda: Optional[str] = None\nhip: Optional[str] = None\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        (CPU_BUILD.format("2.9.0+cpu"), ""),
+        (CPU_BUILD.format("2.9.0"), ""),
+        (CPU_BUILD.format("2.6.0a0+git1c3b"), ""),
+        (CPU_BUILD.format("2.9.0+cu130").replace("cuda: Optional[str] = None", "cuda: Optional[str] = '13.0'"), "cuda"),
+        ("__version__ = '2.6.0'\ncuda = '12.4'\nhip = None\n", "cuda"),
+        (CPU_BUILD.format("2.9.0").replace("hip: Optional[str] = None", "hip: Optional[str] = '6.4.43482'"), "hip"),
+        (None, ""),
+    ],
+)
+def test_what_torch_was_built_for_is_read_in_its_own_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str | None, kind: str
+) -> None:
+    (tmp_path / "torch").mkdir()
+    if text is not None:
+        (tmp_path / "torch" / "version.py").write_text(text)
+    monkeypatch.setattr(metadata, "distribution", lambda _: type("", (), {"locate_file": tmp_path.joinpath}))
+    assert device._built_for.__wrapped__() == kind
+
+
+def test_the_installed_torch_says_the_same_itself() -> None:
+    import torch
+
+    assert device._built_for() == ("cuda" if torch.version.cuda else "hip" if torch.version.hip else "")
+
+
+def test_without_torch_there_is_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    def gone(_: str) -> None:
+        raise metadata.PackageNotFoundError
+
+    monkeypatch.setattr(metadata, "distribution", gone)
+    assert device._built_for.__wrapped__() == ""
+
+
+@pytest.mark.parametrize(("torch", "node"), [("cuda", "dxg"), ("hip", "kfd")])
+def test_under_wsl_and_on_amd_torch_is_asked(machine: Machine, torch: str, node: str) -> None:
+    machine.has(node, torch=torch, torch_sees=2)
+    assert resolve_device("auto") == "cuda"
+    assert default_workers("cuda", threads=1) == 2
+    assert machine.asked_torch == 2
+
+
+@pytest.mark.parametrize(("torch", "node"), [("cuda", "kfd"), ("hip", "dxg"), ("", "dxg"), ("hip", "nvidia0")])
+def test_what_torch_was_not_built_for_is_no_gpu(machine: Machine, torch: str, node: str) -> None:
+    machine.has(node, torch=torch, torch_sees=2)
+    assert resolve_device("auto") == "cpu"
+    assert not machine.asked_torch
+
+
+IDS = ["GPU-8932f937", "GPU-89aa0000", "GPU-1234abcd"]
+
+
+@pytest.mark.parametrize(
+    ("listed", "found"),
+    [
+        ("void", []),
+        ("NoDevFiles", []),
+        ("none", []),
+        ("0,7,1", [0]),
+        ("3", []),
+        ("2, 0", [2, 0]),
+        ("+1", [1]),
+        ("1gpu,2ampere", [1, 2]),
+        ("0,0", []),
+        ("0,1,0", []),
+        ("0,void,1", [0]),
+        ("0,,1", [0]),
+        ("GPU-1234", ["GPU-1234abcd"]),
+        ("GPU-1234,GPU-8932", ["GPU-1234abcd", "GPU-8932f937"]),
+        ("GPU-89", []),
+        ("GPU-ffff", []),
+        ("GPU-1234,0", ["GPU-1234abcd"]),
+        ("GPU-1234,GPU-1234abcd", []),
+        ("0,GPU-1234", [0]),
+        ("MIG-1,MIG-2", ["MIG-1"]),
+    ],
+)
+def test_a_list_of_visible_devices_is_read_as_cuda_reads_it(listed: str, found: list[int | str]) -> None:
+    assert device.listed_gpus(listed, 3, IDS) == found
+
+
+def test_the_driver_tells_the_ids(machine: Machine) -> None:
+    machine.has(*TWO_GPUS, visible="GPU-12,GPU-34")
+    assert visible_gpus() == 2
+    for n, one in enumerate(["GPU-1234", "GPU-5678"]):
+        (device.DRIVER / f"0000:0{n}").mkdir(parents=True)
+        (device.DRIVER / f"0000:0{n}" / "information").write_text(f"Model: \t\t Some\nGPU UUID: \t {one}\nIRQ: 3\n")
+    assert visible_gpus() == 1
+
+
+def test_ids_are_believed_where_the_driver_tells_none() -> None:
+    assert device.listed_gpus("GPU-a,GPU-b", 2, []) == ["GPU-a", "GPU-b"]
 
 
 @pytest.mark.parametrize(
@@ -112,9 +213,11 @@ def test_one_worker_per_gpu_and_one_for_a_chosen_gpu(machine: Machine) -> None:
     assert default_workers("cuda:1", threads=1) == 1
 
 
-def test_one_worker_for_a_gpu_that_only_torch_sees(machine: Machine) -> None:
-    machine.has(torch_sees=1)
-    assert default_workers("cuda", threads=1) == 1
+@pytest.mark.parametrize("count", [1, 4])
+def test_one_worker_for_each_gpu_that_only_torch_sees(machine: Machine, count: int) -> None:
+    machine.has(torch_sees=count)
+    assert default_workers("cuda", threads=1) == count
+    assert shares.places("cuda", count) == [f"cuda:{n}" for n in range(count)]
 
 
 @pytest.mark.parametrize(("cores", "threads", "workers"), [(8, 1, 8), (8, 3, 2), (2, 4, 1)])

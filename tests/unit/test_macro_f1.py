@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from sklearn.metrics import f1_score
+from torchmetrics.functional.classification import multiclass_f1_score
 
 from finefuse import Ref
 from finefuse.discovery.registry import Registry
@@ -48,3 +49,18 @@ def test_it_is_called_macro_f1_and_is_for_classification():
     metric = Registry(("finefuse_zoo.hooks",), entry_points=False).build("metric", Ref("macro-f1"))
     assert metric == MacroF1()
     assert (metric.kinds, metric.higher_is_better) == (("classification",), True)
+
+
+def test_it_takes_little_memory_for_many_classes_in_deterministic_mode_too(monkeypatch):
+    # a table of examples by pairs of classes would have 160 GB
+    monkeypatch.setattr(torch, "are_deterministic_algorithms_enabled", lambda: True)
+    y = torch.arange(5000) % 2000
+    assert MacroF1().score(logits(y.tolist(), 2000), y) == 1.0
+
+
+@pytest.mark.parametrize("classes", [2, 5, 16, 257])
+def test_it_has_the_bits_of_torchmetrics(classes):
+    rng = torch.Generator().manual_seed(classes)
+    for n in (1, 7, 300):
+        outputs, y = torch.randn(n, classes, generator=rng), torch.randint(classes, (n,), generator=rng)
+        assert MacroF1().score(outputs, y) == float(multiclass_f1_score(outputs, y, classes, average="macro"))

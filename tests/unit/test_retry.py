@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import gc
 import weakref
 
@@ -9,6 +10,7 @@ import pytest
 import torch
 from torch import nn
 
+from finefuse.engine.order import status_of
 from finefuse.engine.train import retry
 from finefuse.engine.train.trainer import SuiteTrainer
 from finefuse.types import Budget
@@ -137,3 +139,121 @@ def test_out_of_memory_in_halves_as_well_is_an_error(lab):
     trainer = SuiteTrainer(lab.POINTS, lab.data(), Budget(1, 40), seed=0, accumulate=True)
     with pytest.raises(torch.OutOfMemoryError):
         trainer.fit(net, [{"params": net.parameters()}])
+
+
+NAMES = [
+    torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+    RuntimeError("CUDA error: out of memory\nCUDA kernel errors might be asynchronously reported"),
+    RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+    RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
+    RuntimeError("cusolver error: CUSOLVER_STATUS_ALLOC_FAILED, when calling `cusolverDnCreate(handle)`"),
+    RuntimeError("HIP error: out of memory"),
+    RuntimeError("[enforce fail at alloc_cpu.cpp:119] . DefaultCPUAllocator: can't allocate memory: 4 bytes"),
+    MemoryError(),
+]
+
+
+class Narrow(torch.nn.Module):
+    """Fails with one error with more than so many examples at a time, in training or in evaluation."""
+
+    def __init__(self, error, most, training):
+        super().__init__()
+        self.error, self.most, self.when = error, most, training
+
+    def forward(self, x):
+        if torch.is_grad_enabled() == self.when and len(x) > self.most:
+            raise self.error
+        return x
+
+
+def narrow(lab, error, most=9, training=True):
+    net = lab.network(lab.POINTS)
+    net.stages[1] = Narrow(error, most, training)
+    net.stages[2] = torch.nn.Linear(8, 6)
+    return net
+
+
+@pytest.mark.parametrize("error", NAMES, ids=lambda error: str(error)[:40])
+def test_memory_that_runs_out_by_any_name_is_tried_again(lab, error):
+    assert status_of(error) == "oom"
+    net, trainer = narrow(lab, error), lab.trainer(accumulate=True)
+    trainer.fit(net, [{"params": net.parameters()}])
+    assert (trainer.pieces, trainer.spent) == (2, trainer.budget)
+
+
+@pytest.mark.parametrize(
+    "error", [RuntimeError("CUDA error: device-side assert triggered"), ValueError("out of patience")]
+)
+def test_other_errors_are_not(lab, error):
+    assert status_of(error) == "failed"
+    net, trainer = narrow(lab, error), lab.trainer(accumulate=True)
+    with pytest.raises(type(error), match=r"assert|patience"):
+        trainer.fit(net, [{"params": net.parameters()}])
+    assert trainer.pieces == 1
+
+
+def test_an_evaluation_is_done_in_smaller_parts_where_that_is_allowed(lab):
+    net, x = narrow(lab, NAMES[1], 100, training=False), torch.randn(900, 4)
+    plain = copy.deepcopy(net)
+    plain.stages[1] = torch.nn.Identity()
+    assert torch.allclose(lab.trainer(accumulate=True).outputs(net, x), lab.trainer().outputs(plain, x), atol=1e-6)
+    with pytest.raises(RuntimeError, match="out of memory"):
+        lab.trainer().outputs(net, x)
+
+
+def test_a_prefix_that_can_not_be_kept_is_gone_through_batch_by_batch(lab, monkeypatch):
+    net, plain = (lab.network(lab.POINTS) for _ in range(2))
+    real = SuiteTrainer._eased
+    many = len(lab.trainer()._data)
+
+    def eased(self, call, x, size):
+        if len(x) == many:
+            raise RuntimeError("CUDA error: out of memory")
+        return real(self, call, x, size)
+
+    lab.trainer().fit(plain, [{"params": plain.head.parameters()}])
+    monkeypatch.setattr(SuiteTrainer, "_eased", eased)
+    trainer = lab.trainer(accumulate=True)
+    trainer.fit(net, [{"params": net.head.parameters()}])
+    assert torch.allclose(net.head.weight, plain.head.weight, atol=1e-5)
+    with pytest.raises(RuntimeError, match="out of memory"):
+        lab.trainer().fit(net, [{"params": net.head.parameters()}])
+
+
+class Stateful(torch.optim.SGD):
+    """Finds no memory for its state while the gradient is that of a whole batch, which it keeps; `late` after it has
+    changed a weight."""
+
+    def __init__(self, groups, sizes, late=False):
+        super().__init__(groups, lr=0.05, momentum=0.9)
+        self.sizes, self.late = sizes, late
+
+    def step(self, closure=None):
+        del self.sizes[:]
+        closure()
+        if len(self.sizes) == 1:
+            self.state[self.param_groups[0]["params"][0]]["step"] = 0
+            if self.late:
+                with torch.no_grad():
+                    self.param_groups[0]["params"][0].mul_(2)
+            raise torch.OutOfMemoryError("no room for the state")
+        return super().step()
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_a_first_step_whose_state_finds_no_memory_is_tried_in_halves_unless_weights_have_changed(lab, late):
+    sizes = []
+    net = lab.network(lab.POINTS)
+    net.stages[0].register_forward_hook(lambda _, given, __: sizes.append(len(given[0])))
+    trainer = lab.trainer(accumulate=True)
+
+    def fit():
+        trainer.fit(net, [{"params": net.parameters()}], optimizer=lambda groups: Stateful(groups, sizes, late))
+
+    if late:
+        with pytest.raises(torch.OutOfMemoryError, match="no room"):
+            fit()
+    else:
+        fit()
+        assert (trainer.pieces, trainer.spent) == (2, trainer.budget)
+        assert len(sizes) == 2

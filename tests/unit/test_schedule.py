@@ -144,7 +144,7 @@ def test_any_number_of_workers_gives_the_same_rows(fake: ModuleType, tmp_path: P
 
 
 def test_gpus_take_turns(fake: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(crew, "visible_gpus", lambda: 2)
+    monkeypatch.setattr(crew, "all_gpus", lambda: 2)
     executor = fake.Inline(parallel=True)
     plan = fake.plan(*(fake.job(f"j{n}") for n in range(4)))
     found = fake.run(plan, tmp_path, executor, workers=4, device="cuda")

@@ -24,9 +24,9 @@ def test_a_limit_of_the_suite_is_each_worker_s() -> None:
 
 
 def test_places(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(crew, "visible_gpus", lambda: 2)
+    monkeypatch.setattr(crew, "all_gpus", lambda: 2)
     assert crew.places("cuda", 3) == ["cuda:0", "cuda:1", "cuda:0"]
     assert crew.places("cuda:1", 2) == ["cuda:1", "cuda:1"]
     assert crew.places("cpu", 2) == ["cpu", "cpu"]
-    monkeypatch.setattr(crew, "visible_gpus", lambda: 0)
+    monkeypatch.setattr(crew, "all_gpus", lambda: 0)
     assert crew.places("cuda", 2) == ["cuda", "cuda"]

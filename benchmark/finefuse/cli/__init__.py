@@ -10,10 +10,12 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from finefuse.cli.ab import ab
 from finefuse.cli.calibrate import calibrate
 from finefuse.cli.check import check
 from finefuse.cli.compare import compare
 from finefuse.cli.export import export
+from finefuse.cli.history import history
 from finefuse.cli.list import list_
 from finefuse.cli.matrix import matrix
 from finefuse.cli.merge import merge
@@ -52,6 +54,8 @@ for verb in (
     plugins,
     schema,
     compare,
+    history,
+    ab,
     calibrate,
     matrix,
     verify,

@@ -24,9 +24,10 @@ def calibrate(
     json_: Annotated[bool, typer.Option("--json", help="Print all of it as JSON.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Don't tell the progress.")] = False,
 ) -> None:
-    """Measure the noise of runs on this machine: a suite against itself, in pairs, every time from nothing.
+    """Measure the noise of runs on this machine.
 
-    Comparisons of rows of this machine use it from then on, where neither the suite nor the caller says another.
+    A suite is run against itself, in pairs, every time from nothing. Comparisons of rows of this machine use the noise
+    from then on, where neither the suite nor the caller says another.
     """
     from finefuse.judge.gate.calibration import write
     from finefuse.repeat.calibrate import calibrate as measure

@@ -7,8 +7,7 @@ from typing import Annotated
 
 import typer
 
-from finefuse.cli.compare import Allow, FailOn, Fatal
-from finefuse.cli.options import Device, Only, Plugins, Portable, SuiteName, Workers
+from finefuse.cli.options import Allow, Device, FailOn, Fatal, Only, Plugins, Portable, SuiteName, Workers
 from finefuse.cli.printing import complain, say, say_board
 
 
@@ -32,9 +31,9 @@ def matrix(
     json_: Annotated[bool, typer.Option("--json", help="Print all of it as JSON.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Don't tell the progress.")] = False,
 ) -> None:
-    """Run a suite over versions of a dependency and name the first that regresses against the first given.
+    """Run a suite over versions of a dependency.
 
-    Exits with 1 if one does, or can't be run.
+    The first is named that regresses against the first given. Exits with 1 if one does, or can't be run.
     """
     from finefuse.judge.gate.policy import limits_of
     from finefuse.repeat.matrix import matrix as run_all

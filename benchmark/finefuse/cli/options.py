@@ -53,6 +53,37 @@ Observers = Annotated[
     typer.Option("--observer", metavar="NAME", help="What follows the run, as 'name(key=value)'; repeatable."),
 ]
 
+Alpha = Annotated[float | None, typer.Option(metavar="P", min=0, max=1, help="Chance of a false alarm over all tests.")]
+Margin = Annotated[
+    str | None, typer.Option(metavar="LIMIT", help="A change of a metric that doesn't matter: 0.5pp, 1%, 0.01.")
+]
+Resolve = Annotated[
+    str | None, typer.Option(metavar="LIMIT", help="Fail unless such a loss in all cells would have been caught.")
+]
+FailOn = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="MEASURE:LIMIT", help="How much worse doesn't matter: accuracy:0.5pp, flops:0, train_s:20%; repeatable."
+    ),
+]
+Fatal = Annotated[
+    list[str] | None, typer.Option(metavar="JUDGEMENT", help="Fail on new or inconclusive too; repeatable.")
+]
+Allow = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="WORD", help="Don't fail on not-comparable, missing, failed, settings, versions or plan; repeatable."
+    ),
+]
+Formats = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--format",
+        metavar="FORMAT[=FILE]",
+        help="text, markdown, json, junit, github, bencher, gh-benchmark or pytest-benchmark; repeatable.",
+    ),
+]
+
 KINDS: tuple[PluginKind, ...] = get_args(PluginKind)
 
 

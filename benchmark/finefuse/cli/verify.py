@@ -31,9 +31,10 @@ def verify(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, only the certificate.")] = False,
     plugin: Plugins = None,
 ) -> None:
-    """Run random cells of a results folder again, from nothing, and certify whether they come out the same.
+    """Run random cells of a results folder again.
 
-    Exits with 1 if one doesn't: by its bits on the same kind of machine, by a tolerance on another.
+    Each is run from nothing, and a certificate says whether it came out the same: by its bits on the same kind of
+    machine, by a tolerance on another. Exits with 1 if one didn't.
     """
     from finefuse.judge.certificates import write_certificate
     from finefuse.progress import make_progress

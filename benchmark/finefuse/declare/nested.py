@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -87,6 +87,23 @@ def _anchored_spec(facts: Known, folder: Path, kind: PluginKind, spec: Any) -> A
         return spec
     params = {key: value for key, value in spec.items() if key != "use"}
     return {"use": spec["use"], **anchored(facts, folder, kind, spec["use"], params)}
+
+
+def all_named(facts: Known, kind: PluginKind, ref: Ref) -> Iterator[tuple[PluginKind, Ref]]:
+    """A plugin and those among its parameters, at any depth."""
+    yield kind, ref
+    inside, found = INSIDE.get(kind), list[Ref]()
+
+    def within(spec: Any) -> Any:
+        if inside is not None and (isinstance(spec, str) or _is_table(facts, inside, spec)):
+            found.append(Ref.read(spec))
+        return spec
+
+    for key in facts.parameters_of(kind, ref.name, Spec) & ref.kwargs.keys():
+        each(within, ref.kwargs[key])
+    for inner in found:
+        assert inside is not None
+        yield from all_named(facts, inside, inner)
 
 
 def by_content(facts: Known, inside: PluginKind | None, value: Any) -> Any:

@@ -27,7 +27,7 @@ from finefuse.engine.store.origin import job_of, settings_of
 from finefuse.engine.work.crossing import deployed_for_tasks, network
 from finefuse.engine.work.deployed import deployed
 from finefuse.engine.work.loading import split_seed
-from finefuse.engine.work.switches import in_force
+from finefuse.engine.work.switches import current, in_force
 from finefuse.engine.work.workbench import Workbench
 from finefuse.errors import FinefuseError
 from finefuse.nets import CHUNK, CombineOutputs, evaluation
@@ -48,7 +48,7 @@ def export(row: Record, file: Path, *, store: Path, device: str, doors: tuple[Do
             can't hold it.
     """
     bench = bench_of(row, store, device, doors)
-    with in_force(bench.order.settings, device):
+    with in_force(bench.order.settings, device), current(device):
         made = _made(row, bench, task, weights_alone=file.suffix == ".safetensors")
     made.model.cpu()
     made.model.to(memory_format=torch.contiguous_format)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -12,6 +13,8 @@ from finefuse.rows import SCHEMA
 from finefuse.types import Job, PluginKind, Record, Ref, Settings, Status
 
 OUT_OF_MEMORY = {"MemoryExceeded", "MemoryError", "OutOfMemoryError"}
+SAYS_SO = re.compile(r"DefaultCPUAllocator: can't allocate memory|(CUDA|HIP) (error: )?out of memory|\w+_ALLOC_FAILED")
+"""Of errors that are of no class of their own: of torch on the processor, and of CUDA and its libraries."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,8 @@ class Order:
     doors: tuple[Door, ...]
     contents: Mapping[tuple[PluginKind, Ref], str] = field(default_factory=dict)
     """The fingerprints that data sets and backbones had when the suite was planned."""
+    beside: int = 1
+    """How many jobs may be on the device at a time."""
     log: str = ""
     """The file that takes what the job prints; "" for none."""
 
@@ -74,7 +79,10 @@ def status_of(error: BaseException) -> Status:
         return "timeout"
     if isinstance(error, NotApplicable):
         return "skipped"
+    return "oom" if out_of_memory(error) else "failed"
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether this says that there was not enough memory, of the machine or of a device."""
     kinds = {kind.__name__ for kind in type(error).__mro__}
-    said = [arg for arg in error.args if isinstance(arg, str)]  # torch raises a plain RuntimeError on the CPU
-    oom = kinds & OUT_OF_MEMORY or any("DefaultCPUAllocator: can't allocate memory" in text for text in said)
-    return "oom" if oom else "failed"
+    return bool(kinds & OUT_OF_MEMORY) or any(isinstance(arg, str) and SAYS_SO.search(arg) for arg in error.args)

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from finefuse.judge.frame import correctness, number
-from finefuse.judge.gate import amounts, calibration, examples, metrics, times
+from finefuse.judge.gate import amounts, calibration, examples, metrics, pairs, times
 from finefuse.judge.gate.calibration import Calibration, Setting
 from finefuse.judge.gate.comparison import Comparison
+from finefuse.judge.gate.error_rate import IN_PAIRS
 from finefuse.judge.gate.examples import Compared, by_example
 from finefuse.judge.gate.outcome import COMPARED, SEVERITY, Problem, Resolution, ordered
 from finefuse.judge.gate.policy import COVERAGE, FATAL, Policy, read_policy
@@ -42,10 +43,12 @@ class _Found:
     over: Counter[str] = field(default_factory=Counter)
 
 
-def compare(base: Path, new: Path, **given: Any) -> Comparison:
+def compare(base: Path, new: Path, further: Sequence[tuple[Path, Path]] = (), /, **given: Any) -> Comparison:
     """Judge every cell, every line with its seeds together, and all of it together, in `new` against `base`.
 
-    `given` are keys of a suite's table `[gate]`, which they change. See docs/ci.md for what each judgement means.
+    `further` are folders of the same two runs again, in pairs: if there are any, times are judged by all pairs and not
+    against noise. `given` are keys of a suite's table `[gate]`, which they change. See docs/ci.md for what each
+    judgement means.
 
     Raises:
         FinefuseError: if a limit or level makes no sense.
@@ -57,9 +60,11 @@ def compare(base: Path, new: Path, **given: Any) -> Comparison:
     policy.refuse_unknown(metrics.measures([*old.rows.values(), *now.rows.values()]) | {"right answers", "losses"})
     bases = other_bases(old, now)
     found = _sort(old, now, bases)
+    runs = pairs.read_runs([(base, new), *further]) if further else ()
+    policy = replace(policy, shares=IN_PAIRS) if runs else policy
     both = found.pairs + found.timed
-    calibrated = calibration.known(row for pair in both for row in pair)
-    answers = _answers(found, bases, policy, calibrated)
+    calibrated = {} if runs else calibration.known(row for pair in both for row in pair)
+    answers = [*_scores(found, bases, policy), *_times(found, runs, policy, calibrated)]
     verdicts = [*found.verdicts, *(answer.verdict for answer in answers), *amounts.verdicts(found.pairs, policy)]
     coverage = _coverage(old), _coverage(now)
     rests = [one.sentence() for one in calibrated.values() if not one.noise.keys() <= policy.noise.keys()]
@@ -68,8 +73,8 @@ def compare(base: Path, new: Path, **given: Any) -> Comparison:
         str(new),
         ordered([*verdicts, *_covered(*coverage, policy)]),
         policy,
-        problems=tuple(_problems(old, now, found, both)),
-        notes=(*_notes(old, now, bases, both), *rests),
+        problems=tuple(_problems(old, now, found, both)) + tuple(Problem(None, said) for said in pairs.lost(runs)),
+        notes=(*_notes(old, now, bases, both), *rests, *pairs.notes(runs, answers)),
         passed_over=dict(found.over.most_common()),
         resolution=tuple(_resolution(answers)),
         coverage=coverage,
@@ -114,18 +119,17 @@ def _by_line(old: Record, new: Record) -> tuple[Judgement, str]:
     return "inconclusive", "no finite results per example: only its line is tested, over seeds"
 
 
-def _answers(
-    found: _Found, bases: Sequence[str], policy: Policy, calibrated: Mapping[Setting, Calibration]
-) -> list[Answer]:
+def _scores(found: _Found, bases: Sequence[str], policy: Policy) -> list[Answer]:
     covered = {one.at: one.covers for one in found.compared}
     fed = {i: base for i, (old, _) in enumerate(found.pairs) if (base := fed_by(old, bases))}
     others = list(metrics.questions(found.pairs, covered, fed, policy))
-    measured = list(times.questions(found.pairs + found.timed, policy, found.over, calibrated))
-    return [
-        *examples.answers(found.compared, policy),
-        *settle("metric", others, policy.alpha),
-        *settle("time", measured, policy.alpha),
-    ]
+    return [*examples.answers(found.compared, policy), *settle("metric", others, policy)]
+
+
+def _times(found: _Found, runs: pairs.Runs, policy: Policy, calibrated: Mapping[Setting, Calibration]) -> list[Answer]:
+    if runs:
+        return pairs.answers(runs, policy, found.over)
+    return settle("time", list(times.questions(found.pairs + found.timed, policy, found.over, calibrated)), policy)
 
 
 def _problems(old: Side, new: Side, found: _Found, both: Sequence[tuple[Record, Record]]) -> Sequence[Problem]:

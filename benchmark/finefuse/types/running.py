@@ -89,7 +89,8 @@ class Cell(NamedTuple):
     @classmethod
     def of(cls, row: Mapping[str, Any]) -> Cell:
         """The cell of a row; `round`, `trial`, `size` and `draw` are 0 where the row doesn't give them."""
-        return cls(*_ALWAYS(row), *(row.get(name, 0) for name in ("round", "trial", "size", "draw")))
+        get = row.get
+        return cls._make((*_ALWAYS(row), get("round", 0), get("trial", 0), get("size", 0), get("draw", 0)))
 
     def fields(self) -> Record:
         """The fields of a row that say which cell it fills; `size` and `draw` only where it is of part of a pool."""
@@ -231,6 +232,8 @@ class Crew:
     """Variables with which the processes of jobs must be started."""
     calls: int = 0
     """About how many there will be."""
+    together: Callable[[Any], bool] | None = None
+    """Whether an order leaves its process as it found it, so that others that do may follow in the same one."""
 
 
 class Executor(Protocol):

@@ -21,7 +21,7 @@ from socket import send_fds
 
 from finefuse_zoo.executors._pages import use_large_pages
 from finefuse_zoo.executors._processes import adopt_orphans, descendants, kill
-from finefuse_zoo.executors._template import END, LENGTH, READY, be_the_template, forked, received
+from finefuse_zoo.executors._template import END, HEAD, READY, be_the_template, forked, received
 
 BLOCK = 65536
 MANY = 50
@@ -101,14 +101,17 @@ class _Server:
             self._forget()
 
     def _job(self, parcel: bytes) -> tuple[int, bytes]:
-        """Carry out one job, and end all that it started: its exit code, and what it said."""
+        """Carry out one job, and end all that it started: its exit code, and what it said.
+
+        The parcel's first byte says whether it may share a process.
+        """
         answer = None
         try:
             line = self._ready()
             answer = _Answer()
             with suppress(OSError):  # the template has just ended, which is noticed next
-                send_fds(line, [LENGTH.pack(len(parcel))], [answer.writer])
-                line.sendall(parcel)
+                send_fds(line, [HEAD.pack(len(parcel) - 1, parcel[0])], [answer.writer])
+                line.sendall(memoryview(parcel)[1:])
             os.close(answer.writer)
             status, childless = END.unpack(self._hear(line, END.size, answer))
             code = os.waitstatus_to_exitcode(status)

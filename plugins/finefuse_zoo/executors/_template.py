@@ -5,8 +5,11 @@ Plugins may have been imported here, so nothing is asked of it but to fork, and 
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import pickle
+import platform
+import resource
 import socket
 import struct
 import sys
@@ -14,15 +17,19 @@ import traceback
 import warnings
 from contextlib import suppress
 from os import WNOHANG, _exit, close, fork, getpid, set_inheritable, setsid, waitpid
-from socket import recv_fds
+from socket import recv_fds, send_fds
 from typing import NoReturn
 
-from finefuse_zoo.executors._alone import watched
+from finefuse_zoo.executors._alone import PROC, watched
 from finefuse_zoo.executors._processes import adopt_orphans, die_with
 
 READY = b"!"
-LENGTH, END = struct.Struct("Q"), struct.Struct("i?")
-"""Of a parcel; the status of a job that has ended, and whether all that it started has."""
+HEAD, END = struct.Struct("Q?"), struct.Struct("i?")
+"""The length of a parcel, and whether it may share a process; the status of a job that has ended, and whether all that
+it started has."""
+DONE = b"."
+ROOM = 4 * 1024**2
+"""Bytes that a process may hold on to from job to job before it is replaced."""
 
 
 def be_the_template(line: socket.socket, prepare: bytes, threads: int, server: int) -> NoReturn:
@@ -35,8 +42,10 @@ def be_the_template(line: socket.socket, prepare: bytes, threads: int, server: i
             torch.set_num_interop_threads(1)
         if not prepare or _prepared(prepare):
             line.sendall(READY)
-            while (head := recv_fds(line, LENGTH.size, 1))[0]:
-                _copy(line, LENGTH.unpack(head[0])[0], head[1][0])
+            copies = _Copies(line)
+            while (head := recv_fds(line, HEAD.size, 1))[0]:
+                length, together = HEAD.unpack(head[0])
+                copies.carry_out(received(line, length), head[1][0], together=together and bool(prepare))
     except BaseException:
         traceback.print_exc()
     finally:
@@ -57,17 +66,81 @@ def _prepared(prepare: bytes) -> bool:
     return verdict.alone
 
 
-def _copy(line: socket.socket, length: int, answer: int) -> None:
-    """One job, and how it ended."""
-    parcel, template = received(line, length), getpid()
-    set_inheritable(answer, False)  # what the job starts must not hold it open
-    pid = forked()
-    if not pid:
-        line.close()
-        _be_the_job(parcel, answer, template)
-    close(answer)
-    _, status = waitpid(pid, 0)
-    line.sendall(END.pack(status, _childless()))
+class _Copies:
+    """The processes of jobs: one for each, or one for several jobs that leave it as they find it."""
+
+    def __init__(self, line: socket.socket) -> None:
+        self._line, self._pid = line, 0
+        self._kept: socket.socket | None = None
+
+    def carry_out(self, parcel: bytes, answer: int, *, together: bool) -> None:
+        """One job, and how it ended."""
+        set_inheritable(answer, False)  # what the job starts must not hold it open
+        if together:
+            status = self._by_the_kept(parcel, answer)
+        else:
+            self._end_the_kept()
+            status = self._alone(parcel, answer)
+        childless = _children() == [self._pid] if self._kept else _childless()
+        self._line.sendall(END.pack(status, childless))
+
+    def _alone(self, parcel: bytes, answer: int) -> int:
+        template, pid = getpid(), forked()
+        if not pid:
+            self._line.close()
+            _be_the_job(parcel, answer, template)
+        close(answer)
+        return waitpid(pid, 0)[1]
+
+    def _by_the_kept(self, parcel: bytes, answer: int) -> int:
+        if not self._kept:
+            template = getpid()
+            self._kept, theirs = socket.socketpair()
+            self._pid = forked()
+            if not self._pid:
+                self._line.close()
+                self._kept.close()
+                close(answer)
+                _be_kept(theirs, template)
+            theirs.close()
+        with suppress(OSError):  # it has just ended, which is noticed next
+            send_fds(self._kept, [HEAD.pack(len(parcel), True)], [answer])
+            self._kept.sendall(parcel)
+        close(answer)
+        if received(self._kept, len(DONE)):
+            return 0
+        return self._end_the_kept()
+
+    def _end_the_kept(self) -> int:
+        if not self._kept:
+            return 0
+        self._kept.close()
+        self._kept = None
+        return waitpid(self._pid, 0)[1]
+
+
+def _be_kept(line: socket.socket, template: int) -> NoReturn:
+    """Carry out jobs in this process until one fails, or leaves something behind."""
+    code = 1
+    try:
+        die_with(template)
+        setsid()
+        me, before = getpid(), _resident()
+        while (head := recv_fds(line, HEAD.size, 1))[0]:
+            set_inheritable(head[1][0], False)
+            said, well = _perform(received(line, HEAD.unpack(head[0])[0]))
+            if getpid() != me:  # a copy of it that a plugin has made
+                break
+            _answer(head[1][0], said)
+            _give_back()
+            if not well or _children() or _resident() > before + ROOM:
+                break
+            line.sendall(DONE)
+        code = 0
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        _exit(code)
 
 
 def forked() -> int:
@@ -94,6 +167,24 @@ def _childless() -> bool:
     return False
 
 
+def _children() -> list[int]:
+    """What this process has started, or adopted, and not waited for; only Linux tells."""
+    return [int(pid) for pid in (PROC / "task" / str(getpid()) / "children").read_text().split()]
+
+
+def _give_back() -> None:
+    """Free what nothing holds any more, and have the C library return it to the system, where it can."""
+    gc.collect()
+    if platform.libc_ver()[0] == "glibc":
+        ctypes.CDLL(None).malloc_trim(0)
+
+
+def _resident() -> int:
+    """Bytes of memory that are in use, without pages of files."""
+    _, resident, shared, *_ = map(int, (PROC / "statm").read_text().split())
+    return (resident - shared) * resource.getpagesize()
+
+
 def _be_the_job(parcel: bytes, answer: int, template: int) -> NoReturn:
     """Carry out the job in this process, and end with it."""
     code = 1
@@ -101,12 +192,9 @@ def _be_the_job(parcel: bytes, answer: int, template: int) -> NoReturn:
         die_with(template)
         setsid()
         me = getpid()
-        said = _perform(parcel)
+        said, _ = _perform(parcel)
         if getpid() == me:  # and no copy of it that a plugin has made
-            sys.stdout.flush()
-            sys.stderr.flush()
-            with open(answer, "wb") as out:
-                out.write(said)
+            _answer(answer, said)
             code = 0
     except BaseException:
         traceback.print_exc()
@@ -114,16 +202,24 @@ def _be_the_job(parcel: bytes, answer: int, template: int) -> NoReturn:
         _exit(code)
 
 
-def _perform(parcel: bytes) -> bytes:
-    """Carry out the pickled (call, order); the answer is the pickled (result, error), one of them None.
+def _answer(pipe: int, said: bytes) -> None:
+    sys.stdout.flush()
+    sys.stderr.flush()
+    with open(pipe, "wb") as out:
+        out.write(said)
+
+
+def _perform(parcel: bytes) -> tuple[bytes, bool]:
+    """Carry out the pickled (call, order): the pickled (result, error), one of them None, and whether all went well.
 
     Unpickling is done here, so a plugin that fails at it affects only its own job.
     """
     try:
         call, order = pickle.loads(parcel)
-        return pickle.dumps((call(order), None))
+        result = call(order)
+        return pickle.dumps((result, None)), result["status"] == "ok"
     except BaseException as error:  # a plugin's SystemExit is an error like any other
-        return pickle.dumps((None, portable(error)))
+        return pickle.dumps((None, portable(error))), False
 
 
 def portable(error: BaseException) -> Exception:

@@ -1,4 +1,4 @@
-"""`local`: a process for each job, forked on this machine, which can fail in any way without harming other jobs."""
+"""`local`: jobs in processes forked on this machine, which can fail in any way without harming other jobs."""
 
 from __future__ import annotations
 
@@ -21,10 +21,11 @@ Order = TypeVar("Order")
 
 @dataclass(frozen=True)
 class Local:
-    """Workers that carry out one job at a time, each in a separate process.
+    """Workers that carry out one job at a time, in processes of their own.
 
     A worker is a process that runs no plugin. It imports what every job needs and forks another one, which imports the
-    plugins and is then copied for each job, so that no job leaves anything behind for the next. A job that exceeds its
+    plugins and is then copied for each job, so that no job leaves anything behind for the next; jobs of built-in
+    plugins alone may share a copy. A job that exceeds its
     time or memory is killed with every process it started; a job killed from outside (SIGKILL) is tried again. With
     `preload` false nothing is imported in advance.
     """
@@ -41,18 +42,20 @@ class Local:
         self._teams.append(_Team(crew, self.preload))
 
     def submit(self, call: Callable[[Order], Record], order: Order, seconds: float) -> Future[Record]:
-        """Carry out `call(order)` in a separate process as soon as a worker is free.
+        """Carry out `call(order)` in another process as soon as a worker is free.
 
         The time starts with that process. The future raises `TimeoutError`, `MemoryExceeded` or `WorkerDied`, and else
         what the call raised, with its traceback as a note.
         """
+        team = self._teams[-1]
         try:
-            parcel = pickle.dumps((call, order))
+            together = team.crew.together is not None and team.crew.together(order)
+            parcel = bytes([together]) + pickle.dumps((call, order))
         except Exception as error:
             refused: Future[Record] = Future()
             refused.set_exception(error)
             return refused
-        return self._teams[-1].submit(parcel, seconds)
+        return team.submit(parcel, seconds)
 
     def stop(self) -> None:
         """End all workers and what they started; jobs under way end with `WorkerDied`."""
@@ -68,7 +71,7 @@ class _Team:
     """The workers, and a thread for each job under way."""
 
     def __init__(self, crew: Crew, preload: bool) -> None:
-        self._stopping = threading.Event()
+        self.crew, self._stopping = crew, threading.Event()
         self._workers = [Worker(crew, preload, self._stopping) for _ in range(crew.workers)]
         self._free = list(self._workers)
         self._threads = ThreadPoolExecutor(crew.workers, "finefuse-local", _keep_ctrl_c_out)

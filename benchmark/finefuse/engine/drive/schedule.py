@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import traceback
+from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field
@@ -16,10 +17,11 @@ from finefuse.discovery.registry import Registry
 from finefuse.engine.drive.observers import Observers
 from finefuse.engine.drive.outlook import Outlook, look_closely, stored_row
 from finefuse.engine.drive.shares import memory_limit, places
+from finefuse.engine.drive.together import Together
 from finefuse.engine.order import Order, identity, row, status_of
 from finefuse.engine.store.artifacts import Artifacts
 from finefuse.engine.work.attempt import attempt, failure, get_ready
-from finefuse.errors import MemoryExceeded, StoreError, WorkerDied
+from finefuse.errors import DeviceLost, MemoryExceeded, StoreError, WorkerDied
 from finefuse.files import write_whole
 from finefuse.predictions import Predictions
 from finefuse.processor import PINNED
@@ -66,6 +68,7 @@ def run_plan(
 
     Raises:
         StoreError: if rows or artifacts can't be read or written; the rows until then are kept, as with Ctrl-C.
+        DeviceLost: if a job left a GPU unusable in a process that carries out others too; rows are kept as well.
     """
     records, artifacts = Records(out), Artifacts(store.absolute())  # a plugin may change a worker's directory
     with records.lock():
@@ -114,7 +117,7 @@ class _Drive:
     started: bool = False
 
     def __post_init__(self) -> None:
-        self.workers = len(self.free)
+        self.workers, self.jobs_on = len(self.free), Counter(self.free)
         self.predictions = Predictions(self.records.folder)
         self.kept = self.predictions.known()
         self.quiet = {job.place for job in self.outlook.remade}
@@ -165,8 +168,9 @@ class _Drive:
                 pinned = PINNED if settings.portable else {}
                 used = tuple(dict.fromkeys(one for waiting in self.pending for one in waiting.plugins))
                 prepare = partial(get_ready, self.registry.doors, used)
+                calls, together = len(self.pending), Together(self.registry)
                 self.executor.start(
-                    Crew(self.workers, settings.threads, memory, PRELOAD, prepare, pinned, len(self.pending))
+                    Crew(self.workers, settings.threads, memory, PRELOAD, prepare, pinned, calls, together)
                 )
             self.free.remove(device)
             if job.place not in self.quiet:
@@ -187,7 +191,7 @@ class _Drive:
         job, device = self.running.pop(future)
         self.free.append(device)
         error = future.exception()
-        if isinstance(error, StoreError):
+        if isinstance(error, StoreError | DeviceLost):
             raise error
         self.close(job, self.verdict(self.order(job, device), error) if error else future.result())
 
@@ -277,5 +281,6 @@ class _Drive:
             store=str(self.artifacts.root),
             doors=self.registry.doors,
             contents=self.plan.contents,
+            beside=self.jobs_on[device] or 1,
             log=str(self.records.folder.absolute() / log_of(job.key)),
         )

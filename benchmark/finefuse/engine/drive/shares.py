@@ -6,7 +6,7 @@ from pathlib import Path
 
 import psutil
 
-from finefuse.device import visible_gpus
+from finefuse.device import all_gpus
 from finefuse.types import Limits
 
 CGROUP = Path("/sys/fs/cgroup/memory.max")
@@ -25,5 +25,5 @@ def memory_limit(limits: Limits, workers: int) -> int:
 
 def places(device: str, workers: int) -> list[str]:
     """The device of each slot in which a job can run; if "cuda" means several devices, they alternate."""
-    devices = [f"cuda:{n}" for n in range(visible_gpus())] if device == "cuda" else []
+    devices = [f"cuda:{n}" for n in range(all_gpus())] if device == "cuda" else []
     return [devices[i % len(devices)] if devices else device for i in range(workers)]

@@ -29,22 +29,28 @@ def synchronise(device: torch.device | str) -> None:
 
 
 @cache
-def warm_up(device: str) -> None:
-    """Do what torch does only once per process, such as importing its compiler, before any clock runs."""
+def warm_up(device: str) -> int:
+    """Do what torch does only once per process, such as importing its compiler, before any clock runs.
+
+    Returns the bytes that libraries of a GPU keep from then on, which count as part of every job.
+    """
     weight = torch.zeros(2, 2, device=device, requires_grad=True)
     for kind in (torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW):
         optimizer = kind([weight], lr=0.0)
         nn.functional.cross_entropy(weight @ weight, weight.detach().argmax(-1)).backward()  # type: ignore[no-untyped-call]
         optimizer.step()
     torch.linalg.inv(torch.linalg.cholesky(torch.eye(2, device=device)))
+    del weight, optimizer
     synchronise(device)
+    return _allocated(torch.device(device))
 
 
 class Stopwatch:
     """Times a block: wall and processor seconds, whether others took part of the machine, energy, and peak memory.
 
-    On a GPU it is the peak of what torch has allocated; on the CPU, under Linux, by how much the process grew. A block
-    that another stopwatch times in the middle of it has a peak of its own, which is not part of this one's.
+    On a GPU it is the peak of what torch has allocated; on the CPU, under Linux, by how much the process grew, without
+    pages of files: those of libraries come in when code is used for the first time. A block that another stopwatch
+    times in the middle of it has a peak of its own, which is not part of this one's.
     """
 
     _running: ClassVar[list[Stopwatch]] = []
@@ -93,6 +99,8 @@ class _Job:
 
     before: int | None = None
     most: int = 0
+    left_over: int = 0
+    """Bytes on the GPU that earlier jobs of this process have left there."""
 
 
 _job = _Job()
@@ -101,6 +109,9 @@ _job = _Job()
 def begin_job(device: torch.device | str) -> None:
     """From here on `peak_memory` counts, and a process holds no freed memory that growth could hide in."""
     _give_back()
+    if torch.device(device).type == "cuda":
+        torch.cuda.empty_cache()
+    _job.left_over = max(0, _allocated(torch.device(device)) - warm_up(str(device)))
     _job.before = forget_peak(device)
     _job.most = 0
 
@@ -125,7 +136,7 @@ def forget_peak(device: torch.device | str) -> int | None:
         return None
     try:
         Path("/proc/self/clear_refs").write_text("5")  # to the kernel
-        return _memory("VmRSS")
+        return _memory("VmRSS") - _memory("RssFile")
     except OSError:
         return None
 
@@ -135,9 +146,9 @@ def _note_most(device: torch.device) -> None:
 
 
 def _above(peak: int, device: torch.device, before: int | None) -> int | None:
-    """Bytes: what torch had allocated on a GPU, or by how much this process outgrew what it was before."""
+    """Bytes: what a job's torch had allocated on a GPU, or by how much this process outgrew what it was before."""
     if device.type == "cuda":
-        return peak
+        return max(0, peak - _job.left_over)
     return None if before is None else max(0, peak - before)
 
 
@@ -145,11 +156,16 @@ def _peak(device: torch.device) -> int:
     """The highest count since the last reset, 0 where it isn't measured."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
-    return _memory("VmHWM") if Path("/proc/self/status").exists() else 0
+    return _memory("VmHWM") - _memory("RssFile") if Path("/proc/self/status").exists() else 0
+
+
+def _allocated(device: torch.device) -> int:
+    """Bytes that torch has allocated on a GPU now; 0 for the processor."""
+    return torch.cuda.memory_allocated(device) if device.type == "cuda" else 0
 
 
 def _memory(field: str) -> int:
-    """Bytes of resident memory: now ("VmRSS") or at its peak ("VmHWM")."""
+    """Bytes of resident memory: now ("VmRSS"), at its peak ("VmHWM"), or of files ("RssFile")."""
     line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(field))
     return int(line.split()[1]) * 1024
 
@@ -164,9 +180,14 @@ def size_of(model: nn.Module) -> int:
     return sum(tensor.nbytes for tensor in (*model.parameters(), *model.buffers()))
 
 
-@cache
 def machine() -> dict[str, str]:
     """Facts about this machine that affect times; none that identify it or its owner."""
+    return _machine(torch.cuda.current_device() if torch.cuda.is_available() else None)
+
+
+@cache
+def _machine(gpu: int | None) -> dict[str, str]:
+    """The same where this GPU is in use, which is named first if the others are of other models."""
     facts = {
         "system": f"{platform.system()} {platform.machine()}",
         "processor": processor().name,
@@ -177,12 +198,14 @@ def machine() -> dict[str, str]:
         "python": platform.python_version(),
         "torch": metadata.version("torch"),
     }
-    if torch.cuda.is_available():
-        facts["gpu"] = f"{torch.cuda.device_count()} x {torch.cuda.get_device_name(0)}, CUDA {torch.version.cuda}"
+    if gpu is not None:
+        models = [torch.cuda.get_device_name(n) for n in range(torch.cuda.device_count())]
+        alike = len(set(models)) == 1
+        named = f"{len(models)} x {models[gpu]}" if alike else f"{models[gpu]} (of {', '.join(models)})"
+        facts["gpu"] = f"{named}, CUDA {torch.version.cuda}"
     return facts
 
 
-@cache
 def machine_id() -> str:
     """The machine in a few words, and a digest of all its facts: seconds of rows that agree in it can be compared."""
     facts = machine()

@@ -51,12 +51,12 @@ def score_fields(
 
 
 def score_of(name: str, metric: Metric, outputs: Tensor, y: Tensor) -> float:
-    """The score that a metric gives.
+    """The score that a metric gives, on the processor: some take far more memory on a GPU in deterministic mode.
 
     Raises:
         PluginError: if it is not a number.
     """
-    score: object = metric.score(outputs, y)
+    score: object = metric.score(outputs.cpu(), y.cpu())
     if isinstance(score, bool) or not isinstance(score, (int, float)):
         raise PluginError(f"the metric {name} gave {told(score)} as a score; a number was expected")
     return score

@@ -6,10 +6,9 @@ leading stages are frozen: these are evaluated once and cached.
 
 from __future__ import annotations
 
-import inspect
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -18,22 +17,23 @@ from torch import Tensor, nn
 from finefuse.engine.measure.cost import Stopwatch
 from finefuse.engine.measure.effort import Effort
 from finefuse.engine.measure.energy import Energy
+from finefuse.engine.order import out_of_memory
 from finefuse.engine.precision import as_memory_format, mixed_precision
+from finefuse.engine.train.asked import must_take, some_rows
 from finefuse.engine.train.augment import Change
-from finefuse.engine.train.batches import batch_order
+from finefuse.engine.train.batches import Rows, batch_order
 from finefuse.engine.train.checkpoints import Curve
-from finefuse.engine.train.prefix import apart, by_example, frozen_stages
+from finefuse.engine.train.prefix import by_example, frozen_stages
 from finefuse.engine.train.retry import release, undoing
-from finefuse.errors import BudgetError, NotApplicable, PluginError
-from finefuse.nets import CHUNK, Net, evaluation, in_chunks, make_optimizer, norm_layers
+from finefuse.engine.train.trained import listed, only_these_train
+from finefuse.errors import BudgetError, NotApplicable
+from finefuse.nets import CHUNK, Net, evaluation, make_optimizer, norm_layers, uploaded
 from finefuse.types import Batch, Budget, Data, Loss, NormPolicy, OptimizerChoice, Penalty, Recipe, Task
 
 CACHE_BYTES = 2 * 1024**3
 """Cached activations of a frozen prefix may take this much; beyond it the prefix is evaluated batch by batch."""
 AHEAD = 64
 """Batches whose row numbers go to the device at once, because a GPU is waited for each time."""
-
-Groups = list[dict[str, Any]]
 
 
 class SuiteTrainer:
@@ -131,13 +131,13 @@ class SuiteTrainer:
         must_take("penalty", penalty, ("model", "batch"))
         some_rows(rows)
         steps = self._take(steps)
-        wanted = _listed(groups, model, norm)
+        wanted = listed(groups, model, norm)
         if not steps or not wanted:
             return
         recipe = model.recipe if isinstance(model, Net) else Recipe()
         tuned = [p for group in wanted for p in group["params"]]
         self._trained.update({id(p): p for p in tuned})
-        with _only_these_train(model, tuned, norm), self._own_randomness():
+        with only_these_train(model, tuned, norm), self._own_randomness():
             inputs, rest = self._frozen_prefix(model, {id(p) for p in tuned})
             rest = rest if self._compile == "off" else torch.compile(rest, mode=self._compile)
             choice = optimizer or recipe.optimizer
@@ -154,9 +154,7 @@ class SuiteTrainer:
                         value = (loss or self._usual_loss)(rest(x[part]).float(), some := batch.part(part))
                         return value if penalty is None else value + penalty(model, some)
 
-                closure = self._gradients(model, optimizer_, value_of, len(positions))
-                with self.effort.not_own():
-                    optimizer_.step(self.effort.own_again(closure))
+                self._take_step(model, optimizer_, value_of, len(positions.here))
                 if after_step is not None:
                     after_step(optimizer_)  # before the schedule moves on: it sees the rates of this step
                 schedule.step()
@@ -179,7 +177,7 @@ class SuiteTrainer:
 
     def _evaluate(self, model: nn.Module, call: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
         with evaluation(model), mixed_precision(self._precision, self._device):
-            return in_chunks(lambda part: call(self._placed(part)), x).float()
+            return self._eased(lambda part: call(self._placed(part)), x, CHUNK).float()
 
     def _placed(self, x: Tensor) -> Tensor:
         """A batch of inputs, which may lie in a file or in the host's memory, as the network wants it."""
@@ -207,6 +205,31 @@ class SuiteTrainer:
             self.aside_cpu += watch.cpu_seconds
             self.aside_energy = self.aside_energy.plus(watch.energy)
 
+    def _take_step(
+        self, model: nn.Module, optimizer: torch.optim.Optimizer, value_of: Callable[[slice], Tensor], size: int
+    ) -> None:
+        """A step; the first is tried once more in halves where the optimizer's own state finds no memory."""
+
+        def step() -> None:
+            with self.effort.not_own():
+                optimizer.step(self.effort.own_again(self._gradients(model, optimizer, value_of, size)))
+
+        if not self._accumulate or self.pieces > 1 or optimizer.state:
+            return step()
+        undo = undoing(model, self._device, self.generators)
+        parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        versions = [p._version for p in parameters]
+        try:
+            return step()
+        except Exception as error:
+            if self.pieces > 1 or not out_of_memory(error) or versions != [p._version for p in parameters]:
+                raise
+            release(error, optimizer, self._device)
+        undo()
+        optimizer.state.clear()
+        self.pieces = 2
+        return step()
+
     def _gradients(
         self, model: nn.Module, optimizer: torch.optim.Optimizer, value_of: Callable[[slice], Tensor], size: int
     ) -> Callable[[], float]:
@@ -225,7 +248,9 @@ class SuiteTrainer:
             undo = undoing(model, self._device, self.generators)
             try:
                 return self._descend(optimizer, value_of, size, 1)
-            except torch.OutOfMemoryError as error:
+            except Exception as error:
+                if not out_of_memory(error):
+                    raise
                 release(error, optimizer, self._device)
             undo()  # out here, where nothing refers to the error and what it held any more
             self.pieces = 2
@@ -256,13 +281,15 @@ class SuiteTrainer:
             return lambda _: 1.0
         return lambda step: 0.5 * (1 + math.cos(math.pi * step / steps))
 
-    def _next_batches(self, steps: int, only: Tensor | None) -> Iterator[Tensor]:
+    def _next_batches(self, steps: int, only: Tensor | None) -> Iterator[Rows]:
         """Row numbers of batches; of some of the examples alone in an order that depends on them and on the step."""
         order = self._order
         if only is not None:
-            order = (only[rows] for rows in batch_order(len(only), self.batch_size, self._seed + self.spent))
+            chosen = only.cpu()
+            order = (chosen[rows] for rows in batch_order(len(only), self.batch_size, self._seed + self.spent))
         for done in range(0, steps, AHEAD):
-            yield from torch.stack([next(order) for _ in range(min(AHEAD, steps - done))]).to(self._device)
+            ahead = torch.stack([next(order) for _ in range(min(AHEAD, steps - done))])
+            yield from map(Rows, ahead, uploaded(ahead, self._device))
 
     @contextmanager
     def _own_randomness(self) -> Iterator[None]:
@@ -273,7 +300,7 @@ class SuiteTrainer:
 
     def _frozen_prefix(
         self, model: nn.Module, tuned: set[int]
-    ) -> tuple[Callable[[Tensor], tuple[Tensor, Batch]], Callable[[Tensor], Tensor]]:
+    ) -> tuple[Callable[[Rows], tuple[Tensor, Batch]], Callable[[Tensor], Tensor]]:
         """Split a network at its first trained stage: how to get a batch up to there, and what remains to be run."""
         frozen = frozen_stages(model, tuned)
         if not isinstance(model, Net) or not frozen:
@@ -286,7 +313,7 @@ class SuiteTrainer:
             with torch.no_grad(), mixed_precision(self._precision, self._device):
                 return prefix(self._placed(x))  # type: ignore[no-any-return]
 
-        def run_batch(rows: Tensor) -> tuple[Tensor, Batch]:
+        def run_batch(rows: Rows) -> tuple[Tensor, Batch]:
             inputs, batch = self._batch(rows)
             return self._eased(run_prefix, inputs, len(inputs)), batch
 
@@ -295,95 +322,43 @@ class SuiteTrainer:
             return self._batch, model
         if self._augment is not None or example.nbytes * len(x) > self._cache_bytes:
             return run_batch, rest
-        cached = self._eased(run_prefix, x, CHUNK)
-        return lambda rows: (cached[rows], Batch(y[rows], rows, lambda: self._inputs(rows))), rest
+        try:
+            cached = self._eased(run_prefix, x, CHUNK)
+        except Exception as error:
+            if not self._accumulate or not out_of_memory(error):
+                raise
+            release(error, None, self._device)
+            return run_batch, rest
+        return lambda rows: (cached[rows.here], Batch(y[rows.here], rows.here, lambda: self._inputs(rows))), rest
 
     def _eased(self, prefix: Callable[[Tensor], Tensor], x: Tensor, size: int) -> Tensor:
         """What comes of these inputs, `size` at a time, or fewer where memory runs out and that is allowed."""
         while True:
             try:
                 return torch.cat([prefix(part) for part in torch.split(x, size)])
-            except torch.OutOfMemoryError as error:
+            except Exception as error:
                 size = min(size, len(x)) // 2
-                if not self._accumulate or not size:
+                if not self._accumulate or not size or not out_of_memory(error):
                     raise
                 release(error, None, self._device)
 
-    def _inputs(self, rows: Tensor) -> Tensor:
-        return self._placed(self._data.x[rows.to(self._data.x.device)])
+    def _read(self, rows: Rows) -> Tensor:
+        """Inputs as they are, on the device."""
+        x = self._data.x
+        return x[rows.here] if x.device == self._device else uploaded(x[rows.on_host], self._device)
 
-    def _batch(self, rows: Tensor) -> tuple[Tensor, Batch]:
+    def _inputs(self, rows: Rows) -> Tensor:
+        return self._placed(self._read(rows))
+
+    def _batch(self, rows: Rows) -> tuple[Tensor, Batch]:
         """Inputs as the network wants them, changed at random where the suite says so, and the batch they make."""
-        inputs, targets = self._data.x[rows.to(self._data.x.device)].to(self._device), self._data.y[rows]
+        inputs, targets = self._read(rows), self._data.y[rows.here]
         if self._augment is not None:
             inputs, targets = self._augment(inputs, targets)
         placed = self._placed(inputs)
-        return placed, Batch(targets, rows, lambda: placed)
-
-
-def some_rows(rows: Tensor | None) -> None:
-    """Refuse to train on none."""
-    if rows is not None and not len(rows):
-        raise ValueError("there are no examples to train on: rows is empty")
-
-
-def must_take(what: str, function: Callable[..., Any] | None, arguments: tuple[str, str]) -> None:
-    """Refuse a function of other arguments before it is called the first time."""
-    try:
-        takes = inspect.signature(function) if function is not None else None
-    except ValueError:  # a builtin that doesn't say
-        return
-    try:
-        takes and takes.bind(*arguments)
-    except TypeError:
-        names = ", ".join(arguments)
-        raise PluginError(
-            f"{what} is called as {what}({names}), where a batch has x, y and rows, and this one takes {takes}"
-        ) from None
+        return placed, Batch(targets, rows.here, lambda: placed)
 
 
 def _fewest(model: nn.Module) -> int:
     """Examples that a part of a batch needs: two, where BatchNorm normalises by them."""
     return 2 if any(layer.training for layer in norm_layers(model)) else 1
-
-
-def _listed(groups: Iterable[Mapping[str, Any]], model: nn.Module, norm: NormPolicy) -> Groups:
-    """Groups with their parameters as lists; under norm="eval" without those of BatchNorm, and without empty ones."""
-    kept_out = {id(p) for layer in norm_layers(model) for p in layer.parameters()} if norm == "eval" else set()
-    listed = [{**group, "params": [p for p in group["params"] if id(p) not in kept_out]} for group in groups]
-    seen: set[int] = set()
-    for p in (p for group in listed for p in group["params"]):
-        if id(p) in seen:
-            raise ValueError("a parameter is in two groups, or twice in one")
-        seen.add(id(p))
-    return [group for group in listed if group["params"]]
-
-
-@contextmanager
-def _only_these_train(model: nn.Module, tuned: list[nn.Parameter], norm: NormPolicy) -> Iterator[None]:
-    """Gradients for these parameters alone, and training mode where it can't touch anything else.
-
-    A BatchNorm layer normalises by the batch and renews its statistics only where its own scale and shift are trained
-    and the policy is "train". Stages without a trained parameter stay in evaluation mode.
-    """
-    ids = {id(p) for p in tuned}
-    flags = [(p, p.requires_grad) for p in model.parameters()]
-    modes = [(module, module.training) for module in model.modules()]
-    for p, _ in flags:
-        p.requires_grad_(id(p) in ids)
-    model.eval()
-    parts = [*model.stages, model.head] if isinstance(model, Net) else [model]
-    trained = [part for part in parts if any(id(p) in ids for p in part.parameters())]
-    for part in trained:
-        part.train()
-    for layer in norm_layers(model):
-        layer.train(layer.training and norm == "train" and any(id(p) in ids for p in layer.parameters()))
-    try:
-        with apart(model, trained) if isinstance(model, Net) else nullcontext():
-            yield
-    finally:
-        for p, flag in flags:
-            p.requires_grad_(flag)
-            p.grad = None
-        for module, mode in modes:
-            module.training = mode

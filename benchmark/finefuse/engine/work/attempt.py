@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 
 from finefuse.discovery.registry import Door
 from finefuse.engine.order import Order, row, status_of
+from finefuse.engine.work.lost import note_lost, refuse_lost
 from finefuse.engine.work.output import kept_output
 from finefuse.errors import PluginError, StoreError, one_line
 from finefuse.rows import wrong_with
@@ -29,8 +30,10 @@ def attempt(order: Order, carry_out: Callable[[Order], Record] | None = None) ->
 
     Raises:
         StoreError: if the store can't be read or written: that is no fault of the job's.
+        DeviceLost: if an earlier job in this process has left the GPU unusable.
     """
     logging.getLogger("finefuse").addFilter(shown)
+    refuse_lost(order.device)
     try:
         with kept_output(order.log):
             record = carry_out(order) if carry_out else _really(order)
@@ -42,6 +45,7 @@ def attempt(order: Order, carry_out: Callable[[Order], Record] | None = None) ->
     except BaseException as error:  # SystemExit of a plugin's is a failure like any other
         status = "failed" if isinstance(error, TimeoutError) else status_of(error)
         peak = _peak_memory(order) if status == "oom" else None
+        note_lost(order, error)
         return failure(order, error, status, "".join(traceback.format_exception(error)), peak)
 
 

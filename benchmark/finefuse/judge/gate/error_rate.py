@@ -11,6 +11,8 @@ from finefuse.judge.statistics import holm
 Level = Literal["examples", "metric", "time"]
 SHARES: Mapping[Level, float] = {"examples": 0.8, "metric": 0.1, "time": 0.1}
 """How alpha is divided: results per example; other metrics, over seeds; seconds and memory, against noise."""
+IN_PAIRS: Mapping[Level, float] = {"examples": 0.65, "metric": 0.1, "time": 0.25}
+"""The same where runs were repeated in pairs, so that times can be told."""
 
 
 def countable(least: Sequence[float], alpha: float) -> list[int]:

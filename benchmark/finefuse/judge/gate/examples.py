@@ -12,7 +12,6 @@ import numpy as np
 
 from finefuse.judge.board.lines import Place
 from finefuse.judge.frame import correctness, losses, number
-from finefuse.judge.gate.error_rate import SHARES
 from finefuse.judge.gate.flips import Change, Joint, Total, joint_test, visible
 from finefuse.judge.gate.policy import Limit, Policy
 from finefuse.judge.gate.questions import Answer, Question, Tested, answer, quantile
@@ -105,8 +104,7 @@ def answers(compared: Sequence[Compared], policy: Policy) -> list[Answer]:
     if not asked:
         return []
     totals = [Total(one.cells, one.against, LEAD[one.scope]) for one in asked]
-    share = SHARES["examples"]
-    joint = joint_test([one.change for one in compared], totals, policy.alpha * share)
+    joint = joint_test([one.change for one in compared], totals, policy.alpha * policy.shares["examples"])
     return [_answer(i, one, joint, compared, policy) for i, one in enumerate(asked)]
 
 
@@ -148,7 +146,7 @@ def _answer(i: int, asked: _Asked, joint: Joint, compared: Sequence[Compared], p
     if asked.scope == "comparison" and not family.answers:
         base, new, limit = math.nan, math.nan, limit.share(one.score(one.old) for one in own)
     alone = own[0].fed and not asked.against
-    p = (joint.better if tested.gain > 0 else joint.worse)[i] / SHARES["examples"]
+    p = (joint.better if tested.gain > 0 else joint.worse)[i] / policy.shares["examples"]
     seen = visible(count, squares, joint.critical - LEAD[asked.scope], answers=family.answers)
     if any(one.root for one in own):
         tested, seen = _of_root(tested), math.sqrt(1 + seen) - 1

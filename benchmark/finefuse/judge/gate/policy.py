@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal, get_args
 
 from finefuse.errors import FinefuseError, did_you_mean
+from finefuse.judge.gate.error_rate import SHARES, Level
 from finefuse.types import Judgement
 
 Excuse = Literal["settings", "versions", "plan"]
@@ -75,7 +76,7 @@ class Policy:
     `alpha` is the chance of any false alarm, `margin` the change of a metric that doesn't matter, `resolve` the loss of
     the ranking metric that must have been visible. `limits` are margins by measure; None leaves a measure out. `fatal`
     judgements fail the comparison, and `excused` is what may differ. `noise` is the standard deviation of the logarithm
-    of a time or of memory from one run to the next, by measure.
+    of a time or of memory from one run to the next, by measure. `shares` say how alpha is divided.
     """
 
     alpha: float = 0.05
@@ -85,6 +86,7 @@ class Policy:
     fatal: frozenset[Judgement] = FATAL
     excused: frozenset[Excuse] = frozenset()
     noise: Mapping[str, float] = field(default_factory=dict)
+    shares: Mapping[Level, float] = field(default_factory=lambda: SHARES)
 
     def __post_init__(self) -> None:
         if not (0 < self.alpha < 1 and 0 <= self.margin.amount < 1):

@@ -9,9 +9,9 @@ from typing import Literal
 
 from scipy import special
 
-from finefuse.judge.gate.error_rate import SHARES, Level, adjusted, countable
+from finefuse.judge.gate.error_rate import Level, adjusted, countable
 from finefuse.judge.gate.flips import POWER
-from finefuse.judge.gate.policy import Limit
+from finefuse.judge.gate.policy import Limit, Policy
 from finefuse.types import Judgement, Scope, Verdict
 
 ROUNDING = 1e-6
@@ -81,9 +81,9 @@ class Answer:
     verdict: Verdict
 
 
-def settle(level: Level, questions: Sequence[Question], alpha: float) -> list[Answer]:
-    """Answer all questions of a level with its share of `alpha`, by Holm's method."""
-    share = SHARES[level]
+def settle(level: Level, questions: Sequence[Question], policy: Policy, part: float = 1.0) -> list[Answer]:
+    """Answer questions of a level with its share of alpha, or with a `part` of that, by Holm's method."""
+    alpha, share = policy.alpha, policy.shares[level] * part
     tests = [question.tested for question in questions]
     least = [test.least for test in tests]
     worse, better = (

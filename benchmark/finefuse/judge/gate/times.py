@@ -24,6 +24,11 @@ USUAL = 2.0
 FLOORS = {"train_s": 0.05, "latency": 5e-5, "memory": 2**20}
 """Seconds and bytes that are added to both: less than this is measured too coarsely for a ratio."""
 _SAME = ("machine", "device", "costs", "threads")
+<<<<<<< HEAD
+=======
+QUANTILE = re.compile(r"latency\.\d+\.p\d+")
+"""What is a time in rows of latencies; beside them stands how well the median is known."""
+>>>>>>> main
 Pairs = Sequence[tuple[Record, Record]]
 
 
@@ -62,7 +67,11 @@ def _lines(
 def _measured(row: Record) -> Iterator[tuple[str, str]]:
     """What was measured in a row: the measure, and the field."""
     if row["kind"] == "time":
+<<<<<<< HEAD
         yield from (("latency", name) for name in latencies(row))
+=======
+        yield from (("latency", name) for name in row if QUANTILE.fullmatch(name))
+>>>>>>> main
     elif not row.get("given"):
         fields = (("train_s", "seconds"), ("memory", "peak_memory"))
         yield from ((measure, name) for measure, name in fields if not math.isnan(number(row, name)))
@@ -92,7 +101,7 @@ def _beside(pairs: Pairs) -> bool:
     return any(bool(row.get("contended")) for pair in pairs for row in pair)
 
 
-def _noise(measure: str, row: Record, policy: Policy, calibrated: Mapping[Setting, Calibration]) -> tuple[float, str]:
+def noise_of(measure: str, row: Record, policy: Policy, calibrated: Mapping[Setting, Calibration]) -> tuple[float, str]:
     """The noise of a measure where a row was measured, and how that is known."""
     if measure in policy.noise:
         return policy.noise[measure], "measured"
@@ -106,7 +115,7 @@ def _question(
     """A test that the ratio is beyond the limit, normal on the logarithm: seeds of one run share its noise."""
     olds, news = ([number(row, name) for row in rows] for rows in zip(*pairs, strict=True))
     limit, slower, beside = policy.limit(measure) or Limit(0.0), _slower(measure, name, pairs), _beside(pairs)
-    own, known = _noise(measure, pairs[0][0], policy, calibrated)
+    own, known = noise_of(measure, pairs[0][0], policy, calibrated)
     noise = max(own, BESIDE) if beside and measure != "memory" else own
     base, new = sum(olds) / len(olds), sum(news) / len(news)
     least = math.log1p(limit.of(base) / base if base else 0.0)

@@ -1,0 +1,78 @@
+"""`finefuse ab BASE [NEW]`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from finefuse.cli.options import (
+    Allow,
+    Alpha,
+    Device,
+    FailOn,
+    Fatal,
+    Formats,
+    Margin,
+    Only,
+    Plugins,
+    Portable,
+    Resolve,
+    Workers,
+)
+from finefuse.cli.printing import complain
+from finefuse.cli.verdict import give
+
+if TYPE_CHECKING:
+    from finefuse.judge.compare import Comparison
+
+
+def ab(
+    base: Annotated[str, typer.Argument(metavar="BASE", help="A git reference, an environment or a plugin file.")],
+    new: Annotated[
+        str | None, typer.Argument(metavar="NEW", help="Another one.  [default: the working tree as it is]")
+    ] = None,
+    suite: Annotated[str, typer.Option(metavar="SUITE", help="Name of a suite or a TOML file.")] = "quick",
+    pairs: Annotated[int, typer.Option(metavar="N", min=1, help="How often both are run.")] = 5,
+    only: Only = None,
+    device: Device = "auto",
+    portable: Portable = False,
+    workers: Workers = None,
+    plugin: Plugins = None,
+    timeout: Annotated[float | None, typer.Option(metavar="SECONDS", min=0, help="How long a run may take.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="A new folder to keep the records of all runs.")
+    ] = None,
+    alpha: Alpha = None,
+    margin: Margin = None,
+    resolve: Resolve = None,
+    fail_on: FailOn = None,
+    fatal: Fatal = None,
+    allow: Allow = None,
+    formats: Formats = None,
+) -> None:
+    """Compare two versions of the code, run in turn on one machine.
+
+    A suite is run --pairs times with both, each time with a store of its own: bits say what is unchanged, and pairs of
+    runs what became slower. The rest is as `compare` does it.
+    BASE and NEW are git references of the project in this folder, environments (a Python, or a folder with bin/python),
+    or plugin files.
+    """
+    from finefuse.judge.gate.policy import limits_of
+    from finefuse.repeat.running import Work
+
+    limits = {"alpha": alpha, "margin": margin, "resolve": resolve, "fail_on": limits_of(fail_on or ())}
+    gate = {**limits, "fatal": fatal or [], "allow": allow or []}
+    work = Work(suite, tuple(only or ()), device, portable, workers, tuple(plugin or ()), timeout)
+
+    def make() -> Comparison:
+        from finefuse.repeat.ab import compare_in_pairs
+
+        return compare_in_pairs(base, new, work, gate, tell=complain, pairs=pairs, out=out)
+
+    try:
+        give(make, formats)
+    except KeyboardInterrupt:
+        complain("interrupted: nothing was compared")
+        raise typer.Exit(130) from None
