@@ -24,11 +24,6 @@ USUAL = 2.0
 FLOORS = {"train_s": 0.05, "latency": 5e-5, "memory": 2**20}
 """Seconds and bytes that are added to both: less than this is measured too coarsely for a ratio."""
 _SAME = ("machine", "device", "costs", "threads")
-<<<<<<< HEAD
-=======
-QUANTILE = re.compile(r"latency\.\d+\.p\d+")
-"""What is a time in rows of latencies; beside them stands how well the median is known."""
->>>>>>> main
 Pairs = Sequence[tuple[Record, Record]]
 
 
@@ -67,11 +62,7 @@ def _lines(
 def _measured(row: Record) -> Iterator[tuple[str, str]]:
     """What was measured in a row: the measure, and the field."""
     if row["kind"] == "time":
-<<<<<<< HEAD
         yield from (("latency", name) for name in latencies(row))
-=======
-        yield from (("latency", name) for name in row if QUANTILE.fullmatch(name))
->>>>>>> main
     elif not row.get("given"):
         fields = (("train_s", "seconds"), ("memory", "peak_memory"))
         yield from ((measure, name) for measure, name in fields if not math.isnan(number(row, name)))
