@@ -59,17 +59,27 @@ def ab(
     BASE and NEW are git references of the project in this folder, environments (a Python, or a folder with bin/python),
     or plugin files.
     """
-    from finefuse.judge.gate.policy import limits_of
-    from finefuse.repeat.running import Work
-
-    limits = {"alpha": alpha, "margin": margin, "resolve": resolve, "fail_on": limits_of(fail_on or ())}
-    gate = {**limits, "fatal": fatal or [], "allow": allow or []}
-    work = Work(suite, tuple(only or ()), device, portable, workers, tuple(plugin or ()), timeout)
 
     def make() -> Comparison:
-        from finefuse.repeat.ab import compare_in_pairs
+        from finefuse.judge.gate.policy import limits_of
+        from finefuse.repeat.ab import ab as in_pairs
 
-        return compare_in_pairs(base, new, work, gate, tell=complain, pairs=pairs, out=out)
+        limits = {"alpha": alpha, "margin": margin, "resolve": resolve, "fail_on": limits_of(fail_on or ())}
+        return in_pairs(
+            base,
+            new,
+            suite=suite,
+            pairs=pairs,
+            only=only or (),
+            device=device,
+            portable=portable,
+            workers=workers,
+            plugins=plugin or (),
+            timeout=timeout,
+            out=out,
+            gate={**limits, "fatal": fatal or [], "allow": allow or []},
+            tell=complain,
+        )
 
     try:
         give(make, formats)
