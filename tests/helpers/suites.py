@@ -26,3 +26,8 @@ def complaint(source: str | Path | Mapping[str, Any], registry: Registry) -> str
     text = str(caught.value)
     assert "\n" not in text
     return text.replace(f"{source.parent}{os.sep}", "") if isinstance(source, Path) else text
+
+
+def text_of(name: str) -> str:
+    """The file of a suite that comes with finefuse."""
+    return (Path(__file__).parents[2] / "suites" / f"{name}.toml").read_text(encoding="utf-8")

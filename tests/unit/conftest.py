@@ -28,6 +28,14 @@ def build(fixture_module: Callable[[str], ModuleType]) -> ModuleType:
 
 
 @pytest.fixture
+def results(build: ModuleType, tmp_path: Path) -> Path:
+    """A results folder as a run leaves it, without a plan: two schemes, two seeds."""
+    rows = [build.row(label=label, seed=seed) for label in ("full", "lp") for seed in range(2)]
+    folder: Path = build.write(tmp_path / "results", rows)
+    return folder
+
+
+@pytest.fixture
 def workshop(fixture_module: Callable[[str], ModuleType], tmp_path: Path) -> Callable[..., Any]:
     """Makes a `Workshop` of tests/fixtures/workshop.py, of a tiny suite with changes."""
     shop = fixture_module("workshop").Workshop

@@ -6,7 +6,6 @@ import json
 import subprocess
 import sys
 import tomllib
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -293,14 +292,6 @@ class Html:
     @hookimpl
     def finefuse_reporters(self) -> Any:
         yield Entry("html", Failing, "always fails")
-
-
-@pytest.fixture
-def results(tmp_path: Path, fixture_module: Callable[[str], Any]) -> Path:
-    builder = fixture_module("records_builder")
-    rows = [builder.row(label=label, seed=seed) for label in ("full", "lp") for seed in range(2)]
-    folder: Path = builder.write(tmp_path / "results", rows)
-    return folder
 
 
 def test_report_writes_all_reports_from_the_records_alone(results: Path) -> None:

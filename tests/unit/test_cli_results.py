@@ -5,24 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from helpers.calling import call
 
 TOYS = Path(__file__).parents[1] / "fixtures" / "toys.py"
-
-
-@pytest.fixture
-def results(tmp_path: Path, fixture_module: Callable[[str], Any]) -> Path:
-    """A results folder as a run leaves it."""
-    builder = fixture_module("records_builder")
-    rows = [builder.row(label=label, seed=seed) for label in ("full", "lp") for seed in range(2)]
-    folder: Path = builder.write(tmp_path / "results", rows)
-    return folder
 
 
 # ------------------------------------------------------------------------------------------------- no torch

@@ -18,13 +18,10 @@ import finefuse
 
 pytest.importorskip("transformers", reason="transformers is not installed")
 from helpers.clips import SIDE, clip
+from helpers.suites import text_of
 
 ROOT = Path(__file__).parents[2]
 COUNTS = {"clip-8": 8, "clip-14": 14, "clip-20": 20}
-
-
-def text_of(name: str) -> str:
-    return (ROOT / "suites" / f"{name}.toml").read_text(encoding="utf-8")
 
 
 class ClassLabel:

@@ -14,6 +14,7 @@ import finefuse
 from finefuse.declare.suite import Suite, load_suite
 from finefuse.discovery.registry import Registry
 from finefuse_zoo.datasets._official import OFFICIAL
+from helpers.suites import text_of
 
 pytest.importorskip("torchvision")
 pytest.importorskip("peft")
@@ -21,10 +22,6 @@ ROOT = Path(__file__).parents[2]
 SMALL = str(ROOT / "tests" / "fixtures" / "plugins" / "small.py")
 NAMES = ("cifar10", "vtab-mini")
 ARTICLES = {"epochs": 20, "batch_size": 128}
-
-
-def text_of(name: str) -> str:
-    return (ROOT / "suites" / f"{name}.toml").read_text(encoding="utf-8")
 
 
 def loaded(name: str) -> Suite:

@@ -41,6 +41,7 @@ ELSE = {
     ("judge.gate.formats", "json"): "a format",
     ("judge.gate.formats", "markdown"): "a format",
     ("judge.gate.shown", "markdown"): "a format",
+    ("judge.history.told", "markdown"): "a format",
     ("judge.overall", "markdown"): "a format",
     ("judge.overall", "mean"): "a column",
     ("judge.pairing", "markdown"): "a format",

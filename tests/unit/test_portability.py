@@ -5,9 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from platformdirs import user_cache_path
@@ -28,14 +26,6 @@ for module, names in {
 from finefuse.cli import main
 main(sys.argv[1:])
 """
-
-
-@pytest.fixture
-def results(tmp_path: Path, fixture_module: Callable[[str], Any]) -> Path:
-    """A results folder as a run leaves it."""
-    builder = fixture_module("records_builder")
-    folder: Path = builder.write(tmp_path / "results", [builder.row(seed=seed) for seed in range(2)])
-    return folder
 
 
 def call(at: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

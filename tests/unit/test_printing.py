@@ -33,14 +33,6 @@ def finefuse(at: Path, *arguments: str, **more: Any) -> subprocess.CompletedProc
     return subprocess.run(command, text=True, cwd=at, env=os.environ | own, **{"capture_output": True} | more)
 
 
-@pytest.fixture
-def results(tmp_path: Path, fixture_module: Callable[[str], Any]) -> Path:
-    """A results folder as a run leaves it."""
-    builder = fixture_module("records_builder")
-    folder: Path = builder.write(tmp_path / "results", [builder.row(seed=seed) for seed in range(2)])
-    return folder
-
-
 # ------------------------------------------------------------------------------------------------- what plugins print
 
 

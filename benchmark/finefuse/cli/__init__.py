@@ -15,6 +15,7 @@ from finefuse.cli.calibrate import calibrate
 from finefuse.cli.check import check
 from finefuse.cli.compare import compare
 from finefuse.cli.export import export
+from finefuse.cli.history import history
 from finefuse.cli.list import list_
 from finefuse.cli.matrix import matrix
 from finefuse.cli.merge import merge
@@ -53,6 +54,7 @@ for verb in (
     plugins,
     schema,
     compare,
+    history,
     ab,
     calibrate,
     matrix,

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
 from finefuse.errors import FinefuseError, did_you_mean
-
-_OF_A_HOOK = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_COMMON_DIR", "GIT_PREFIX")
-"""Variables that git sets for its hooks, and that would lead away from the folder that is meant."""
+from finefuse.git import git
 
 
 @dataclass(frozen=True)
@@ -29,10 +25,10 @@ class Project:
             FinefuseError: if it lies in no git repository.
         """
         try:
-            top = Path(_git(folder, "rev-parse", "--show-toplevel"))
+            top = Path(git(folder, "rev-parse", "--show-toplevel"))
         except FinefuseError as error:
             raise FinefuseError(f"{folder.resolve()} lies in no git repository: {error}") from None
-        return cls(top, Path(_git(folder, "rev-parse", "--show-prefix") or "."))
+        return cls(top, Path(git(folder, "rev-parse", "--show-prefix") or "."))
 
     def commit(self, reference: str) -> str:
         """The commit that a reference means.
@@ -42,15 +38,15 @@ class Project:
         """
         asked = "rev-parse", "--verify", "--quiet", "--end-of-options", f"{reference}^{{commit}}"
         try:
-            return _git(self.top, *asked)
+            return git(self.top, *asked)
         except FinefuseError:
-            known = _git(self.top, "for-each-ref", "--format=%(refname:short)").split()
+            known = git(self.top, "for-each-ref", "--format=%(refname:short)").split()
             hint = did_you_mean(reference, known)
             raise FinefuseError(f"{self.top} has no git reference {reference!r}{hint}") from None
 
     def changed(self) -> int:
         """How many files of the working tree differ from the last commit, new ones too."""
-        told = _git(self.top, "status", "--porcelain", "--untracked-files=all")
+        told = git(self.top, "status", "--porcelain", "--untracked-files=all")
         return len(told.splitlines())
 
 
@@ -72,21 +68,21 @@ def check_out(project: Project, commit: str, to: Path, *, as_it_is: bool = False
         FinefuseError: if git can't do it, or the project can't be installed from there.
     """
     to.mkdir(parents=True)
-    _git(to, "init", "--quiet", f"--object-format={_git(project.top, 'rev-parse', '--show-object-format')}")
+    git(to, "init", "--quiet", f"--object-format={git(project.top, 'rev-parse', '--show-object-format')}")
     own = to / ".git"
     (own / "info").mkdir(exist_ok=True)
     (own / "objects" / "info" / "alternates").write_text(f"{_path(project, 'objects')}\n", encoding="utf-8")
     for name in ("shallow", "info/exclude"):
         if (file := _path(project, name)).is_file():
             shutil.copyfile(file, own / name)
-    tags = _git(project.top, "for-each-ref", "--format=%(objectname) %(refname)", "refs/tags")
+    tags = git(project.top, "for-each-ref", "--format=%(objectname) %(refname)", "refs/tags")
     (own / "packed-refs").write_text(f"{tags}\n" if tags else "", encoding="utf-8")  # versions may be made of tags
-    _git(to, "update-ref", "--no-deref", "HEAD", commit)
-    _git(to, "read-tree", commit)
+    git(to, "update-ref", "--no-deref", "HEAD", commit)
+    git(to, "read-tree", commit)
     if as_it_is:
-        _git(to, f"--git-dir={own}", f"--work-tree={project.top}", "add", "--all", str(project.top))
-    tree = _git(to, "write-tree")
-    _git(to, "read-tree", "--reset", "-u", tree)
+        git(to, f"--git-dir={own}", f"--work-tree={project.top}", "add", "--all", str(project.top))
+    tree = git(to, "write-tree")
+    git(to, "read-tree", "--reset", "-u", tree)
     place = to / project.folder
     if not any((place / name).is_file() for name in ("pyproject.toml", "setup.py")):
         raise FinefuseError(
@@ -98,18 +94,4 @@ def check_out(project: Project, commit: str, to: Path, *, as_it_is: bool = False
 
 def _path(project: Project, name: str) -> Path:
     """Where the project's repository has this file, whichever of its working trees this is."""
-    return project.top / _git(project.top, "rev-parse", "--git-path", name)
-
-
-def _git(folder: Path, *arguments: str) -> str:
-    variables = {name: value for name, value in os.environ.items() if name not in _OF_A_HOOK}
-    try:
-        done = subprocess.run(
-            ["git", "-C", str(folder), *arguments], capture_output=True, text=True, errors="replace", env=variables
-        )
-    except OSError as error:
-        raise FinefuseError(f"git can't be started: {error.strerror or error}") from error
-    if done.returncode:
-        said = " ".join(done.stderr.split()).removeprefix("fatal: ") or f"exit code {done.returncode}"
-        raise FinefuseError(f"git {arguments[0]}: {said}")
-    return done.stdout.strip()
+    return project.top / git(project.top, "rev-parse", "--git-path", name)

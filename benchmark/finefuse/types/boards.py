@@ -46,6 +46,11 @@ TEXT_COLUMNS = (
     "budget",
     "best on val",
     "front",
+    "commit",
+    "date",
+    "line",
+    "measure",
+    "what else differs",
     "version",
 )
 """Columns of a board's tables that are text; all others are numbers, and aligned to the right."""

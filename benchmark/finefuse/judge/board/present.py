@@ -271,7 +271,7 @@ def _rendered(block: Block, markup: Markup) -> str:
 def draw(table: pd.DataFrame, markup: Markup) -> str:
     """A pipe table that reads well as printed, or an HTML table."""
     if markup == "html":
-        return table.to_html(index=False, border=0)
+        return table.map(plain).rename(columns=plain).to_html(index=False, border=0)
     align = ["left" if name in TEXT_COLUMNS else "right" for name in table]
     text = table.map(_cell).rename(columns=_cell)
     return str(text.to_markdown(index=False, tablefmt="pipe", disable_numparse=True, colalign=align))

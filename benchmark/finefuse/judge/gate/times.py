@@ -94,7 +94,7 @@ def _beside(pairs: Pairs) -> bool:
     return any(bool(row.get("contended")) for pair in pairs for row in pair)
 
 
-def _noise(measure: str, row: Record, policy: Policy, calibrated: Mapping[Setting, Calibration]) -> tuple[float, str]:
+def noise_of(measure: str, row: Record, policy: Policy, calibrated: Mapping[Setting, Calibration]) -> tuple[float, str]:
     """The noise of a measure where a row was measured, and how that is known."""
     if measure in policy.noise:
         return policy.noise[measure], "measured"
@@ -108,7 +108,7 @@ def _question(
     """A test that the ratio is beyond the limit, normal on the logarithm: seeds of one run share its noise."""
     olds, news = ([number(row, name) for row in rows] for rows in zip(*pairs, strict=True))
     limit, slower, beside = policy.limit(measure) or Limit(0.0), _slower(measure, name, pairs), _beside(pairs)
-    own, known = _noise(measure, pairs[0][0], policy, calibrated)
+    own, known = noise_of(measure, pairs[0][0], policy, calibrated)
     noise = max(own, BESIDE) if beside and measure != "memory" else own
     base, new = sum(olds) / len(olds), sum(news) / len(news)
     least = math.log1p(limit.of(base) / base if base else 0.0)
