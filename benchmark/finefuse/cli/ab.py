@@ -28,11 +28,15 @@ if TYPE_CHECKING:
     from finefuse.judge.compare import Comparison
 
 
+Base = Annotated[str, typer.Argument(metavar="BASE", help="A git reference, an environment or a plugin file.")]
+New = Annotated[str | None, typer.Argument(metavar="NEW", help="Another one.  [default: the working tree as it is]")]
+Timeout = Annotated[float | None, typer.Option(metavar="SECONDS", min=0, help="How long a run may take.")]
+Out = Annotated[Path | None, typer.Option(metavar="DIR", help="A new folder to keep the records of all runs.")]
+
+
 def ab(
-    base: Annotated[str, typer.Argument(metavar="BASE", help="A git reference, an environment or a plugin file.")],
-    new: Annotated[
-        str | None, typer.Argument(metavar="NEW", help="Another one.  [default: the working tree as it is]")
-    ] = None,
+    base: Base,
+    new: New = None,
     suite: Annotated[str, typer.Option(metavar="SUITE", help="Name of a suite or a TOML file.")] = "quick",
     pairs: Annotated[int, typer.Option(metavar="N", min=1, help="How often both are run.")] = 5,
     only: Only = None,
@@ -40,10 +44,8 @@ def ab(
     portable: Portable = False,
     workers: Workers = None,
     plugin: Plugins = None,
-    timeout: Annotated[float | None, typer.Option(metavar="SECONDS", min=0, help="How long a run may take.")] = None,
-    out: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="A new folder to keep the records of all runs.")
-    ] = None,
+    timeout: Timeout = None,
+    out: Out = None,
     alpha: Alpha = None,
     margin: Margin = None,
     resolve: Resolve = None,

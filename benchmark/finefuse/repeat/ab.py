@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -60,16 +60,26 @@ def ab(
     if pairs < 1:
         raise FinefuseError(f"at least one pair of runs is needed, not {pairs}")
     work = Work(suite, tuple(only), device, portable, workers, tuple(plugins), timeout)
-    with contextlib.ExitStack() as kept:
-        folder = Path(out or kept.enter_context(tempfile.TemporaryDirectory(prefix="finefuse-ab-")))
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise FinefuseError(f"{out} is not empty: give a new folder, as what was run before can't be timed again.")
+    with _new_folder(out) as folder:
         sides = _both(base, new, Path.cwd())
         for side in sides:
             check(side, work)
         if any(_is_python(side) for side in sides):
             gate = {**gate, "allow": [*gate.get("allow", ()), "versions"]}
         return _repeated(sides, work, gate, pairs, folder, tell or (lambda _: None))
+
+
+@contextlib.contextmanager
+def _new_folder(out: str | Path | None) -> Iterator[Path]:
+    """The folder of all runs; one that nobody named is gone afterwards."""
+    if out is None:
+        with tempfile.TemporaryDirectory(prefix="finefuse-ab-") as scratch:
+            yield Path(scratch)
+        return
+    folder = Path(out)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise FinefuseError(f"{out} is not empty: give a new folder, as what was run before can't be timed again.")
+    yield folder
 
 
 def _both(base: str, new: str | None, folder: Path) -> tuple[Environment, Environment]:
