@@ -333,9 +333,10 @@ def _watch(
     show: ShowBest | None,
 ) -> Watching:
     from finefuse.judge.reports import report_folder
-    from finefuse.judge.watching import Watching
+    from finefuse.judge.watching import EVERY, SOON, Watching
 
-    return Watching(partial(report_folder, out, registry, refs), tell, show=show)
+    every = SOON if refs == () else EVERY
+    return Watching(partial(report_folder, out, registry, refs), tell, show=show, every=every)
 
 
 def _observers(registry: Registry, suite: RunChoice, given: Choice | Sequence[Choice] | None) -> Mapping[str, Observer]:

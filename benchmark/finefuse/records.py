@@ -6,7 +6,7 @@ import errno
 import gc
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from io import FileIO
@@ -16,12 +16,15 @@ from typing import Any, get_args
 from finefuse.errors import StoreError
 from finefuse.files import write_whole
 from finefuse.jsonl import load
+from finefuse.located import Selection, Stored, lines, select
 from finefuse.locks import LOCK, only_writer
-from finefuse.rows import contradicting, told, wrong_with
+from finefuse.rows import Former, contradiction, told, wrong_with
 from finefuse.types import Cell, JobKind, Record
 
 PLAN_SCHEMA = 2
 """The version of plan.json; the first had no number, and no more of a cell than its text."""
+LARGE = 64 * 2**20
+"""Bytes of a file whose rows are not held in memory all at once."""
 _KINDS = frozenset(get_args(JobKind))
 _TEXTS = ("dataset", "backbone", "label", "pool", "key")
 _NUMBERS = ("seed", "member", "round", "trial")
@@ -52,22 +55,35 @@ class Records:
         Raises:
             StoreError: if the file can't be read.
         """
+        former, wrong = Former(), {}
         with _no_collection(), _sentence(self.file, "read"):
-            read = dict(enumerate(self._values(), 1))
+            read = dict(enumerate((row for _, row in lines(self.file)), 1)) if self.file.exists() else {}
         with _no_collection():
-            wrong = {number: said for number, row in read.items() if (said := wrong_with(row))}
-            wrong |= contradicting({number: row for number, row in read.items() if number not in wrong})
-        refused = [f"{self.file}:{number}: {_named(read[number])}{wrong[number]}" for number in sorted(wrong)]
+            for number, row in read.items():
+                if said := wrong_with(row):
+                    wrong[number] = said
+                else:
+                    former.add(number, row)
+            wrong |= {number: contradiction(read[number], metric) for number, metric in former.wrong().items()}
+        refused = [self._refused(number, read[number], wrong[number]) for number in sorted(wrong)]
         return {number: row for number, row in read.items() if number not in wrong}, refused
 
-    def _values(self) -> Iterator[Any]:
-        """What each line holds, but for a torn last one."""
-        if self.file.exists():
-            with self.file.open("rb") as lines:
-                for line in lines:
-                    value = load(line)
-                    if line.endswith(b"\n") or isinstance(value, dict):
-                        yield value
+    def located(self, keys: Mapping[Cell | str, str] | None) -> tuple[Selection, list[str]]:
+        """The current rows by where they are, without holding them, and a sentence for each damaged line.
+
+        Raises:
+            StoreError: if the file can't be read.
+        """
+        with _sentence(self.file, "read"):
+            found, refused = select(self.file, keys)
+        return found, [self._refused(*one) for one in refused]
+
+    def _refused(self, number: int, row: object, said: str) -> str:
+        return f"{self.file}:{number}: {_named(row)}{said}"
+
+    def is_large(self) -> bool:
+        """Whether rows stay in their file until they are asked for."""
+        return self.file.exists() and self.file.stat().st_size > LARGE
 
     def append(self, record: Record) -> None:
         """Write one row to the disk, whole or not at all.
@@ -157,7 +173,7 @@ class Results:
     """
 
     suite: str
-    rows: list[Record]
+    rows: Sequence[Record]
     missing: list[Cell | str]
     refused: list[str]
     planned: bool = False
@@ -175,8 +191,12 @@ def read_results(folder: Path) -> Results:
             cell.
     """
     records = Records(folder)
-    plan, (rows, refused) = records.read_plan(), records.read()
-    found = _current(records, plan, rows, refused)
+    plan = records.read_plan()
+    if records.is_large() and (plan is None or all(isinstance(cell, Cell) for cell in plan[1])):
+        found = _current_of_large(records, plan)
+    else:
+        found = _current(records, plan, *records.read())
+    refused = found.refused
     if refused and (plan is None or found.missing):
         raise StoreError(f"{_first(refused)}; `finefuse run` ignores it and runs the missing jobs again.")
     return found
@@ -187,7 +207,7 @@ def _current(
 ) -> Results:
     folder = records.folder
     if plan is None and not rows and not refused:
-        raise StoreError(f"{folder}: no results here; expected records.jsonl, as `finefuse run` writes it.")
+        raise _empty(folder)
     if plan is None:
         last = {Cell.of(row): row for row in rows}
         suite = rows[-1].get("suite") if rows else None
@@ -202,6 +222,26 @@ def _current(
     return Results(
         suite, [current[cell] for cell in keys if cell in current], missing, refused, True, records.read_gate()
     )
+
+
+def _empty(folder: Path) -> StoreError:
+    return StoreError(f"{folder}: no results here; expected records.jsonl, as `finefuse run` writes it.")
+
+
+def _current_of_large(records: Records, plan: tuple[str, dict[Cell | str, str]] | None) -> Results:
+    """The same where the rows stay in their file."""
+    keys = None if plan is None else plan[1]
+    found, refused = records.located(keys)
+    if plan is None and not found.starts and not refused:
+        raise _empty(records.folder)
+    if plan is None or keys is None:
+        suite = found.suite or records.folder.resolve().name
+        return Results(suite, Stored(records.file, found.starts, crossing=found.crossing), [], refused)
+    planned = [cell for cell in keys if isinstance(cell, Cell)]
+    starts = {cell: found.starts[cell] for cell in planned if cell in found.starts}
+    missing: list[Cell | str] = [cell for cell in planned if cell not in starts]
+    rows = Stored(records.file, starts, crossing=found.crossing)
+    return Results(plan[0], rows, missing, refused, True, records.read_gate())
 
 
 def _named(row: object) -> str:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import math
 import re
+from array import array
 from binascii import Error, a2b_base64
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import chain
 from operator import itemgetter
 from typing import Any, NamedTuple, get_args
@@ -120,26 +123,54 @@ def _wrong_figure(row: Record) -> str:
     return "" if same else f"has {figure} as `test.normalised`, and its own scores of tasks say {told:.6g}"
 
 
-def contradicting(rows: Mapping[Any, Record]) -> dict[Any, str]:
-    """What is wrong with rows of a former version, which don't say in `shares` which scores their bits are held to.
+class Former:
+    """Holds rows of a former version, which don't say in `shares` what their bits are to be held to, to these.
 
     That is told from all of them together: a score that is the share of the bits in most rows of a data set, and in
     three at least that are neither all right nor all wrong, is held to the bits of the others.
     """
-    able = {k: row for k, row in rows.items() if row["status"] == "ok" and row.get("correct") is not None}
-    former = {k: row for k, row in able.items() if "shares" not in row}
-    share = {k: _share(row) for k, row in former.items()}
-    telling = [k for k in former if 0 < share[k] < 1]
-    found: dict[Any, str] = {}
-    named = ((row["dataset"], name) for row in former.values() for name in row.get("metrics") or ())
-    for dataset, metric in dict.fromkeys(named):
-        own = {k: row for k, row in former.items() if row["dataset"] == dataset}
-        scores = {k: score for k, row in own.items() if (score := row.get(f"test.{metric}")) is not None}
-        agree = sum(abs(scores[k] - share[k]) <= CLOSE for k in telling if k in scores)
-        if agree >= FEWEST and 2 * agree > sum(k in scores for k in telling):
-            wrong = {k: score for k, score in scores.items() if not abs(score - share[k]) <= CLOSE}
-            found |= {k: _contradiction(metric, score, share[k]) for k, score in wrong.items()}
-    return found
+
+    def __init__(self) -> None:
+        self._named: dict[tuple[str, str], None] = {}
+        self._held: dict[tuple[str, str], _Held] = defaultdict(_Held)
+
+    def add(self, number: int, row: Record) -> None:
+        """Look at a sound row."""
+        if row["status"] != "ok" or row.get("correct") is None or "shares" in row:
+            return
+        share, dataset = _share(row), row["dataset"]
+        self._named.update(dict.fromkeys((dataset, metric) for metric in row.get("metrics") or ()))
+        for name, score in row.items():
+            if name.startswith("test.") and score is not None:
+                held = self._held[dataset, name.removeprefix("test.")]
+                close = abs(score - share) <= CLOSE
+                held.telling += 0 < share < 1
+                held.agreeing += close and 0 < share < 1
+                if not close:
+                    held.others.append(number)
+
+    def wrong(self) -> dict[int, str]:
+        """The numbers of rows that contradict their bits, each with the metric."""
+        found: dict[int, str] = {}
+        for dataset, metric in self._named:
+            held = self._held[dataset, metric]
+            if held.agreeing >= FEWEST and 2 * held.agreeing > held.telling:
+                found |= dict.fromkeys(held.others, metric)
+        return found
+
+
+@dataclass
+class _Held:
+    """A score in the rows of a data set: how many could tell, how many of these agree, and those that don't agree."""
+
+    telling: int = 0
+    agreeing: int = 0
+    others: array[int] = field(default_factory=lambda: array("q"))
+
+
+def contradiction(row: Record, metric: str) -> str:
+    """What is wrong with a row whose score contradicts its bits."""
+    return _contradiction(metric, row[f"test.{metric}"], _share(row))
 
 
 def _share(row: Record) -> float:

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from finefuse.declare import keys
-from finefuse.declare.keys import address, canonical, derive_seed, digest, environment, explain
+from finefuse.declare.keys import Shared, address, canonical, derive_seed, digest, environment, explain
 from finefuse.errors import FinefuseError
 from finefuse.files import file_digest
 from finefuse.processor import instruction_sets, processor
@@ -191,3 +191,15 @@ def test_keys_are_computed_without_torch():
 
 def test_source_digests_are_offered_here_too():
     assert keys.source_digests is importlib.import_module("finefuse.discovery.imports").source_digests
+
+
+PARTS = st.dictionaries(st.text(max_size=3), st.text(max_size=3), max_size=12)
+
+
+@given(PARTS, PARTS, PARTS)
+def test_addresses_of_shared_parts_are_those_of_all_parts(
+    parts: dict[str, str], own: dict[str, str], other: dict[str, str]
+) -> None:
+    shared = Shared(parts)
+    for one in (own, other, dict(reversed(own.items())), {}):
+        assert shared.address(one) == address(parts | one)

@@ -15,7 +15,7 @@ from finefuse.discovery.registry import Registry
 from finefuse.engine.drive.observers import Observers
 from finefuse.judge.board.leaderboard import make_leaderboard
 from finefuse.judge.reports import Reported
-from finefuse.judge.watching import EVERY, SHARE, SHOWN, Watching, best_lines
+from finefuse.judge.watching import EVERY, SHARE, SHOWN, SOON, Watching, best_lines
 from finefuse.progress import make_progress
 from finefuse.types import First, Job, Record, Ref
 from helpers.boards import runs
@@ -137,11 +137,11 @@ def test_a_panel_shows_the_best_lines_again_and_again_and_complaints_are_told_on
     def write() -> Reported:
         return Reported(rows, make_leaderboard("demo", rows), (), ("the reporter 'x' failed",))
 
-    watch = Watching(write, told.append, clock, shown.append)
+    watch = Watching(write, told.append, clock, shown.append, SOON)
     for _ in range(2):
         watch.job_ends(JOB, rows[0])
         rows += runs(build, "soup", [0.75, 0.25], "fuse", pool="p")
-        clock.now += EVERY
+        clock.now += SOON
     assert [[line.name for line in lines] for lines in shown] == [["full"], ["full", "soup of p"]]
     assert told == ["the reporter 'x' failed"]
 

@@ -12,6 +12,7 @@ import typer
 
 from finefuse.cli.options import Device, Only, Out, Plugins, Portable, Store, SuiteName
 from finefuse.cli.printing import complain, say
+from finefuse.text import plain
 from finefuse.types import Cell
 
 if TYPE_CHECKING:
@@ -107,16 +108,14 @@ def totals(standings: Sequence[Standing], costs: Mapping[Cell, float]) -> str:
 
 def job_table(standings: Sequence[Standing], costs: Mapping[Cell, float], *, why: bool) -> str:
     """One line per job."""
-    from tabulate import tabulate
-
-    headers = ["key", "state", "cost", "cell", *(["why"] if why else [])]
-    rows = []
+    rows = [("key", "state", "cost", "cell", *(["why"] if why else []))]
     for standing in standings:
         job, cost = standing.job, costs.get(standing.job.place)
         left = standing.state in LEFT
         price = _price(cost) if left and job.kind in BILLED and not _picks(job) else ""
-        rows.append((job.key[:8], standing.state, price, job.cell, *([standing.why] if why else [])))
-    return tabulate(rows, headers, "plain", disable_numparse=True)
+        rows.append((job.key[:8], standing.state, price, plain(job.cell), *([plain(standing.why)] if why else [])))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
 
 
 def _price(cost: float | None) -> str:

@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib import metadata
 from typing import Any
@@ -33,12 +33,15 @@ RESULTS_VERSION = 3
 COUNTING = "2"
 """Raised by hand where a network gets another number of FLOPs: rows are made again, and nothing is trained again."""
 
+_TEXT = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+FEW = 8
+"""Parts of its own up to which an address is put together from the text of the shared ones."""
 _DIGEST = re.compile(r"[0-9a-f]{16,64}")
 
 
 def canonical(value: Any) -> str:
     """One JSON text per JSON-able value: sorted keys, no spaces."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return _TEXT.encode(value)
 
 
 def digest(value: Any) -> str:
@@ -49,6 +52,38 @@ def digest(value: Any) -> str:
 def address(parts: Mapping[str, str]) -> str:
     """The content address (32 hex digits) of what these parts make."""
     return _sha256(canonical(dict(parts)))[:32]
+
+
+class Shared:
+    """The addresses of what has most parts in common, whose text is written once: the others are put in between."""
+
+    def __init__(self, parts: Mapping[str, str]) -> None:
+        self.parts = dict(parts)
+        self._gaps: dict[tuple[str, ...], tuple[list[tuple[str, str]], str]] = {}
+
+    def address(self, own: Mapping[str, str]) -> str:
+        """The same as `address` of the shared parts and these."""
+        if len(own) > FEW or not self.parts.keys().isdisjoint(own):
+            return address({**self.parts, **own})
+        names = tuple(own)
+        if names not in self._gaps:
+            self._gaps[names] = self._between(names)
+        gaps, rest = self._gaps[names]
+        text = "".join([before + canonical(own[name]) for before, name in gaps])
+        return _sha256(f"{{{text}{rest}}}")[:32]
+
+    def _between(self, names: Sequence[str]) -> tuple[list[tuple[str, str]], str]:
+        """What stands before the text of each of these names, in sorted order, and what comes after the last."""
+        gaps: list[tuple[str, str]] = []
+        before = ""
+        for name in sorted([*self.parts, *names]):
+            before += f"{',' if gaps or before else ''}{canonical(name)}:"
+            if name in self.parts:
+                before += canonical(self.parts[name])
+            else:
+                gaps.append((before, name))
+                before = ""
+        return gaps, before
 
 
 def derive_seed(seed: int, **axes: object) -> int:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from finefuse.declare.facts import Facts, piece
-from finefuse.declare.keys import COUNTING, address
+from finefuse.declare.keys import COUNTING, Shared
 from finefuse.declare.strategy import Strategy
 from finefuse.types import Job, PluginKind
 
@@ -21,11 +21,12 @@ class LineParts:
     def __init__(self, parts: Parts, scoring: Parts, **fields: Any) -> None:
         self.parts, self.scoring, self.fields = parts, scoring, fields
         self.pairs = tuple((parts | scoring).items())
+        self._artifacts, self._keys = Shared(parts), Shared(scoring)
 
     def job(self, own: Parts, /, **fields: Any) -> Job:
         """A job with additional parts of its own."""
-        artifact = address(self.parts | own)
-        key = address({"artifact": artifact} | self.scoring)
+        artifact = self._artifacts.address(own)
+        key = self._keys.address({"artifact": artifact})
         return Job(**self.fields, **fields, artifact=artifact, key=key, parts=(*self.pairs, *own.items()))
 
 

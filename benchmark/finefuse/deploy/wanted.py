@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -109,7 +109,7 @@ def _exportable(row: Record) -> Record:
     return row
 
 
-def _unknown(folder: Path, wanted: str, rows: list[Record]) -> FinefuseError:
+def _unknown(folder: Path, wanted: str, rows: Sequence[Record]) -> FinefuseError:
     labels = list(dict.fromkeys(row["label"] for row in rows if Cell.of(row).has_line))
     hint = did_you_mean(wanted, [*labels, *(row["cell"] for row in rows)])
     return FinefuseError(f"{folder}: no row has the label or cell {wanted!r}{hint or f'; there are {listed(labels)}'}")

@@ -14,6 +14,8 @@ from finefuse.types import First, Job, Record
 
 EVERY = 10.0
 """Seconds that pass at least before the reports are written again."""
+SOON = 2.0
+"""The same where none are written and the best lines are only shown."""
 SHARE = 0.05
 """Of the run's time that writing them may take."""
 SHOWN = 6
@@ -29,8 +31,9 @@ class Watching:
         tell: Callable[[str], None],
         clock: Callable[[], float] = time.monotonic,
         show: Callable[[Sequence[First]], None] | None = None,
+        every: float = EVERY,
     ) -> None:
-        self._write, self._tell, self._clock, self._show = write, tell, clock, show
+        self._write, self._tell, self._clock, self._show, self._every = write, tell, clock, show, every
         self._next = -math.inf
         self._told: set[str] = set()
 
@@ -40,7 +43,7 @@ class Watching:
             began = self._clock()
             found = self._write()
             ended = self._clock()
-            self._next = ended + max(EVERY, (ended - began) / SHARE)
+            self._next = ended + max(self._every, (ended - began) / SHARE)
             if self._show:
                 self._show(best_lines(found.board))
             self._news([*([] if self._show else _told(found.board)), *found.complaints])

@@ -89,7 +89,8 @@ class Cell(NamedTuple):
     @classmethod
     def of(cls, row: Mapping[str, Any]) -> Cell:
         """The cell of a row; `round`, `trial`, `size` and `draw` are 0 where the row doesn't give them."""
-        return cls(*_ALWAYS(row), *(row.get(name, 0) for name in ("round", "trial", "size", "draw")))
+        get = row.get
+        return cls._make((*_ALWAYS(row), get("round", 0), get("trial", 0), get("size", 0), get("draw", 0)))
 
     def fields(self) -> Record:
         """The fields of a row that say which cell it fills; `size` and `draw` only where it is of part of a pool."""

@@ -21,13 +21,13 @@ from finefuse.engine.order import out_of_memory
 from finefuse.engine.precision import as_memory_format, mixed_precision
 from finefuse.engine.train.asked import must_take, some_rows
 from finefuse.engine.train.augment import Change
-from finefuse.engine.train.batches import batch_order
+from finefuse.engine.train.batches import Rows, batch_order
 from finefuse.engine.train.checkpoints import Curve
 from finefuse.engine.train.prefix import by_example, frozen_stages
 from finefuse.engine.train.retry import release, undoing
 from finefuse.engine.train.trained import listed, only_these_train
 from finefuse.errors import BudgetError, NotApplicable
-from finefuse.nets import CHUNK, Net, evaluation, make_optimizer, norm_layers
+from finefuse.nets import CHUNK, Net, evaluation, make_optimizer, norm_layers, uploaded
 from finefuse.types import Batch, Budget, Data, Loss, NormPolicy, OptimizerChoice, Penalty, Recipe, Task
 
 CACHE_BYTES = 2 * 1024**3
@@ -154,7 +154,7 @@ class SuiteTrainer:
                         value = (loss or self._usual_loss)(rest(x[part]).float(), some := batch.part(part))
                         return value if penalty is None else value + penalty(model, some)
 
-                self._take_step(model, optimizer_, value_of, len(positions))
+                self._take_step(model, optimizer_, value_of, len(positions.here))
                 if after_step is not None:
                     after_step(optimizer_)  # before the schedule moves on: it sees the rates of this step
                 schedule.step()
@@ -281,13 +281,15 @@ class SuiteTrainer:
             return lambda _: 1.0
         return lambda step: 0.5 * (1 + math.cos(math.pi * step / steps))
 
-    def _next_batches(self, steps: int, only: Tensor | None) -> Iterator[Tensor]:
+    def _next_batches(self, steps: int, only: Tensor | None) -> Iterator[Rows]:
         """Row numbers of batches; of some of the examples alone in an order that depends on them and on the step."""
         order = self._order
         if only is not None:
-            order = (only[rows] for rows in batch_order(len(only), self.batch_size, self._seed + self.spent))
+            chosen = only.cpu()
+            order = (chosen[rows] for rows in batch_order(len(only), self.batch_size, self._seed + self.spent))
         for done in range(0, steps, AHEAD):
-            yield from torch.stack([next(order) for _ in range(min(AHEAD, steps - done))]).to(self._device)
+            ahead = torch.stack([next(order) for _ in range(min(AHEAD, steps - done))])
+            yield from map(Rows, ahead, uploaded(ahead, self._device))
 
     @contextmanager
     def _own_randomness(self) -> Iterator[None]:
@@ -298,7 +300,7 @@ class SuiteTrainer:
 
     def _frozen_prefix(
         self, model: nn.Module, tuned: set[int]
-    ) -> tuple[Callable[[Tensor], tuple[Tensor, Batch]], Callable[[Tensor], Tensor]]:
+    ) -> tuple[Callable[[Rows], tuple[Tensor, Batch]], Callable[[Tensor], Tensor]]:
         """Split a network at its first trained stage: how to get a batch up to there, and what remains to be run."""
         frozen = frozen_stages(model, tuned)
         if not isinstance(model, Net) or not frozen:
@@ -311,7 +313,7 @@ class SuiteTrainer:
             with torch.no_grad(), mixed_precision(self._precision, self._device):
                 return prefix(self._placed(x))  # type: ignore[no-any-return]
 
-        def run_batch(rows: Tensor) -> tuple[Tensor, Batch]:
+        def run_batch(rows: Rows) -> tuple[Tensor, Batch]:
             inputs, batch = self._batch(rows)
             return self._eased(run_prefix, inputs, len(inputs)), batch
 
@@ -327,7 +329,7 @@ class SuiteTrainer:
                 raise
             release(error, None, self._device)
             return run_batch, rest
-        return lambda rows: (cached[rows], Batch(y[rows], rows, lambda: self._inputs(rows))), rest
+        return lambda rows: (cached[rows.here], Batch(y[rows.here], rows.here, lambda: self._inputs(rows))), rest
 
     def _eased(self, prefix: Callable[[Tensor], Tensor], x: Tensor, size: int) -> Tensor:
         """What comes of these inputs, `size` at a time, or fewer where memory runs out and that is allowed."""
@@ -340,16 +342,21 @@ class SuiteTrainer:
                     raise
                 release(error, None, self._device)
 
-    def _inputs(self, rows: Tensor) -> Tensor:
-        return self._placed(self._data.x[rows.to(self._data.x.device)])
+    def _read(self, rows: Rows) -> Tensor:
+        """Inputs as they are, on the device."""
+        x = self._data.x
+        return x[rows.here] if x.device == self._device else uploaded(x[rows.on_host], self._device)
 
-    def _batch(self, rows: Tensor) -> tuple[Tensor, Batch]:
+    def _inputs(self, rows: Rows) -> Tensor:
+        return self._placed(self._read(rows))
+
+    def _batch(self, rows: Rows) -> tuple[Tensor, Batch]:
         """Inputs as the network wants them, changed at random where the suite says so, and the batch they make."""
-        inputs, targets = self._data.x[rows.to(self._data.x.device)].to(self._device), self._data.y[rows]
+        inputs, targets = self._read(rows), self._data.y[rows.here]
         if self._augment is not None:
             inputs, targets = self._augment(inputs, targets)
         placed = self._placed(inputs)
-        return placed, Batch(targets, rows, lambda: placed)
+        return placed, Batch(targets, rows.here, lambda: placed)
 
 
 def _fewest(model: nn.Module) -> int:

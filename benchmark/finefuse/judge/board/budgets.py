@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-import pandas as pd
-
 from finefuse.judge.board.lines import Place
-from finefuse.judge.frame import numbers, table
+from finefuse.judge.frame import numbers
 from finefuse.types import Cell, Record
 
 FACTORS = (1, 2, 5, 20)
@@ -39,7 +37,7 @@ class Bill(NamedTuple):
     cost: float
 
 
-def make_budgets(records: Sequence[Record], lines: pd.DataFrame, unit: str) -> pd.DataFrame:
+def make_budgets(records: Sequence[Record], lines: Iterable[Mapping[Any, Any]], unit: str) -> list[dict[str, Any]]:
     """One row per data set, backbone and budget of `FACTORS`, in seconds of the cheapest line of the scheme `unit`.
 
     Of the lines that have scores for all seeds of that one, with their members cost no more, and whose cost is known,
@@ -52,12 +50,11 @@ def make_budgets(records: Sequence[Record], lines: pd.DataFrame, unit: str) -> p
         if record["status"] == "ok" and Cell.of(record).has_line:
             rows[Place.of(record)].append(record)
     groups: dict[tuple[str, str], list[Bill]] = defaultdict(list)
-    for line in lines[lines["ok"] > 0].to_dict("records"):
+    for line in (line for line in lines if line["ok"]):
         place = Place(*(line[name] for name in Place._fields))
         cost = math.nan if line.get("origin") else line["seconds_with_members"]
         groups[place[:2]].append(Bill(line, rows[place], cost))
-    found = [bought for bills in groups.values() for bought in _of_table(bills, unit)]
-    return table({name: [one[name] for one in found] for name in COLUMNS})
+    return [bought for bills in groups.values() for bought in _of_table(bills, unit)]
 
 
 def _of_table(bills: Sequence[Bill], unit: str) -> list[dict[str, Any]]:

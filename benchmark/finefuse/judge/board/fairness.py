@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import pandas as pd
 
@@ -22,18 +22,17 @@ LISTED = 5
 """Things that a note names."""
 
 
-def comparable(records: Sequence[Record]) -> Sequence[Record]:
-    """The records, without costs where these were measured by an older protocol than others.
+def comparable(records: Sequence[Record], newest: Mapping[str, int]) -> Sequence[Record]:
+    """The records, without costs where these were measured by an older protocol than the newest.
 
     Latency, in rows of `time` jobs, has versions of its own.
     """
-    newest = _newest(records)
     older = (costed(record) and cost_version(record) < newest[protocol_of(record)] for record in records)
     return [without_costs(record) if old else record for record, old in zip(records, older, strict=True)]
 
 
-def _newest(records: Sequence[Record]) -> dict[str, int]:
-    """The newest version of each protocol."""
+def newest_costs(records: Iterable[Record]) -> dict[str, int]:
+    """The newest version of each protocol; 0 where nothing was measured by one."""
     found = {"costs": 0, "latency": 0}
     for record in filter(costed, records):
         found[protocol_of(record)] = max(found[protocol_of(record)], cost_version(record))
@@ -114,7 +113,7 @@ def _tuning(lines: pd.DataFrame) -> Iterator[str]:
 
 
 def _costs(ok: Sequence[Record]) -> Iterator[str]:
-    for protocol, newest in _newest(ok).items():
+    for protocol, newest in newest_costs(ok).items():
         rows = [record for record in ok if costed(record) and protocol_of(record) == protocol]
         if older := sum(cost_version(record) < newest for record in rows):
             what = "Costs" if protocol == "costs" else "Latencies"

@@ -12,17 +12,14 @@ from typing import Any
 
 import pandas as pd
 
-from finefuse.judge.aggregate import without_mixed
 from finefuse.judge.board import pareto, present
-from finefuse.judge.board.bounds import make_pools
 from finefuse.judge.board.budgets import COLUMNS as BUDGETS
-from finefuse.judge.board.budgets import make_budgets
-from finefuse.judge.board.curves import COLUMNS, curve_tables, make_curves
+from finefuse.judge.board.curves import COLUMNS, curve_tables
 from finefuse.judge.board.data_notes import data_notes
-from finefuse.judge.board.fairness import comparable, fairness_notes
+from finefuse.judge.board.fairness import fairness_notes
 from finefuse.judge.board.firsts import first_lines
-from finefuse.judge.board.lines import MOMENTS, make_lines
-from finefuse.judge.board.memory import with_members
+from finefuse.judge.board.lines import MOMENTS
+from finefuse.judge.board.making import make_tables
 from finefuse.judge.board.page.classes import Answering, no_answers
 from finefuse.judge.board.page.document import Describe, make_document, nothing_known
 from finefuse.judge.board.reading import reading_notes
@@ -212,11 +209,7 @@ def make_leaderboard(
     Raises:
         StoreError: if a record can't be what a run wrote.
     """
-    records = without_mixed(list(records))
-    planned = [*records, *(_stand_in(cell) for cell in missing if isinstance(cell, Cell))]
-    whole = [record for record in planned if not record.get("size")]
-    priced = with_members(comparable(whole))
-    lines, better, resolutions = make_lines(priced)
+    (lines, better, resolutions, bounds, bought, curves), noted, priced = make_tables(records, missing, unit)
     metrics = [f"test.{metric}.{part}" for metric in better for part in ("mean", "half")]
     metrics += [
         name
@@ -229,13 +222,11 @@ def make_leaderboard(
     some += [name for name in ("followed_by", "chosen", "origin") if any(line[name] for line in lines)]
     columns = [*KNOWN, *metrics, *some, *extras, *_latency(names)]
     frame = table({name: [line.get(name, math.nan) for line in lines] for name in columns})
-    said = (*_absent(missing), *_refused(refused), *data_notes(records), *fairness_notes(records, frame))
-    budgets = make_budgets(priced, frame, unit)
-    notes = (_coverage(records, missing), *said, *reading_notes(frame, records, budgets))
-    bounds = make_pools(whole)
+    said = (*_absent(missing), *_refused(refused), *data_notes(noted), *fairness_notes(noted, frame))
+    budgets = table({name: [one[name] for one in bought] for name in BUDGETS})
+    notes = (_coverage(noted, missing), *said, *reading_notes(frame, noted, budgets))
     pools = table({name: [line.get(name, math.nan) for line in bounds] for line in bounds for name in line})
     frame = frame.astype({"rank": "Int64", "rank.lowest": "Int64"})
-    curves = make_curves(planned)
     return Leaderboard(
         suite, frame, notes, better, pools, resolutions, curves, priced, describe=describe, budgets=budgets
     )
@@ -244,11 +235,6 @@ def make_leaderboard(
 def _latency(names: Iterable[str]) -> list[str]:
     """Columns of latency by batch size."""
     return sorted((n for n in names if n.startswith("latency.")), key=lambda name: (int(name.split(".")[1]), name))
-
-
-def _stand_in(cell: Cell) -> Record:
-    """A record for a planned cell without a row."""
-    return cell._asdict() | {"cell": str(cell), "status": "missing", "reason": "planned, but not run yet"}
 
 
 def _coverage(records: Sequence[Record], missing: Sequence[Cell | str]) -> str:

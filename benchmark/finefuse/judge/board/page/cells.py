@@ -15,16 +15,15 @@ MOST = 10_000
 """Records in one page."""
 
 
-def cells(records: Sequence[tuple[Record, int]]) -> dict[str, Any]:
-    """Records, each with the number of its line, -1 for none; `left_out` says how many have no room, the last ok ones.
+def cells(kept: Sequence[tuple[Record, int]], count: int) -> dict[str, Any]:
+    """Records, each with the number of its line, -1 for none; `left_out` says how many of `count` have no room.
 
     `columns` has for every field its different `values`, and `at`, which of these each record has, -1 for none.
     """
-    kept = sorted(records, key=lambda one: one[0]["status"] == "ok")[:MOST]
     columns = {"line": _column([line for _, line in kept])}
     names = dict.fromkeys(name for record, _ in kept for name in record if name not in LEFT_OUT)
     columns |= {name: _column([record.get(name, _NONE) for record, _ in kept]) for name in names}
-    return {"count": len(kept), "left_out": len(records) - len(kept), "columns": columns}
+    return {"count": len(kept), "left_out": count - len(kept), "columns": columns}
 
 
 _NONE = object()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,21 +13,20 @@ import pandas as pd
 from finefuse.discovery.described import Described
 from finefuse.errors import FinefuseError, PluginError
 from finefuse.judge.board.lines import Place
-from finefuse.judge.board.page.cells import cells
+from finefuse.judge.board.page.behind import KINDS, Behind, Used
 from finefuse.judge.board.page.classes import Answering, classes
 from finefuse.judge.board.page.columns import columns, number
 from finefuse.judge.board.page.tables import tables
 from finefuse.judge.board.pareto import MEASURED, ends
 from finefuse.judge.names import Names
 from finefuse.judge.threads import one_thread
-from finefuse.types import Board, Cell, Record
+from finefuse.types import Board, Record
 from finefuse.version import __version__
 
 SCHEMA = 1
 LATENCY = re.compile(r"^latency\.(\d+)\.p50$", re.MULTILINE)
 Describe = Callable[[Literal["scheme", "fusion"], str], Described]
 """What is known of a strategy."""
-KINDS: dict[str, Literal["scheme", "fusion"]] = {"tune": "scheme", "fuse": "fusion"}
 
 
 def nothing_known(kind: str, name: str) -> Described:
@@ -62,15 +60,8 @@ def make_document(board: Whole) -> dict[str, Any]:
     lines, records = board.lines, board.records
     names = zip(*(lines[name] for name in ("dataset", "backbone", "label", "pool", "round")), strict=True)
     places = {Place(*name): at for at, name in enumerate(names)}
-    rows: list[list[Record]] = [[] for _ in places]
-    shown: list[tuple[Record, int]] = []
-    for record in sorted(records, key=lambda row: int(row["seed"])):
-        ok, has_line = record["status"] == "ok", Cell.of(record).has_line
-        line = places.get(Place.of(record), -1)
-        if ok and has_line:
-            rows[line].append(record)
-        if has_line or not ok or record["kind"] in ("pool", "time"):
-            shown.append((record, line))
+    behind = Behind(places, records)
+    rows = behind.rows
     groups: dict[tuple[str, str], list[int]] = {}
     for place, at in places.items():
         groups.setdefault(place[:2], []).append(at)
@@ -94,8 +85,8 @@ def make_document(board: Whole) -> dict[str, Any]:
         "columns": [_with_ends(column, lines, rows) for column in columns(lines, board.better, board.names)],
         "tables": list(tables(rows, groups)),
         "sizes": [_point(point) for point in board.curves.to_dict("records")],
-        "strategies": list(_strategies(records, board.describe)),
-        "cells": cells(shown),
+        "strategies": list(_strategies(behind.used, board.describe)),
+        "cells": behind.cells(),
         "classes": classes(rows, groups.values(), board.answers),
     }
 
@@ -130,13 +121,8 @@ def _whole(value: Any) -> int | None:
     return None if pd.isna(value) else int(value)
 
 
-def _strategies(records: Sequence[Record], describe: Describe) -> Iterator[dict[str, Any]]:
+def _strategies(used: Mapping[Used, Record], describe: Describe) -> Iterator[dict[str, Any]]:
     """Each label with the plugin behind it, its parameters in the suite, and what is known of the plugin."""
-    used: dict[tuple[str, str, str, str], Record] = {}
-    for record in records:
-        if record["kind"] in KINDS and record.get("use"):
-            parameters = json.dumps(record.get("params") or {})
-            used.setdefault((KINDS[record["kind"]], record["label"], record["use"], parameters), record)
     for (kind, label, use, _), record in sorted(used.items(), key=lambda item: item[0]):
         told = {"kind": kind, "label": label, "use": use, "params": record.get("params") or {}}
         try:
