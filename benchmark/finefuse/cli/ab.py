@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -61,30 +61,18 @@ def ab(
     BASE and NEW are git references of the project in this folder, environments (a Python, or a folder with bin/python),
     or plugin files.
     """
-
-    def make() -> Comparison:
-        from finefuse.judge.gate.policy import limits_of
-        from finefuse.repeat.ab import ab as in_pairs
-
-        limits = {"alpha": alpha, "margin": margin, "resolve": resolve, "fail_on": limits_of(fail_on or ())}
-        return in_pairs(
-            base,
-            new,
-            suite=suite,
-            pairs=pairs,
-            only=only or (),
-            device=device,
-            portable=portable,
-            workers=workers,
-            plugins=plugin or (),
-            timeout=timeout,
-            out=out,
-            gate={**limits, "fatal": fatal or [], "allow": allow or []},
-            tell=complain,
-        )
-
+    run: dict[str, Any] = {"suite": suite, "pairs": pairs, "device": device, "portable": portable, "workers": workers}
+    run |= {"only": only or (), "plugins": plugin or (), "timeout": timeout, "out": out}
+    gate = {"alpha": alpha, "margin": margin, "resolve": resolve, "fatal": fatal or [], "allow": allow or []}
     try:
-        give(make, formats)
+        give(lambda: _in_pairs(base, new, run, gate, fail_on or []), formats)
     except KeyboardInterrupt:
         complain("interrupted: nothing was compared")
         raise typer.Exit(130) from None
+
+
+def _in_pairs(base: str, new: str | None, run: dict[str, Any], gate: dict[str, Any], fail_on: list[str]) -> Comparison:
+    from finefuse.judge.gate.policy import limits_of
+    from finefuse.repeat.ab import ab as compare
+
+    return compare(base, new, **run, gate={**gate, "fail_on": limits_of(fail_on)}, tell=complain)
