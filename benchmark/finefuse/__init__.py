@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from finefuse.api import check, compare, export, overall, pair, plan, report, run
     from finefuse.errors import FinefuseError, MemoryExceeded, NotApplicable, WorkerDied
     from finefuse.hookspec import hookimpl
+    from finefuse.repeat.ab import ab
     from finefuse.repeat.calibrate import calibrate
     from finefuse.repeat.matrix import matrix
     from finefuse.repeat.verify import verify
@@ -29,7 +30,7 @@ _LATER = {
     "hookimpl": "finefuse.hookspec",
     **dict.fromkeys(("Classification", "Regression"), "finefuse.tasks"),
     **dict.fromkeys(("Data", "Entry", "Ref", "Splits", "Task"), "finefuse.types"),
-    **{name: f"finefuse.repeat.{name}" for name in ("calibrate", "matrix", "verify")},
+    **{name: f"finefuse.repeat.{name}" for name in ("ab", "calibrate", "matrix", "verify")},
 }
 """Where names are that are imported when they are first asked for: every pytest imports this package for its plugin."""
 __all__ = [
@@ -45,6 +46,7 @@ __all__ = [
     "Task",
     "WorkerDied",
     "__version__",
+    "ab",
     "calibrate",
     "check",
     "compare",

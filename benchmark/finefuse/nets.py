@@ -64,6 +64,7 @@ __all__ = [
     "statistics_kept",
     "test_inputs",
     "train_inputs",
+    "uploaded",
     "weighted_sum",
 ]
 
@@ -136,6 +137,13 @@ def evaluation(model: nn.Module) -> Iterator[None]:
 def in_chunks(call: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     """`call` over all of `x`, `CHUNK` examples at a time."""
     return torch.cat([call(part) for part in torch.split(x, CHUNK)])
+
+
+def uploaded(x: Tensor, device: torch.device) -> Tensor:
+    """A tensor of the host on a device; a GPU fetches it by itself, so that the host need not wait for it."""
+    if device.type != "cuda" or x.is_cuda:
+        return x.to(device)
+    return x.pin_memory().to(device, non_blocking=True)
 
 
 def one_hot_votes(outputs: Tensor) -> Tensor:

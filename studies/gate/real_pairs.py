@@ -14,8 +14,7 @@ from pathlib import Path
 
 from finefuse.judge.compare import Comparison
 from finefuse.judge.gate.pairs import ALL
-from finefuse.repeat.ab import compare_in_pairs
-from finefuse.repeat.running import Work
+from finefuse.repeat.ab import ab
 
 PLUGIN = Path(__file__).parents[2] / "tests" / "fixtures" / "plugins" / "tiny.py"
 FORWARD = """
@@ -67,12 +66,11 @@ def main(same: int, slower: int) -> None:
         suite = folder / "busy.toml"
         suite.write_text(SUITE, encoding="utf-8")
         base = write(folder, "base.py", LAPS["nothing"])
-        work = Work(str(suite), device="cpu", workers=0)
         for i in range(max(same, slower)):
             for changed, times in (("nothing", same), ("a tenth", slower)):
                 if i < times:
                     new = write(folder, "new.py", LAPS[changed])
-                    found = compare_in_pairs(str(base), str(new), work, {}, tell=lambda _: None)
+                    found = ab(str(base), str(new), suite=str(suite), device="cpu", workers=0)
                     print(f"| {changed} | {told(found)} |", flush=True)
 
 

@@ -225,6 +225,20 @@ def test_a_line_opens_its_records_and_its_method_by_keyboard(browser: Browser, r
     assert browser.find("pre.command").text == f"finefuse show . {record['cell']}\nfinefuse run demo --only lp-ft"
 
 
+def test_names_are_told_in_full_on_a_click(browser: Browser, build: ModuleType, tmp_path: Path) -> None:
+    names = {"label": "l2(lr=0.1)", "dataset": "folder(train=/x/ants)"}
+    (file,) = api.report(build.write(tmp_path, [build.row(**names)]), reporters="page").written
+    other = Browser(browser.driver, file)
+    other.open()
+    assert (other.find("h2").text, other.find("tbody th").text) == ("ants · cnn-s", "l2")
+    other.find("tbody th button").click()
+    facts = other.run("""return Object.fromEntries(
+        [...document.querySelectorAll("dl.facts div")].map((fact) => [...fact.children].map((e) => e.textContent)))""")
+    assert (facts["strategy"], facts["data set"]) == tuple(names.values())
+    assert "backbone" not in facts
+    browser.driver.get_log("performance")  # of another file than the other tests ask for
+
+
 def test_hostile_names_and_messages_are_shown_and_not_executed(browser: Browser) -> None:
     browser.open("view=failures")
     assert f"it broke: {HOSTILE['script']}a\\u202eb\\x1b[31m" in browser.find("main").text

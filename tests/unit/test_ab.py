@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+import finefuse
 from finefuse.errors import FinefuseError
-from finefuse.repeat import ab
 from finefuse.repeat.environments import Environment
 from finefuse.repeat.running import Work
 from helpers.calling import call
@@ -35,8 +35,10 @@ def ran(monkeypatch: pytest.MonkeyPatch, pair: Pair) -> Log:
         pair.build.write(out, [pair.row(flip(40, 0) if "worse" in environment.name else flip(0, 0), **worse)], ())
         return out
 
-    monkeypatch.setattr(ab, "run_suite", run)
-    monkeypatch.setattr(ab, "check", lambda environment, work: told.append((environment.name, "checked")))
+    monkeypatch.setattr("finefuse.repeat.ab.run_suite", run)
+    monkeypatch.setattr(
+        "finefuse.repeat.ab.check", lambda environment, work: told.append((environment.name, "checked"))
+    )
     return told
 
 
@@ -118,11 +120,14 @@ def test_what_stands_for_new(ran: Log, tmp_path: Path, monkeypatch: pytest.Monke
         return Environment(name, Path(sys.executable), project="guest")
 
     monkeypatch.setattr("finefuse.repeat.environments._installed", install)
-    found = ab.compare_in_pairs("main", None, Work("quick"), {}, tell=lambda said: None, pairs=1, folder=top)
+    monkeypatch.chdir(top)
+    found = finefuse.ab("main", pairs=1)
     assert made == [False, True]
     assert found.base.startswith("main (")
     assert found.new.endswith(" and 1 changed file)")
-    other = ab.compare_in_pairs(sys.prefix, None, Work("quick"), {}, tell=lambda said: None, pairs=1, folder=tmp_path)
+    other = finefuse.ab(sys.prefix, pairs=1)
     assert (other.base, other.new) == (sys.prefix, "this environment")
     assert "versions" in other.policy.excused
     assert "versions" not in found.policy.excused
+    with pytest.raises(FinefuseError, match="at least one pair of runs is needed, not 0"):
+        finefuse.ab("main", pairs=0)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -13,8 +14,15 @@ import torch
 
 from finefuse.engine.measure import cost, latency
 from finefuse.engine.measure.scores import score_of
-from finefuse.engine.work import loading
-from finefuse.engine.work.switches import WORKSPACE, current, in_force
+from finefuse.engine.order import Order
+from finefuse.engine.precision import as_memory_format
+from finefuse.engine.train.augment import augmentation
+from finefuse.engine.work import loading, room
+from finefuse.engine.work.switches import WORKSPACE, current, in_force, refuse_emulated, set_up
+from finefuse.engine.work.workbench import Workbench
+from finefuse.errors import FinefuseError
+from finefuse.tasks import Classification
+from finefuse.testing.small import IMAGES, small_data, small_net, small_trainer
 from finefuse.types import Settings
 from helpers.pretending import PretendedGpu, pretended_gpu
 
@@ -31,7 +39,7 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[PretendedGpu]:
 
 def rows_of(shop: Any, monkeypatch: pytest.MonkeyPatch, *, on_host: bool) -> list[dict[str, Any]]:
     if on_host:
-        monkeypatch.setattr(loading, "SHARE", 0.0)
+        monkeypatch.setattr(room, "SHARE", 0.0)
     rows: list[dict[str, Any]] = shop.run(device="cuda:0")
     assert [row["status"] for row in rows] == ["ok"] * len(rows)
     return rows
@@ -100,3 +108,99 @@ def test_the_machine_names_the_gpu_in_use(models: list[str], named: list[str], m
         assert cost.machine()["gpu"].startswith(named[n])
         assert named[n] in cost.machine_id()
     cost._machine.cache_clear()
+
+
+# ------------------------------------------------------------------------------------------------ memory
+
+
+def test_one_budget_is_for_all_data_sets_of_a_job_and_of_what_is_free(
+    gpu: PretendedGpu, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (10_000, 1_000_000))
+    one = room.Room()
+    one.begin("cuda:0", 1)
+    assert [one.take(size) for size in (1500, 600, 500, 1, 0)] == [True, False, True, False, True]
+    one.begin("cuda:0", 4)
+    assert [one.take(size) for size in (501, 500)] == [False, True]
+    one.begin("cpu", 1)
+    assert not one.take(1)
+
+
+def test_of_a_further_test_set_only_the_test_examples_are_uploaded(
+    gpu: PretendedGpu, workshop: Callable[..., Any]
+) -> None:
+    shop = workshop(schemes=["full"], fusions=[], pools={}, latency=[], also_test=[{"use": "points", "centres": 7}])
+    job = next(job for job in shop.jobs if job.kind == "tune")
+    room.room.begin("cuda:0", 1)
+    bench = Workbench(shop.order(job, device="cuda:0"))
+    splits = bench.loaded(job.also_test[0], job.seed, "test").splits
+    assert bench.more_tests == {str(job.also_test[0]): splits.test}
+    assert splits.test.x.is_cuda
+    assert not splits.train.x.is_cuda
+    assert not splits.val.y.is_cuda
+    loading.loaded.cache_clear()
+
+
+def test_jobs_are_told_how_many_share_their_gpu(fake: ModuleType, tmp_path: Path) -> None:
+    seen = []
+
+    def call(order: Order) -> dict[str, Any]:
+        seen.append((order.device, order.beside))
+        return dict(fake.carry_out_fine(order))
+
+    plan = fake.plan(*map(fake.job, "ab"))
+    fake.run(plan, tmp_path, fake.Inline(parallel=True), device="cuda:0", workers=3, call=call)
+    assert seen == [("cuda:0", 3)] * 2
+
+
+def test_the_peak_of_a_job_is_without_what_earlier_ones_left(
+    gpu: PretendedGpu, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    library, left = 100, 1000
+    held = {"now": library}
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device=None: held["now"])
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device=None: held["now"] + 50)
+    peaks = []
+    for now in (library, library + left):
+        held["now"] = now
+        cost.warm_up("cuda:0")
+        cost.begin_job("cuda:0")
+        with cost.Stopwatch("cuda:0") as watch:
+            pass
+        peaks += [watch.peak_memory, cost.peak_memory("cuda:0")]
+    assert peaks == [library + 50] * 4
+    cost.begin_job("cpu")
+
+
+# ------------------------------------------------------------------------------------------------ precision and layout
+
+
+def test_bfloat16_that_would_be_emulated_is_refused(gpu: PretendedGpu, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation)
+    for settings, device in ((Settings(precision="bf16"), "cpu"), (Settings(), "cuda:0")):
+        refuse_emulated(settings, device)
+    with pytest.raises(FinefuseError, match="the GPU Pretended has no bfloat16"):
+        refuse_emulated(Settings(precision="bf16"), "cuda:0")
+
+
+def test_crops_come_in_the_usual_order_of_axes(gpu: PretendedGpu) -> None:
+    x = torch.rand(4, 3, 8, 8, device="cuda:0")
+    cropped, _ = augmentation(["crop"], Classification(2, "image", (3, 8, 8)))(x, torch.zeros(4, device="cuda:0"))
+    assert not cropped.is_contiguous()
+    assert as_memory_format(cropped, False).is_contiguous()
+    assert as_memory_format(cropped, True).is_contiguous(memory_format=torch.channels_last)
+    assert torch.equal(as_memory_format(cropped, False), cropped)
+
+
+def test_bits_do_not_rest_on_memory_that_deterministic_mode_would_fill(gpu: PretendedGpu) -> None:
+    trained = []
+    for fill in (True, False):
+        set_up(Settings(), "cuda:0")
+        assert torch.are_deterministic_algorithms_enabled()
+        assert not torch.utils.deterministic.fill_uninitialized_memory
+        torch.utils.deterministic.fill_uninitialized_memory = fill
+        net = small_net(IMAGES).to("cuda:0")
+        gpu.operations.clear()
+        small_trainer(IMAGES, small_data(IMAGES).to("cuda:0")).fit(net, [{"params": net.parameters()}])
+        trained.append(torch.cat([tensor.flatten() for tensor in net.state_dict().values()]))
+    assert torch.equal(*trained)

@@ -31,6 +31,8 @@ def test_what_python_prints_is_kept_and_still_printed(tmp_path: Path, capsys: py
         sys.stdout.writelines(["one\n", "two\n"])
         assert sys.stdout.encoding == before[0].encoding
         sys.stdout.flush()
+        with pytest.raises(TypeError, match="str"):
+            sys.stdout.write(5)  # type: ignore[arg-type]
     assert (sys.stdout, sys.stderr) == before
     assert log.read_text(encoding="utf-8") == "to stdout\nto stderr, ä\none\ntwo\n"
     assert capsys.readouterr() == ("to stdout\none\ntwo\n", "to stderr, ä\n")

@@ -30,6 +30,8 @@ class Order:
     doors: tuple[Door, ...]
     contents: Mapping[tuple[PluginKind, Ref], str] = field(default_factory=dict)
     """The fingerprints that data sets and backbones had when the suite was planned."""
+    beside: int = 1
+    """How many jobs may be on the device at a time."""
     log: str = ""
     """The file that takes what the job prints; "" for none."""
 

@@ -16,5 +16,7 @@ def mixed_precision(precision: str, device: torch.device) -> AbstractContextMana
 
 
 def as_memory_format(x: Tensor, channels_last: bool) -> Tensor:
-    """Images (N, C, H, W) in channels-last order if requested; anything else unchanged."""
-    return x.contiguous(memory_format=torch.channels_last) if channels_last and x.ndim == 4 else x
+    """Images (N, C, H, W) in channels-last order if requested, and on a GPU else in torch's usual one."""
+    if x.ndim != 4 or not (channels_last or x.is_cuda):
+        return x
+    return x.contiguous(memory_format=torch.channels_last if channels_last else torch.contiguous_format)

@@ -67,14 +67,16 @@ def compare(base: Path, new: Path, further: Sequence[tuple[Path, Path]] = (), /,
     answers = [*_scores(found, bases, policy), *_times(found, runs, policy, calibrated)]
     verdicts = [*found.verdicts, *(answer.verdict for answer in answers), *amounts.verdicts(found.pairs, policy)]
     coverage = _coverage(old), _coverage(now)
+    problems = [*_problems(old, now, found, both), *(Problem(None, said) for said in pairs.lost(runs))]
+    excused = [problem.said for problem in problems if problem.kind in policy.excused]
     rests = [one.sentence() for one in calibrated.values() if not one.noise.keys() <= policy.noise.keys()]
     return Comparison(
         str(base),
         str(new),
         ordered([*verdicts, *_covered(*coverage, policy)]),
         policy,
-        problems=tuple(_problems(old, now, found, both)) + tuple(Problem(None, said) for said in pairs.lost(runs)),
-        notes=(*_notes(old, now, bases, both), *rests, *pairs.notes(runs, answers)),
+        problems=tuple(problems),
+        notes=(*excused, *_notes(old, now, bases, both), *rests, *pairs.notes(runs, answers)),
         passed_over=dict(found.over.most_common()),
         resolution=tuple(_resolution(answers)),
         coverage=coverage,

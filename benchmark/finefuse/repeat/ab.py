@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,40 +18,68 @@ from finefuse.repeat.running import Work, check, run_suite
 SIDES = ("base", "new")
 
 
-def compare_in_pairs(
+def ab(
     base: str,
-    new: str | None,
-    work: Work,
-    gate: Mapping[str, Any],
+    new: str | None = None,
     *,
-    tell: Callable[[str], None],
+    suite: str = "quick",
     pairs: int = 5,
-    out: Path | None = None,
-    folder: Path | None = None,
+    only: Sequence[str] = (),
+    device: str = "auto",
+    portable: bool = False,
+    workers: int | None = None,
+    plugins: Sequence[str] = (),
+    timeout: float | None = None,
+    out: str | Path | None = None,
+    gate: Mapping[str, Any] | None = None,
+    tell: Callable[[str], None] | None = None,
 ) -> Comparison:
-    """Run a suite with both versions in turn, and judge the first pair by its bits and all of them by their times.
+    """Compare two versions of the code, run in turn on one machine: scores by the first pair of runs, times by all.
 
-    `base` and `new` are what `environments.named` takes, of the project in `folder` (None: the current one); without
-    `new` it is the project's working tree, or this environment where `base` is another. Each run has a store of its own
-    and its records in a folder of `out`, which is kept if it is given. `gate` are keys of a suite's table `[gate]`, and
-    `tell` gets a sentence as each run begins.
+    Args:
+        base: a git reference of the project in the current folder, an environment (its Python, or its folder), or a
+            plugin file.
+        new: another one; None for the project's working tree as it is, or for this environment where `base` is another.
+        suite: name of a suite, or path to a TOML file.
+        pairs: how often both are run, each time with a store of their own.
+        only: shell-style patterns on the labels of schemes and fusions; what those need is kept.
+        device: as in `run`.
+        portable: as in `run`.
+        workers: as in `run`.
+        plugins: files or modules that both are given.
+        timeout: how many seconds a run may take; None for any number.
+        out: a new folder in which the records of all runs are kept; None for none.
+        gate: keys of a suite's table `[gate]`, such as {"fail_on": {"accuracy": "0.5pp"}}.
+        tell: is told of the progress.
 
     Raises:
-        FinefuseError: if a version can't be had or run, or the gate makes no sense.
-        StoreError: if nothing can be compared.
+        FinefuseError: if a version can't be had or run, nothing can be compared, or an option makes no sense.
     """
+    gate = gate or {}
     read_policy({}, gate)
-    with contextlib.ExitStack() as kept:
-        if out is None:
-            out = Path(kept.enter_context(tempfile.TemporaryDirectory(prefix="finefuse-ab-")))
-        elif out.exists() and (not out.is_dir() or any(out.iterdir())):
-            raise FinefuseError(f"{out} is not empty: give a new folder, as what was run before can't be timed again.")
-        sides = _both(base, new, folder or Path.cwd())
+    if pairs < 1:
+        raise FinefuseError(f"at least one pair of runs is needed, not {pairs}")
+    work = Work(suite, tuple(only), device, portable, workers, tuple(plugins), timeout)
+    with _new_folder(out) as folder:
+        sides = _both(base, new, Path.cwd())
         for side in sides:
             check(side, work)
         if any(_is_python(side) for side in sides):
             gate = {**gate, "allow": [*gate.get("allow", ()), "versions"]}
-        return _repeated(sides, work, gate, tell, pairs, out)
+        return _repeated(sides, work, gate, pairs, folder, tell or (lambda _: None))
+
+
+@contextlib.contextmanager
+def _new_folder(out: str | Path | None) -> Iterator[Path]:
+    """The folder of all runs; one that nobody named is gone afterwards."""
+    if out is None:
+        with tempfile.TemporaryDirectory(prefix="finefuse-ab-") as scratch:
+            yield Path(scratch)
+        return
+    folder = Path(out)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise FinefuseError(f"{out} is not empty: give a new folder, as what was run before can't be timed again.")
+    yield folder
 
 
 def _both(base: str, new: str | None, folder: Path) -> tuple[Environment, Environment]:
@@ -72,9 +100,9 @@ def _repeated(
     sides: Sequence[Environment],
     work: Work,
     gate: Mapping[str, Any],
-    tell: Callable[[str], None],
     pairs: int,
     out: Path,
+    tell: Callable[[str], None],
 ) -> Comparison:
     found: list[tuple[Path, Path]] = []
     for i in range(pairs):

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
     from finefuse.types import Task
 
-HELD = 2**26
-"""Numbers of per-example gradients that may be held at once: 256 MB in float32."""
+HELD, HELD_BY_GPU = 2**26, 2**29
+"""Numbers of per-example gradients that may be held at once: 256 MB in float32, and 2 GiB on a GPU."""
 LARGE = 2**20
 """Parameters of a network whose examples keep a processor busy one by one; batched gradients would only be slower."""
 
@@ -37,17 +37,18 @@ def called_with(net: nn.Module, params: Mapping[str, Tensor], x: Tensor) -> Tens
 def fisher(net: nn.Module, task: Task, x: Tensor, rng: torch.Generator | None = None) -> dict[str, Tensor]:
     """The diagonal of the Fisher information, mean over examples x, by name of parameter; in evaluation mode.
 
-    Exact: gradients of one example each are squared, not that of a batch. As many at a time as `HELD` allows, but one
-    by one from `LARGE` on. With `rng` it is an unbiased estimate, at a cost that does not grow with the number of
-    classes.
+    Exact: gradients of one example each are squared, not that of a batch. As many at a time as `HELD` allows, but on a
+    processor one by one from `LARGE` on. With `rng` it is an unbiased estimate, at a cost that does not grow with the
+    number of classes.
     """
     params = {name: p.detach() for name, p in net.named_parameters()}
     total = {name: torch.zeros_like(p) for name, p in params.items()}
     count = sum(p.numel() for p in params.values())
-    squares = _one_by_one if count >= LARGE else _side_by_side
+    on_gpu = next(net.parameters()).is_cuda
+    squares = _one_by_one if count >= LARGE and not on_gpu else _side_by_side
     plain = torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH)  # the others can't be batched
     with nets.evaluation(net), plain:
-        for part in torch.split(x, max(1, HELD // max(1, count))):
+        for part in torch.split(x, max(1, (HELD_BY_GPU if on_gpu else HELD) // max(1, count))):
             v, q = task.directions(net(part), rng)
             for name, square in squares(net, params, part, v, q):
                 total[name] += square

@@ -46,7 +46,7 @@ def learned_shares(
 
 def _entropy(of: Fusing, net: nets.Net, params: Mapping[str, Tensor], x: Tensor) -> Tensor:
     """The mean entropy of the answers to one batch of a task's inputs; what is not merged is the network's own."""
-    rows = torch.randperm(len(x), generator=of.rng)[: of.trainer.batch_size].to(x.device)
+    rows = nets.uploaded(torch.randperm(len(x), generator=of.rng)[: of.trainer.batch_size], x.device)
     own = {name: p.detach() for name, p in net.named_parameters()}
     logp = called_with(net, {**own, **params}, x[rows].to(net.head.weight.device)).log_softmax(-1)
     return -(logp.exp() * logp).sum(-1).mean()

@@ -57,6 +57,8 @@ def step_size(optimizer: torch.optim.Optimizer, group: Mapping[str, Any], p: nn.
     """
     lr, state = group["lr"], optimizer.state.get(p, {})
     if "exp_avg_sq" in state:
-        v = state["exp_avg_sq"] / (1 - group["betas"][1] ** float(state["step"]))
+        step = state["step"]
+        taken = step.double() if step.is_cuda else float(step)  # what lies on a GPU is not waited for
+        v = state["exp_avg_sq"] / (1 - group["betas"][1] ** taken)
         return lr / (v.sqrt() + group["eps"])  # type: ignore[no-any-return]
     return lr / (1 - group.get("momentum", 0.0))  # type: ignore[no-any-return]

@@ -40,14 +40,14 @@ class AutoRgn:
 def scaled(optimizer: Optimizer, gradients: Gradients) -> Tensor:
     """The plain gradients, and the groups' rates of this step by them; the schedule sets those of the next anew."""
     loss = gradients()
-    ratios = [relative_gradient(group["params"]) for group in optimizer.param_groups]
+    ratios = torch.stack([relative_gradient(group["params"]) for group in optimizer.param_groups]).tolist()
     for group, ratio in zip(optimizer.param_groups, ratios, strict=True):
         group["lr"] *= ratio / (max(ratios) or 1.0)
     return loss
 
 
-def relative_gradient(parameters: Sequence[Tensor]) -> float:
+def relative_gradient(parameters: Sequence[Tensor]) -> Tensor:
     """||g|| / ||w|| over all of these together; weights of 0 count as tiny."""
     norm = torch.nn.utils.get_total_norm
     gradient, weight = norm([p.grad for p in parameters if p.grad is not None]), norm([p.detach() for p in parameters])
-    return float(gradient / weight.clamp_min(1e-12))
+    return gradient / weight.clamp_min(1e-12)

@@ -45,7 +45,7 @@ class SourceReplay:
         head = copy.deepcopy(on.pretrained.head)
 
         def penalty(model: nn.Module, _: Batch) -> Tensor:
-            rows = torch.randint(len(y), (on.trainer.batch_size,), generator=on.rng).to(y.device)
+            rows = nets.uploaded(torch.randint(len(y), (on.trainer.batch_size,), generator=on.rng), y.device)
             with nets.statistics_kept(model), dropout_kept(y.device):
                 outputs = head(on.model.features(source.inputs(rows)))
             return self.strength * loss(outputs.float(), y[rows])

@@ -57,7 +57,7 @@ def stochastic(layer: nets.BatchNorm, p: float, rng: torch.Generator) -> Callabl
         mean, var = layer.running_mean.clone(), layer.running_var.clone()
         by_batch = plain(x)  # writes the running statistics, which the backward pass of the other half still needs
         by_running = torch.nn.functional.batch_norm(x, mean, var, layer.weight, layer.bias, eps=layer.eps)
-        drawn = torch.rand(layer.num_features, generator=rng).to(x.device) < p
+        drawn = nets.uploaded(torch.rand(layer.num_features, generator=rng), x.device) < p
         return torch.where(drawn.view(1, -1, *[1] * (x.ndim - 2)), by_batch, by_running)
 
     return forward

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import traceback
+from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field
@@ -116,7 +117,7 @@ class _Drive:
     started: bool = False
 
     def __post_init__(self) -> None:
-        self.workers = len(self.free)
+        self.workers, self.jobs_on = len(self.free), Counter(self.free)
         self.predictions = Predictions(self.records.folder)
         self.kept = self.predictions.known()
         self.quiet = {job.place for job in self.outlook.remade}
@@ -280,5 +281,6 @@ class _Drive:
             store=str(self.artifacts.root),
             doors=self.registry.doors,
             contents=self.plan.contents,
+            beside=self.jobs_on[device] or 1,
             log=str(self.records.folder.absolute() / log_of(job.key)),
         )

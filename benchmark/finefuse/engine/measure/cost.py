@@ -29,15 +29,20 @@ def synchronise(device: torch.device | str) -> None:
 
 
 @cache
-def warm_up(device: str) -> None:
-    """Do what torch does only once per process, such as importing its compiler, before any clock runs."""
+def warm_up(device: str) -> int:
+    """Do what torch does only once per process, such as importing its compiler, before any clock runs.
+
+    Returns the bytes that libraries of a GPU keep from then on, which count as part of every job.
+    """
     weight = torch.zeros(2, 2, device=device, requires_grad=True)
     for kind in (torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW):
         optimizer = kind([weight], lr=0.0)
         nn.functional.cross_entropy(weight @ weight, weight.detach().argmax(-1)).backward()  # type: ignore[no-untyped-call]
         optimizer.step()
     torch.linalg.inv(torch.linalg.cholesky(torch.eye(2, device=device)))
+    del weight, optimizer
     synchronise(device)
+    return _allocated(torch.device(device))
 
 
 class Stopwatch:
@@ -94,6 +99,8 @@ class _Job:
 
     before: int | None = None
     most: int = 0
+    left_over: int = 0
+    """Bytes on the GPU that earlier jobs of this process have left there."""
 
 
 _job = _Job()
@@ -102,6 +109,9 @@ _job = _Job()
 def begin_job(device: torch.device | str) -> None:
     """From here on `peak_memory` counts, and a process holds no freed memory that growth could hide in."""
     _give_back()
+    if torch.device(device).type == "cuda":
+        torch.cuda.empty_cache()
+    _job.left_over = max(0, _allocated(torch.device(device)) - warm_up(str(device)))
     _job.before = forget_peak(device)
     _job.most = 0
 
@@ -136,9 +146,9 @@ def _note_most(device: torch.device) -> None:
 
 
 def _above(peak: int, device: torch.device, before: int | None) -> int | None:
-    """Bytes: what torch had allocated on a GPU, or by how much this process outgrew what it was before."""
+    """Bytes: what a job's torch had allocated on a GPU, or by how much this process outgrew what it was before."""
     if device.type == "cuda":
-        return peak
+        return max(0, peak - _job.left_over)
     return None if before is None else max(0, peak - before)
 
 
@@ -147,6 +157,11 @@ def _peak(device: torch.device) -> int:
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     return _memory("VmHWM") - _memory("RssFile") if Path("/proc/self/status").exists() else 0
+
+
+def _allocated(device: torch.device) -> int:
+    """Bytes that torch has allocated on a GPU now; 0 for the processor."""
+    return torch.cuda.memory_allocated(device) if device.type == "cuda" else 0
 
 
 def _memory(field: str) -> int:

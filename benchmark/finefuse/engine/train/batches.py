@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
+
+
+class Rows(NamedTuple):
+    """Row numbers of a batch, in the host's memory and on the device."""
+
+    on_host: Tensor
+    here: Tensor
 
 
 def batch_order(n: int, batch_size: int, seed: int) -> Iterator[Tensor]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
@@ -21,13 +21,14 @@ from finefuse.engine.order import out_of_memory
 from finefuse.engine.precision import as_memory_format, mixed_precision
 from finefuse.engine.train.asked import must_take, some_rows
 from finefuse.engine.train.augment import Change
-from finefuse.engine.train.batches import batch_order
+from finefuse.engine.train.batches import Rows, batch_order
 from finefuse.engine.train.checkpoints import Curve
+from finefuse.engine.train.compiled import Compiled
 from finefuse.engine.train.prefix import by_example, frozen_stages
 from finefuse.engine.train.retry import release, undoing
 from finefuse.engine.train.trained import listed, only_these_train
 from finefuse.errors import BudgetError, NotApplicable
-from finefuse.nets import CHUNK, Net, evaluation, make_optimizer, norm_layers
+from finefuse.nets import CHUNK, Net, evaluation, make_optimizer, norm_layers, uploaded
 from finefuse.types import Batch, Budget, Data, Loss, NormPolicy, OptimizerChoice, Penalty, Recipe, Task
 
 CACHE_BYTES = 2 * 1024**3
@@ -71,7 +72,7 @@ class SuiteTrainer:
         """What the strategy draws from, so that a step can be taken back."""
         self.pieces = 1
         """In how many parts a batch is gone through; two after the device ran out of memory, if that is allowed."""
-        self._augment, self._compile, self._accumulate = augment, compile_mode, accumulate
+        self._augment, self._accumulate, self.compiled = augment, accumulate, Compiled(compile_mode)
         self._precision, self._channels_last, self._cache_bytes = precision, channels_last, cache_bytes
         self._order = batch_order(len(data), budget.batch_size, seed)
 
@@ -137,9 +138,9 @@ class SuiteTrainer:
         recipe = model.recipe if isinstance(model, Net) else Recipe()
         tuned = [p for group in wanted for p in group["params"]]
         self._trained.update({id(p): p for p in tuned})
-        with only_these_train(model, tuned, norm), self._own_randomness():
+        with only_these_train(model, tuned, norm), self._own_randomness(), ExitStack() as while_training:
             inputs, rest = self._frozen_prefix(model, {id(p) for p in tuned})
-            rest = rest if self._compile == "off" else torch.compile(rest, mode=self._compile)
+            rest = while_training.enter_context(self.compiled.compiling(rest))
             choice = optimizer or recipe.optimizer
             optimizer_ = choice(wanted) if callable(choice) else make_optimizer(wanted, choice, recipe)
             self.rate = max(float(group["lr"]) for group in optimizer_.param_groups)
@@ -154,7 +155,7 @@ class SuiteTrainer:
                         value = (loss or self._usual_loss)(rest(x[part]).float(), some := batch.part(part))
                         return value if penalty is None else value + penalty(model, some)
 
-                self._take_step(model, optimizer_, value_of, len(positions))
+                self._take_step(model, optimizer_, value_of, len(positions.here))
                 if after_step is not None:
                     after_step(optimizer_)  # before the schedule moves on: it sees the rates of this step
                 schedule.step()
@@ -281,13 +282,15 @@ class SuiteTrainer:
             return lambda _: 1.0
         return lambda step: 0.5 * (1 + math.cos(math.pi * step / steps))
 
-    def _next_batches(self, steps: int, only: Tensor | None) -> Iterator[Tensor]:
+    def _next_batches(self, steps: int, only: Tensor | None) -> Iterator[Rows]:
         """Row numbers of batches; of some of the examples alone in an order that depends on them and on the step."""
         order = self._order
         if only is not None:
-            order = (only[rows] for rows in batch_order(len(only), self.batch_size, self._seed + self.spent))
+            chosen = only.cpu()
+            order = (chosen[rows] for rows in batch_order(len(only), self.batch_size, self._seed + self.spent))
         for done in range(0, steps, AHEAD):
-            yield from torch.stack([next(order) for _ in range(min(AHEAD, steps - done))]).to(self._device)
+            ahead = torch.stack([next(order) for _ in range(min(AHEAD, steps - done))])
+            yield from map(Rows, ahead, uploaded(ahead, self._device))
 
     @contextmanager
     def _own_randomness(self) -> Iterator[None]:
@@ -298,7 +301,7 @@ class SuiteTrainer:
 
     def _frozen_prefix(
         self, model: nn.Module, tuned: set[int]
-    ) -> tuple[Callable[[Tensor], tuple[Tensor, Batch]], Callable[[Tensor], Tensor]]:
+    ) -> tuple[Callable[[Rows], tuple[Tensor, Batch]], Callable[[Tensor], Tensor]]:
         """Split a network at its first trained stage: how to get a batch up to there, and what remains to be run."""
         frozen = frozen_stages(model, tuned)
         if not isinstance(model, Net) or not frozen:
@@ -311,7 +314,7 @@ class SuiteTrainer:
             with torch.no_grad(), mixed_precision(self._precision, self._device):
                 return prefix(self._placed(x))  # type: ignore[no-any-return]
 
-        def run_batch(rows: Tensor) -> tuple[Tensor, Batch]:
+        def run_batch(rows: Rows) -> tuple[Tensor, Batch]:
             inputs, batch = self._batch(rows)
             return self._eased(run_prefix, inputs, len(inputs)), batch
 
@@ -327,7 +330,7 @@ class SuiteTrainer:
                 raise
             release(error, None, self._device)
             return run_batch, rest
-        return lambda rows: (cached[rows], Batch(y[rows], rows, lambda: self._inputs(rows))), rest
+        return lambda rows: (cached[rows.here], Batch(y[rows.here], rows.here, lambda: self._inputs(rows))), rest
 
     def _eased(self, prefix: Callable[[Tensor], Tensor], x: Tensor, size: int) -> Tensor:
         """What comes of these inputs, `size` at a time, or fewer where memory runs out and that is allowed."""
@@ -340,16 +343,21 @@ class SuiteTrainer:
                     raise
                 release(error, None, self._device)
 
-    def _inputs(self, rows: Tensor) -> Tensor:
-        return self._placed(self._data.x[rows.to(self._data.x.device)])
+    def _read(self, rows: Rows) -> Tensor:
+        """Inputs as they are, on the device."""
+        x = self._data.x
+        return x[rows.here] if x.device == self._device else uploaded(x[rows.on_host], self._device)
 
-    def _batch(self, rows: Tensor) -> tuple[Tensor, Batch]:
+    def _inputs(self, rows: Rows) -> Tensor:
+        return self._placed(self._read(rows))
+
+    def _batch(self, rows: Rows) -> tuple[Tensor, Batch]:
         """Inputs as the network wants them, changed at random where the suite says so, and the batch they make."""
-        inputs, targets = self._data.x[rows.to(self._data.x.device)].to(self._device), self._data.y[rows]
+        inputs, targets = self._read(rows), self._data.y[rows.here]
         if self._augment is not None:
             inputs, targets = self._augment(inputs, targets)
         placed = self._placed(inputs)
-        return placed, Batch(targets, rows, lambda: placed)
+        return placed, Batch(targets, rows.here, lambda: placed)
 
 
 def _fewest(model: nn.Module) -> int:

@@ -6,6 +6,7 @@ import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from time import perf_counter
 
 import torch
 from torch import Tensor, nn
@@ -39,9 +40,10 @@ from finefuse.engine.work.forgetting import source_fields
 from finefuse.engine.work.given import given, refuse_changed_files
 from finefuse.engine.work.loading import loaded, refuse_changed
 from finefuse.engine.work.made import Made, bill_of, billed, choices_of, cost_of, to_store
+from finefuse.engine.work.room import room
 from finefuse.engine.work.searching import at_edge, quality_of, search_of, suggested
 from finefuse.engine.work.stages import after_all, require_budgets_kept, stages_of, trainers
-from finefuse.engine.work.switches import current, set_up
+from finefuse.engine.work.switches import current, refuse_emulated, set_up
 from finefuse.engine.work.workbench import Workbench
 from finefuse.errors import NotApplicable, PluginError
 from finefuse.nets import CHUNK, CombineOutputs, Net
@@ -67,9 +69,12 @@ def carry_out(order: Order) -> Record:
 
 
 def _carried_out(order: Order) -> Record:
+    began = perf_counter()
+    refuse_emulated(order.settings, order.device)
     set_up(order.settings, order.device)
     warm_up(order.device)
     begin_job(order.device)
+    room.begin(order.device, order.beside)
     bench = Workbench(order)
     with bench.effort.counting():
         surroundings = bench.surroundings
@@ -84,7 +89,7 @@ def _carried_out(order: Order) -> Record:
         finally:
             surroundings.put_back()
             loaded.cache_clear()  # what a plugin may have written to
-    finished = row(order, "ok", **fields)
+    finished = row(order, "ok", **fields, job_seconds=perf_counter() - began)
     bench.store.save_row(order.job.key, finished)
     return finished
 

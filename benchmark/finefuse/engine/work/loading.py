@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-import torch
-
 from finefuse.declare.facts import Facts
 from finefuse.declare.keys import address, derive_seed, environment
 from finefuse.discovery import capabilities
@@ -16,11 +14,11 @@ from finefuse.discovery.registry import Door, Registry
 from finefuse.engine.measure.repeats import repeated
 from finefuse.engine.randomness import seeded
 from finefuse.engine.store.splits import kept_splits
+from finefuse.engine.work.room import room
 from finefuse.errors import FinefuseError, PluginError, one_line
 from finefuse.types import Backbone, Data, Dataset, Record, Ref, Settings, Splits
 
-SHARE = 0.2
-"""Inputs that take more of a GPU's memory than this are moved there batch by batch."""
+PARTS = ("train", "val", "test")
 
 
 @lru_cache(maxsize=8)
@@ -43,8 +41,18 @@ class Loaded:
 
 
 @lru_cache(maxsize=16)
-def loaded(doors: tuple[Door, ...], dataset: Ref, seed: int, device: str, store: str, content: str = "") -> Loaded:
+def loaded(
+    doors: tuple[Door, ...],
+    dataset: Ref,
+    seed: int,
+    device: str,
+    store: str,
+    content: str = "",
+    used: tuple[str, ...] = PARTS,
+) -> Loaded:
     """A data set for one seed, mapped from the store; kept, because a job may ask for the same ones again.
+
+    Only the parts that are `used` are on the device.
 
     Raises:
         FinefuseError: if its fingerprint is no longer `content`.
@@ -65,7 +73,8 @@ def loaded(doors: tuple[Door, ...], dataset: Ref, seed: int, device: str, store:
     parts = environment("cpu", Settings()) | facts.parts("dataset", dataset) | {"split seed": str(drawn)}
     splits, told = kept_splits(Path(store), address(parts), plugin.task, make)
     refuse_changed(f"data set {dataset}", plugin, content)
-    placed = (_placed(part, device) for part in (splits.train, splits.val, splits.test))
+    named = zip(PARTS, (splits.train, splits.val, splits.test), strict=True)
+    placed = (_placed(part, device) if name in used else part for name, part in named)
     names = told["names"] if "names" in told else class_names(plugin, drawn)[0]  # a former version kept none
     return Loaded(Splits(splits.task, *placed), told["repeated"], tuple(told["remarks"]), tuple(names))
 
@@ -104,7 +113,5 @@ def split_seed(dataset: Ref, seed: int) -> int:
 
 
 def _placed(part: Data, device: str) -> Data:
-    """The examples on the device; inputs that would take much of a GPU's memory stay where they are."""
-    if device == "cpu" or part.x.nbytes > SHARE * torch.cuda.get_device_properties(device).total_memory:
-        return Data(part.x, part.y.to(device))
-    return part.to(device)
+    """The examples on the device; inputs for which a GPU has no room stay where they are, and go there in batches."""
+    return part.to(device) if device == "cpu" or room.take(part.x.nbytes) else Data(part.x, part.y.to(device))

@@ -74,8 +74,9 @@ class _Both:
 
     def write(self, text: str) -> int:
         """Write to both."""
+        written = self._stream.write(text)
         self._log.add(text)
-        return self._stream.write(text)
+        return written
 
     def writelines(self, lines: Iterable[str]) -> None:
         """Write several texts to both."""

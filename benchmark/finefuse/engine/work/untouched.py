@@ -18,6 +18,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from finefuse.engine.store.splits import content_of, named_tensors
+from finefuse.engine.work import rounding
 from finefuse.errors import PluginError
 from finefuse.types import Splits
 
@@ -60,7 +61,7 @@ SWITCHES = (
     Switch("torch's default device", torch.get_default_device, torch.set_default_device),
     Switch("torch's grad mode", torch.is_grad_enabled, lambda on: torch.set_grad_enabled(on)),
     Switch("torch's number of threads", torch.get_num_threads, torch.set_num_threads),
-    Switch("torch's precision of products", torch.get_float32_matmul_precision, torch.set_float32_matmul_precision),
+    Switch("torch's precision of products", rounding.rounding, rounding.put_back),
     Switch(
         "torch's deterministic algorithms",
         lambda: (torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()),
@@ -71,8 +72,6 @@ SWITCHES = (
         for where, owner, name in (
             ("cudnn", torch.backends.cudnn, "deterministic"),
             ("cudnn", torch.backends.cudnn, "benchmark"),
-            ("cudnn", torch.backends.cudnn, "allow_tf32"),
-            ("cuda.matmul", torch.backends.cuda.matmul, "allow_tf32"),
             ("mkldnn", torch.backends.mkldnn, "enabled"),
         )
     ),

@@ -28,7 +28,7 @@ from finefuse.engine.train.joint import JointTask, joint_data
 from finefuse.engine.train.lent import lent
 from finefuse.engine.train.trainer import SuiteTrainer
 from finefuse.engine.work.given import reader, text_head
-from finefuse.engine.work.loading import Loaded, loaded, registry_of
+from finefuse.engine.work.loading import PARTS, Loaded, loaded, registry_of
 from finefuse.engine.work.opened import opened
 from finefuse.engine.work.untouched import Surroundings, Untouched
 from finefuse.errors import NotApplicable
@@ -96,17 +96,17 @@ class Workbench:
         job = replace(self.order.job, dataset=dataset, tasks=(), fused=(), own=())
         return Workbench(replace(self.order, job=job))
 
-    def loaded(self, dataset: Ref, seed: int) -> Loaded:
-        """A data set for a seed, if it still is what was planned."""
+    def loaded(self, dataset: Ref, seed: int, *used: str) -> Loaded:
+        """A data set for a seed, if it still is what was planned; of its parts those that are used, or all."""
         order = self.order
         content = order.contents.get(("dataset", dataset), "")
-        return loaded(order.doors, dataset, seed, order.device, order.store, content)
+        return loaded(order.doors, dataset, seed, order.device, order.store, content, used or PARTS)
 
     @cached_property
     def more_tests(self) -> dict[str, Data]:
         """The other test sets, by what the suite calls them."""
         job = self.order.job
-        return {str(ref): self.loaded(ref, job.seed).splits.test for ref in job.also_test}
+        return {str(ref): self.loaded(ref, job.seed, "test").splits.test for ref in job.also_test}
 
     @cached_property
     def source(self) -> Splits | None:
@@ -120,8 +120,9 @@ class Workbench:
         job = self.order.job
         own: list[Ref | None] = [*dict.fromkeys(job.tasks)]
         own = own or [self.backbone.source if job.kind == "pretrain" else job.dataset]
-        found = [self.loaded(ref, 0 if job.kind == "pretrain" else job.seed) for ref in (*own, *job.also_test) if ref]
-        repeated = sum(one.repeated for one in found[: len(own)])
+        found = [self.loaded(ref, 0 if job.kind == "pretrain" else job.seed) for ref in own if ref]
+        repeated = sum(one.repeated for one in found)
+        found += [self.loaded(ref, job.seed, "test") for ref in job.also_test]
         return {"repeated": repeated, "remarks": [said for one in found for said in one.remarks]}
 
     @cached_property

@@ -19,7 +19,8 @@ from finefuse.judge.frame import number
 from finefuse.judge.gate.examples import line_text
 from finefuse.judge.gate.policy import NOISY, Limit, Policy
 from finefuse.judge.gate.questions import Answer, Question, Tested, quantile, settle
-from finefuse.judge.gate.times import FLOORS, QUANTILE
+from finefuse.judge.gate.sides import latencies
+from finefuse.judge.gate.times import FLOORS
 from finefuse.records import read_results
 from finefuse.types import Cell, Record
 
@@ -168,7 +169,7 @@ def _measured(row: Record) -> Iterator[tuple[_What, str]]:
     """What a row has, and in which field: on a GPU processors only wait, so the clock counts."""
     place = None if row["kind"] == "pretrain" else Place.of(row)
     if row["kind"] == "time":
-        yield from ((_What(place, "latency", name), name) for name in row if QUANTILE.fullmatch(name))
+        yield from ((_What(place, "latency", name), name) for name in latencies(row))
     elif row["kind"] in ("pretrain", "tune", "fuse") and not row.get("given"):
         on_processor = str(row["device"]).startswith("cpu") and "cpu_seconds" in row
         fields = (("train_s", "cpu_seconds" if on_processor else "seconds"), (_CLOCK, "seconds"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from finefuse.judge.frame import number
 from finefuse.records import read_results, why
 from finefuse.types import Cell, Judgement, Record
 
+_QUANTILE = re.compile(r"latency\.\d+\.p\d+")
 Rows = Mapping[Cell | str, Record]
 
 
@@ -89,11 +91,15 @@ def untested(old: Record | None, new: Record | None, *, planned: bool) -> tuple[
     return _mismatch(old, new)
 
 
+def latencies(row: Record) -> list[str]:
+    """The fields of a row that are seconds per call, without how well these are known."""
+    return [name for name in row if _QUANTILE.fullmatch(name)]
+
+
 def _undefined(row: Record) -> list[str]:
     """What should be a number in a row that is ok, and isn't."""
     if row["kind"] == "time":
-        times = [name for name in row if name.startswith("latency.")]
-        return [name for name in times if not math.isfinite(number(row, name))]
+        return [name for name in latencies(row) if not math.isfinite(number(row, name))]
     names = [*(f"test.{metric}" for metric in row["metrics"]), *(name for name in row if name.startswith("also."))]
     return [name.removeprefix("test.") for name in names if math.isnan(number(row, name))]
 
@@ -101,7 +107,7 @@ def _undefined(row: Record) -> list[str]:
 def _mismatch(old: Record, new: Record) -> tuple[Judgement | None, str]:
     """The judgement of two good rows that can't be compared."""
     if old["kind"] == "time":
-        gone = [name for name in old if name.startswith("latency.") and name not in new]
+        gone = [name for name in latencies(old) if name not in new]
         return ("not-comparable", f"{', '.join(gone)} is no longer measured") if gone else (None, "")
     if math.isnan(number(old, f"test.{old['metrics'][0]}")):
         return "new", "NaN in the base"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -15,6 +14,7 @@ from finefuse.judge.gate.calibration import NOISE, Calibration, Setting
 from finefuse.judge.gate.examples import line_text
 from finefuse.judge.gate.policy import Limit, Policy
 from finefuse.judge.gate.questions import Question, Tested
+from finefuse.judge.gate.sides import latencies
 from finefuse.types import Record
 
 BESIDE = 0.7
@@ -24,8 +24,6 @@ USUAL = 2.0
 FLOORS = {"train_s": 0.05, "latency": 5e-5, "memory": 2**20}
 """Seconds and bytes that are added to both: less than this is measured too coarsely for a ratio."""
 _SAME = ("machine", "device", "costs", "threads")
-QUANTILE = re.compile(r"latency\.\d+\.p\d+")
-"""What is a time in rows of latencies; beside them stands how well the median is known."""
 Pairs = Sequence[tuple[Record, Record]]
 
 
@@ -64,7 +62,7 @@ def _lines(
 def _measured(row: Record) -> Iterator[tuple[str, str]]:
     """What was measured in a row: the measure, and the field."""
     if row["kind"] == "time":
-        yield from (("latency", name) for name in row if QUANTILE.fullmatch(name))
+        yield from (("latency", name) for name in latencies(row))
     elif not row.get("given"):
         fields = (("train_s", "seconds"), ("memory", "peak_memory"))
         yield from ((measure, name) for measure, name in fields if not math.isnan(number(row, name)))

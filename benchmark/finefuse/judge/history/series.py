@@ -14,7 +14,7 @@ from finefuse.judge.gate.amounts import AMOUNTS
 from finefuse.judge.gate.examples import line_text
 from finefuse.judge.gate.metrics import Score, scores
 from finefuse.judge.gate.policy import NOISY
-from finefuse.judge.gate.times import QUANTILE
+from finefuse.judge.gate.sides import latencies
 from finefuse.judge.history.points import Point
 from finefuse.types import Record
 
@@ -107,7 +107,7 @@ def _measured(rows: Sequence[Record]) -> Iterator[tuple[Measure, list[Record]]]:
         for score in dict.fromkeys(scores(row)):
             measures[_of_score(score, row)] = lines
     measures |= {Measure(name, field): lines for name, field in (*AMOUNTS.items(), *TIMES.items())}
-    measures |= {Measure(name, name): timed for row in timed for name in filter(QUANTILE.fullmatch, row)}
+    measures |= {Measure(name, name): timed for row in timed for name in latencies(row)}
     for measure, known in measures.items():
         if own := [row for row in known if math.isfinite(number(row, measure.field)) and not _elsewhere(measure, row)]:
             yield measure, own

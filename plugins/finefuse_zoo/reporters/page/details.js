@@ -41,6 +41,8 @@ function line(board, at, act) {
   ]);
   const group = { dataset: board.text("dataset", at), backbone: board.text("backbone", at) };
   const known = strategyOf(board, at);
+  const names = { strategy: board.text("strategy", at), "data set": group.dataset, backbone: group.backbone };
+  const full = Object.entries(names).filter(([, name]) => short(name) !== name);
   const content = h(
     "div",
     {},
@@ -48,7 +50,7 @@ function line(board, at, act) {
     rows.length ? plainTable("runs", ["record", "status", ranking, "seconds", "reason"], rows, 2) : null,
     board.document.cells.left_out ? h("p.said", {}, `${board.document.cells.left_out} records of the board have no room in this page; all are in records.jsonl.`) : null,
     board.document.classes.lines[at] ? h("p", {}, h("button.link", { type: "button", onclick: () => act.set({ view: "classes", panel: heading(group), a: board.names[at], open: "" }) }, "confusions and scores by class")) : null,
-    h("dl.facts", {}, facts.map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value)))),
+    h("dl.facts", {}, [...full, ...facts].map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value)))),
     known ? strategy(known) : null,
   );
   return { title: short(board.names[at]), content };
