@@ -4,8 +4,8 @@
 
 Each file in `patches` is a change as a maintainer could make it by mistake (`bad-*`) or on purpose (`good-*`), with a
 sentence on top. It is applied to a copy of the package, whose suite is run and held against the package as it is by the
-action's own script. Changes of speed are run by `finefuse ab` besides. FOLDER keeps all of it, so that a second call runs
-only what has changed. Prints the table of README.md.
+action's own script. Changes of speed are run by `finefuse ab` besides. FOLDER keeps all of it, so that a second call
+runs only what has changed. Prints the table of README.md.
 """
 
 from __future__ import annotations
