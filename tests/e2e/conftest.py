@@ -22,7 +22,7 @@ from helpers.waiting import eventually
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 CLOCK = ("seconds", "cpu_seconds", "seconds_members", "peak_memory", "contended", "finished", "machine", "latency")
-CLOCK += ("energy.", "no_energy")
+CLOCK += ("energy.", "no_energy", "job_seconds")
 
 
 class Outcome(NamedTuple):

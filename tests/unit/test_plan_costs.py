@@ -70,3 +70,23 @@ def test_totals_say_how_much_is_unknown() -> None:
     bounds = [Standing(Job("pool", Ref("mlp"), Ref("blobs"), pool="p"), "to run")]
     assert totals(bounds, {}) == "1 job, 1 to run; nothing to train or fuse"
     assert totals([Standing(job(), "cached")], {}) == "1 job, 1 cached; nothing to compute"
+
+
+def test_whole_jobs_are_what_they_took_with_all_around_them() -> None:
+    """Seconds of strategies alone say nothing of a fusion that is scored for a minute, and none of latency."""
+    fused = Job("fuse", Ref("mlp"), Ref("blobs"), Ref("mean"), "mean", pool="p")
+    timed = Job("time", Ref("mlp"), Ref("blobs"), Ref("plain"), "plain")
+    pick = Job("tune", Ref("mlp"), Ref("blobs"), Ref("search"), "search", trials=("x",))
+    took = {fused: 60.0, timed: 5.0, pick: 0.5}
+    records = [{**ran(one, 1e-4), "job_seconds": seconds} for one, seconds in took.items()]
+    records[2]["trials"] = 8
+    jobs = [*took, job()]
+    costs = estimate(jobs, records)
+    assert costs == {one.place: seconds for one, seconds in took.items()}
+    standings = [Standing(one, "to run") for one in jobs]
+    assert totals(standings, costs, whole=True) == (
+        "4 jobs, 4 to run; about 1 min 6 s for one job after the other, without jobs of unknown cost (1 tune)"
+    )
+    text = job_table(standings, costs, why=False, whole=True)
+    told = [line.split("to run")[1].rsplit(maxsplit=1)[0].strip() for line in text.splitlines()[1:]]
+    assert told == ["1 min 0 s", "5.0 s", "500 ms", "?"]

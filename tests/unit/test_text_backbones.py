@@ -18,6 +18,7 @@ from finefuse.engine.randomness import seeded
 from finefuse.engine.train.trainer import SuiteTrainer
 from finefuse.errors import ParameterError, PluginError
 from finefuse.nets import Net, evaluation
+from finefuse.testing.small import prepare_for
 from finefuse.types import Budget, Data, Tuning
 from finefuse_zoo.backbones._text import EncoderBlock, MeanOfTokens, TokenEmbedding, WidestMatches
 from finefuse_zoo.backbones.tabular import Mlp
@@ -241,6 +242,23 @@ def test_schemes_tune_networks_of_text_or_say_why_not(name, one):
         outputs = model(val.x)
     assert outputs.shape == (12, 3)
     assert outputs.isfinite().all()
+
+
+@pytest.mark.parametrize(("cls", "scheme"), [(TextCnn, "head-sgd"), (TextTransformer, "head-sgd"), (TextCnn, "lora")])
+def test_few_steps_at_the_default_rate_learn_the_training_texts(cls, scheme):
+    """At a rate of 0.001 they have 34, 28 and 54 % of them right after 47 steps."""
+    task = Classification(5, "text", (16,))
+    rng, y = torch.Generator().manual_seed(1), torch.arange(50) % 5
+    x = torch.randint(50, 400, (50, 16), generator=rng)
+    x[:, 3] = 2 + 4 * y + torch.randint(4, (50,), generator=rng)
+    net, train = built(cls(vocabulary=400), task), Data(x, y)
+    trainer = SuiteTrainer(task, train, Budget(30, 32), seed=0)
+    tuned = REGISTRY.build("scheme", Ref(scheme))
+    prepare_for(tuned, net)
+    tuned.tune(
+        Tuning(task, net, net, trainer, train, train, rng, lambda spec: REGISTRY.build("scheme", Ref.read(spec)))
+    )
+    assert float((trainer.outputs(net, x).argmax(1) == y).float().mean()) > 0.8
 
 
 def refusal(scheme: Any, on: Tuning) -> str | None:

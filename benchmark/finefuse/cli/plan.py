@@ -48,33 +48,43 @@ def plan(
         complain(note)
     standings = state_of(todo, records, Artifacts(store or default_store()))
     costs = estimate([standing.job for standing in standings if standing.state in LEFT], records)
-    say(f"{todo.suite.name}: {totals(standings, costs)}\n")
+    whole = are_whole(records)
+    say(f"{todo.suite.name}: {totals(standings, costs, whole=whole)}\n")
     if todo.remarks:
         say(*todo.remarks, "")
-    say(job_table(standings, costs, why=why))
+    say(job_table(standings, costs, why=why, whole=whole))
 
 
 def estimate(jobs: Sequence[Job], records: Sequence[Record]) -> dict[Cell, float]:
-    """Seconds that strategies may take, by cell: the mean of the rows most alike, of the same method and backbone.
+    """Seconds that jobs may take, by cell: the mean of the rows most alike, of the same method and backbone.
 
-    A job that only picks one of several trials takes none. A job without such a row is left out.
+    These are seconds of whole jobs, as far as rows have them. Else they are those of strategies, and a job that only
+    picks one of several trials takes none. A job without such a row is left out.
     """
+    whole = are_whole(records)
     seen: dict[tuple[str, ...], list[float]] = {}
     for row in records:
-        picked = row.get("trials") is not None  # its seconds are those of the trials together
-        if row["kind"] in BILLED and row["status"] == "ok" and row.get("seconds") is not None and not picked:
+        seconds = row.get("job_seconds") if whole else row.get("seconds") if row["kind"] in BILLED else None
+        picked = row.get("trials") is not None and not whole  # its seconds are those of the trials together
+        if row["status"] == "ok" and seconds is not None and not picked:
             kin = _kin(Cell.of(row), row.get("use", ""))
             for depth in range(ALIKE, len(kin) + 1):
-                seen.setdefault(kin[:depth], []).append(float(row["seconds"]))
+                seen.setdefault(kin[:depth], []).append(float(seconds))
+    means = {kin: fmean(values) for kin, values in seen.items()}
     costs: dict[Cell, float] = {}
-    for job in (job for job in jobs if job.kind in BILLED):
+    for job in jobs:
         kin = _kin(job.place, job.strategy.name if job.strategy else "")
-        alike = next((seen[kin[:depth]] for depth in range(len(kin), ALIKE - 1, -1) if kin[:depth] in seen), None)
-        if _picks(job):
+        alike = next((means[kin[:depth]] for depth in range(len(kin), ALIKE - 1, -1) if kin[:depth] in means), None)
+        if _picks(job) and not whole:
             costs[job.place] = 0.0
-        elif alike:
-            costs[job.place] = fmean(alike)
+        elif alike is not None and (whole or job.kind in BILLED):
+            costs[job.place] = alike
     return costs
+
+
+def are_whole(records: Sequence[Record]) -> bool:
+    """Whether some rows say how long their whole job took; those of former versions don't."""
+    return any(row.get("job_seconds") is not None for row in records)
 
 
 def _kin(cell: Cell, use: str) -> tuple[str, ...]:
@@ -87,7 +97,7 @@ def _picks(job: Job) -> bool:
     return job.kind in ("tune", "fuse") and bool(job.trials)
 
 
-def totals(standings: Sequence[Standing], costs: Mapping[Cell, float]) -> str:
+def totals(standings: Sequence[Standing], costs: Mapping[Cell, float], *, whole: bool = False) -> str:
     """`84 jobs, 60 cached, 24 to run; about 2 min 5 s of training and fusing, without ...`."""
     from finefuse.progress import duration
 
@@ -97,22 +107,26 @@ def totals(standings: Sequence[Standing], costs: Mapping[Cell, float]) -> str:
     left = [standing.job for standing in standings if standing.state in LEFT]
     if not left:
         return f"{text}; nothing to compute"
-    unknown = Counter(job.kind for job in left if job.kind in BILLED and job.place not in costs)
+    unknown = Counter(job.kind for job in left if (whole or job.kind in BILLED) and job.place not in costs)
     if not costs:
         return f"{text}; {'the cost is unknown until some have run' if unknown else 'nothing to train or fuse'}"
     kinds = ", ".join(f"{count} {kind}" for kind, count in unknown.items())
     apart = f"timing or jobs of unknown cost ({kinds})" if unknown else "or timing"
     spent = duration(sum(costs.values()))
+    if whole:
+        rest = f", without jobs of unknown cost ({kinds})" if unknown else ""
+        return f"{text}; about {spent} for one job after the other{rest}"
     return f"{text}; about {spent} of training and fusing, without loading, scoring{',' * bool(unknown)} {apart}"
 
 
-def job_table(standings: Sequence[Standing], costs: Mapping[Cell, float], *, why: bool) -> str:
+def job_table(standings: Sequence[Standing], costs: Mapping[Cell, float], *, why: bool, whole: bool = False) -> str:
     """One line per job."""
     rows = [("key", "state", "cost", "cell", *(["why"] if why else []))]
     for standing in standings:
         job, cost = standing.job, costs.get(standing.job.place)
         left = standing.state in LEFT
-        price = _price(cost) if left and job.kind in BILLED and not _picks(job) else ""
+        known = whole or (job.kind in BILLED and not _picks(job))
+        price = _price(cost) if left and known else ""
         rows.append((job.key[:8], standing.state, price, plain(job.cell), *([plain(standing.why)] if why else [])))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)

@@ -126,4 +126,4 @@ def refusal_of_tokens(name: str, size: int, tokens: Vocabulary | None) -> str:
 
 def recipe() -> Recipe:
     """What they are fine-tuned with."""
-    return Recipe("adamw", lr=1e-3, weight_decay=0.01)
+    return Recipe("adamw", lr=1e-3, weight_decay=0.01, lr_of_head=0.03, lr_of_adapters=0.01)

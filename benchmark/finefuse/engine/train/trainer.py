@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
@@ -23,6 +23,7 @@ from finefuse.engine.train.asked import must_take, some_rows
 from finefuse.engine.train.augment import Change
 from finefuse.engine.train.batches import Rows, batch_order
 from finefuse.engine.train.checkpoints import Curve
+from finefuse.engine.train.compiled import Compiled
 from finefuse.engine.train.prefix import by_example, frozen_stages
 from finefuse.engine.train.retry import release, undoing
 from finefuse.engine.train.trained import listed, only_these_train
@@ -71,7 +72,7 @@ class SuiteTrainer:
         """What the strategy draws from, so that a step can be taken back."""
         self.pieces = 1
         """In how many parts a batch is gone through; two after the device ran out of memory, if that is allowed."""
-        self._augment, self._compile, self._accumulate = augment, compile_mode, accumulate
+        self._augment, self._accumulate, self.compiled = augment, accumulate, Compiled(compile_mode)
         self._precision, self._channels_last, self._cache_bytes = precision, channels_last, cache_bytes
         self._order = batch_order(len(data), budget.batch_size, seed)
 
@@ -137,9 +138,9 @@ class SuiteTrainer:
         recipe = model.recipe if isinstance(model, Net) else Recipe()
         tuned = [p for group in wanted for p in group["params"]]
         self._trained.update({id(p): p for p in tuned})
-        with only_these_train(model, tuned, norm), self._own_randomness():
+        with only_these_train(model, tuned, norm), self._own_randomness(), ExitStack() as while_training:
             inputs, rest = self._frozen_prefix(model, {id(p) for p in tuned})
-            rest = rest if self._compile == "off" else torch.compile(rest, mode=self._compile)
+            rest = while_training.enter_context(self.compiled.compiling(rest))
             choice = optimizer or recipe.optimizer
             optimizer_ = choice(wanted) if callable(choice) else make_optimizer(wanted, choice, recipe)
             self.rate = max(float(group["lr"]) for group in optimizer_.param_groups)

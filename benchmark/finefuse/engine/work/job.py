@@ -6,6 +6,7 @@ import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from time import perf_counter
 
 import torch
 from torch import Tensor, nn
@@ -68,6 +69,7 @@ def carry_out(order: Order) -> Record:
 
 
 def _carried_out(order: Order) -> Record:
+    began = perf_counter()
     refuse_emulated(order.settings, order.device)
     set_up(order.settings, order.device)
     warm_up(order.device)
@@ -87,7 +89,7 @@ def _carried_out(order: Order) -> Record:
         finally:
             surroundings.put_back()
             loaded.cache_clear()  # what a plugin may have written to
-    finished = row(order, "ok", **fields)
+    finished = row(order, "ok", **fields, job_seconds=perf_counter() - began)
     bench.store.save_row(order.job.key, finished)
     return finished
 

@@ -31,7 +31,7 @@ class Made:
 
 def cost_of(bench: Workbench, watch: Stopwatch, *trainers: SuiteTrainer) -> Record:
     """What was measured while a strategy was at work, with its trainer and those of the stages after it."""
-    energy = watch.energy
+    energy, compiles = watch.energy, bench.order.settings.compile != "off"
     for trainer in trainers:
         energy = energy.plus(trainer.aside_energy, -1)
     return {
@@ -42,6 +42,7 @@ def cost_of(bench: Workbench, watch: Stopwatch, *trainers: SuiteTrainer) -> Reco
         "gradients": bench.effort.gradients,
         "pieces": max(trainer.pieces for trainer in trainers),
         "costs": COSTS,
+        **({"seconds_compiling": sum(one.compiled.seconds for one in trainers)} if compiles else {}),
         **energy.fields(watch.seconds, alone=watch.alone),
     }
 

@@ -15,7 +15,7 @@ SETTINGS = ("precision", "threads", "channels_last", "compile", "tf32", "portabl
 """Fields of rows that lines of one table should agree in; the kind of device is one too."""
 PARTS = ("torch", "core", "instruction set of torch", "budget: epochs", "budget: batch_size", "budget: schedule")
 """The same of what went into their keys; "core" is the version of finefuse's results."""
-MEASURED = ("seconds", "cpu_seconds", "seconds_members", "seconds_before", "peak_memory", "contended")
+MEASURED = ("seconds", "cpu_seconds", "seconds_members", "seconds_before", "job_seconds", "peak_memory", "contended")
 TIMED = ("latency.", "energy.")
 SELECTION = "budget: selection"
 LISTED = 5
