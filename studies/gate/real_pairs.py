@@ -1,7 +1,7 @@
 """Real runs of `finefuse ab`, with nothing changed and with a tenth more work: python studies/gate/real_pairs.py [A B].
 
 Runs A comparisons of a plugin with itself and B with one whose network takes a tenth longer, of five pairs each, and
-prints a line for each. A run takes a few seconds, so 20 and 10 take about half an hour.
+prints a line for each. A run takes a few seconds, so 20 and 10 take an hour or more.
 """
 
 from __future__ import annotations
