@@ -17,6 +17,7 @@ from typing import Any
 import finefuse
 from finefuse.discovery.registry import Registry
 from finefuse.errors import FinefuseError, did_you_mean
+from finefuse.files import write_whole
 from finefuse.judge.reports import report_folder
 from finefuse.records import read_results
 from finefuse.types import Record, Ref
@@ -33,7 +34,7 @@ ROW = re.compile(r"^\| \[(?P<board>[\w-]+)\]\((?P<page>.+?)\) \| `(?P<suite>.+?)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Make the boards; the exit code is 1 if a report could not be written, and 2 for a mistake in what was asked."""
+    """Make the boards; the exit code is 1 if a job failed or a report could not be written, 2 for a mistaken option."""
     asked = _parser().parse_args(arguments)
     page = HERE / "README.md"
     suites = {row["board"]: row["suite"] for row in ROW.finditer(page.read_text(encoding="utf-8"))}
@@ -51,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         else:
             code = max(code, bool(complaints))
             if not asked.into:
-                page.write_text(noted(page.read_text(encoding="utf-8"), board, rows), encoding="utf-8")
+                write_whole(page, noted(page.read_text(encoding="utf-8"), board, rows))
         for complaint in complaints:
             print(f"{board}: {complaint}", file=sys.stderr)
     return code
@@ -90,7 +91,8 @@ def _made(board: str, suite: str, asked: argparse.Namespace) -> tuple[Sequence[R
     source, plugins = _source(suite, asked.data)
     given = {"device": asked.device, "workers": asked.workers, "store": asked.store, "plugins": plugins}
     result = finefuse.run(source, out=folder, reporters=reporters, **given)
-    return result.rows, result.complaints
+    failed = [f"{len(result.bad)} of {len(result.rows)} jobs failed"] if result.bad else []
+    return result.rows, [*failed, *result.complaints]
 
 
 def _source(suite: str, data: Path | None) -> tuple[str | Path | dict[str, Any], list[str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import logging
 
 
@@ -19,6 +20,11 @@ def single_line(text: object) -> str:
 def plain(text: object) -> str:
     """The same on one line, every run of white space a blank: what a cell of a table holds."""
     return printable(" ".join(str(text).split()))
+
+
+def escaped(text: object) -> str:
+    """Text as HTML and SVG take it, without what can't be shown."""
+    return html.escape(plain(text))
 
 
 def shown(record: logging.LogRecord) -> bool:

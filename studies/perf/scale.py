@@ -48,7 +48,7 @@ def records() -> Iterator[Figure]:
 
 
 def wide() -> Iterator[Figure]:
-    """100,000 rows of 10,000 lines: 200 data sets, 50 schemes, 10 seeds."""
+    """100,000 rows of 10,000 lines, and their timings: 200 data sets, 50 schemes, 10 seeds."""
     with tempfile.TemporaryDirectory() as place:
         folder = many_rows.write(Path(place), many_rows.Shape(200, 1, 50, 0, 10))
         yield Figure("200 x 50 x 10 rows to Markdown", report(folder, "markdown"), 2)
@@ -57,7 +57,7 @@ def wide() -> Iterator[Figure]:
 
 
 def million() -> Iterator[Figure]:
-    """1,000,000 rows of 2,000 lines in 50 tables, 448 seeds each."""
+    """Nearly 1,000,000 rows of 2,000 lines in 50 tables, 480 seeds each."""
     with tempfile.TemporaryDirectory() as place:
         folder = many_rows.write(Path(place), many_rows.Shape(10, 5, 32, 8, 480))
         yield Figure("1,000,000 rows to Markdown", report(folder, "markdown"), 30)

@@ -102,6 +102,19 @@ def test_what_can_not_be_made_is_told_in_one_sentence(
     assert [path.name for path in script.HERE.iterdir()] == ["README.md"]
 
 
+def test_jobs_that_failed_are_told(
+    script: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Run:
+        rows, bad, complaints = [{}, {}, {}], [{}], ["scores.csv: no room"]
+
+    monkeypatch.setattr(script.finefuse, "run", lambda *_, **__: Run)
+    assert script.main(["quick"]) == 1
+    told = capsys.readouterr().err
+    assert "1 of 3 jobs failed" in told
+    assert "scores.csv: no room" in told
+
+
 @pytest.mark.slow
 def test_a_suite_is_run_and_a_second_time_only_rendered(
     script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -271,7 +271,7 @@ def test_confusions_and_scores_by_class_of_a_line(browser: Browser, records: lis
     cell = browser.find("svg.plot g.cell").get_attribute("aria-label")
     assert cell == f"zero, right, {matrix[0][1]} of {classes[0][1]} examples, {float(classes[0][4]) * 100:.1f} %"
     browser.open("view=classes&on=vit-t")
-    assert browser.find("main").text.startswith("Of no shown line")
+    assert browser.find("main").text.startswith("This page has predicted classes for none of the lines shown")
 
 
 def test_every_view_draws_and_says_what_it_shows_as_a_table(browser: Browser) -> None:

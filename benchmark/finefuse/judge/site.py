@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from finefuse.files import write_whole
 from finefuse.judge.board.leaderboard import Leaderboard
 from finefuse.judge.board.saved import FILE
 from finefuse.judge.reports import report_folder
-from finefuse.text import plain
+from finefuse.text import escaped
 from finefuse.types import Ref
 
 KEPT = ("records.jsonl", "plan.json", FILE)
@@ -100,20 +99,16 @@ def _index(into: Path, entries: Sequence[Entry]) -> str:
 
 def _row(into: Path, entry: Entry) -> str:
     pages = sorted(entry.files, key=lambda path: (path.suffix != ".html", path.suffix != ".md"))
-    title = _escaped(entry.board.suite)
+    title = escaped(entry.board.suite)
     name = _link(into, pages[0], title) if pages else title
-    firsts = "".join(f"<li>{_escaped(text)}</li>" for text in _firsts(entry.board))
-    files = " ".join(_link(into, path, _escaped(path.name)) for path in entry.files)
-    notes = _escaped(next(iter(entry.board.notes), ""))
+    firsts = "".join(f"<li>{escaped(text)}</li>" for text in _firsts(entry.board))
+    files = " ".join(_link(into, path, escaped(path.name)) for path in entry.files)
+    notes = escaped(next(iter(entry.board.notes), ""))
     return f"<tr><td>{name}</td><td><ul>{firsts}</ul></td><td>{notes}</td><td>{files}</td></tr>"
 
 
 def _link(into: Path, path: Path, text: str) -> str:
     return f'<a href="{quote(path.relative_to(into).as_posix())}">{text}</a>'
-
-
-def _escaped(text: object) -> str:
-    return html.escape(plain(text))
 
 
 def _firsts(board: Leaderboard) -> Iterator[str]:

@@ -5,9 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from itertools import islice
 
-from finefuse.judge.board.firsts import first_lines
 from finefuse.judge.board.leaderboard import Leaderboard
 from finefuse.judge.reports import Reported
 from finefuse.types import First, Job, Record
@@ -55,11 +53,10 @@ class Watching:
         self._told = set(sentences)
 
 
-def best_lines(board: Leaderboard) -> list[First]:
-    """The first lines of the tables, of a single table several."""
+def best_lines(board: Leaderboard) -> Sequence[First]:
+    """The first line of each table, more of each where there are few tables."""
     tables = max(1, len(board.firsts()))
-    firsts = first_lines(board.with_short_names(board.lines), max(1, SHOWN // tables))
-    return list(islice(firsts, SHOWN))
+    return board.firsts(max(1, SHOWN // tables))[:SHOWN]
 
 
 def _told(board: Leaderboard) -> Iterator[str]:

@@ -99,9 +99,9 @@ class Leaderboard:
         """What was measured with a clock, in seconds."""
         return self.lines[[*NAMES, *COSTS, *self._starting("origin"), *self._starting("latency.")]]
 
-    def firsts(self) -> tuple[First, ...]:
-        """The first line of each table that has a score, with short names."""
-        return tuple(first_lines(self.with_short_names(self.lines)))
+    def firsts(self, each: int = 1) -> tuple[First, ...]:
+        """The first lines, `each` so many, of each table that has a score, with short names."""
+        return tuple(first_lines(self.with_short_names(self.lines), each))
 
     def to_markdown(self) -> str:
         """Two pipe tables per data set and backbone, scores with what failed and costs; then the notes."""

@@ -154,8 +154,8 @@ def by_round(lines: pd.DataFrame) -> list[str]:
     if rounds.empty or not metric:
         return []
     curves = rounds.sort_values("round").groupby(["label", "pool"], sort=False)[f"test.{metric[0]}.mean"]
-    told = {line_name(*map(str, line)): ", ".join(_score(mean, math.inf) for mean in means) for line, means in curves}
-    return [f"{name}, {metric[0]} by round: {means}" for name, means in told.items()]
+    told = [(line_name(*map(str, line)), ", ".join(_score(mean, math.inf) for mean in means)) for line, means in curves]
+    return [f"{name}, {metric[0]} by round: {means}" for name, means in told]
 
 
 def cost_table(lines: pd.DataFrame) -> pd.DataFrame:

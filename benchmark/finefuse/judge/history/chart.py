@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -12,7 +11,7 @@ from finefuse.judge.gate.shown import number
 from finefuse.judge.history.points import Point
 from finefuse.judge.history.series import Series
 from finefuse.judge.history.steps import Step, levels
-from finefuse.text import plain
+from finefuse.text import escaped, plain
 
 WIDE, HIGH = 330, 100
 LEFT, EDGE = 74, 12
@@ -64,7 +63,7 @@ def sheet(points: Sequence[Point], panels: Sequence[Panel]) -> str:
         x, y = i % ACROSS * (WIDE + EDGE), i // ACROSS * high
         line = plain(panel.line)
         name = line if len(line) <= LONGEST else f"{line[:LONGEST]}..."
-        names = f'<text class="name" y="12">{_escaped(name)}</text><text y="27">{_escaped(panel.title)}</text>'
+        names = f'<text class="name" y="12">{escaped(name)}</text><text y="27">{escaped(panel.title)}</text>'
         drawn.append(f'<g transform="translate({x} {y})">{names}<g transform="translate(0 32)">')
         drawn.append(f"{chart(points, panel)}</g></g>")
     wide, high = (WIDE + EDGE) * ACROSS, high * -(-len(panels) // ACROSS)
@@ -79,7 +78,7 @@ def chart(points: Sequence[Point], panel: Panel) -> str:
     drawn = [piece for series, steps in panel.parts for piece in _drawn(points, series, steps, axes)]
     labels = [_label(axes.y(value), value) for value in dict.fromkeys((axes.low, axes.high))]
     head = f'<svg class="chart" role="img" width="{WIDE}" height="{HIGH}" viewBox="0 0 {WIDE} {HIGH}">'
-    return f"{head}<title>{_escaped(panel.line)}: {_escaped(panel.title)}</title>{''.join([*labels, *drawn])}</svg>"
+    return f"{head}<title>{escaped(panel.line)}: {escaped(panel.title)}</title>{''.join([*labels, *drawn])}</svg>"
 
 
 @dataclass(frozen=True)
@@ -114,13 +113,9 @@ def _drawn(points: Sequence[Point], series: Series, steps: Sequence[Step], axes:
         point, kind = points[series.points[i]], kinds.get(i, "value")
         said = " ".join(filter(None, [point.name, point.when[:10], number(series.values[i]), point.title]))
         circle = f'<circle class="{kind}" cx="{x:.1f}" cy="{y:.1f}" r="{4.5 if i in kinds else 2.2}">'
-        yield f"{circle}<title>{_escaped(said)}</title></circle>"
+        yield f"{circle}<title>{escaped(said)}</title></circle>"
 
 
 def _label(y: float, value: float) -> str:
     rule = f'<line class="rule" x1="{LEFT}" x2="{WIDE}" y1="{y:.1f}" y2="{y:.1f}"/>'
     return f'{rule}<text x="{LEFT - 4}" y="{y + 4:.1f}" text-anchor="end">{number(value)}</text>'
-
-
-def _escaped(text: str) -> str:
-    return html.escape(plain(text))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -14,7 +13,7 @@ from finefuse.judge.history.chart import STYLE, Panel, chart, sheet
 from finefuse.judge.history.series import Series
 from finefuse.judge.history.steps import Step
 from finefuse.judge.history.told import History, counted
-from finefuse.text import plain
+from finefuse.text import escaped
 
 PAGE, PICTURE = "history.html", "history.svg"
 MOST = 12
@@ -56,15 +55,15 @@ def write(history: History, into: Path) -> list[Path]:
 
 def page(history: History) -> str:
     """All of it: the steps as a table, and a chart of every measure by line, those with steps open."""
-    title = _escaped(f"History of {history.folder}")
-    notes = "".join(f"<li>{_escaped(note)}</li>" for note in history.notes)
+    title = escaped(f"History of {history.folder}")
+    notes = "".join(f"<li>{escaped(note)}</li>" for note in history.notes)
     table = present.draw(history.table(), "html") if history.found else ""
     sections = "\n".join(_sections(history))
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>{title}</title>
 <meta name="viewport" content="width=device-width, initial-scale=1"><style>{_LOOK}{STYLE}</style></head>
 <body><h1>{title}</h1>
-<p>{_escaped(counted(history.found)).capitalize()}. Point at a value to see its commit.</p>
+<p>{escaped(counted(history.found)).capitalize()}. Point at a value to see its commit.</p>
 <ul>{notes}</ul>
 {table}
 <h2>Lines</h2>
@@ -88,13 +87,13 @@ def _sections(history: History) -> Iterator[str]:
         steps = [step for panel in panels for step in panel.steps]
         figures = "".join(_figure(history, panel) for panel in panels)
         opened = " open" if steps else ""
-        yield f"<details{opened}><summary>{_escaped(line)} <span>{counted(steps)}</span></summary>"
+        yield f"<details{opened}><summary>{escaped(line)} <span>{counted(steps)}</span></summary>"
         yield f'<div class="charts">{figures}</div></details>'
 
 
 def _figure(history: History, panel: Panel) -> str:
     steps = f", {counted(panel.steps)}" if panel.steps else ""
-    caption = f"<figcaption>{_escaped(panel.title)}{steps}</figcaption>"
+    caption = f"<figcaption>{escaped(panel.title)}{steps}</figcaption>"
     return f"<figure>{caption}{chart(history.points, panel)}</figure>"
 
 
@@ -110,7 +109,3 @@ def _ranks(series: Series) -> bool:
     return series.measure.metric == series.rows[-1][0].get("metrics", [""])[0] and series.measure.field.startswith(
         "test."
     )
-
-
-def _escaped(text: str) -> str:
-    return html.escape(plain(text))

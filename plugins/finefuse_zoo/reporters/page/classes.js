@@ -12,7 +12,7 @@ const Z = 1.959963984540054; // of a 95 % interval
 export function classesView(board, state, lines, act) {
   const { lines: known, left_out: leftOut, trouble } = board.document.classes;
   const groups = grouped(board, lines.filter((line) => known[line]), "");
-  if (!groups.length) return h("p.empty", {}, trouble || "Of no shown line the predicted classes are here.");
+  if (!groups.length) return h("p.empty", {}, trouble || "This page has predicted classes for none of the lines shown.");
   const group = groups.find((one) => heading(one) === state.panel) ?? groups[0];
   const line = group.lines.find((one) => board.names[one] === state.a) ?? group.lines[0];
   const tables = groups.map((one) => [heading(one), shortHeading(one)]);
@@ -22,7 +22,7 @@ export function classesView(board, state, lines, act) {
     tables.length > 1 ? choice("data set and backbone", heading(group), tables, (panel) => act.set({ panel })) : null,
     choice("line", board.names[line], group.lines.map((one) => [board.names[one], short(board.names[one])]), (a) => act.set({ a })),
   );
-  const missing = leftOut ? h("p.said", {}, `Of ${plural(leftOut, "line")} more there is no room for the classes in this page; finefuse show . LINE prints them.`) : null;
+  const missing = leftOut ? h("p.said", {}, `This page has no room for the classes of ${plural(leftOut, "more line")}; finefuse show . LINE prints them.`) : null;
   return h("div", {}, controls, known[line].map((found) => section(board, line, found)), missing);
 }
 
@@ -31,7 +31,7 @@ function section(board, line, found) {
   const classes = scoresByClass(found);
   const mean = means(classes);
   const seeds = `${plural(found.seeds, "seed")}${found.seeds > 1 ? " together" : ""}`;
-  const said = `Mean recall (balanced accuracy) ${fixed(mean.recall, 4)}, mean F1 ${fixed(mean.f1, 4)}; ${plural(names.length, "class").replace("classs", "classes")}, ${seeds}.`;
+  const said = `Mean recall (balanced accuracy) ${fixed(mean.recall, 4)}, mean F1 ${fixed(mean.f1, 4)}; ${plural(names.length, "class", "classes")}, ${seeds}.`;
   const of = `${short(board.names[line])}${found.task ? `, ${short(found.task)}` : ""}`;
   return h("section", {}, found.task ? h("h2", {}, short(found.task)) : null, h("p.said", {}, said), found.whole ? matrix(of, names, found) : confusions(of, names, found), table(of, names, classes));
 }

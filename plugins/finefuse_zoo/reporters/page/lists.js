@@ -60,7 +60,7 @@ export function methodsView(board, state, lines) {
   return h(
     "div",
     {},
-    h("p.said", {}, plural(here.length, "strategy").replace("strategys", "strategies")),
+    h("p.said", {}, plural(here.length, "strategy", "strategies")),
     here.map((one) => h("details.method", { open: here.length === 1 }, h("summary", {}, h("b", {}, one.label), one.summary ? ` ${one.summary}` : ""), strategy(one))),
   );
 }

@@ -112,7 +112,7 @@ export function quoted(word) {
   return /^[\w./:@-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`;
 }
 
-/** So many things, with an s if need be. */
-export function plural(n, thing) {
-  return `${n} ${thing}${n === 1 ? "" : "s"}`;
+/** So many things; `many` is their plural if it takes more than an s. */
+export function plural(n, thing, many = `${thing}s`) {
+  return `${n} ${n === 1 ? thing : many}`;
 }
