@@ -95,6 +95,17 @@ def test_versions_of_packages_are_made_once(cache: Path, pip: Callable[[str], li
     assert not (folder / "half").exists()
 
 
+def test_a_package_in_a_file_or_folder_is_installed_anew_when_it_has_changed(
+    cache: Path, pip: Callable[[str], list[list[str]]], tmp_path: Path
+) -> None:
+    told, package = pip(""), tmp_path / "package"
+    package.mkdir()
+    for text, runs in (("one = 1", 1), ("one = 1", 1), ("one = 2", 2)):
+        (package / "module.py").write_text(text)
+        with_requirements([str(package)])
+        assert len(told) == runs
+
+
 def test_another_set_of_packages_is_another_environment(
     cache: Path, pip: Callable[[str], list[list[str]]], monkeypatch: pytest.MonkeyPatch
 ) -> None:

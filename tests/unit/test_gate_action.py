@@ -44,6 +44,18 @@ def test_it_runs_and_compares_and_leaves_the_verdict_beside_the_results(gate: An
     ]
 
 
+@pytest.mark.parametrize("name", ["RUN_OPTIONS", "COMPARE_OPTIONS"])
+def test_a_quote_that_is_not_closed_loses_no_options(gate: Any, name: str) -> None:
+    assert gate(**{name: "'--resolve 1pp"}) == (2, [])
+
+
+def test_what_a_former_run_left_is_gone(gate: Any, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "repeated.md").write_text("verified")
+    gate(OUT="out", REPEAT="0")
+    assert not (tmp_path / "out" / "repeated.md").exists()
+
+
 def test_plugins_are_one_a_line_and_options_are_split_as_in_a_shell_and_not_carried_out(gate: Any) -> None:
     _, (run, compare) = gate(
         PORTABLE="false",

@@ -172,6 +172,14 @@ def test_limits_are_those_that_are_given(rows: Rows, repeated: Repeated) -> None
     assert total(slightly).judgement in ("unchanged", "inconclusive")
 
 
+def test_a_limit_in_seconds_is_one_of_each_job_however_many_seeds_a_line_has(rows: Rows, repeated: Repeated) -> None:
+    slower = runs(rows, 0, only="full", cpu_seconds=1.25)
+    for limit, judged in (("0.5", "unchanged"), ("0.1", "regressed")):
+        found = repeated(*slower, fail_on={"train_s": limit})
+        (line,) = [v for v in found.lines if (v.cell, v.measure) == ("digits/cnn-s/full", "train_s")]
+        assert line.judgement == judged, limit
+
+
 def test_on_a_gpu_the_clock_counts(rows: Rows, repeated: Repeated) -> None:
     there = [{**row, "device": "cuda:0"} for row in rows]
     assert total(repeated(*runs(there, 0, seconds=1.2))).judgement == "regressed"

@@ -91,6 +91,8 @@ def test_a_folder_in_use_and_a_limit_that_is_none_are_refused_before_anything_ru
     (tmp_path / "out" / "notes.txt").write_text("mine")
     with pytest.raises(FinefuseError, match="holds something already; give a new folder"):
         of(tmp_path, *VERSIONS)
+    with pytest.raises(FinefuseError, match="holds something already; give a new folder"):
+        matrix("demo", VERSIONS, out=tmp_path / "out" / "notes.txt")
     words = ("matrix", "demo", "--with", "dep==1.0", "--with", "dep==1.1", "--out", tmp_path / "new")
     outcome = call(capsys, *words, "--fail-on", "accuracy:much")
     assert (outcome.code, ran) == (2, [])

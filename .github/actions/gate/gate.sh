@@ -18,7 +18,7 @@ if [ -z "${SUITE:-}" ] || [ -z "${BASELINE:-}" ]; then
     exit 2
 fi
 out=${OUT:-new/gate}
-rm -f "$out"/verdict.{md,json,xml} # of a former run
+rm -f "$out"/verdict.{md,json,xml} "$out/repeated.md" # of a former run
 
 words() { # one a line, as a shell would split them, without carrying anything out
     xargs -r -n 1 printf '%s\n' <<<"$1"
@@ -30,6 +30,12 @@ summarise() { # on GitHub, for the page of the run
     fi
 }
 
+for given in "${RUN_OPTIONS:-}" "${COMPARE_OPTIONS:-}"; do
+    if ! words "$given" >/dev/null; then # else options would be dropped without a word
+        echo "gate.sh: these options have a quote that isn't closed: $given" >&2
+        exit 2
+    fi
+done
 mapfile -t run < <(words "${RUN_OPTIONS:-}")
 mapfile -t compare < <(words "${COMPARE_OPTIONS:-}")
 if [ "${PORTABLE:-true}" = true ]; then

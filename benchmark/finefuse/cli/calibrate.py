@@ -22,7 +22,7 @@ def calibrate(
     workers: Workers = None,
     plugin: Plugins = None,
     json_: Annotated[bool, typer.Option("--json", help="Print all of it as JSON.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Don't tell the progress.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, only the result.")] = False,
 ) -> None:
     """Measure the noise of runs on this machine.
 

@@ -29,7 +29,7 @@ def matrix(
     fatal: Fatal = None,
     allow: Allow = None,
     json_: Annotated[bool, typer.Option("--json", help="Print all of it as JSON.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Don't tell the progress.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, only the result.")] = False,
 ) -> None:
     """Run a suite over versions of a dependency.
 

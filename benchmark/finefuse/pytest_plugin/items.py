@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -44,10 +45,15 @@ class Wanted:
         places = dict.fromkeys(_line(cell) for cell in planned if cell.kind == "time" and timed)
         return cls(lines, [(line, FIELD.format(batch)) for line in places for batch in plan.suite.latency])
 
+    @cached_property
+    def names(self) -> Mapping[str, None]:
+        """All lines, each once, in the order of their tests."""
+        return dict.fromkeys(self.lines.values())
+
     def line_of(self, verdict: Verdict) -> str:
         """The test that a verdict belongs to."""
         where = verdict.cell if verdict.scope == "line" else self.lines.get(verdict.cell, "")
-        return where if where in self.lines.values() else ALL
+        return where if where in self.names else ALL
 
 
 def _line(cell: Cell) -> str:
@@ -77,7 +83,7 @@ class Lines(pytest.File):
     def collect(self) -> Iterator[pytest.Item]:
         """Everything that concerns no single line first."""
         yield self._test(ALL, _judging(self.wanted, ALL))
-        for line in dict.fromkeys(self.wanted.lines.values()):
+        for line in self.wanted.names:
             yield self._test(line, _judging(self.wanted, line))
         for line, field in self.wanted.latencies:
             test, timer = _timing(line, field)

@@ -19,7 +19,7 @@ class Project:
 
     @classmethod
     def at(cls, folder: Path) -> Project:
-        """The project in this folder, which needs not be the top of its repository.
+        """The project in this folder, which need not be the top of its repository.
 
         Raises:
             FinefuseError: if it lies in no git repository.

@@ -21,7 +21,7 @@ from importlib import metadata
 from pathlib import Path
 
 from finefuse.errors import FinefuseError
-from finefuse.files import cache_folder, digest_of_text, only_one, write_whole
+from finefuse.files import cache_folder, content_digest, digest_of_text, only_one, write_whole
 from finefuse.repeat.checkouts import Checkout, Project, check_out
 
 MADE = "made.json"
@@ -140,7 +140,8 @@ def with_requirements(requirements: Sequence[str]) -> Environment:
             raise FinefuseError(f"{name} can't be installed: {said}")
         return ""
 
-    folder, _ = _made(("requirements", *sorted(requirements), *has), fill)
+    files = [content_digest(path) for text in sorted(requirements) if (path := Path(text)).exists()]
+    folder, _ = _made(("requirements", *sorted(requirements), *files, *has), fill)
     return Environment(name, _python(folder))
 
 

@@ -147,7 +147,7 @@ def matrix(
     if len(versions) < 2 or len({" ".join(text.split()) for text in versions}) < len(versions):
         raise FinefuseError("a matrix takes two or more versions, each once: --with 'torch==2.13' --with 'torch==2.14'")
     target = Path(out or Path("results") / f"{Path(suite).stem}-matrix")
-    if target.exists() and any(target.iterdir()):
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise FinefuseError(f"{target} holds something already; give a new folder")
     work = Work(suite, tuple(only), device, portable, workers, tuple(plugins))
     given = {**(gate or {}), "allow": ["versions", *(gate or {}).get("allow", ())]}

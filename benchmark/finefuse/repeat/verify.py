@@ -152,8 +152,9 @@ def _doors(folder: Path, plugins: Door | Sequence[Door]) -> tuple[Door, ...]:
 def _checked(chosen: Sequence[Cell], rows: Mapping[Cell, Record], again: Mapping[Cell, Record]) -> Iterable[Checked]:
     """What each row comes to: the chosen ones first, then those that they need."""
     counts = {(row["dataset"], row["seed"]): row["n_test"] for row in again.values() if row.get("n_test")}
-    for cell in (*chosen, *(cell for cell in again if cell not in set(chosen))):
-        old, new, drawn = rows.get(cell), again.get(cell), cell in chosen
+    asked = set(chosen)
+    for cell in dict.fromkeys((*chosen, *again)):
+        old, new, drawn = rows.get(cell), again.get(cell), cell in asked
         if old is None:
             yield Checked(str(cell), "", drawn, "different", "has no row, and a cell that was drawn needs it")
         elif new is None:

@@ -132,6 +132,8 @@ def paired(logarithms: Sequence[float], least: float) -> Tested:
 
 def _question(what: _What, values: _Values, clock: _Values | None, limit: Limit) -> Question:
     floor, (base, new) = FLOORS[what.measure], values.means()
+    if what.place:
+        base, new = base / values.jobs, new / values.jobs
     logarithms = values.logarithms(floor)
     tested = paired(logarithms, math.log1p(limit.share([base]).amount))
     mean, pairs = math.fsum(logarithms) / len(logarithms), len(logarithms)
@@ -142,7 +144,6 @@ def _question(what: _What, values: _Values, clock: _Values | None, limit: Limit)
     tested = replace(tested, said=said)
     if not what.place:
         return Question("comparison", ALL, what.shown, base, new, tested, limit)
-    base, new = base / values.jobs, new / values.jobs
     return Question("line", line_text(what.place), what.shown, base, new, tested, limit)
 
 

@@ -1,1 +1,1 @@
-"""How the lines of a board went over commits, or over dated results, and where they took a step."""
+"""How the lines of a board changed over commits, or over dated results, and where they took a step."""

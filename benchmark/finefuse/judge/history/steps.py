@@ -9,7 +9,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from finefuse.judge.gate.calibration import Calibration, Setting
 from finefuse.judge.gate.policy import Limit, Policy
@@ -101,7 +101,7 @@ def _tested(series: Series, scatter: Scatter, p: float) -> list[int]:
     """Parts that one level explains worse than chance would with probability `p`."""
     if math.isnan(scatter.deviation):
         return []
-    far = stats.chi2.isf(p, 1) if math.isinf(scatter.freedom) else stats.f.isf(p, 1, scatter.freedom)
+    far = special.chdtri(1, p) if math.isinf(scatter.freedom) else special.fdtri(1, scatter.freedom, 1 - p)
     return cut(scaled(series), float(far) * scatter.deviation**2)
 
 
