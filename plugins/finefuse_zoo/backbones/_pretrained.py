@@ -111,7 +111,8 @@ class Pretrained:
         convolutional = Recipe(
             "sgd", lr=0.01, lr_after_probe=1e-4, norm_after_probe="eval", lr_of_adapters=1e-3, lr_of_head=3e-3
         )
-        recipe = Recipe("adamw", lr=1e-4, weight_decay=0.05) if layer_norm else convolutional
+        normalised = Recipe("adamw", lr=1e-4, weight_decay=0.05, lr_of_adapters=1e-3, lr_of_head=3e-3)
+        recipe = normalised if layer_norm else convolutional
         net = Net(stages, head, recipe)
         if min(height, width) < SMALL:
             self._try(net, shape)
