@@ -52,6 +52,21 @@ def test_a_silent_job_leaves_none_and_removes_that_of_an_earlier_attempt(tmp_pat
     assert not log.exists()
 
 
+def test_what_outlives_a_job_writes_to_no_log_any_more(tmp_path: Path) -> None:
+    with kept_output(str(tmp_path / "a.txt")):
+        kept = sys.stdout
+        print("of the first")
+    with kept_output(str(tmp_path / "b.txt")):
+        print("of the second", file=kept)
+    assert (tmp_path / "a.txt").read_text() == "of the first\n"
+
+
+def test_a_single_text_that_is_too_long_is_said_to_be_cut(tmp_path: Path) -> None:
+    with kept_output(str(tmp_path / "a.txt")):
+        print("x" * 3 * output.MOST)
+    assert (tmp_path / "a.txt").read_bytes().startswith(output.CUT)
+
+
 def test_a_log_keeps_its_end_and_stays_small(tmp_path: Path) -> None:
     log, largest = tmp_path / "a.txt", 0
     with kept_output(str(log)):

@@ -48,6 +48,7 @@ def test_they_follow_each_other_in_one_process_until_another_job_comes(local: Lo
         ("exits", "7"),
         ("segfaults", OURS),
         ("leaves_a_child", OURS),
+        ("a_thread_leaves_a_child", OURS),
         ("forks_and_returns", OURS),
     ],
 )

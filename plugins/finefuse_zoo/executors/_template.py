@@ -168,8 +168,12 @@ def _childless() -> bool:
 
 
 def _children() -> list[int]:
-    """What this process has started, or adopted, and not waited for; only Linux tells."""
-    return [int(pid) for pid in (PROC / "task" / str(getpid()) / "children").read_text().split()]
+    """What any thread of this process has started, or it adopted, and not waited for; only Linux tells."""
+    found: list[int] = []
+    for thread in (PROC / "task").iterdir():
+        with suppress(OSError):  # it has just ended
+            found += map(int, (thread / "children").read_text().split())
+    return found
 
 
 def _give_back() -> None:
@@ -217,7 +221,7 @@ def _perform(parcel: bytes) -> tuple[bytes, bool]:
     try:
         call, order = pickle.loads(parcel)
         result = call(order)
-        return pickle.dumps((result, None)), result["status"] == "ok"
+        return pickle.dumps((result, None)), isinstance(result, dict) and result.get("status") == "ok"
     except BaseException as error:  # a plugin's SystemExit is an error like any other
         return pickle.dumps((None, portable(error))), False
 

@@ -25,9 +25,8 @@ class Local:
 
     A worker is a process that runs no plugin. It imports what every job needs and forks another one, which imports the
     plugins and is then copied for each job, so that no job leaves anything behind for the next; jobs of built-in
-    plugins alone may share a copy. A job that exceeds its
-    time or memory is killed with every process it started; a job killed from outside (SIGKILL) is tried again. With
-    `preload` false nothing is imported in advance.
+    plugins alone may share a copy. A job that exceeds its time or memory is killed with every process it started; a job
+    killed from outside (SIGKILL) is tried again. With `preload` false nothing is imported in advance.
     """
 
     preload: bool = True

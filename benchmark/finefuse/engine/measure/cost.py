@@ -34,6 +34,7 @@ def warm_up(device: str) -> int:
 
     Returns the bytes that libraries of a GPU keep from then on, which count as part of every job.
     """
+    before = _allocated(torch.device(device))
     weight = torch.zeros(2, 2, device=device, requires_grad=True)
     for kind in (torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW):
         optimizer = kind([weight], lr=0.0)
@@ -42,15 +43,16 @@ def warm_up(device: str) -> int:
     torch.linalg.inv(torch.linalg.cholesky(torch.eye(2, device=device)))
     del weight, optimizer
     synchronise(device)
-    return _allocated(torch.device(device))
+    return _allocated(torch.device(device)) - before
 
 
 class Stopwatch:
     """Times a block: wall and processor seconds, whether others took part of the machine, energy, and peak memory.
 
     On a GPU it is the peak of what torch has allocated; on the CPU, under Linux, by how much the process grew, without
-    pages of files: those of libraries come in when code is used for the first time. A block that another stopwatch
-    times in the middle of it has a peak of its own, which is not part of this one's.
+    the pages of files that are mapped at its end: those of libraries come in when code is used for the first time. A
+    file that is let go before the end counts, and one that is mapped after the peak hides as much of it. A block that
+    another stopwatch times in the middle of it has a peak of its own, which is not part of this one's.
     """
 
     _running: ClassVar[list[Stopwatch]] = []
@@ -67,6 +69,8 @@ class Stopwatch:
         synchronise(self._device)
         if self._running:
             self._running[-1]._note_peak()
+        else:
+            _give_back()  # growth must not hide in it
         self._running.append(self)
         self._memory = forget_peak(self._device)
         self._counters = Counters.now(self._device)

@@ -25,7 +25,7 @@ def kept_output(path: str) -> Iterator[None]:
     with ExitStack() as streams:
         if path:
             log = _Log(Path(path))
-            streams.callback(log.tell)
+            streams.callback(log.end)
             for stream, redirect in ((sys.stdout, redirect_stdout), (sys.stderr, redirect_stderr)):
                 if stream is not None:
                     streams.enter_context(redirect(cast(TextIO, _Both(stream, log))))
@@ -36,7 +36,7 @@ class _Log:
     """The file; what was there before, of an earlier attempt, is removed."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self._path, self._ended = path, False
         self.trouble = ""
         try:
             path.unlink(missing_ok=True)
@@ -44,21 +44,22 @@ class _Log:
             self._give_up(error)
 
     def add(self, text: str) -> None:
-        """Write a text at its end; once that is impossible, nothing more."""
-        if self.trouble or not text:
+        """Write a text at its end; once that is impossible, or the job is over, nothing more."""
+        if self.trouble or self._ended or not text:
             return
         try:
             self._path.parent.mkdir(exist_ok=True)
             with self._path.open("ab") as file:
-                file.write(text.encode("utf-8", "backslashreplace")[-MOST:])
+                file.write(text.encode("utf-8", "backslashreplace")[-MOST - 1 :])
                 long = file.tell() > MOST
             if long:
                 self._path.write_bytes(CUT + self._path.read_bytes()[-KEPT:])
         except OSError as error:
             self._give_up(error)
 
-    def tell(self) -> None:
-        """Say on stderr why it is not there, if it is not."""
+    def end(self) -> None:
+        """Take nothing more, as from a handler that outlives the job; say on stderr if the file could not be kept."""
+        self._ended = True
         if self.trouble and sys.stderr is not None:
             print(self.trouble, file=sys.stderr)
 
