@@ -153,17 +153,24 @@ def test_jobs_are_told_how_many_share_their_gpu(fake: ModuleType, tmp_path: Path
     assert seen == [("cuda:0", 3)] * 2
 
 
-def test_the_peak_of_a_job_is_without_what_earlier_ones_left(
-    gpu: PretendedGpu, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("callers", [0, 500])
+def test_the_peak_of_a_job_is_without_what_earlier_ones_or_the_caller_left(
+    gpu: PretendedGpu, monkeypatch: pytest.MonkeyPatch, callers: int
 ) -> None:
-    library, left = 100, 1000
-    held = {"now": library}
+    library, left, invert = 100, 1000, torch.linalg.inv
+    held = {"now": callers}
+
+    def loads_a_library(matrix: torch.Tensor) -> torch.Tensor:
+        held["now"] += library
+        return invert(matrix)
+
+    monkeypatch.setattr(torch.linalg, "inv", loads_a_library)
     monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device=None: held["now"])
     monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device=None: held["now"] + 50)
     peaks = []
-    for now in (library, library + left):
-        held["now"] = now
+    for more in (0, left):
         cost.warm_up("cuda:0")
+        held["now"] += more
         cost.begin_job("cuda:0")
         with cost.Stopwatch("cuda:0") as watch:
             pass

@@ -23,7 +23,7 @@ def history(
         float | None, typer.Option(metavar="P", min=0, max=1, help="Chance of any false step.  [default: 0.05]")
     ] = None,
 ) -> None:
-    """Show how lines changed over commits, and where they took a step."""
+    """Show how lines changed over commits, and where by a step."""
     from finefuse.judge.history.page import write
     from finefuse.judge.history.told import history as look
 
