@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import signal
 import sys
@@ -12,6 +11,8 @@ from types import ModuleType
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+from helpers.loading import loaded
 
 FIXTURES = Path(__file__).parent / "fixtures"
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # torch isn't imported yet; two test processes fight over cores otherwise
@@ -24,11 +25,7 @@ def load_fixture(name: str) -> ModuleType:
     """A module of tests/fixtures, by file name without ending."""
     key = f"finefuse_fixture_{name}"
     if key not in sys.modules:
-        spec = importlib.util.spec_from_file_location(key, FIXTURES / f"{name}.py")
-        assert spec is not None
-        assert spec.loader is not None
-        sys.modules[key] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(sys.modules[key])
+        loaded(FIXTURES / f"{name}.py", key)
     return sys.modules[key]
 
 

@@ -38,22 +38,23 @@ def report(folder: Path, *names: str) -> Cost:
     return cost_of([*FINEFUSE, "report", str(folder), *(word for name in names for word in ("--reporter", name))])
 
 
+def reports(what: str, shape: many_rows.Shape) -> Iterator[Figure]:
+    """Three sets of reports of made-up rows."""
+    with tempfile.TemporaryDirectory() as place:
+        folder = many_rows.write(Path(place), shape)
+        yield Figure(f"{what} to Markdown", report(folder, "markdown"), 2)
+        yield Figure(f"{what} to Markdown, CSV and JSON", report(folder, *REPORTERS), 4)
+        yield Figure(f"{what} to these and the page", report(folder), 6, 0.5)
+
+
 def records() -> Iterator[Figure]:
     """100,000 rows of 2,000 lines in 50 tables, 48 seeds each."""
-    with tempfile.TemporaryDirectory() as place:
-        folder = many_rows.write(Path(place), many_rows.Shape(10, 5, 32, 8, 48))
-        yield Figure("100,000 rows to Markdown", report(folder, "markdown"), 2)
-        yield Figure("100,000 rows to Markdown, CSV and JSON", report(folder, *REPORTERS), 4)
-        yield Figure("100,000 rows to these and the page", report(folder), 6, 0.5)
+    yield from reports("100,000 rows", many_rows.Shape(10, 5, 32, 8, 48))
 
 
 def wide() -> Iterator[Figure]:
     """100,000 rows of 10,000 lines, and their timings: 200 data sets, 50 schemes, 10 seeds."""
-    with tempfile.TemporaryDirectory() as place:
-        folder = many_rows.write(Path(place), many_rows.Shape(200, 1, 50, 0, 10))
-        yield Figure("200 x 50 x 10 rows to Markdown", report(folder, "markdown"), 2)
-        yield Figure("200 x 50 x 10 rows to Markdown, CSV and JSON", report(folder, *REPORTERS), 4)
-        yield Figure("200 x 50 x 10 rows to these and the page", report(folder), 6, 0.5)
+    yield from reports("200 x 50 x 10 rows", many_rows.Shape(200, 1, 50, 0, 10))
 
 
 def million() -> Iterator[Figure]:

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 from pathlib import Path
 
 import pytest
 
 from finefuse.discovery.registry import Registry
+from helpers.loading import loaded
 
 DOCS = Path(__file__).parents[2] / "docs"
-SPEC = importlib.util.spec_from_file_location("finefuse_docs_generate", DOCS / "generate.py")
-assert SPEC is not None
-assert SPEC.loader is not None
-generate = importlib.util.module_from_spec(SPEC)
-SPEC.loader.exec_module(generate)
+generate = loaded(DOCS / "generate.py")
 
 
 @pytest.mark.parametrize("page", generate.PAGES)

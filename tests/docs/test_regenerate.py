@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import shutil
 from pathlib import Path
@@ -11,6 +10,7 @@ from types import ModuleType
 import pytest
 
 from finefuse import api
+from helpers.loading import loaded
 
 ROOT = Path(__file__).parents[2]
 FIXTURES = ROOT / "tests" / "fixtures"
@@ -19,11 +19,7 @@ FIXTURES = ROOT / "tests" / "fixtures"
 @pytest.fixture
 def script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """The script, with a copy of the page in a folder of its own as results/."""
-    spec = importlib.util.spec_from_file_location("regenerate", ROOT / "results" / "regenerate.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = loaded(ROOT / "results" / "regenerate.py")
     here = tmp_path / "results"
     here.mkdir()
     shutil.copy(ROOT / "results" / "README.md", here)

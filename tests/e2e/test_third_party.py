@@ -5,15 +5,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import types
 from collections.abc import Callable
-from importlib import util
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import finefuse
+from helpers.loading import loaded
 
 PACKAGES = {"scheme": "late-thaw", "fusion": "loud-mean"}
 SUITE = """
@@ -96,7 +95,7 @@ def test_every_door_gives_the_same_keys_and_bits_and_a_rank(
         assert outcome.err.startswith("guests: 15 jobs, 15 kept, 0 to run"), outcome.err  # the keys are in the store
         assert list(map(lasting, guests.rows(door))) == rows
 
-    objects = [tiny, *map(load, map(Path, files))]
+    objects = [tiny, *(loaded(Path(file), Path(file).stem) for file in files)]
     where = {"out": guests.folder / "object", "store": guests.folder / "another-store"}
     assert finefuse.run(guests.folder / "guests.toml", plugins=objects, device="cpu", quiet=True, **where).ok
     assert {row["cell"]: row for row in map(lasting, guests.rows("object"))} == {row["cell"]: row for row in rows}
@@ -111,14 +110,3 @@ def ranked(board: str) -> set[str]:
     """The strategies of a board's lines that have a rank."""
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in board.splitlines() if "|" in line]
     return {row[2] for row in cells if row[0].rstrip("=").isdigit()}  # after the rank and its interval
-
-
-def load(file: Path) -> types.ModuleType:
-    """A module as a notebook would have it."""
-    spec = util.spec_from_file_location(file.stem, file)
-    assert spec is not None
-    assert spec.loader is not None
-    module = util.module_from_spec(spec)
-    sys.modules[file.stem] = module
-    spec.loader.exec_module(module)
-    return module

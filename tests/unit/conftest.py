@@ -17,6 +17,7 @@ from finefuse.discovery.registry import Registry
 from finefuse.types import Crew
 from finefuse_zoo.executors.local import Local
 from helpers.gates import Pair
+from helpers.loading import loaded
 from helpers.plugging import PLUGINS
 from helpers.runs import FIXTURES
 
@@ -88,13 +89,7 @@ def clean_imports(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[N
 @pytest.fixture(scope="session")
 def study() -> ModuleType:
     """studies/statistics/error_rates.py: simulated tables, and how often ranks and intervals of them are wrong."""
-    path = Path(__file__).parents[2] / "studies" / "statistics" / "error_rates.py"
-    spec = importlib.util.spec_from_file_location("finefuse_study_error_rates", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return loaded(Path(__file__).parents[2] / "studies" / "statistics" / "error_rates.py")
 
 
 @pytest.fixture

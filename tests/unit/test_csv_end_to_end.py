@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import math
 import os
 from pathlib import Path
@@ -13,6 +12,7 @@ import pytest
 
 import finefuse
 from finefuse_zoo.datasets.csv_table import CsvTable
+from helpers.loading import loaded
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "text"
 DATA = Path(os.environ.get("FINEFUSE_TEST_DATA") or Path(__file__).parents[3] / "shared" / "data") / "text"
@@ -99,12 +99,7 @@ def test_texts_go_through_a_suite_with_what_another_file_has_taught() -> None:
 
 @pytest.fixture(scope="module")
 def prepare() -> Any:
-    spec = importlib.util.spec_from_file_location("prepare", EXAMPLE / "prepare.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return loaded(EXAMPLE / "prepare.py")
 
 
 def test_questions_become_a_table(prepare: Any) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -17,6 +16,7 @@ from finefuse.judge.compare import Comparison, compare
 from finefuse.judge.gate.pairs import ALL, STEADIEST, paired
 from finefuse.types import Record, Verdict
 from helpers.gates import Pair
+from helpers.loading import loaded
 
 LINES = ("full", "head-sgd", "lp-ft")
 Rows = list[Record]
@@ -98,13 +98,7 @@ def test_pairs_that_agree_by_chance_are_not_taken_for_certain() -> None:
 @pytest.fixture(scope="module")
 def study() -> ModuleType:
     """studies/gate/pairs.py."""
-    path = Path(__file__).parents[2] / "studies" / "gate" / "pairs.py"
-    spec = importlib.util.spec_from_file_location("finefuse_study_pairs", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return loaded(Path(__file__).parents[2] / "studies" / "gate" / "pairs.py")
 
 
 def test_five_simulated_pairs_catch_a_tenth_and_raise_no_alarm(study: ModuleType) -> None:

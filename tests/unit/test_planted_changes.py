@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 import shutil
-import sys
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+
+from helpers.loading import loaded
 
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.skipif(shutil.which("patch") is None, reason="the command `patch` is not installed")
@@ -17,12 +17,7 @@ pytestmark = pytest.mark.skipif(shutil.which("patch") is None, reason="the comma
 @pytest.fixture(scope="module")
 def planted() -> ModuleType:
     """The script as a module."""
-    spec = importlib.util.spec_from_file_location("planted", ROOT / "studies" / "gate" / "planted.py")
-    assert spec is not None
-    assert spec.loader is not None
-    sys.modules["planted"] = module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return loaded(ROOT / "studies" / "gate" / "planted.py")
 
 
 def test_there_are_ten_of_each_kind_and_all_are_told_with_their_figures(planted: ModuleType) -> None:

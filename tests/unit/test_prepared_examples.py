@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import importlib.util
 import io
 import json
 import tarfile
@@ -17,20 +16,14 @@ from PIL import Image
 
 import finefuse
 from finefuse import FinefuseError
+from helpers.loading import loaded
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
 def script(example: str) -> ModuleType:
     """The module `prepare.py` of an example."""
-    spec = importlib.util.spec_from_file_location(
-        f"prepare_{example.replace('-', '_')}", EXAMPLES / example / "prepare.py"
-    )
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return loaded(EXAMPLES / example / "prepare.py")
 
 
 def copied(example: str, to: Path) -> Path:
