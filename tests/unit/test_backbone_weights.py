@@ -248,7 +248,7 @@ def test_wrong_parameters_are_told_before_anything_is_loaded(params: dict[str, A
 
 def test_the_file_is_a_path_that_suites_anchor() -> None:
     for name in ("torchvision", "timm"):
-        assert Facts(REGISTRY).path_parameters("backbone", name) == {"file"}
+        assert Facts(REGISTRY).parameters_of("backbone", name, Path) == {"file"}
 
 
 def test_reading_and_keying_imports_no_torch() -> None:

@@ -74,10 +74,6 @@ class Facts:
             self._holders[kind, name, of] = holders_of(self.registry.target(kind, name), f"{kind} {name!r}", of)
         return self._holders[kind, name, of]
 
-    def path_parameters(self, kind: PluginKind, name: str) -> frozenset[str]:
-        """Names of the parameters that are paths."""
-        return self.parameters_of(kind, name, Path)
-
     def reads_files(self, kind: PluginKind, ref: Ref) -> bool:
         """Whether a plugin has parameters that are paths, or may be given to plugins inside it."""
         return any(self.parameters_of(kind, ref.name, what) for what in (Path, Spec))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from finefuse.types import PluginKind, Ref
+from finefuse.types import Ref
 
 
 @dataclass(frozen=True)
@@ -28,8 +28,3 @@ class Strategy:
         """Whether a scheme is tuned for a data set, from a backbone if one is given."""
         there = backbone is None or not self.backbones or backbone in self.backbones
         return there and (not self.datasets or dataset in self.datasets)
-
-    def plugins(self, kind: PluginKind) -> list[tuple[PluginKind, Ref]]:
-        """All that a line of a kind is made of: its scheme or fusion, the search for that, and the stages after it."""
-        search: list[tuple[PluginKind, Ref]] = [("scheme", self.search)] if self.search else []
-        return [(kind, self.ref), *search, *((kind, ref) for ref in self.followed_by)]

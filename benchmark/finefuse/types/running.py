@@ -8,14 +8,11 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import cached_property
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, NoReturn, Protocol, TypeVar
+from typing import Any, Literal, NamedTuple, NoReturn, Protocol, TypeVar
 
 from finefuse.errors import PluginError
 from finefuse.types.entries import PluginKind, Ref
 from finefuse.types.learning import Budget
-
-if TYPE_CHECKING:
-    pass
 
 T_contra = TypeVar("T_contra", contravariant=True)
 

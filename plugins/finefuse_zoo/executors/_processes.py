@@ -44,6 +44,12 @@ def kill(pids: Iterable[int]) -> None:
             os.kill(pid, signal.SIGKILL)
 
 
+def resident(process: psutil.Process) -> int:
+    """Resident bytes, without pages of files, which the system can take back at any time."""
+    memory = process.memory_info()
+    return memory.rss - getattr(memory, "shared", 0)  # only Linux tells
+
+
 class Family:
     """A job below a server's template, looked up about once a second because that reads the whole table.
 
@@ -56,14 +62,13 @@ class Family:
         self._looked = float("-inf")
 
     def memory(self) -> int:
-        """Resident bytes of all together, without pages of files, which the system can take back at any time."""
+        """Resident bytes of all together."""
         if time.monotonic() - self._looked > 1:
             self._known, self._looked = _below_the_template(self._server), time.monotonic()
         total = 0
         for process in self._known:
             with suppress(psutil.Error):
-                memory = process.memory_info()
-                total += memory.rss - getattr(memory, "shared", 0)  # only Linux tells
+                total += resident(process)
         return total
 
 

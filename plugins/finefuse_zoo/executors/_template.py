@@ -9,7 +9,6 @@ import ctypes
 import gc
 import pickle
 import platform
-import resource
 import socket
 import struct
 import sys
@@ -20,8 +19,10 @@ from os import WNOHANG, _exit, close, fork, getpid, set_inheritable, setsid, wai
 from socket import recv_fds, send_fds
 from typing import NoReturn
 
+import psutil
+
 from finefuse_zoo.executors._alone import PROC, watched
-from finefuse_zoo.executors._processes import adopt_orphans, die_with
+from finefuse_zoo.executors._processes import adopt_orphans, die_with, resident
 
 READY = b"!"
 HEAD, END = struct.Struct("Q?"), struct.Struct("i?")
@@ -125,15 +126,16 @@ def _be_kept(line: socket.socket, template: int) -> NoReturn:
     try:
         die_with(template)
         setsid()
-        me, before = getpid(), _resident()
+        me = psutil.Process()
+        before = resident(me)
         while (head := recv_fds(line, HEAD.size, 1))[0]:
             set_inheritable(head[1][0], False)
             said, well = _perform(received(line, HEAD.unpack(head[0])[0]))
-            if getpid() != me:  # a copy of it that a plugin has made
+            if getpid() != me.pid:  # a copy of it that a plugin has made
                 break
             _answer(head[1][0], said)
             _give_back()
-            if not well or _children() or _resident() > before + ROOM:
+            if not well or _children() or resident(me) > before + ROOM:
                 break
             line.sendall(DONE)
         code = 0
@@ -181,12 +183,6 @@ def _give_back() -> None:
     gc.collect()
     if platform.libc_ver()[0] == "glibc":
         ctypes.CDLL(None).malloc_trim(0)
-
-
-def _resident() -> int:
-    """Bytes of memory that are in use, without pages of files."""
-    _, resident, shared, *_ = map(int, (PROC / "statm").read_text().split())
-    return (resident - shared) * resource.getpagesize()
 
 
 def _be_the_job(parcel: bytes, answer: int, template: int) -> NoReturn:

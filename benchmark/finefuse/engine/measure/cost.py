@@ -140,7 +140,7 @@ def forget_peak(device: torch.device | str) -> int | None:
         return None
     try:
         Path("/proc/self/clear_refs").write_text("5")  # to the kernel
-        return _memory("VmRSS") - _memory("RssFile")
+        return _memory("VmRSS")
     except OSError:
         return None
 
@@ -160,7 +160,7 @@ def _peak(device: torch.device) -> int:
     """The highest count since the last reset, 0 where it isn't measured."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
-    return _memory("VmHWM") - _memory("RssFile") if Path("/proc/self/status").exists() else 0
+    return _memory("VmHWM") if Path("/proc/self/status").exists() else 0
 
 
 def _allocated(device: torch.device) -> int:
@@ -169,9 +169,9 @@ def _allocated(device: torch.device) -> int:
 
 
 def _memory(field: str) -> int:
-    """Bytes of resident memory: now ("VmRSS"), at its peak ("VmHWM"), or of files ("RssFile")."""
-    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(field))
-    return int(line.split()[1]) * 1024
+    """Bytes of resident memory without pages of files that are mapped now: now ("VmRSS"), or at its peak ("VmHWM")."""
+    told = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    return (int(told[field].split()[0]) - int(told["RssFile"].split()[0])) * 1024
 
 
 def parameter_count(model: nn.Module) -> int:

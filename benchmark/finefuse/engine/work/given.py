@@ -48,10 +48,10 @@ def refuse_changed_files(facts: Facts, job: Job) -> None:
     """
     planned = dict(job.parts)
     assert job.strategy is not None
+    if not any(kind in ("scheme", "fusion") and facts.reads_files(kind, ref) for kind, ref in job.plugins):
+        return
     of = Strategy(job.label, job.strategy, search=job.search, followed_by=job.followed_by)
     kind: PluginKind = "fusion" if job.fused else "scheme"
-    if not any(facts.reads_files(one, ref) for one, ref in of.plugins(kind)):
-        return
     for part, value in strategy_parts(facts, kind, of).items():
         name = part.rpartition(": ")[2]
         if not part.startswith(NOT_READ) and planned.get(part, value) != value:
