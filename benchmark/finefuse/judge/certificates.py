@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -59,7 +59,7 @@ class Certificate:
     tolerance: str
     when: str
     by: str = ""
-    schema: int = field(default=SCHEMA)
+    schema: int = SCHEMA
 
     @cached_property
     def drawn(self) -> tuple[Checked, ...]:

@@ -78,7 +78,8 @@ def calibration(pairs: Sequence[tuple[Path, Path]]) -> Calibration:
         FinefuseError: if nothing was measured in them, or they are not of one machine.
     """
     rows = [_pairs(a, b) for a, b in pairs]
-    settings = {Setting.of(row) for own in rows for pair in own for row in pair}
+    every = [row for own in rows for pair in own for row in pair]
+    settings = {Setting.of(row) for row in every}
     if len(settings) != 1:
         raise FinefuseError("nothing was measured twice" if not settings else "the runs are not of one machine")
     moved = [_moved(own) for own in rows]
@@ -88,10 +89,9 @@ def calibration(pairs: Sequence[tuple[Path, Path]]) -> Calibration:
             "nothing was measured that other work didn't slow: calibrate on a machine that is left alone"
         )
     alarms = sum(_alarmed(pairs[i], noise_of([*moved[:i], *moved[i + 1 :]])) for i in range(len(pairs)))
-    suite = read_side(pairs[0][0])
     return Calibration(
         *settings.pop(),
-        suite=str(next(iter(suite.rows.values()))["suite"]),
+        suite=str(every[0]["suite"]),
         pairs=len(pairs),
         noise=noise,
         alarms=alarms,
@@ -125,10 +125,10 @@ def _pairs(a: Path, b: Path) -> list[tuple[Record, Record]]:
 
 
 def _moved(rows: Sequence[tuple[Record, Record]]) -> Ratios:
-    """What moved from one run to the other, without what was taken beside other work."""
+    """What moved from one run to the other, without what other work may have moved."""
     moved: dict[str, list[float]] = defaultdict(list)
-    for measure, ratio, beside in ratios(rows):
-        if not beside or measure == "memory":
+    for measure, ratio, disturbed in ratios(rows):
+        if not disturbed:
             moved[measure].append(ratio)
     return moved
 

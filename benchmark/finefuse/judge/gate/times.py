@@ -17,8 +17,10 @@ from finefuse.judge.gate.questions import Question, Tested
 from finefuse.judge.gate.sides import latencies
 from finefuse.types import Record
 
+TIMES = {"train_s": "seconds", "memory": "peak_memory"}
+"""The fields of rows by the names of these measures; latencies have one per batch size."""
 BESIDE = 0.7
-"""The same for what was taken beside other work."""
+"""The least noise of what was slowed by other work."""
 USUAL = 2.0
 """Standard deviations of the noise within which a time or memory is called unchanged."""
 FLOORS = {"train_s": 0.05, "latency": 5e-5, "memory": 2**20}
@@ -36,9 +38,9 @@ def questions(
 
 
 def ratios(pairs: Pairs) -> Iterator[tuple[str, float, bool]]:
-    """The measure of each line and measurement, the logarithm of its ratio, and whether it was beside other work."""
+    """The measure of each line and measurement, the logarithm of its ratio, and whether other work disturbed it."""
     for (_, measure, name), own in _lines(pairs, Counter()).items():
-        yield measure, _slower(measure, name, own), _beside(own)
+        yield measure, _slower(measure, name, own), _disturbed(measure, own)
 
 
 def _lines(
@@ -64,8 +66,7 @@ def _measured(row: Record) -> Iterator[tuple[str, str]]:
     if row["kind"] == "time":
         yield from (("latency", name) for name in latencies(row))
     elif not row.get("given"):
-        fields = (("train_s", "seconds"), ("memory", "peak_memory"))
-        yield from ((measure, name) for measure, name in fields if not math.isnan(number(row, name)))
+        yield from ((measure, name) for measure, name in TIMES.items() if not math.isnan(number(row, name)))
 
 
 def _apart(old: Record, new: Record) -> str:
@@ -87,17 +88,28 @@ def _slower(measure: str, name: str, pairs: Pairs) -> float:
     return math.fsum(found) / len(found)
 
 
-def _beside(pairs: Pairs) -> bool:
+def _beside(rows: Sequence[Sequence[Record]]) -> bool:
     """Whether any of them was taken beside other work."""
-    return any(bool(row.get("contended")) for pair in pairs for row in pair)
+    return any(bool(row.get("contended")) for own in rows for row in own)
 
 
-def noise_of(measure: str, row: Record, policy: Policy, calibrated: Mapping[Setting, Calibration]) -> tuple[float, str]:
-    """The noise of a measure where a row was measured, and how that is known."""
+def _disturbed(measure: str, rows: Sequence[Sequence[Record]]) -> bool:
+    """Whether other work may have moved a measure: memory is what it is beside other work too."""
+    return measure != "memory" and _beside(rows)
+
+
+def noise_of(
+    measure: str, rows: Sequence[Sequence[Record]], policy: Policy, calibrated: Mapping[Setting, Calibration]
+) -> tuple[float, str]:
+    """The noise of a measure of rows of one kind of machine, and how that is known."""
+    own = calibrated.get(Setting.of(rows[0][0]))
     if measure in policy.noise:
-        return policy.noise[measure], "measured"
-    own = calibrated.get(Setting.of(row))
-    return (own.noise[measure], "calibrated") if own and measure in own.noise else (NOISE[measure], "assumed")
+        noise, known = policy.noise[measure], "measured"
+    elif own and measure in own.noise:
+        noise, known = own.noise[measure], "calibrated"
+    else:
+        noise, known = NOISE[measure], "assumed"
+    return max(noise, BESIDE) if _disturbed(measure, rows) else noise, known
 
 
 def _question(
@@ -105,13 +117,12 @@ def _question(
 ) -> Question:
     """A test that the ratio is beyond the limit, normal on the logarithm: seeds of one run share its noise."""
     olds, news = ([number(row, name) for row in rows] for rows in zip(*pairs, strict=True))
-    limit, slower, beside = policy.limit(measure) or Limit(0.0), _slower(measure, name, pairs), _beside(pairs)
-    own, known = noise_of(measure, pairs[0][0], policy, calibrated)
-    noise = max(own, BESIDE) if beside and measure != "memory" else own
+    limit, slower = policy.limit(measure) or Limit(0.0), _slower(measure, name, pairs)
+    noise, known = noise_of(measure, pairs, policy, calibrated)
     base, new = sum(olds) / len(olds), sum(news) / len(news)
     least = math.log1p(limit.of(base) / base if base else 0.0)
     worse, better = (float(special.ndtr((least - side * slower) / noise)) for side in (1, -1))
-    said = f"{math.exp(slower):.3g} times{', beside other work' if beside else ''}"
+    said = f"{math.exp(slower):.3g} times{', beside other work' if _beside(pairs) else ''}"
     said = f"{said}; {known} noise of runs {100 * noise:.0f} %"
     tested = Tested(worse, better, 0.0, -math.expm1(slower), math.inf, noise, said=said)
     where = line_text(place)

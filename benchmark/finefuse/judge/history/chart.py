@@ -104,7 +104,7 @@ class _Axes:
 def _drawn(points: Sequence[Point], series: Series, steps: Sequence[Step], axes: _Axes) -> Iterator[str]:
     places = [(axes.x(at), axes.y(value)) for at, value in zip(series.points, series.values, strict=True)]
     yield f'<polyline class="way" points="{" ".join(f"{x:.1f},{y:.1f}" for x, y in places)}"/>'
-    found = levels(series, steps)
+    found = levels(series, [step.at for step in steps])
     for (a, b), level in zip(pairwise([*found, len(places)]), found.values(), strict=True):
         ends = f'x1="{places[a][0] - 3:.1f}" x2="{places[b - 1][0] + 3:.1f}"'
         yield f'<line class="level" {ends} y1="{axes.y(level):.1f}" y2="{axes.y(level):.1f}"/>'

@@ -15,7 +15,7 @@ from finefuse.judge.gate.calibration import Calibration, Setting
 from finefuse.judge.gate.examples import by_example
 from finefuse.judge.gate.policy import Policy
 from finefuse.judge.gate.questions import ROUNDING
-from finefuse.judge.gate.times import BESIDE, FLOORS, noise_of
+from finefuse.judge.gate.times import FLOORS, noise_of
 from finefuse.judge.history.series import Series
 from finefuse.types import Cell, Record
 
@@ -44,7 +44,7 @@ def scatter_of(series: Series, policy: Policy, calibrated: Mapping[Setting, Cali
     """
     values = scaled(series)
     if series.measure.noisy:
-        return _from_changes(values) or _taken(series, policy, calibrated)
+        return _from_changes(values) or Scatter(noise_of(series.measure.family, series.rows, policy, calibrated)[0])
     steps = [_between(series, old, new) for old, new in pairwise(series.rows)]
     known = [step for step in steps if step]
     if not known:
@@ -59,14 +59,6 @@ def scaled(series: Series) -> list[float]:
         return list(series.values)
     floor = FLOORS[series.measure.family]
     return [math.log(value + floor) for value in series.values]
-
-
-def _taken(series: Series, policy: Policy, calibrated: Mapping[Setting, Calibration]) -> Scatter:
-    """What the gate takes it for."""
-    family = series.measure.family
-    own, _ = noise_of(family, series.rows[0][0], policy, calibrated)
-    beside = any(row.get("contended") for rows in series.rows for row in rows) and family != "memory"
-    return Scatter(max(own, BESIDE) if beside else own)
 
 
 def _from_changes(values: Sequence[float]) -> Scatter | None:

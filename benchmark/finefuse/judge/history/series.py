@@ -15,11 +15,10 @@ from finefuse.judge.gate.examples import line_text
 from finefuse.judge.gate.metrics import Score, scores
 from finefuse.judge.gate.policy import NOISY
 from finefuse.judge.gate.sides import latencies
+from finefuse.judge.gate.times import TIMES
 from finefuse.judge.history.points import Point
 from finefuse.types import Record
 
-TIMES = {"train_s": "seconds", "memory": "peak_memory"}
-"""The fields of rows by the names of these measures."""
 EVERY: tuple[str, ...] = ("results version", "seeds")
 """What must be the same wherever two values are compared."""
 

@@ -106,11 +106,14 @@ def _tested(series: Series, scatter: Scatter, p: float) -> list[int]:
 
 
 def _steps(series: Series, starts: Sequence[int]) -> Iterator[Step]:
-    """The levels are means of the values, of times those of their logarithms."""
-    edges = [0, *starts, len(series.values)]
-    levels = [_level(series, series.values[a:b]) for a, b in pairwise(edges)]
-    for at, (old, new) in zip(starts, pairwise(levels), strict=True):
+    for at, (old, new) in zip(starts, pairwise(levels(series, starts).values()), strict=True):
         yield Step(series, at, old, new)
+
+
+def levels(series: Series, starts: Sequence[int]) -> Mapping[int, float]:
+    """The level of each part of a series, by the number of its first value: means, of times those of logarithms."""
+    edges = [0, *starts, len(series.values)]
+    return {a: _level(series, series.values[a:b]) for a, b in pairwise(edges)}
 
 
 def _level(series: Series, values: Sequence[float]) -> float:
@@ -129,9 +132,3 @@ def _limit(series: Series, policy: Policy) -> Limit | None:
 def _matters(step: Step, policy: Policy) -> bool:
     limit = _limit(step.series, policy)
     return limit is not None and not limit.holds(step.old, step.new)
-
-
-def levels(series: Series, steps: Sequence[Step]) -> Mapping[int, float]:
-    """The level of each part of a series, by the number of its first value."""
-    edges = [0, *(step.at for step in steps), len(series.values)]
-    return {a: _level(series, series.values[a:b]) for a, b in pairwise(edges)}
