@@ -46,7 +46,7 @@ STEPS = 4
 
 
 STEP = {
-    "auto-rgn": (1, 64), "bitfit": (0, 26), "bss": (1, 41), "chain": (0, 111), "co-tuning": (0, 46), "delta": (0, 65),
+    "auto-rgn": (0, 64), "bitfit": (0, 26), "bss": (1, 41), "chain": (0, 111), "co-tuning": (0, 46), "delta": (0, 65),
     "discriminative": (0, 30), "dora": (0, 76), "elastic": (0, 77), "ema": (0, 35), "feature-map": (0, 65),
     "feature-tune": (0, 25), "frozen-head": (0, 26), "full": (0, 28), "gradual-unfreeze": (0, 30), "head-sgd": (0, 12),
     "hira": (0, 42), "ia3": (0, 36), "l1": (0, 52), "l1-sp": (0, 111), "l2": (0, 53), "l2-sp": (0, 110),
