@@ -17,7 +17,6 @@ from torch import Tensor, nn
 from finefuse.engine.measure.cost import Stopwatch
 from finefuse.engine.measure.effort import Effort
 from finefuse.engine.measure.energy import Energy
-from finefuse.engine.order import out_of_memory
 from finefuse.engine.precision import as_memory_format, mixed_precision
 from finefuse.engine.train.asked import must_take, some_rows
 from finefuse.engine.train.augment import Change
@@ -25,10 +24,11 @@ from finefuse.engine.train.batches import Rows, batch_order
 from finefuse.engine.train.checkpoints import Curve
 from finefuse.engine.train.compiled import Compiled
 from finefuse.engine.train.prefix import by_example, frozen_stages
-from finefuse.engine.train.retry import release, undoing
+from finefuse.engine.train.retry import undoing
 from finefuse.engine.train.shared import SharedStages
 from finefuse.engine.train.trained import listed, only_these_train
-from finefuse.errors import BudgetError, NotApplicable
+from finefuse.errors import BudgetError, NotApplicable, out_of_memory
+from finefuse.memory import release
 from finefuse.nets import CHUNK, Net, evaluation, make_optimizer, norm_layers, uploaded
 from finefuse.types import Batch, Budget, Data, Loss, NormPolicy, OptimizerChoice, Penalty, Recipe, Task
 

@@ -46,6 +46,7 @@ from finefuse.engine.work.stages import after_all, require_budgets_kept, stages_
 from finefuse.engine.work.switches import current, refuse_emulated, set_up
 from finefuse.engine.work.workbench import Workbench
 from finefuse.errors import NotApplicable, PluginError
+from finefuse.memory import leave_to_divide
 from finefuse.nets import CombineOutputs, Net
 from finefuse.predictions import packed
 from finefuse.processor import refuse_unpinned
@@ -66,7 +67,7 @@ def carry_out(order: Order) -> Record:
     """
     if order.settings.portable:
         refuse_unpinned()
-    with current(order.device):
+    with current(order.device), leave_to_divide(order.settings.accumulate):
         return _carried_out(order)
 
 
