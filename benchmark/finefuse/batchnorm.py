@@ -8,7 +8,11 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from finefuse.memory import divides
+
 BatchNorm = nn.modules.batchnorm._BatchNorm
+FEWEST = 2
+"""Examples that a batch has at least, where layers normalise by it."""
 
 
 def norm_layers(model: nn.Module) -> Iterator[BatchNorm]:
@@ -46,13 +50,29 @@ def recompute(model: nn.Module, see: Callable[[Tensor], Tensor], x: Tensor, batc
     counters = [(buffer, buffer.clone()) for buffer in model.buffers() if not buffer.is_floating_point()]
     model.eval()
     for layer in layers:
-        layer.reset_running_stats()
         layer.momentum = None  # a plain mean over the batches
         layer.train()
-    for batch in torch.tensor_split(x, max(1, len(x) // batch_size)):  # of nearly one size: none is of one example
-        see(batch.to(device))
+    pieces = 1
+    while not _seen(see, x, max(1, batch_size // pieces), device, layers, pieces):
+        pieces *= 2
     for layer, momentum, training in before:
         layer.momentum = momentum
         layer.train(training)
     for buffer, count in counters:
         buffer.copy_(count)
+
+
+def _seen(
+    see: Callable[[Tensor], Tensor], x: Tensor, size: int, device: torch.device, layers: list[BatchNorm], pieces: int
+) -> bool:
+    """Let the layers see all inputs from the start, about `size` at a time; False if these were too many."""
+    for layer in layers:
+        layer.reset_running_stats()
+    try:
+        for batch in torch.tensor_split(x, max(1, len(x) // size)):  # of nearly one size: none is of one example
+            see(batch.to(device))
+    except Exception as error:
+        if size < 2 * FEWEST or not divides(error, device, 2 * pieces):
+            raise
+        return False
+    return True

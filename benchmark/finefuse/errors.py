@@ -3,8 +3,19 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 from pathlib import Path
+
+OUT_OF_MEMORY = {"MemoryExceeded", "MemoryError", "OutOfMemoryError"}
+SAYS_SO = re.compile(r"DefaultCPUAllocator: can't allocate memory|(CUDA|HIP) (error: )?out of memory|\w+_ALLOC_FAILED")
+"""Of errors that are of no class of their own: of torch on the processor, and of CUDA and its libraries."""
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether this says that there was not enough memory, of the machine or of a device."""
+    kinds = {kind.__name__ for kind in type(error).__mro__}
+    return bool(kinds & OUT_OF_MEMORY) or any(isinstance(arg, str) and SAYS_SO.search(arg) for arg in error.args)
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

@@ -46,29 +46,34 @@ STEPS = 4
 
 
 STEP = {
-    "auto-rgn": (1, 64), "bitfit": (0, 26), "bss": (1, 41), "chain": (0, 111), "co-tuning": (0, 46),
-    "delta": (0, 65), "discriminative": (0, 30), "dora": (0, 76), "elastic": (0, 77), "ema": (0, 35),
-    "feature-map": (0, 65), "feature-tune": (0, 25), "frozen-head": (0, 26), "full": (0, 28),
-    "gradual-unfreeze": (0, 30), "head-sgd": (0, 12), "ia3": (0, 36), "l1": (0, 52), "l1-sp": (0, 111),
-    "l2": (0, 53), "l2-sp": (0, 110), "layer-decay": (0, 33), "loha": (0, 58), "lora": (0, 40), "lp-ft": (0, 28),
-    "lwf": (0, 49), "norm-tune": (0, 25), "rslora": (0, 40), "sam": (0, 97), "scratch": (0, 28),
-    "selective": (0, 30), "side-tune": (0, 47), "source-replay": (0, 63), "stochnorm": (0, 50), "two-rate": (0, 29),
+    "auto-rgn": (0, 64), "bitfit": (0, 26), "bss": (1, 41), "chain": (0, 111), "co-tuning": (0, 46), "delta": (0, 65),
+    "discriminative": (0, 30), "dora": (0, 76), "elastic": (0, 77), "ema": (0, 35), "feature-map": (0, 65),
+    "feature-tune": (0, 25), "frozen-head": (0, 26), "full": (0, 28), "gradual-unfreeze": (0, 30), "head-sgd": (0, 12),
+    "hira": (0, 42), "ia3": (0, 36), "l1": (0, 52), "l1-sp": (0, 111), "l2": (0, 53), "l2-sp": (0, 110),
+    "layer-decay": (0, 33), "loha": (0, 58), "lokr": (0, 52), "lora": (0, 40), "lora-plus": (0, 41), "lp-ft": (0, 28),
+    "lwf": (0, 49), "mean-teacher": (0, 59), "miss": (0, 34), "mixout": (0, 42), "norm-tune": (0, 25),
+    "rslora": (0, 40), "sam": (0, 97), "scratch": (0, 28), "selective": (0, 30), "shira": (0, 29),
+    "side-tune": (0, 47), "source-replay": (0, 63), "stochnorm": (0, 50), "two-rate": (0, 29), "vera": (0, 67),
 }  # fmt: skip
 """How often the host waits for the device in a step of a scheme, and the kernels that the step launches."""
 WITHOUT_STEPS = {
-    "h-score": (6, 52), "leep": (6, 50), "linear-probe": (29, 298), "logme": (9, 551), "zero-step": (3, 24),
+    "h-score": (6, 52), "leep": (6, 50), "linear-probe": (29, 298), "logme": (9, 551), "nce": (8, 52),
+    "transrate": (18, 108), "zero-step": (3, 24),
 }  # fmt: skip
 """The same of a scheme that takes no steps, in all."""
 FUSION = {
-    "adamerging": (20, 844), "calibrated-mean": (31, 1004), "concat-features": (53, 563), "dare": (16, 142),
-    "distill": (8, 567), "fed-avg": (78, 779), "fisher": (6, 1312), "gate": (1, 725), "git-rebasin": (129, 347),
-    "greedy-ensemble": (102, 1104), "greedy-soup": (10, 112), "iso-c": (9, 168), "joint-training": (8, 343),
-    "karcher": (15, 115), "knora": (0, 6), "magmax": (6, 162), "max": (0, 0), "mean-features": (1, 305),
-    "mean-logits": (0, 0), "mean-probs": (0, 0), "median": (0, 0), "min": (0, 0), "model-stock": (16, 232),
-    "own-members": (0, 0), "probe-heads": (60, 624), "product": (0, 0), "recalibrate": (2, 54), "regmean": (9, 264),
-    "repair": (5, 359), "slerp": (25, 143), "snapshot": (26, 427), "soup": (5, 57), "splice": (13, 106),
-    "stacking": (41, 415), "swa": (10, 425), "task-arithmetic": (6, 72), "task-gate": (0, 0), "ties": (106, 592),
-    "tsv-m": (21, 411), "vote": (0, 0), "weighted": (0, 0), "weighted-soup": (5, 57), "wise-ft": (6, 72),
+    "adamerging": (20, 844), "arcee-fusion": (6, 632), "breadcrumbs": (196, 832), "calibrated-mean": (31, 1004),
+    "concat-features": (53, 563), "consensus": (6, 202), "dare": (16, 142), "della": (36, 602), "distill": (8, 567),
+    "expo": (6, 82), "fed-avg": (78, 779), "fisher": (6, 1312), "gate": (1, 725), "git-rebasin": (129, 347),
+    "greedy-ensemble": (102, 1104), "greedy-soup": (10, 112), "iso-c": (9, 168), "iso-cts": (18, 363),
+    "joint-training": (8, 343), "karcher": (15, 115), "knora": (0, 6), "magmax": (6, 162), "max": (0, 0),
+    "mean-features": (1, 305), "mean-logits": (0, 0), "mean-probs": (0, 0), "median": (0, 0), "min": (0, 0),
+    "model-stock": (16, 232), "multislerp": (15, 115), "nuslerp": (6, 712), "own-members": (0, 0), "pcb": (6, 212),
+    "probe-heads": (60, 624), "product": (0, 0), "recalibrate": (2, 54), "regmean": (9, 264), "repair": (5, 359),
+    "sce": (19, 548), "slerp": (25, 143), "snapshot": (26, 427), "soup": (5, 57), "splice": (13, 106),
+    "stacking": (41, 415), "svc": (5, 288), "swa": (10, 425), "task-arithmetic": (6, 72), "task-gate": (0, 0),
+    "ties": (106, 592), "tsv-m": (21, 411), "vote": (0, 0), "weighted": (0, 0), "weighted-soup": (5, 57),
+    "wise-ft": (6, 72), "wudi": (6, 9219),
 }  # fmt: skip
 """The same of a fusion of three small networks, in all."""
 MORE = 1.1

@@ -8,11 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
-from finefuse import Classification
-from finefuse.types import Data, Fusing, Member
 from finefuse_zoo.fusions.dare import Dare
 from finefuse_zoo.fusions.iso_c import IsoC
 from finefuse_zoo.fusions.karcher import Karcher
@@ -24,37 +21,9 @@ from finefuse_zoo.fusions.task_arithmetic import TaskArithmetic
 from finefuse_zoo.fusions.ties import Ties
 from finefuse_zoo.fusions.tsv_m import TsvM
 from finefuse_zoo.fusions.weighted_soup import WeightedSoup
+from helpers.holders import fused, holder, random_pool, stored_in
 
-ORACLE = np.load(Path(__file__).with_name("oracles") / "weight_fusions.npz")
-TASK = Classification(3, "tabular", (4,))
-SHAPES = {"a": (8, 11), "b": (5, 3, 3, 3), "c": (7,)}
-
-
-def stored(name):
-    return {key.split("/")[1]: torch.from_numpy(ORACLE[key]) for key in ORACLE.files if key.split("/")[0] == name}
-
-
-def holder(state):
-    """A module with these parameters and no other use."""
-    module = nn.Module()
-    for name, tensor in state.items():
-        module.register_parameter(name, nn.Parameter(tensor.clone()))
-    return module
-
-
-def fused(fusion, base, members, seed=0):
-    pool = [Member(f"m{i}", 0.5, torch.empty(0), lambda m=m: holder(m), TASK) for i, m in enumerate(members)]
-    train = Data(torch.empty(0, 4), torch.empty(0, dtype=torch.long))
-    rng = torch.Generator().manual_seed(seed)
-    given = {"base": holder(base)} if base else {}
-    net = fusion.fuse(Fusing(TASK, pool, rng, train=train, **given))
-    return {name: p.detach() for name, p in net.named_parameters()}
-
-
-def random_pool(seed, count=4):
-    rng = torch.Generator().manual_seed(seed)
-    draws = [{n: torch.randn(shape, generator=rng) for n, shape in SHAPES.items()} for _ in range(count + 1)]
-    return draws[0], [{n: draws[0][n] + 0.1 * one[n] for n in one} for one in draws[1:]]
+stored = stored_in(Path(__file__).with_name("oracles") / "weight_fusions.npz")
 
 
 @pytest.mark.parametrize(

@@ -177,3 +177,32 @@ def test_a_run_in_one_process_ends_there_and_goes_on_when_it_is_run_again(
     lost._lost.clear()
     broken.clear()
     assert statuses(fake.run(plan, tmp_path)) == {"a": "ok", "b": "failed", "c": "ok", "d": "ok"}
+
+
+def test_a_job_that_fails_on_one_of_several_gpus_names_that_one(
+    fake: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch, cost = pytest.importorskip("torch"), importlib.import_module("finefuse.engine.measure.cost")
+    answers = {
+        "is_available": lambda: True,
+        "device_count": lambda: 2,
+        "current_device": lambda: 0,
+        "get_device_name": ["A100", "T4"].__getitem__,
+        "synchronize": lambda device: None,
+    }
+    for name, answer in answers.items():
+        monkeypatch.setattr(torch.cuda, name, answer)
+    cost._machine.cache_clear()
+
+    def carry_out(_: object) -> dict:
+        raise ValueError("no")
+
+    for device, first in (
+        ("cuda:1", "T4 (of A100, T4)"),
+        ("cuda:0", "A100 (of"),
+        ("cuda", "A100 (of"),
+        ("cpu", "A100"),
+    ):
+        order = replace(fake.order(fake.job("a"), tmp_path), device=device)
+        assert f", {first}" in attempt(order, carry_out)["machine"]
+    cost._machine.cache_clear()

@@ -12,21 +12,33 @@ from finefuse import nets
 from finefuse.errors import NotApplicable, PluginError
 from finefuse_zoo.fusions import _task_vectors as task_vectors
 from finefuse_zoo.fusions._singular import polar, singular
+from finefuse_zoo.fusions.arcee_fusion import ArceeFusion
+from finefuse_zoo.fusions.breadcrumbs import Breadcrumbs
+from finefuse_zoo.fusions.consensus import Consensus
 from finefuse_zoo.fusions.dare import Dare
+from finefuse_zoo.fusions.della import Della
+from finefuse_zoo.fusions.expo import Expo
 from finefuse_zoo.fusions.iso_c import IsoC
+from finefuse_zoo.fusions.iso_cts import IsoCts
 from finefuse_zoo.fusions.karcher import Karcher, coefficients
 from finefuse_zoo.fusions.magmax import MagMax
 from finefuse_zoo.fusions.model_stock import ModelStock, ratio
+from finefuse_zoo.fusions.multislerp import MultiSlerp
+from finefuse_zoo.fusions.nuslerp import NuSlerp
+from finefuse_zoo.fusions.pcb import Pcb
+from finefuse_zoo.fusions.sce import Sce
 from finefuse_zoo.fusions.slerp import Slerp, slerp
 from finefuse_zoo.fusions.soup import Soup
+from finefuse_zoo.fusions.svc import Svc
 from finefuse_zoo.fusions.task_arithmetic import TaskArithmetic
 from finefuse_zoo.fusions.ties import Ties
 from finefuse_zoo.fusions.tsv_m import TsvM
 from finefuse_zoo.fusions.weighted_soup import WeightedSoup
 from finefuse_zoo.fusions.wise_ft import WiseFt
+from finefuse_zoo.fusions.wudi import Wudi
 
-SCALED = [TaskArithmetic, Ties, Dare, MagMax, TsvM, IsoC]
-ON_BASE = [*SCALED, WiseFt, ModelStock]
+SCALED = [TaskArithmetic, Ties, Dare, MagMax, TsvM, IsoC, IsoCts, Wudi, Breadcrumbs, Della, Consensus, Pcb]
+ON_BASE = [*SCALED, WiseFt, ModelStock, Sce, ArceeFusion, Expo, NuSlerp, Svc]
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +111,7 @@ def test_a_start_that_was_not_asked_for_is_not_there(lab, of, cls):
         cls().fuse(given)
 
 
-@pytest.mark.parametrize("cls", [*ON_BASE, Slerp, Karcher, WeightedSoup])
+@pytest.mark.parametrize("cls", [*ON_BASE, Slerp, Karcher, MultiSlerp, WeightedSoup])
 def test_members_of_other_architectures_are_refused(lab, of, cls):
     other = replace(of.members[1], load=lambda: lab.cnn(5))
     with pytest.raises(NotApplicable, match="differ in architecture"):
@@ -117,13 +129,43 @@ def test_scaling_one_over_the_members_is_the_soup(of):
     assert all(torch.allclose(p, q, atol=1e-7) for p, q in zip(one.parameters(), other.parameters(), strict=True))
 
 
-@pytest.mark.parametrize("fusion", [TaskArithmetic(1.0), Ties(k=1.0), Dare(p=0.0, scaling=1.0), TsvM(), MagMax()])
+@pytest.mark.parametrize(
+    "fusion",
+    [
+        TaskArithmetic(1.0),
+        Ties(k=1.0),
+        Dare(p=0.0, scaling=1.0),
+        TsvM(),
+        MagMax(),
+        Wudi(),
+        Sce(k=1.0),
+        NuSlerp(),
+        MultiSlerp(),
+    ],
+)
 def test_one_member_is_given_back_where_nothing_is_left_out(of, trained, fusion):
     net = fusion.fuse(replace(of, members=of.members[:1]))
     assert all(torch.allclose(p, q, atol=1e-6) for p, q in zip(net.parameters(), trained[0].parameters(), strict=True))
 
 
-@pytest.mark.parametrize("cls", [Karcher, ModelStock, MagMax, Ties, TaskArithmetic])
+@pytest.mark.parametrize(
+    "cls",
+    [
+        Karcher,
+        ModelStock,
+        MagMax,
+        Ties,
+        TaskArithmetic,
+        IsoCts,
+        Wudi,
+        Svc,
+        Breadcrumbs,
+        Sce,
+        Consensus,
+        Pcb,
+        MultiSlerp,
+    ],
+)
 def test_the_order_of_members_changes_no_more_than_rounding(of, cls):
     forth, back = (cls().fuse(replace(of, members=m)) for m in (of.members, of.members[::-1]))
     assert all(torch.allclose(p, q, atol=1e-6) for p, q in zip(forth.parameters(), back.parameters(), strict=True))
@@ -135,7 +177,7 @@ def test_parameters_keep_their_type(lab, of):
 
     members = [replace(m, load=lambda net=m.net: half(net)) for m in of.members]
     few = replace(of, members=members, base=half(of.base))
-    for cls in (*ON_BASE, Slerp, Karcher):
+    for cls in (*ON_BASE, Slerp, Karcher, MultiSlerp):
         net = cls(recalibrate=False).fuse(few)
         assert {p.dtype for p in net.parameters()} == {torch.bfloat16}
 
@@ -257,3 +299,25 @@ def test_directions_without_a_singular_value_are_left_out():
     matrix = torch.outer(random(7, 5), random(8, 7)).double()
     assert torch.allclose(polar(matrix), matrix / torch.linalg.svdvals(matrix)[0], atol=1e-6)
     assert torch.equal(polar(torch.zeros(3, 4, dtype=torch.float64)), torch.zeros(3, 4, dtype=torch.float64))
+
+
+@pytest.mark.parametrize(("p", "width"), [(0.1, 0.2), (0.95, 0.2), (0.5, 0.999999), (0.05, 0.1)])
+def test_della_refuses_probabilities_that_are_none(of, p, width):
+    if width / 2 < min(p, 1 - p):
+        assert Della(p=p, width=width).fuse(of)
+    else:
+        with pytest.raises(NotApplicable, match=r"give probabilities outside of \(0, 1\)$"):
+            Della(p=p, width=width).fuse(of)
+
+
+def test_nuslerp_has_one_t_for_two_members_only(of):
+    with pytest.raises(NotApplicable, match="is for two members, but there are 3"):
+        NuSlerp(t=0.5).fuse(of)
+    assert same_bits(
+        NuSlerp(t=0.5).fuse(replace(of, members=of.members[:2])), NuSlerp().fuse(replace(of, members=of.members[:2]))
+    )
+
+
+def test_svc_follows_another_merge(of):
+    one = Svc(recalibrate=False).follow(TaskArithmetic(1.0, recalibrate=False).fuse(of), of)
+    assert same_bits(one, Svc(recalibrate=False).fuse(of))

@@ -11,8 +11,9 @@ import torch
 from torch import nn
 
 from finefuse.engine.order import status_of
-from finefuse.engine.train import retry
 from finefuse.engine.train.trainer import SuiteTrainer
+from finefuse.memory import leave_given, leave_to_divide, release
+from finefuse.nets import norm_layers, recalibrate
 from finefuse.types import Budget
 
 
@@ -123,7 +124,7 @@ def test_a_gpu_s_cache_is_emptied_before_the_next_try(monkeypatch):
     optimizer, calls = torch.optim.SGD([weight]), []
     monkeypatch.setattr(torch.cuda, "empty_cache", lambda: calls.append(weight.grad))
     for device, emptied in (("cpu", []), ("cuda:0", [None])):
-        retry.release(torch.OutOfMemoryError("no more"), optimizer, torch.device(device))
+        release(torch.OutOfMemoryError("no more"), optimizer, torch.device(device))
         assert calls == emptied
         assert weight.grad is None
 
@@ -257,3 +258,31 @@ def test_a_first_step_whose_state_finds_no_memory_is_tried_in_halves_unless_weig
         fit()
         assert (trainer.pieces, trainer.spent) == (2, trainer.budget)
         assert len(sizes) == 2
+
+
+@pytest.mark.parametrize("error", [NAMES[0], NAMES[3]], ids=lambda error: str(error)[:20])
+def test_statistics_are_renewed_in_smaller_batches_where_that_is_allowed(lab, error):
+    net, plain, x = lab.cnn(), lab.cnn(), lab.data(lab.IMAGES, 60, 1).x
+    plain.load_state_dict(net.state_dict())
+    net.stages[0] = torch.nn.Sequential(Narrow(error, 9, training=False), *net.stages[0])
+    with pytest.raises(type(error)):
+        recalibrate(copy.deepcopy(net), x, batch_size=16)
+    with leave_to_divide(True) as leave:
+        recalibrate(net, x, batch_size=16)
+        assert leave.pieces == 2
+    recalibrate(plain, x, batch_size=8)
+    assert leave_given().pieces == 1
+    statistics = [list(one.buffers()) for one in (net, plain)]
+    assert all(torch.equal(ours, theirs) for ours, theirs in zip(*statistics, strict=True))
+    assert any(layer.momentum is not None for layer in norm_layers(net))
+
+
+def test_statistics_are_not_renewed_in_batches_of_one_nor_after_other_errors(lab):
+    for error, tries in ((NAMES[0], 4), (ValueError("out of patience"), 1)):
+        net = lab.cnn()
+        net.stages[0] = torch.nn.Sequential(failing := Narrow(error, 0, training=False), *net.stages[0])
+        failing.register_forward_pre_hook(lambda _, given, sizes=(sizes := []): sizes.append(len(given[0])))
+        with leave_to_divide(True), pytest.raises(type(error)):
+            recalibrate(net, lab.data(lab.IMAGES, 60, 1).x, batch_size=16)
+        assert len(sizes) == tries
+        assert min(sizes) >= 2

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from finefuse.discovery.registry import Door
-from finefuse.errors import NotApplicable
+from finefuse.errors import NotApplicable, out_of_memory
 from finefuse.rows import SCHEMA
 from finefuse.types import Job, PluginKind, Record, Ref, Settings, Status
-
-OUT_OF_MEMORY = {"MemoryExceeded", "MemoryError", "OutOfMemoryError"}
-SAYS_SO = re.compile(r"DefaultCPUAllocator: can't allocate memory|(CUDA|HIP) (error: )?out of memory|\w+_ALLOC_FAILED")
-"""Of errors that are of no class of their own: of torch on the processor, and of CUDA and its libraries."""
 
 
 @dataclass(frozen=True)
@@ -80,9 +75,3 @@ def status_of(error: BaseException) -> Status:
     if isinstance(error, NotApplicable):
         return "skipped"
     return "oom" if out_of_memory(error) else "failed"
-
-
-def out_of_memory(error: BaseException) -> bool:
-    """Whether this says that there was not enough memory, of the machine or of a device."""
-    kinds = {kind.__name__ for kind in type(error).__mro__}
-    return bool(kinds & OUT_OF_MEMORY) or any(isinstance(arg, str) and SAYS_SO.search(arg) for arg in error.args)

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from annotated_types import Ge
 
-from finefuse import nets
 from finefuse.types import Fusing, Law, Level, Need, Space
+from finefuse_zoo.fusions._matrices import merged_matrices, total
 from finefuse_zoo.fusions._singular import singular
-from finefuse_zoo.fusions._task_vectors import from_base, train_inputs
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+
+    from finefuse_zoo.fusions._matrices import Taus
 
 
 @dataclass(frozen=True)
@@ -35,13 +36,10 @@ class IsoC:
 
     def fuse(self, of: Fusing) -> nn.Module:
         """One network."""
-        count = len(of.members)
+        return merged_matrices(of, isotropic, self.scaling, self.recalibrate)
 
-        def rule(_: str, base: Tensor, members: list[Tensor]) -> Tensor:
-            if base.ndim < 2:
-                return nets.weighted_sum([base, *members], [1 - self.scaling, *[self.scaling / count] * count])
-            start = base.flatten(1).double()
-            u, s, vh = singular(sum((member.flatten(1).double() - start for member in members), start * 0))
-            return (start + self.scaling * s.mean() * (u @ vh)).to(base.dtype).view(base.shape)
 
-        return from_base(of, rule, train_inputs(of, self.recalibrate), min(1.0, self.scaling))
+def isotropic(taus: Taus) -> Tensor:
+    """The sum with equal singular values."""
+    u, s, vh = singular(total(taus))
+    return s.mean() * (u @ vh)

@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 import torch
 from annotated_types import Ge
 
-from finefuse import nets
 from finefuse.types import Fusing, Law, Level, Need, Space
+from finefuse_zoo.fusions._matrices import merged_matrices
 from finefuse_zoo.fusions._singular import polar, singular
-from finefuse_zoo.fusions._task_vectors import from_base, train_inputs
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -38,15 +37,7 @@ class TsvM:
     def fuse(self, of: Fusing) -> nn.Module:
         """One network."""
         count = len(of.members)
-
-        def rule(_: str, base: Tensor, members: list[Tensor]) -> Tensor:
-            if base.ndim < 2:
-                return nets.weighted_sum([base, *members], [1 - self.scaling, *[self.scaling / count] * count])
-            start = base.flatten(1).double()
-            tau = merged_vectors((member.flatten(1).double() - start for member in members), count)
-            return (start + self.scaling * tau).to(base.dtype).view(base.shape)
-
-        return from_base(of, rule, train_inputs(of, self.recalibrate), min(1.0, self.scaling))
+        return merged_matrices(of, lambda taus: merged_vectors(taus(), count), self.scaling, self.recalibrate)
 
 
 def merged_vectors(taus: Iterable[Tensor], count: int) -> Tensor:

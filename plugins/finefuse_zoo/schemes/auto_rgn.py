@@ -40,9 +40,15 @@ class AutoRgn:
 def scaled(optimizer: Optimizer, gradients: Gradients) -> Tensor:
     """The plain gradients, and the groups' rates of this step by them; the schedule sets those of the next anew."""
     loss = gradients()
-    ratios = torch.stack([relative_gradient(group["params"]) for group in optimizer.param_groups]).tolist()
-    for group, ratio in zip(optimizer.param_groups, ratios, strict=True):
-        group["lr"] *= ratio / (max(ratios) or 1.0)
+    ratios = torch.stack([relative_gradient(group["params"]) for group in optimizer.param_groups])
+    if ratios.is_cuda:  # fused optimizers take rates that lie there, so that nobody waits for them
+        largest = ratios.max()
+        shares: Sequence[Tensor | float] = (ratios / torch.where(largest > 0, largest, 1.0)).unbind()
+    else:
+        known = ratios.tolist()
+        shares = [ratio / (max(known) or 1.0) for ratio in known]
+    for group, share in zip(optimizer.param_groups, shares, strict=True):
+        group["lr"] = share * group["lr"]
     return loss
 
 

@@ -184,9 +184,15 @@ def size_of(model: nn.Module) -> int:
     return sum(tensor.nbytes for tensor in (*model.parameters(), *model.buffers()))
 
 
-def machine() -> dict[str, str]:
-    """Facts about this machine that affect times; none that identify it or its owner."""
-    return _machine(torch.cuda.current_device() if torch.cuda.is_available() else None)
+def machine(device: str = "") -> dict[str, str]:
+    """Facts about this machine that affect times; none that identify it or its owner.
+
+    Of its GPUs the one of a `device` such as "cuda:1" is named first, or without one torch's current one.
+    """
+    if not torch.cuda.is_available():
+        return _machine(None)
+    index = torch.device(device).index if device.startswith("cuda") else None
+    return _machine(torch.cuda.current_device() if index is None else index)
 
 
 @cache
@@ -210,9 +216,9 @@ def _machine(gpu: int | None) -> dict[str, str]:
     return facts
 
 
-def machine_id() -> str:
+def machine_id(device: str = "") -> str:
     """The machine in a few words, and a digest of all its facts: seconds of rows that agree in it can be compared."""
-    facts = machine()
+    facts = machine(device)
     used = facts.get("instruction set of torch", "")
     words = [facts["processor"], used, f"{facts['cores']} cores", facts.get("gpu", ""), f"torch {facts['torch']}"]
     return f"{', '.join(word for word in words if word)} [{digest(facts)[:8]}]"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Callable, Sequence
 
 import torch
@@ -29,15 +28,3 @@ def undoing(model: nn.Module, device: torch.device, own: Sequence[torch.Generato
             buffer.copy_(content)
 
     return undo
-
-
-def release(error: BaseException, optimizer: torch.optim.Optimizer | None, device: torch.device) -> None:
-    """Let go of all that a pass held when it failed: what its frames refer to, its gradients, and torch's own cache."""
-    cause: BaseException | None = error
-    while cause is not None:
-        traceback.clear_frames(cause.__traceback__)
-        cause = cause.__context__
-    if optimizer is not None:
-        optimizer.zero_grad(set_to_none=True)
-    if device.type == "cuda":
-        torch.cuda.empty_cache()

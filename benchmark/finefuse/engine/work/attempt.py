@@ -88,7 +88,7 @@ def failure(
 ) -> Record:
     """The row of a job that raised; one that ran out of memory says how many bytes it had at its peak, if known."""
     cost = sys.modules.get("finefuse.engine.measure.cost")  # it needs torch, which a failure is no reason to import
-    machine = cost.machine_id() if cost else ""
+    machine = cost.machine_id(order.device) if cost else ""
     name = type(error).__name__
     more = {"peak_memory": peak_memory} if status == "oom" else {}
     return row(order, status, reason=one_line(error), error=name, traceback=trace, machine=machine, **more)

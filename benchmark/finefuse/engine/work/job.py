@@ -45,6 +45,7 @@ from finefuse.engine.work.stages import after_all, require_budgets_kept, stages_
 from finefuse.engine.work.switches import current, refuse_emulated, set_up
 from finefuse.engine.work.workbench import Workbench
 from finefuse.errors import NotApplicable, PluginError
+from finefuse.memory import leave_to_divide
 from finefuse.nets import CombineOutputs, Net
 from finefuse.predictions import packed
 from finefuse.processor import refuse_unpinned
@@ -65,7 +66,7 @@ def carry_out(order: Order) -> Record:
     """
     if order.settings.portable:
         refuse_unpinned()
-    with current(order.device):
+    with current(order.device), leave_to_divide(order.settings.accumulate):
         return _carried_out(order)
 
 
@@ -276,7 +277,7 @@ def _save(bench: Workbench, made: Made, splits: Splits, extra: Mapping[str, obje
     outputs = _outputs(bench, made, splits)
     outputs |= _along_the_way(bench, made, outputs)
     more = {f"also.{name}": data.x for name, data in bench.more_tests.items()}
-    outputs |= {part: made.trainer.outputs(made.model, x) for part, x in more.items() if part not in outputs}
+    outputs |= {part: made.trainer.scored(made.model, x) for part, x in more.items() if part not in outputs}
     _refuse_bad(bench, splits, outputs)
     meta = {
         **cost_of(bench, made.watch, made.trainer, *made.others),
@@ -313,8 +314,8 @@ def _outputs(bench: Workbench, made: Made, splits: Splits) -> dict[str, Tensor]:
     if isinstance(made.model, CombineOutputs) and all(isinstance(m, Member) for m in made.model.members):
         return _combined(bench, made.model, made.trainer, splits)
     return {
-        "val": made.trainer.outputs(made.model, splits.val.x),
-        "test": made.trainer.outputs(made.model, splits.test.x),
+        "val": made.trainer.scored(made.model, splits.val.x),
+        "test": made.trainer.scored(made.model, splits.test.x),
     }
 
 

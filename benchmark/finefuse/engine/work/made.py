@@ -14,6 +14,7 @@ from finefuse.engine.train.trainer import SuiteTrainer
 from finefuse.engine.work.given import given_of
 from finefuse.engine.work.workbench import Workbench
 from finefuse.errors import PluginError
+from finefuse.memory import leave_given
 from finefuse.rows import COSTS, told
 from finefuse.types import Fusing, Record, Tuning
 
@@ -41,7 +42,7 @@ def cost_of(bench: Workbench, watch: Stopwatch, *trainers: SuiteTrainer) -> Reco
         "peak_memory": watch.peak_memory,
         "steps": sum(trainer.spent for trainer in trainers) + bench.effort.own_steps,
         "gradients": bench.effort.gradients,
-        "pieces": max(trainer.pieces for trainer in trainers),
+        "pieces": max(leave_given().pieces, *(trainer.pieces for trainer in trainers)),
         "costs": COSTS,
         **({"seconds_compiling": sum(one.compiled.seconds for one in trainers)} if compiles else {}),
         **energy.fields(watch.seconds, alone=watch.alone),
