@@ -19,7 +19,7 @@ from finefuse.discovery import capabilities
 from finefuse.discovery.registry import Door, Registry
 from finefuse.engine.drive.observers import Observers
 from finefuse.engine.drive.schedule import run_plan
-from finefuse.engine.store.artifacts import default_store
+from finefuse.engine.store.artifacts import default_store, shared_room
 from finefuse.errors import FinefuseError
 from finefuse.judge.asked import against as against
 from finefuse.judge.asked import board as board
@@ -170,11 +170,17 @@ def run(
     carrier, workers = _executor(registry, todo.suite, executor, workers, device)
     refs = _reporters(registry, reporters, todo.suite.run.reporters)
     told_too = _observers(registry, todo.suite.run, observers)
-    out, store = Path(out or Path("results") / todo.suite.name), Path(store or default_store())
+    out, store = Path(out or Path("results") / todo.suite.name), _store(store)
     carry_out = partial(run_plan, todo, registry, executor=carrier, workers=workers, device=device, retry=retry)
     with _watching(watcher, registry, todo, told_too, quiet=quiet, out=out, refs=refs, watch=watch) as told:
         carry_out(out=out, store=store, observers=told)
     return _results(out, registry, refs)
+
+
+def _store(given: str | Path | None) -> Path:
+    """The folder of the artifacts; how much of it jobs may share is looked at now, and not first by every job."""
+    shared_room()
+    return Path(given or default_store())
 
 
 def report(

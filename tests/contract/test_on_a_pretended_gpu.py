@@ -46,17 +46,19 @@ STEPS = 4
 
 
 STEP = {
-    "auto-rgn": (0, 64), "bitfit": (0, 26), "bss": (1, 41), "chain": (0, 111), "co-tuning": (0, 46),
-    "delta": (0, 65), "discriminative": (0, 30), "dora": (0, 76), "elastic": (0, 77), "ema": (0, 35),
-    "feature-map": (0, 65), "feature-tune": (0, 25), "frozen-head": (0, 26), "full": (0, 28),
-    "gradual-unfreeze": (0, 30), "head-sgd": (0, 12), "ia3": (0, 36), "l1": (0, 52), "l1-sp": (0, 111),
-    "l2": (0, 53), "l2-sp": (0, 110), "layer-decay": (0, 33), "loha": (0, 58), "lora": (0, 40), "lp-ft": (0, 28),
-    "lwf": (0, 49), "norm-tune": (0, 25), "rslora": (0, 40), "sam": (0, 97), "scratch": (0, 28),
-    "selective": (0, 30), "side-tune": (0, 47), "source-replay": (0, 63), "stochnorm": (0, 50), "two-rate": (0, 29),
+    "auto-rgn": (0, 64), "bitfit": (0, 26), "bss": (1, 41), "chain": (0, 111), "co-tuning": (0, 46), "delta": (0, 65),
+    "discriminative": (0, 30), "dora": (0, 76), "elastic": (0, 77), "ema": (0, 35), "feature-map": (0, 65),
+    "feature-tune": (0, 25), "frozen-head": (0, 26), "full": (0, 28), "gradual-unfreeze": (0, 30), "head-sgd": (0, 12),
+    "hira": (0, 42), "ia3": (0, 36), "l1": (0, 52), "l1-sp": (0, 111), "l2": (0, 53), "l2-sp": (0, 110),
+    "layer-decay": (0, 33), "loha": (0, 58), "lokr": (0, 52), "lora": (0, 40), "lora-plus": (0, 41), "lp-ft": (0, 28),
+    "lwf": (0, 49), "mean-teacher": (0, 59), "miss": (0, 34), "mixout": (0, 42), "norm-tune": (0, 25),
+    "rslora": (0, 40), "sam": (0, 97), "scratch": (0, 28), "selective": (0, 30), "shira": (0, 29),
+    "side-tune": (0, 47), "source-replay": (0, 63), "stochnorm": (0, 50), "two-rate": (0, 29), "vera": (0, 67),
 }  # fmt: skip
 """How often the host waits for the device in a step of a scheme, and the kernels that the step launches."""
 WITHOUT_STEPS = {
-    "h-score": (6, 52), "leep": (6, 50), "linear-probe": (29, 298), "logme": (9, 551), "zero-step": (3, 24),
+    "h-score": (6, 52), "leep": (6, 50), "linear-probe": (29, 298), "logme": (9, 551), "nce": (8, 52),
+    "transrate": (18, 108), "zero-step": (3, 24),
 }  # fmt: skip
 """The same of a scheme that takes no steps, in all."""
 FUSION = {

@@ -12,17 +12,25 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrize
 
+from finefuse import NotApplicable
 from finefuse.engine.train.checkpoints import Curve
 from finefuse.engine.train.trainer import SuiteTrainer
+from finefuse.nets import Net
 from finefuse.types import Budget, Recipe
 from finefuse_zoo.fusions.soup import Soup
+from finefuse_zoo.schemes.hira import Hira
 from finefuse_zoo.schemes.ia3 import Ia3
 from finefuse_zoo.schemes.loha import Loha
-from finefuse_zoo.schemes.lora import Dora, Lora, RsLora
+from finefuse_zoo.schemes.lokr import Lokr
+from finefuse_zoo.schemes.lora import Dora, Lora, LoraPlus, RsLora
+from finefuse_zoo.schemes.miss import Miss
+from finefuse_zoo.schemes.vera import Vera
 
 peft = pytest.importorskip("peft")
 
-ALL = [Lora(), RsLora(), Dora(), Loha(), Ia3()]
+ALL = [Lora(), RsLora(), LoraPlus(), Dora(), Loha(), Lokr(r=2), Hira(r=3), Ia3()]
+LINEAR = [Vera(r=5), Miss(r=3)]
+"""Those that are for linear layers only."""
 TASKS = ["POINTS", "IMAGES", "LINE"]
 
 each = pytest.mark.parametrize("scheme", ALL, ids=lambda scheme: type(scheme).__name__)
@@ -35,22 +43,26 @@ class Hand(SuiteTrainer):
     def __init__(self, on, size=0.3):
         super().__init__(on.task, on.train, Budget(4, 16), seed=7)
         self.size, self.x = size, on.train.x
-        self.adapters, self.start, self.unmerged, self.norm, self.count = {}, {}, None, "", 0
+        self.adapters, self.start, self.kept, self.unmerged, self.norm, self.count = {}, {}, {}, None, "", 0
 
     def fit(self, model, groups, **how):
         rng = torch.Generator().manual_seed(1)
-        (group,) = groups
-        self.norm, self.count = how["norm"], sum(p.numel() for p in group["params"])
+        params = [p for group in groups for p in group["params"]]
+        self.norm, self.count = how["norm"], sum(p.numel() for p in params)
         self.start = {name: p.detach().clone() for name, p in model.named_parameters() if p.requires_grad}
-        for p in group["params"]:
+        self.kept = {name: buffer.clone() for name, buffer in model.named_buffers()}
+        for p in params:
             p.data += self.size * torch.randn(p.shape, generator=rng)
-        given = {id(p) for p in group["params"]}
+        given = {id(p) for p in params}
         self.adapters = {name: p.detach().clone() for name, p in model.named_parameters() if id(p) in given}
         self.unmerged = self.outputs(model, self.x)
 
     def adapter(self, layer, what):
         (found,) = [p for name, p in self.adapters.items() if name.startswith(layer) and f".{what}.default" in name]
         return found.double()
+
+    def shared(self, what):
+        return next(buffer for name, buffer in self.kept.items() if f".{what}." in name).double()
 
 
 def by_hand(on, scheme, size=0.3):
@@ -71,6 +83,14 @@ def low_rank(a, b):
     return torch.einsum("or,r...->o...", b.flatten(1), a)
 
 
+def kronecker(first, second, shape):
+    """C x D of the shape of a weight; of a convolution D is (out, in, kernel), flat behind the first side."""
+    rows, columns = first.shape
+    second = second.reshape(shape[0] // rows, shape[1] // columns, *shape[2:])
+    made = torch.einsum("ac,bd...->abcd...", first, second)
+    return made.reshape(shape)
+
+
 def per_output(v, weight):
     return v.reshape(-1, *[1] * (weight.ndim - 1))
 
@@ -84,6 +104,18 @@ def expected(scheme, hand, name, layer):
     if isinstance(scheme, Loha):
         (b1, a1), (b2, a2) = [(hand.adapter(name, f"hada_w{i}_a"), hand.adapter(name, f"hada_w{i}_b")) for i in (1, 2)]
         return w + scheme.alpha / scheme.r * ((b1 @ a1) * (b2 @ a2)).reshape(w.shape), bias
+    if isinstance(scheme, Lokr):
+        second = hand.adapter(name, "lokr_w2_a") @ hand.adapter(name, "lokr_w2_b")
+        return w + scheme.alpha / scheme.r * kronecker(hand.adapter(name, "lokr_w1"), second, w.shape), bias
+    if isinstance(scheme, Hira):
+        return w * (1 + low_rank(hand.adapter(name, "hira_A"), hand.adapter(name, "hira_B"))), bias
+    if isinstance(scheme, Miss):
+        columns = [j % scheme.r for j in range(w.shape[1])]
+        return w + hand.adapter(name, "miss_block").T[:, columns], bias
+    if isinstance(scheme, Vera):
+        a, b = hand.shared("vera_A")[:, : w.shape[1]], hand.shared("vera_B")[: w.shape[0]]
+        outer, inner = hand.adapter(name, "vera_lambda_b"), hand.adapter(name, "vera_lambda_d")
+        return w + outer[:, None] * (b @ (inner[:, None] * a)), bias
     divisor = math.sqrt(scheme.r) if isinstance(scheme, RsLora) else scheme.r
     v = w + scheme.alpha / divisor * low_rank(hand.adapter(name, "lora_A"), hand.adapter(name, "lora_B"))
     if isinstance(scheme, Dora):
@@ -97,7 +129,9 @@ def expected(scheme, hand, name, layer):
 
 @on_each_task
 @pytest.mark.parametrize(
-    "scheme", [Lora(r=3, alpha=5), RsLora(r=4, alpha=2), Dora(r=2), Loha(r=3, alpha=2), Ia3()], ids=str
+    "scheme",
+    [Lora(r=3, alpha=5), RsLora(r=4, alpha=2), LoraPlus(r=2), Dora(r=2), Loha(r=3, alpha=2), Hira(r=3), Ia3()],
+    ids=str,
 )
 def test_merged_weights_are_the_formulas(lab, scheme, task):
     on = lab.tuning(getattr(lab, task))
@@ -109,6 +143,53 @@ def test_merged_weights_are_the_formulas(lab, scheme, task):
         assert (merged.bias.double() - bias).abs().max() < 1e-6
         assert (merged.weight - layer.weight).abs().max() > 1e-3
     assert (on.trainer.outputs(on.model, on.train.x) - hand.unmerged).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize("scheme", [Vera(r=5, start=0.3), Vera(r=40), Miss(r=1), Miss(r=3), Miss(r=4)], ids=str)
+def test_adapters_for_linear_layers_are_the_formulas(lab, scheme):
+    on = lab.tuning(lab.POINTS)
+    before, hand = by_hand(on, scheme)
+    assert weights(before)
+    for name, layer in weights(before).items():
+        weight, _ = expected(scheme, hand, name, layer)
+        assert (on.model.get_submodule(name).weight.double() - weight).abs().max() < 1e-5
+        assert (on.model.get_submodule(name).weight - layer.weight).abs().max() > 1e-3
+    assert (on.trainer.outputs(on.model, on.train.x) - hand.unmerged).abs().max() < 1e-5
+    again = lab.tuning(lab.POINTS)
+    _, still = by_hand(again, scheme, size=0.0)
+    assert torch.equal(still.unmerged, still.outputs(lab.tuning(lab.POINTS).model, still.x))
+    with pytest.raises(NotApplicable, match="is right for none of the layers"):
+        scheme.tune(lab.tuning(lab.IMAGES))
+
+
+@pytest.mark.parametrize(
+    "layer", [nn.Linear(12, 30), nn.Conv2d(12, 30, (1, 3)), nn.Conv2d(12, 30, 3, groups=3)], ids=str
+)
+def test_lokr_is_a_kronecker_product(lab, layer):
+    flat = nn.Identity() if isinstance(layer, nn.Linear) else nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    on = lab.tuning(lab.POINTS if isinstance(layer, nn.Linear) else lab.IMAGES)
+    shape = on.task.input_shape
+    first = nn.Linear(shape[0], 12) if isinstance(layer, nn.Linear) else nn.Conv2d(shape[0], 12, 3, padding=1)
+    on = replace(on, model=Net([first, nn.Sequential(layer, flat)], nn.Linear(30, on.task.outputs), Recipe()).eval())
+    scheme = Lokr(r=2, alpha=3, targets=re.compile(r"stages\.1\.0"))
+    before, hand = by_hand(on, scheme)
+    weight, _ = expected(scheme, hand, "stages.1.0", before.stages[1][0])
+    assert (on.model.stages[1][0].weight.double() - weight).abs().max() < 1e-5
+    assert (weight - before.stages[1][0].weight).abs().max() > 1e-3
+
+
+def test_lora_plus_gives_b_a_higher_rate_and_is_lora_without(lab):
+    plain, same, other = (lab.tuning(lab.IMAGES) for _ in range(3))
+    Lora().tune(plain)
+    LoraPlus(ratio=1.0).tune(same)
+    assert lab.changed(lab.state(plain.model), same.model) == set()
+    rates = {}
+    other.trainer.fit = lambda _, groups, **__: rates.update(
+        {g["lr"]: sorted({p.shape[0] for p in g["params"]}) for g in groups}
+    )
+    LoraPlus(r=3, ratio=5.0, lr=0.01).tune(other)
+    assert sorted(rates) == [0.01, 0.05]
+    assert rates[0.05] == sorted({layer.weight.shape[0] for layer in weights(lab.tuning(lab.IMAGES).model).values()})
 
 
 @each
@@ -159,13 +240,13 @@ def test_training_goes_the_same_way_as_with_the_formula_in_the_place_of_the_weig
 
 @on_each_task
 def test_number_of_trained_parameters(lab, task):
-    for scheme in ALL:
+    for scheme in (Lora(), RsLora(), LoraPlus(), Dora(), Loha(), Hira(r=8), Ia3()):
         before, hand = by_hand(lab.tuning(getattr(lab, task)), scheme)
         wanted = sum(p.numel() for p in before.head.parameters())
         for layer in weights(before).values():
             outputs, inputs = layer.weight.flatten(1).shape
             low = 8 * (inputs + outputs)
-            wanted += {Lora: low, RsLora: low, Dora: low + outputs, Loha: 2 * low, Ia3: outputs}[type(scheme)]
+            wanted += {Dora: low + outputs, Loha: 2 * low, Ia3: outputs}.get(type(scheme), low)
         assert hand.count == wanted
 
 

@@ -10,8 +10,8 @@ import torch
 from scipy import optimize, stats
 
 from finefuse.types import Data
-from finefuse_zoo.schemes._transferability import h_score, leep, log_evidence
-from finefuse_zoo.schemes.rankings import HScore, Leep, LogMe
+from finefuse_zoo.schemes._transferability import h_score, leep, log_evidence, nce, trans_rate
+from finefuse_zoo.schemes.rankings import HScore, Leep, LogMe, Nce, TransRate
 
 CLASSES = 3
 
@@ -187,3 +187,53 @@ def test_noise_ranks_below_a_network_that_knows_the_classes(lab):
     known = figures(lambda on: on.train.x)
     noise = figures(lambda on: torch.randn(on.train.x.shape, generator=torch.Generator().manual_seed(5)))
     assert all(known[name] > noise[name] for name in known)
+
+
+def test_nce_by_counting():
+    z, y = torch.tensor([0, 0, 0, 2, 2, 4]), torch.tensor([1, 1, 0, 2, 0, 2])
+    wanted = (2 * math.log(2 / 3) + math.log(1 / 3) + 2 * math.log(1 / 2) + 0) / 6
+    assert nce(z, y) == pytest.approx(wanted)
+    assert nce(y, y) == 0
+    assert nce(torch.zeros(6, dtype=torch.long), y) == pytest.approx(-math.log(3))
+
+
+def test_nce_is_leep_of_certain_source_classes():
+    _, y = problem(4)
+    z = torch.randint(5, (40,), generator=torch.Generator().manual_seed(2))
+    assert nce(z, y) == pytest.approx(leep(torch.nn.functional.one_hot(z, 5).double(), y))
+
+
+@pytest.mark.parametrize(("n", "width"), [(40, 5), (12, 30)])
+def test_transrate_by_eigenvalues(n, width):
+    features, y = problem(5, n, width)
+    f = features.numpy() - features.numpy().mean(0)
+    f = f / np.sqrt((f**2).sum(1).mean())
+
+    def rate(rows):
+        values = np.linalg.eigvalsh(np.cov(rows.T, bias=True) + np.outer(rows.mean(0), rows.mean(0)))
+        return 0.5 * np.log1p(values.clip(0) / 0.1**2).sum()
+
+    wanted = rate(f) - sum(rate(f[y.numpy() == c]) * float((y == c).sum()) / n for c in range(CLASSES))
+    assert trans_rate(features, y, 0.1) == pytest.approx(wanted, rel=1e-6)
+    assert trans_rate(7 * features + 3, y, 0.1) == pytest.approx(wanted, rel=1e-6)
+    assert trans_rate(torch.ones(n, width), y, 0.1) == 0
+
+
+def test_transrate_is_higher_where_classes_lie_apart():
+    features, y = problem(5)
+    apart = features + 5 * one_hot(y).repeat(1, 2)[:, :5]
+    mixed = y[torch.randperm(40, generator=torch.Generator().manual_seed(1))]
+    assert trans_rate(apart, y, 0.1) > trans_rate(features, y, 0.1) > trans_rate(features, mixed, 0.1)
+
+
+@pytest.mark.parametrize(("scheme", "figure"), [(Nce(), "nce"), (TransRate(), "transrate")])
+def test_further_rankings_report_their_figure(lab, scheme, figure):
+    on = lab.tuning(lab.IMAGES)
+    scheme.tune(on)
+    assert math.isfinite(on.figures[figure])
+    if figure == "nce":
+        z = on.trainer.outputs(on.pretrained, on.train.x).argmax(-1)
+        assert on.figures["nce"] == nce(z, on.train.y) <= 0
+    else:
+        features = on.trainer.features(on.model, on.train.x)
+        assert on.figures["transrate"] == trans_rate(features, on.train.y, 0.01) > 0

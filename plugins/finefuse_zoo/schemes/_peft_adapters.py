@@ -37,6 +37,11 @@ def ordinary(layer: nn.Module) -> bool:
     return zero_padded(layer) and getattr(layer, "groups", 1) == 1 and set(dilation) == {1}
 
 
+def linear(layer: nn.Module) -> bool:
+    """A linear layer."""
+    return type(layer) is torch.nn.Linear
+
+
 def tune_adapters(
     on: Tuning,
     config: Any,
@@ -44,11 +49,13 @@ def tune_adapters(
     lr: float | None,
     targets: Pattern[str] | None,
     fits: Callable[[nn.Module], bool] = lambda _: True,
+    times: Callable[[str], float] = lambda _: 1.0,
 ) -> None:
     """Train the adapters of a peft `config` and the head, then merge the adapters.
 
     The adapters go into the linear and 2-d convolutional layers of the stages in whose names (`stages.1.0`) `targets`
-    is found and that `fits` accepts. Everything else, BatchNorm's statistics too, keeps its bits.
+    is found and that `fits` accepts. `times(name)` is what the rate of an adapter's parameter is multiplied by.
+    Everything else, BatchNorm's statistics too, keeps its bits.
 
     Raises:
         NotApplicable: if there is no such layer.
@@ -63,9 +70,13 @@ def tune_adapters(
         torch.default_generator.manual_seed(int(torch.randint(2**62, (), generator=on.rng)))
         adapted = peft.get_peft_model(on.model, config)
     rate = lr or on.model.recipe.lr_of_adapters or on.model.recipe.lr
-    trained = [*(p for p in on.model.stages.parameters() if p.requires_grad), *on.model.head.parameters()]
+    rates = {1.0: list(on.model.head.parameters())}
+    for name, p in on.model.stages.named_parameters():
+        if p.requires_grad:
+            rates.setdefault(times(name), []).append(p)
+    groups = [{"params": params, "lr": rate * factor} for factor, params in rates.items()]
     with _plain_state(on.model, adapted):
-        on.trainer.fit(on.model, [{"params": trained, "lr": rate}], norm="eval")
+        on.trainer.fit(on.model, groups, norm="eval")
     adapted.merge_and_unload()
     for p, flag in flags:
         p.requires_grad_(flag)

@@ -33,6 +33,36 @@ def h_score(features: Tensor, y: Tensor) -> float:
     return float((torch.linalg.pinv(f.T @ f, hermitian=True) * (means.T @ means)).sum())
 
 
+def nce(z: Tensor, y: Tensor) -> float:
+    """-H(Y | Z) in nats, counted (Tran et al. 2019, 1908.08142); at most 0, higher is better.
+
+    `z` (N,) are source classes, `y` (N,) target classes.
+    """
+    one_hot = torch.nn.functional.one_hot
+    joint = one_hot(y).double().T @ one_hot(z).double() / len(y)
+    given = joint / joint.sum(0).clamp_min(torch.finfo(joint.dtype).tiny)
+    return float(torch.xlogy(joint, given).sum())
+
+
+def trans_rate(features: Tensor, y: Tensor, epsilon: float) -> float:
+    """R(F) - sum_c N_c / N R(F_c) in nats (Huang et al. 2022, 2106.09207); from 0, higher is better.
+
+    R(F) = 1/2 log det(I + F'F / (N epsilon^2)), `features` F (N, width) centred and divided by the root of their mean
+    squared length; `y` (N,) the classes. Features that are all alike have a rate of 0.
+    """
+    f = features.double() - features.double().mean(0)
+    length = f.square().sum(1).mean().sqrt()
+    f = f / torch.where(length > 0, length, torch.ones_like(length))
+
+    def rate(rows: Tensor) -> Tensor:
+        count, width = rows.shape
+        gram = rows.T @ rows if count > width else rows @ rows.T  # the same determinant
+        return 0.5 * torch.logdet(torch.eye(len(gram)).to(gram) + gram / (count * epsilon**2))
+
+    within = [rate(f[y == c]) * float((y == c).sum()) / len(y) for c in range(int(y.max()) + 1) if (y == c).any()]
+    return float(rate(f) - torch.stack(within).sum())
+
+
 def log_evidence(features: Tensor, targets: Tensor, most: int = 1000) -> tuple[float, Tensor]:
     """LogME (You et al. 2021, 2102.11005): the largest log evidence per example of Bayesian linear regression.
 

@@ -1,4 +1,4 @@
-"""LoRA, and two schemes that change one thing about it."""
+"""LoRA, and three schemes that change one thing about it."""
 
 from __future__ import annotations
 
@@ -40,7 +40,11 @@ class Lora:
         import peft
 
         config = peft.LoraConfig(r=self.r, lora_alpha=self.alpha, lora_dropout=self.dropout, **self.variant)
-        tune_adapters(on, config, lr=self.lr, targets=self.targets, fits=self.fits)
+        tune_adapters(on, config, lr=self.lr, targets=self.targets, fits=self.fits, times=self.times)
+
+    def times(self, name: str) -> float:  # noqa: ARG002
+        """What the rate of a parameter of an adapter is multiplied by."""
+        return 1.0
 
     def fits(self, layer: nn.Module) -> bool:
         """Whether a layer can have such an adapter."""
@@ -55,6 +59,21 @@ class RsLora(Lora):
     """
 
     variant: ClassVar[Mapping[str, bool]] = {"use_rslora": True}
+
+
+@dataclass(frozen=True)
+class LoraPlus(Lora):
+    """`lora` with a rate `ratio` times as high for B as for A (LoRA+, Hayou et al. 2024, arXiv 2402.12354).
+
+    B starts at zero and has to go further. Checked as `lora`, and that `ratio` 1 has the bits of `lora`.
+    """
+
+    ratio: Annotated[float, Gt(0)] = 16.0
+    space: ClassVar[Space] = {**Lora.space, "ratio": {"low": 1.0, "high": 64.0, "log": True}}
+
+    def times(self, name: str) -> float:
+        """What the rate of a parameter of an adapter is multiplied by."""
+        return self.ratio if ".lora_B." in name else 1.0
 
 
 @dataclass(frozen=True)

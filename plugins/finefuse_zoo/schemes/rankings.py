@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
+from annotated_types import Gt
 
 from finefuse.types import Tuning
-from finefuse_zoo.schemes._transferability import h_score, leep, log_evidence
+from finefuse_zoo.schemes._transferability import h_score, leep, log_evidence, nce, trans_rate
 from finefuse_zoo.schemes.zero_step import ZeroStep
 
 
@@ -67,3 +68,42 @@ class HScore:
         """The head, and the figure."""
         ZeroStep().tune(on)
         on.figures["h-score"] = h_score(on.trainer.features(on.model, on.train.x), on.train.y)
+
+
+@dataclass(frozen=True)
+class Nce:
+    """Report `nce`, -H(Y | Z), Z the source class that the source head finds likeliest (Tran et al. 2019, 1908.08142).
+
+    Negative conditional entropy, in nats, counted on the training data; at most 0, higher promises more. The head is
+    that of `zero-step`; nothing is trained. Classification only. A record has it as `figure.nce`.
+    """
+
+    needs: ClassVar[tuple[str, ...]] = ("source head",)
+    takes_steps: ClassVar[bool] = False
+    kinds: ClassVar[tuple[str, ...]] = ("classification",)
+
+    def tune(self, on: Tuning) -> None:
+        """The head, and the figure."""
+        ZeroStep().tune(on)
+        on.figures["nce"] = nce(on.trainer.outputs(on.pretrained, on.train.x).argmax(-1), on.train.y)
+
+
+@dataclass(frozen=True)
+class TransRate:
+    """Report `transrate`, R(F) - R(F | y), R the coding rate of features at a distortion (Huang et al. 2022).
+
+    2106.09207: how many nats more it takes to code all features F, centred and scaled to a mean squared length of 1,
+    than those of each class by itself, to a precision of `epsilon`. Higher promises more, where there are more examples
+    than features. The head is that of `zero-step`; nothing is trained. Classification only. A record has it as
+    `figure.transrate`.
+    """
+
+    epsilon: Annotated[float, Gt(0)] = 1e-2
+    takes_steps: ClassVar[bool] = False
+    kinds: ClassVar[tuple[str, ...]] = ("classification",)
+
+    def tune(self, on: Tuning) -> None:
+        """The head, and the figure."""
+        ZeroStep().tune(on)
+        features = on.trainer.features(on.model, on.train.x)
+        on.figures["transrate"] = trans_rate(features, on.train.y, self.epsilon)

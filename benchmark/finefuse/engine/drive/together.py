@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from finefuse.declare.facts import Facts
-from finefuse.declare.nested import all_named
+from finefuse.declare.shipped import all_shipped
 from finefuse.discovery.registry import Registry
 from finefuse.engine.order import Order
-from finefuse.errors import FinefuseError
 from finefuse.types import PluginKind, Ref
 
 
@@ -28,13 +27,5 @@ class Together:
 
     def _shipped(self, kind: PluginKind, ref: Ref) -> bool:
         if (kind, ref) not in self._known:
-            self._known[kind, ref] = self._found(kind, ref)
+            self._known[kind, ref] = all_shipped(self._facts, [(kind, ref)], extras=False)
         return self._known[kind, ref]
-
-    def _found(self, kind: PluginKind, ref: Ref) -> bool:
-        registry, every = self._facts.registry, all_named(self._facts, kind, ref)
-        try:
-            found = [registry.find(one, inner.name) for one, inner in every]
-        except FinefuseError:  # the job will say so
-            return False
-        return all(one.shipped and not one.entry.extra for one in found)

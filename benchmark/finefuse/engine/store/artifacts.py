@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import shutil
 import time
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING
 from platformdirs import user_cache_path
 from safetensors import SafetensorError
 
-from finefuse.errors import StoreError
+from finefuse.errors import FinefuseError, StoreError
 from finefuse.rows import wrong_with
 from finefuse.types import Record
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 DIGESTS = "digests.json"
 """The digest of each file of an artifact; what a former version kept has none, and counts as not there."""
+SHARED_GIB = 2.0
 ABANDONED = 24 * 3600.0
 """Seconds after which an unfinished draft is assumed to be from a killed writer."""
 
@@ -37,6 +39,22 @@ def default_store() -> Path:
     if named := os.environ.get("FINEFUSE_STORE"):
         return Path(named).expanduser()
     return user_cache_path("finefuse", appauthor=False) / "store"
+
+
+def shared_room() -> int:
+    """Bytes that what jobs share may take, `$FINEFUSE_SHARED_GIB`; 0 where they are to share nothing.
+
+    Raises:
+        FinefuseError: if the variable holds no number from 0.
+    """
+    said = os.environ.get("FINEFUSE_SHARED_GIB", "")
+    try:
+        gib = float(said) if said else SHARED_GIB
+    except ValueError:
+        gib = math.nan
+    if not 0 <= gib < math.inf:
+        raise FinefuseError(f"FINEFUSE_SHARED_GIB is {said!r}; a number from 0 was expected")
+    return int(gib * 1024**3)
 
 
 class Artifacts:

@@ -21,13 +21,14 @@ def frozen_stages(model: nn.Module, tuned: set[int]) -> int:
 
     It is not where a subclass, or this object, has its own `forward` or `features`, or the network has hooks.
     """
-    if not isinstance(model, Net) or not _goes_by_stages(model):
+    if not isinstance(model, Net) or not goes_by_stages(model):
         return 0
     trained = [any(id(p) in tuned for p in stage.parameters()) for stage in model.stages]
     return trained.index(True) if True in trained else len(trained)
 
 
-def _goes_by_stages(model: Net) -> bool:
+def goes_by_stages(model: Net) -> bool:
+    """Whether the network has no code or hooks of its own: then going through its stages and head is all it does."""
     if any(getattr(type(model), name) is not getattr(Net, name) or name in vars(model) for name in METHODS):
         return False
     hooks = (model._forward_hooks, model._forward_pre_hooks, model._backward_hooks, model._backward_pre_hooks)

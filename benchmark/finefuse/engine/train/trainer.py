@@ -25,6 +25,7 @@ from finefuse.engine.train.checkpoints import Curve
 from finefuse.engine.train.compiled import Compiled
 from finefuse.engine.train.prefix import by_example, frozen_stages
 from finefuse.engine.train.retry import undoing
+from finefuse.engine.train.shared import SharedStages
 from finefuse.engine.train.trained import listed, only_these_train
 from finefuse.errors import BudgetError, NotApplicable, out_of_memory
 from finefuse.memory import release
@@ -62,6 +63,8 @@ class SuiteTrainer:
         self.aside_energy = Energy(0.0, 0.0)
         """Wall and processor seconds and energy spent on evaluating the network, which are not part of the cost."""
         self.curve: Curve | None = None
+        self.shared: SharedStages | None = None
+        """What frozen stages give for examples, where this job may share it with others."""
         self.rate: float | None = None
         """The largest learning rate that the last phase began with; None before there was one."""
         self._steps, self._extra, self._checkpoints = 0, 0, frozenset[int]()
@@ -162,6 +165,15 @@ class SuiteTrainer:
                 self._stepped(model)
         if not torch.stack([p.isfinite().all() for p in tuned]).all():  # a GPU is waited for once
             raise FloatingPointError(f"training diverged: weights are not finite after {steps} steps")
+
+    def scored(self, model: nn.Module, x: Tensor) -> Tensor:
+        """The same as `outputs`, for what is not billed: what frozen stages give is computed once for all jobs."""
+        if self.shared is not None:
+            with evaluation(model), mixed_precision(self._precision, self._device):
+                outputs = self.shared.outputs(model, x, self._placed)
+            if outputs is not None:
+                return outputs.float()
+        return self.outputs(model, x)
 
     def features(self, model: Net, x: Tensor) -> Tensor:
         """What the head sees, (N, width), in evaluation mode."""

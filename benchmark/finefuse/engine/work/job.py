@@ -287,7 +287,7 @@ def _save(bench: Workbench, made: Made, splits: Splits, extra: Mapping[str, obje
     outputs = _outputs(bench, made, splits)
     outputs |= _along_the_way(bench, made, outputs)
     more = {f"also.{name}": data.x for name, data in bench.more_tests.items()}
-    outputs |= {part: made.trainer.outputs(made.model, x) for part, x in more.items() if part not in outputs}
+    outputs |= {part: made.trainer.scored(made.model, x) for part, x in more.items() if part not in outputs}
     _refuse_bad(bench, splits, outputs)
     meta = {
         **cost_of(bench, made.watch, made.trainer, *made.others),
@@ -324,8 +324,8 @@ def _outputs(bench: Workbench, made: Made, splits: Splits) -> dict[str, Tensor]:
     if isinstance(made.model, CombineOutputs) and all(isinstance(m, Member) for m in made.model.members):
         return _combined(bench, made.model, made.trainer, splits)
     return {
-        "val": made.trainer.outputs(made.model, splits.val.x),
-        "test": made.trainer.outputs(made.model, splits.test.x),
+        "val": made.trainer.scored(made.model, splits.val.x),
+        "test": made.trainer.scored(made.model, splits.test.x),
     }
 
 

@@ -30,6 +30,7 @@ from finefuse.engine.train.trainer import SuiteTrainer
 from finefuse.engine.work.given import reader, text_head
 from finefuse.engine.work.loading import PARTS, Loaded, loaded, registry_of
 from finefuse.engine.work.opened import opened
+from finefuse.engine.work.sharing import shared_stages
 from finefuse.engine.work.untouched import Surroundings, Untouched
 from finefuse.errors import NotApplicable
 from finefuse.nets import ManyHeads, Net, recalibrate
@@ -305,15 +306,16 @@ class Workbench:
         model, settings = self.start(), self.order.settings
         seed, change = self.seed("order", **self.run_axes), augmentation(settings.augment, splits.task)
         trainer = self.trainer(splits.task, splits.train, settings.budget, seed, change)
-        rng = self.rng("scheme", **self.run_axes)
+        rng, pretrained = self.rng("scheme", **self.run_axes), self.pretrained()
         trainer.generators = (rng,)
+        trainer.shared = shared_stages(self.order, self.registry, scheme, pretrained)
         if settings.checkpoints:
-            curve = Curve(model, splits, trainer.outputs, keep=settings.selection == "best-val")
+            curve = Curve(model, splits, trainer.scored, keep=settings.selection == "best-val")
             trainer.watch_with(curve, settings.checkpoints)
         on = Tuning(
             task=splits.task,
             model=model,
-            pretrained=self.pretrained(),
+            pretrained=pretrained,
             trainer=lent(trainer),
             train=splits.train,
             val=splits.val,

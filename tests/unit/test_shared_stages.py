@@ -1,0 +1,348 @@
+"""Frozen stages whose outputs are shared: by everything that may change a bit of them, and by nothing else."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import pytest
+import torch
+from torch import nn
+
+from finefuse.discovery.registry import Registry
+from finefuse.engine.order import Order
+from finefuse.engine.store.computed import Computed
+from finefuse.engine.train import shared as module
+from finefuse.engine.train.shared import SharedStages
+from finefuse.engine.train.structure import UnclearError, structure_of
+from finefuse.engine.work import sharing
+from finefuse.errors import FinefuseError
+from finefuse.nets import Net
+from finefuse.types import Job, Ref, Settings
+from helpers.runs import FIXTURES
+
+HERE = (__name__.partition(".")[0],)
+
+
+class Scaled(nn.Module):
+    """A layer with settings of many kinds."""
+
+    def __init__(self, **settings):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(2))
+        self.register_buffer("scale", torch.full((2,), 3.0), persistent=False)
+        vars(self).update(settings)
+
+    def forward(self, x):
+        return x * self.weight * self.scale
+
+
+@dataclass(frozen=True)
+class Options:
+    p: float = 0.5
+
+
+def text(part, packages=HERE):
+    found = structure_of(part, packages)
+    return found.text, found.contents
+
+
+def test_equal_modules_have_equal_structures():
+    settings = {"a": 1, "b": [2.5, ("x", None)], "c": {"k": torch.float32}, "d": Options(), "e": torch.ones(1)}
+    settings |= {"f": functools.partial(nn.functional.relu, inplace=False), "g": nn.ReLU}
+    assert text(Scaled(**settings)) == text(Scaled(**settings))
+
+
+def _data(layer):
+    layer.weight.data[0] = 2
+
+
+CHANGES = {
+    "a parameter": _data,
+    "a buffer": lambda layer: layer.scale.add_(1),
+    "mode": lambda layer: layer.eval(),
+    "a number": lambda layer: setattr(layer, "p", 0.1),
+    "its kind": lambda layer: setattr(layer, "p", True),
+    "a text": lambda layer: setattr(layer, "p", "0.5"),
+    "an option": lambda layer: setattr(layer, "p", Options(0.1)),
+    "a list": lambda layer: setattr(layer, "p", [0.5]),
+    "a hidden tensor": lambda layer: setattr(layer, "p", torch.ones(2)),
+    "a function": lambda layer: setattr(layer, "p", nn.functional.relu),
+    "memory": lambda layer: setattr(layer, "weight", nn.Parameter(torch.ones(4)[::2])),
+    "precision": lambda layer: layer.double(),
+    "another layer": lambda layer: layer.add_module("more", nn.ReLU()),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_whatever_may_change_a_bit_changes_the_structure(change):
+    layer = Scaled(p=1)
+    before = text(layer)
+    change(layer)
+    assert text(layer) != before
+    assert not structure_of(layer, HERE).same(structure_of(Scaled(p=1), HERE))
+
+
+class Local:
+    """Something whose inside nobody knows."""
+
+
+UNCLEAR = {
+    "a hook": lambda layer: layer.register_forward_hook(lambda *_: None),
+    "a hook before": lambda layer: layer.register_forward_pre_hook(lambda *_: None),
+    "a forward of its own": lambda layer: setattr(layer, "forward", lambda x: x),
+    "an object": lambda layer: setattr(layer, "p", Local()),
+    "a set": lambda layer: setattr(layer, "p", {1}),
+    "a closure": lambda layer: setattr(layer, "p", functools.partial(lambda x: x)),
+    "other code": lambda layer: setattr(layer, "p", MappingProxyType),
+    "parametrised": lambda layer: nn.utils.parametrize.register_parametrization(layer, "weight", nn.Identity()),
+    "sparse": lambda layer: setattr(layer, "p", torch.eye(2).to_sparse()),
+    "a module that is not registered": lambda layer: setattr(layer, "p", [nn.ReLU()]),
+    "compiled": lambda layer: setattr(layer, "_compiled_call_impl", lambda x: x),
+}
+
+
+@pytest.mark.parametrize("change", UNCLEAR.values(), ids=UNCLEAR)
+def test_what_cannot_be_seen_through_is_refused(change):
+    layer = Scaled()
+    change(layer)
+    with pytest.raises(UnclearError):
+        structure_of(layer, HERE)
+
+
+def test_code_of_other_packages_is_refused():
+    with pytest.raises(UnclearError, match="Scaled"):
+        structure_of(nn.Sequential(Scaled()), ())
+
+
+def test_a_class_that_cannot_be_found_by_its_name_is_refused():
+    class Inner(nn.Module):
+        pass
+
+    with pytest.raises(UnclearError):
+        structure_of(Inner(), HERE)
+
+
+class Counting(nn.Linear):
+    """Counts in the class how often any of its kind is called."""
+
+    calls = 0
+
+    def forward(self, x):
+        type(self).calls += 1
+        return super().forward(x)
+
+
+@pytest.fixture
+def sharing_all(tmp_path, monkeypatch):
+    """Makes what jobs with these parts share, whatever it is worth."""
+    monkeypatch.setattr(module, "WORTH", 1)
+    Counting.calls = 0
+    return lambda pretrained, **parts: SharedStages(Computed(tmp_path, 10**8), parts, HERE, pretrained)
+
+
+def network(seed=0, head=0):
+    torch.manual_seed(seed)
+    stages = [Counting(4, 8), nn.Sequential(nn.Tanh(), nn.BatchNorm1d(8)), nn.Sequential(nn.Linear(8, 6), nn.ReLU())]
+    torch.manual_seed(100 + head)
+    return Net(stages, nn.Linear(6, 3)).eval()
+
+
+def trainer_of(lab, shared, **options):
+    made = lab.trainer(**options)
+    made.shared = shared
+    return made
+
+
+def test_forty_heads_on_one_body_take_its_outputs_once_with_the_same_bits(lab, sharing_all):
+    x = torch.randn(1100, 4)
+    for head in range(40):
+        ours = network(head=head)
+        out = trainer_of(lab, sharing_all(network())).scored(ours, x)
+        before = Counting.calls
+        assert torch.equal(out, lab.trainer().outputs(ours, x))
+        Counting.calls = before
+    assert Counting.calls == 3  # chunks of 512, 512 and 76
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_each_has_the_bits_of_its_own_from_the_stage_on_where_it_differs(lab, sharing_all, precision):
+    x = torch.randn(600, 4)
+    for stage in (None, 2, 1, 0, None):
+        ours = network()
+        if stage is not None:
+            for p in ours.stages[stage].parameters():
+                p.data.add_(0.5)
+        shared = sharing_all(network(), precision=precision)
+        out = trainer_of(lab, shared, precision=precision).scored(ours, x)
+        assert torch.equal(out, lab.trainer(precision=precision).outputs(ours, x))
+
+
+def test_images_have_their_bits_in_both_orders_in_memory(lab, sharing_all):
+    x = torch.randint(256, (530, 3, 9, 9), dtype=torch.uint8).float()
+    for last in (False, True):
+        stages = [nn.Conv2d(3, 8, 3), nn.Sequential(nn.ReLU(inplace=True), nn.Conv2d(8, 8, 3), nn.Flatten())]
+        torch.manual_seed(0)
+        ours = Net(stages, nn.Linear(200, 3)).eval()
+        if last:
+            ours.to(memory_format=torch.channels_last)
+        for _ in range(2):
+            shared = sharing_all(ours, last=str(last))
+            out = trainer_of(lab, shared, channels_last=last).scored(ours, x)
+            assert torch.equal(out, lab.trainer(channels_last=last).outputs(ours, x))
+
+
+OTHERS = {
+    "examples": lambda net, x: (net, x + 1),
+    "their order in memory": lambda net, x: (net, x.T.contiguous().T),
+    "fewer examples": lambda net, x: (net, x[:-1]),
+    "their kind": lambda net, x: (net.double(), x.double()),
+}
+
+
+@pytest.mark.parametrize("other", OTHERS.values(), ids=OTHERS)
+def test_other_examples_are_no_others(lab, sharing_all, other):
+    net, x = network(), torch.randn(20, 4)
+    trainer_of(lab, sharing_all(net)).scored(net, x)
+    net, x = other(net, x)
+    Counting.calls = 0
+    trainer_of(lab, sharing_all(net)).scored(net, x)
+    assert Counting.calls == 1
+
+
+@pytest.mark.parametrize("parts", [{"threads": "2"}, {"torch": "3"}, {"precision": "bf16"}])
+def test_other_surroundings_are_no_others(lab, sharing_all, parts):
+    net, x = network(), torch.randn(20, 4)
+    for given in ({}, parts, {}, parts):
+        trainer_of(lab, sharing_all(net, **given)).scored(net, x)
+    assert Counting.calls == 2
+
+
+def _statistics(net):
+    net.stages[1][1].running_mean.add_(1)
+
+
+def _hook(net):
+    net.stages[0].register_forward_hook(lambda _, __, out: out * 0)
+
+
+def _forward(net):
+    net.stages[0].forward = lambda x: torch.zeros(len(x), 8)
+
+
+def _settings(net):
+    net.stages[1][1].eps = 0.5
+
+
+def _training(net):
+    net.stages[1][1].train = lambda mode=True: net.stages[1][1]  # stays in training mode
+    net.stages[1][1].training = True
+
+
+def _hook_of_all(net):
+    net.register_forward_hook(lambda _, __, out: out * 0)
+
+
+@pytest.mark.parametrize("change", [_statistics, _hook, _forward, _settings, _training, _hook_of_all])
+def test_a_frozen_stage_that_behaves_otherwise_gets_its_own_outputs(lab, sharing_all, change):
+    x = torch.randn(20, 4)
+    plain = trainer_of(lab, sharing_all(network())).scored(network(), x)
+    ours, twin = network(), network()
+    change(ours)
+    change(twin)
+    out = trainer_of(lab, sharing_all(network())).scored(ours, x)
+    assert torch.equal(out, lab.trainer().outputs(twin, x))
+    assert not torch.equal(out, plain)
+    assert torch.equal(trainer_of(lab, sharing_all(network())).scored(network(), x), plain)
+
+
+def test_nothing_is_kept_where_nothing_is_frozen_or_it_takes_no_time(lab, sharing_all, tmp_path, monkeypatch):
+    ours = network(seed=1)
+    x = torch.randn(20, 4)
+    trainer_of(lab, sharing_all(network())).scored(ours, x)
+    monkeypatch.setattr(module, "WORTH", 10**6)
+    trainer_of(lab, sharing_all(network())).scored(network(), x)
+    assert not (tmp_path / "shared").exists()
+
+
+def one_job(scheme="linear-probe", backbone="mlp-table", dataset="diabetes"):
+    return Job("tune", Ref(backbone), Ref(dataset), Ref(scheme), metrics=(Ref("r2"),))
+
+
+def order_of(tmp_path, job, device="cpu", **settings):
+    return Order(job, "s", Settings(**settings), (), device, str(tmp_path), ())
+
+
+def shared_by(tmp_path, job, doors=(), tried=None, **how):
+    order = order_of(tmp_path, job, **how)
+    return sharing.shared_stages(order, Registry(doors), tried or job.strategy, network())
+
+
+def test_jobs_of_what_came_with_finefuse_share(tmp_path):
+    shared = shared_by(tmp_path, one_job())
+    assert shared is not None
+    assert "source finefuse_zoo/backbones/tabular.py" in str(shared.parts) or "tabular.py" in shared.parts["sources"]
+    assert shared.parts == shared_by(tmp_path, one_job("full")).parts
+    others = [{"threads": 2}, {"precision": "bf16"}, {"channels_last": True}, {"deterministic": False}]
+    for other in others:
+        assert shared_by(tmp_path, one_job(), **other).parts != shared.parts
+
+
+def test_jobs_with_code_from_outside_and_those_on_a_gpu_do_not(tmp_path, monkeypatch):
+    tiny = str(FIXTURES / "plugins" / "tiny.py")
+    for job in (one_job(backbone="tiny"), one_job(dataset="points"), one_job(scheme="nowhere")):
+        assert shared_by(tmp_path, job, (tiny,)) is None
+    assert shared_by(tmp_path, one_job(), device="cuda:0") is None
+    assert shared_by(tmp_path, one_job(), accumulate=True) is None
+    assert shared_by(tmp_path, one_job(), tried=Ref("nowhere")) is None
+    inside = Ref.of("chain", of=["linear-probe", "nowhere"])
+    assert shared_by(tmp_path, one_job(), tried=inside) is None
+    monkeypatch.setenv("FINEFUSE_SHARED_GIB", "0")
+    assert shared_by(tmp_path, one_job()) is None
+
+
+@pytest.mark.parametrize("said", ["much", "-1", "nan", "inf"])
+def test_a_wrong_number_of_gib_is_refused_before_anything_runs(tmp_path, monkeypatch, said):
+    import finefuse
+
+    monkeypatch.setenv("FINEFUSE_SHARED_GIB", said)
+    suite = {"name": "s", "datasets": ["diabetes"], "backbones": ["mlp-table"], "schemes": ["linear-probe"]}
+    with pytest.raises(FinefuseError, match=f"FINEFUSE_SHARED_GIB is '{said}'; a number from 0 was expected"):
+        finefuse.run(suite, out=tmp_path / "out", store=tmp_path / "store", workers=0, quiet=True)
+    assert not (tmp_path / "out").exists()
+
+
+LAST = {"use": "selective", "as": "last", "k": 1}
+SUITE = {
+    "name": "s", "datasets": ["diabetes"], "backbones": ["mlp-table"], "metrics": ["r2"], "budget": {"epochs": 2},
+    "schemes": ["linear-probe", "head-sgd", LAST], "fusions": [], "pools": {}, "latency": [],
+}  # fmt: skip
+
+
+def told(rows):
+    """What rows say of how good the outputs are."""
+    wanted = ("test.", "val.", "last.", "best.", "peek.", "outputs", "losses", "correct", "figure.", "flops", "steps")
+    return [{k: v for k, v in row.items() if k == "cell" or k.startswith(wanted)} for row in rows]
+
+
+def test_a_suite_has_the_same_rows_and_computes_frozen_stages_once_per_network_and_examples(
+    fixture_module, tmp_path, monkeypatch
+):
+    made, really = [], Computed._made
+
+    def spied(self, address, parts, compute):
+        made.append(address)
+        return really(self, address, parts, compute)
+
+    monkeypatch.setattr(Computed, "_made", spied)
+    monkeypatch.setattr(module, "WORTH", 1)
+    shop = fixture_module("workshop").Workshop
+    rows = shop(tmp_path / "with", SUITE).run()
+    addresses = list(made)
+    monkeypatch.setenv("FINEFUSE_SHARED_GIB", "0")
+    assert told(rows) == told(shop(tmp_path / "without", SUITE).run())
+    assert [row["status"] for row in rows].count("ok") == len(rows)
+    assert made == addresses
+    assert len(set(addresses)) == len(addresses) == 2 * 2  # val and test, up to the last stage and up to the head
+    assert not (tmp_path / "without" / "shared").exists()
