@@ -60,6 +60,8 @@ RULES_NOT_KEPT: dict[str, dict[str, str]] = {
 COUNTS = "every-parameter-counts"
 """The rule that takes longest, tried apart from the others."""
 IDLE = {
+    "greedy-ensemble": "the small members agree so much that a few picks decide",
+    "greedy-soup": "no soup of the small members is better than the best of them",
     "recalibrate": "one task has one set of statistics",
     "repair": "the small members are in one order already",
     "task-gate": "there is one task, and nothing to route between",
