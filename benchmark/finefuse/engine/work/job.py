@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -39,7 +38,7 @@ from finefuse.engine.work.diverged import divergence_noticed
 from finefuse.engine.work.forgetting import source_fields
 from finefuse.engine.work.given import given, refuse_changed_files
 from finefuse.engine.work.loading import loaded, refuse_changed
-from finefuse.engine.work.made import Made, bill_of, billed, choices_of, cost_of, to_store
+from finefuse.engine.work.made import Made, bill_of, billed, choices_of, cost_of, figures_of, to_store
 from finefuse.engine.work.room import room
 from finefuse.engine.work.searching import at_edge, quality_of, search_of, suggested
 from finefuse.engine.work.stages import after_all, require_budgets_kept, stages_of, trainers
@@ -191,16 +190,7 @@ def _tune(bench: Workbench, ref: Ref, extra: Record, bill: Record | None = None)
     trainer.require_budget_kept()
     refuse_changed_files(Facts(bench.registry), bench.order.job)
     rate = {"rate": trainer.rate} if "tried" in extra else {}
-    _save(bench, made, bench.splits, extra | rate | _figures(on) | given(scheme, bench.order.job.label))
-
-
-def _figures(on: Tuning) -> Record:
-    """What a scheme reports of itself."""
-    for name, value in on.figures.items():
-        number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        if not isinstance(name, str) or not number or math.isinf(value):
-            raise PluginError(f"the figure {told(name)} is {told(value)}; a finite number or NaN was expected")
-    return {f"figure.{name}": value for name, value in on.figures.items()}
+    _save(bench, made, bench.splits, extra | rate | figures_of(on) | given(scheme, bench.order.job.label))
 
 
 def run_scheme(scheme: Scheme, on: Tuning, trainer: SuiteTrainer, watch: Stopwatch) -> Made:
