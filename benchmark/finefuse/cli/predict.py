@@ -31,7 +31,7 @@ def predict(
     plugin: Plugins = None,
     store: Store = None,
 ) -> None:
-    """Predict labels or values for new inputs with what a row measured, as CSV."""
+    """Predict labels or values for new inputs, as CSV."""
     import finefuse
     from finefuse.errors import FinefuseError
     from finefuse.files import write_whole
