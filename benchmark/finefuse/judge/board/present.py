@@ -297,7 +297,7 @@ def draw(table: pd.DataFrame, markup: Markup) -> str:
 def _padded(table: pd.DataFrame) -> Iterator[list[str]]:
     """The columns of a pipe table: heading, rule and cells, all of one width."""
     for name, column in table.items():
-        heading, cells = _cell(name), list(map(_cell, column))
+        heading, cells = escaped_cell(name), list(map(escaped_cell, column))
         width = max(len(heading) + LEAST_PADDING, *map(len, cells), 0)
         if name in TEXT_COLUMNS:
             yield [f" {heading:<{width}} ", f":{'-' * (width + 1)}", *(f" {cell:<{width}} " for cell in cells)]
@@ -319,7 +319,8 @@ def bullets(items: Iterable[str], markup: Markup) -> str:
     return "\n".join(f"- {item}" for item in items)
 
 
-def _cell(value: object) -> str:
+def escaped_cell(value: object) -> str:
+    """What a cell of a pipe table holds."""
     return plain(value).replace("|", "\\|")
 
 
