@@ -13,6 +13,7 @@ import typer
 from finefuse.cli.ab import ab
 from finefuse.cli.calibrate import calibrate
 from finefuse.cli.check import check
+from finefuse.cli.check_plugin import check_plugin
 from finefuse.cli.compare import compare
 from finefuse.cli.export import export
 from finefuse.cli.history import history
@@ -60,8 +61,9 @@ for verb in (
     matrix,
     verify,
     new,
+    check_plugin,
 ):
-    app.command(verb.__name__.strip("_"))(keeps_stdout(verb))
+    app.command(verb.__name__.strip("_").replace("_", "-"))(keeps_stdout(verb))
 
 
 def _version(wanted: bool) -> None:

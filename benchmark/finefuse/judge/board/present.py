@@ -308,7 +308,7 @@ def _padded(table: pd.DataFrame) -> Iterator[list[str]]:
 def title(text: str, level: int, markup: Markup) -> str:
     """A heading."""
     text = plain(text)
-    return f"<h{level}>{html.escape(text)}</h{level}>" if markup == "html" else f"{'#' * level} {text}"
+    return f"<h{level}>{html.escape(text)}</h{level}>" if markup == "html" else f"{'#' * level} {_without_tags(text)}"
 
 
 def bullets(items: Iterable[str], markup: Markup) -> str:
@@ -316,12 +316,17 @@ def bullets(items: Iterable[str], markup: Markup) -> str:
     items = map(plain, items)
     if markup == "html":
         return f"<ul>{''.join(f'<li>{html.escape(item)}</li>' for item in items)}</ul>"
-    return "\n".join(f"- {item}" for item in items)
+    return "\n".join(f"- {_without_tags(item)}" for item in items)
 
 
 def escaped_cell(value: object) -> str:
     """What a cell of a pipe table holds."""
-    return plain(value).replace("|", "\\|")
+    return _without_tags(plain(value).replace("|", "\\|"))
+
+
+def _without_tags(text: str) -> str:
+    """What Markdown would take for a tag of HTML stays text."""
+    return re.sub("<(?=[A-Za-z/!?])", r"\\<", text)
 
 
 def _names(lines: pd.DataFrame) -> Columns:
