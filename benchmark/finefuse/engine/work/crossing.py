@@ -145,7 +145,7 @@ def _save(
     for i, (ref, splits) in enumerate(bench.crossed.items()):
         net = network(model, ref)
         for part, data in (("val", splits.val), ("test", splits.test)):
-            outputs[f"{i}.{part}"] = found = trainer.outputs(net, data.x)
+            outputs[f"{i}.{part}"] = found = trainer.scored(net, data.x)
             if wrong := splits.task.bad_outputs(found, len(data)):
                 shaped = found.shape == (len(data), splits.task.outputs)
                 raise (FloatingPointError if shaped else PluginError)(f"on {part} of {ref}, {wrong}")
@@ -268,7 +268,7 @@ def pool(bench: Workbench) -> Record:
         own = [artifact for (_, artifact), task in zip(job.own, job.tasks, strict=True) if task == ref]
         head = bench.tuned(max(own, key=lambda artifact: float(bench.store.meta(artifact)["quality"]))).head
         net = Net(list(bench.one(ref).start().stages), head)
-        untouched[str(ref)] = {part: trainer.outputs(net, getattr(splits, part).x) for part in ("val", "test")}
+        untouched[str(ref)] = {part: trainer.scored(net, getattr(splits, part).x) for part in ("val", "test")}
     own_outputs = {str(ref): outputs for ref, outputs in _own(bench).items()}
     return crossing_bounds(bench.metrics, _shown(bench), own_outputs, untouched, _aggregate(bench)) | {
         "machine": machine_id()
