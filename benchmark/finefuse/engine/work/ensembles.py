@@ -44,14 +44,18 @@ def of_members(model: nn.Module) -> TypeGuard[CombineOutputs]:
     return isinstance(model, CombineOutputs) and all(isinstance(member, Member) for member in model.members)
 
 
+def stored_outputs(bench: Workbench, ensemble: CombineOutputs) -> list[dict[str, Tensor]]:
+    """What the members of an ensemble have in the store."""
+    return [bench.store.outputs(artifact) for artifact in _artifacts(bench, ensemble)]
+
+
 def combined(bench: Workbench, ensemble: CombineOutputs, splits: Splits) -> dict[str, Tensor]:
     """An ensemble's outputs from those its members have in the store, held against the real thing on one batch.
 
     Raises:
         PluginError: if they differ.
     """
-    stored = [bench.store.outputs(artifact) for artifact in _artifacts(bench, ensemble)]
-    device = splits.test.y.device
+    stored, device = stored_outputs(bench, ensemble), splits.test.y.device
     parts = ("val", "test", *(f"also.{name}" for name in bench.more_tests))
     outputs = {part: ensemble.combine(torch.stack([s[part].to(device) for s in stored])) for part in parts}
     x = splits.test.x[:CHECKED]

@@ -32,13 +32,14 @@ from finefuse.engine.work import crossing
 from finefuse.engine.work.chosen import beside, choose_fused, fused_trial, keep_trial
 from finefuse.engine.work.deployed import deployed
 from finefuse.engine.work.diverged import divergence_noticed
-from finefuse.engine.work.ensembles import combined, counts, of_members
+from finefuse.engine.work.ensembles import combined, counts, of_members, stored_outputs
 from finefuse.engine.work.forgetting import source_fields
 from finefuse.engine.work.given import given, refuse_changed_files
 from finefuse.engine.work.loading import loaded, refuse_changed
 from finefuse.engine.work.made import Made, bill_of, billed, choices_of, cost_of, figures_of, to_store
 from finefuse.engine.work.room import room
 from finefuse.engine.work.searching import at_edge, quality_of, search_of, suggested
+from finefuse.engine.work.separate import chunks, refuse_joint
 from finefuse.engine.work.stages import after_all, require_budgets_kept, stages_of, trainers
 from finefuse.engine.work.switches import current, refuse_emulated, set_up
 from finefuse.engine.work.workbench import Workbench
@@ -272,6 +273,7 @@ def _save(bench: Workbench, made: Made, splits: Splits, extra: Mapping[str, obje
     more = {f"also.{name}": data.x for name, data in bench.more_tests.items()}
     outputs |= {part: made.trainer.scored(made.model, x) for part, x in more.items() if part not in outputs}
     _refuse_bad(bench, splits, outputs)
+    _refuse_joint(bench, made, splits, outputs["test"])
     meta = {
         **cost_of(bench, made.watch, made.trainer, *made.others),
         "trainable": made.trainable,
@@ -299,6 +301,18 @@ def _refuse_bad(bench: Workbench, splits: Splits, outputs: Mapping[str, Tensor])
         if wrong := splits.task.bad_outputs(outputs[part], len(data)):
             shaped = outputs[part].shape == (len(data), splits.task.outputs)
             raise (FloatingPointError if shaped else PluginError)(f"on {part}, {wrong}")
+
+
+def _refuse_joint(bench: Workbench, made: Made, splits: Splits, outputs: Tensor) -> None:
+    """Ask for the outputs again, of test examples in other company."""
+    address, settings = bench.order.job.artifact, bench.order.settings
+    if of_members(made.model):
+        stored = torch.stack([one["test"].to(outputs.device) for one in stored_outputs(bench, made.model)])
+        combine = made.model.combine
+        refuse_joint(lambda rows: combine(stored[:, rows]), outputs, address, settings, chunks(len(outputs)))
+    else:
+        x = splits.test.x
+        refuse_joint(lambda rows: made.trainer.outputs(made.model, x[rows.to(x.device)]), outputs, address, settings)
 
 
 def _outputs(bench: Workbench, made: Made, splits: Splits) -> dict[str, Tensor]:
