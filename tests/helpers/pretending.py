@@ -113,13 +113,14 @@ class PretendedGpu:
         self.waits[why, _where()] += 1
 
 
-def _tensors(*groups: Iterable[Any]) -> Iterator[Tensor]:
+def tensors_in(*groups: Iterable[Any]) -> Iterator[Tensor]:
+    """All tensors in these, and in lists and tuples of them."""
     for group in groups:
         for one in group:
             if isinstance(one, Tensor):
                 yield one
             elif isinstance(one, list | tuple):
-                yield from _tensors(one)
+                yield from tensors_in(one)
 
 
 def _note(known: dict[int, StorageWeakRef], tensor: Tensor) -> None:
@@ -183,7 +184,7 @@ class _Answers(TorchFunctionMode):
             goal = torch.device(named["device"]).type == "cuda"
             with self._gpu.placing(goal):
                 return func(*args, **{**named, "device": HOST})
-        if any(map(self._gpu.has, _tensors(args, named.values()))):
+        if any(map(self._gpu.has, tensors_in(args, named.values()))):
             with self._gpu.placing(True, made=True):
                 return func(*args, **named)
         return func(*args, **named)
@@ -223,7 +224,7 @@ class _Kernels(TorchDispatchMode):
         self, func: Any, _: object, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         named = dict(kwargs or {})
-        tensors = list(_tensors(args, named.values()))
+        tensors = list(tensors_in(args, named.values()))
         there = [one for one in tensors if self._gpu.has(one)]
         elsewhere = [one for one in tensors if not self._gpu.has(one)]
         goal = bool(there) or (self._gpu.made and not tensors) if self._gpu.place is None else self._gpu.place
@@ -235,7 +236,7 @@ class _Kernels(TorchDispatchMode):
             self._gpu.wait(WAITS[func])
         out = func(*args, **named)
         if goal and not (func in TRANSFERS and not self._gpu.has(args[0])):
-            for one in _tensors([out]):
+            for one in tensors_in([out]):
                 self._gpu.take(one)
         return out
 
@@ -247,7 +248,7 @@ class _Kernels(TorchDispatchMode):
             self._gpu.operations[name] += 1
         if func in WAITS:
             self._gpu.wait(WAITS[func])
-        if func in INDEXED and any(one.dtype in MASKS for one in _tensors(args[1])):
+        if func in INDEXED and any(one.dtype in MASKS for one in tensors_in(args[1])):
             self._gpu.wait("the size of a result is read")
         if func in UNSURE:
             self._gpu.unsure[name, _where()] += 1
@@ -275,7 +276,7 @@ def pretended_gpu() -> Iterator[PretendedGpu]:
         "get_device_properties": lambda device=None: properties,
         "is_bf16_supported": lambda including_emulation=True: True,
         "get_rng_state": lambda device=None: torch.get_rng_state(),
-        "set_rng_state": lambda state, device=None: None,
+        "set_rng_state": lambda state, device=None: torch.set_rng_state(state),
         "synchronize": lambda device=None: gpu.wait("asked to"),
         "empty_cache": lambda: None,
         "memory_allocated": lambda device=None: 0,
