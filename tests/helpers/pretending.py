@@ -89,7 +89,7 @@ class PretendedGpu:
         _note(self._there, tensor)
 
     def pin(self, tensor: Tensor) -> Tensor:
-        """A copy in memory that the device can read by itself."""
+        """A copy in memory that the device can read by itself; in any thread, unlike what the modes see."""
         copy = tensor.clone()
         _note(self._pinned, copy)
         return copy
@@ -159,7 +159,6 @@ class _Answers(TorchFunctionMode):
             torch.Tensor.is_cpu.__get__: lambda x: not gpu.has(x),
             torch.Tensor.get_device: lambda x: 0 if gpu.has(x) else -1,
             torch.Tensor.is_pinned: gpu.is_pinned,
-            torch.Tensor.pin_memory: gpu.pin,
             torch.Tensor.cpu: lambda x: self._moved(x, HOST),
         }
 
@@ -287,6 +286,7 @@ def pretended_gpu() -> Iterator[PretendedGpu]:
     with ExitStack() as pretended:
         for name, answer in answers.items():
             pretended.enter_context(patch.object(torch.cuda, name, answer))
+        pretended.enter_context(patch.object(torch.Tensor, "pin_memory", lambda x: gpu.pin(x)))
         pretended.enter_context(_Answers(gpu))
         pretended.enter_context(_Kernels(gpu))
         yield gpu

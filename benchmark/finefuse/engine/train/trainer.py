@@ -24,6 +24,7 @@ from finefuse.engine.train.batches import Rows, batch_order
 from finefuse.engine.train.captured import MODE, Captures, Take, why_eager
 from finefuse.engine.train.checkpoints import Curve
 from finefuse.engine.train.compiled import Compiled
+from finefuse.engine.train.examples import Examples
 from finefuse.engine.train.prefix import by_example, frozen_stages
 from finefuse.engine.train.retry import fewest, undoing
 from finefuse.engine.train.scale import LossScale
@@ -73,6 +74,7 @@ class SuiteTrainer:
         self._steps, self._extra, self._checkpoints = 0, 0, frozenset[int]()
         self._trained: dict[int, nn.Parameter] = {}
         self._data, self._device = data, data.y.device
+        self._examples = Examples(data.x, self._device)
         self._task, self._schedule, self._seed = task, budget.schedule, seed
         self.generators: Sequence[torch.Generator] = ()
         """What the strategy draws from, so that a step can be taken back."""
@@ -159,7 +161,8 @@ class SuiteTrainer:
             if self.captures is not None:
                 own = {"loss": loss, "penalty": penalty, "optimizer": optimizer if callable(optimizer) else None}
                 step = self.captures.phase(step, model, optimizer_, self.effort, self._why_eager(model, own, steps))
-            for positions in self._next_batches(steps, rows):
+            batches = while_training.enter_context(self._examples.ahead(self._next_batches(steps, rows)))
+            for positions in batches:
                 x, batch = inputs(positions)
                 if loss and self._task.mixes and batch.y.is_floating_point():
                     raise NotApplicable("the suite mixes labels, and this method has a loss of its own that can't")
@@ -385,17 +388,12 @@ class SuiteTrainer:
                     raise
                 release(error, None, self._device)
 
-    def _read(self, rows: Rows) -> Tensor:
-        """Inputs as they are, on the device."""
-        x = self._data.x
-        return x[rows.here] if x.device == self._device else uploaded(x[rows.on_host], self._device)
-
     def _inputs(self, rows: Rows) -> Tensor:
-        return self._placed(self._read(rows))
+        return self._placed(self._examples.read(rows))
 
     def _batch(self, rows: Rows) -> tuple[Tensor, Batch]:
         """Inputs as the network wants them, changed at random where the suite says so, and the batch they make."""
-        inputs, targets = self._read(rows), self._data.y[rows.here]
+        inputs, targets = self._examples.read(rows), self._data.y[rows.here]
         if self._augment is not None:
             inputs, targets = self._augment(inputs, targets)
         placed = self._placed(inputs)
