@@ -29,6 +29,7 @@ from finefuse.engine.store.origin import origin_of
 from finefuse.engine.train.lent import lent
 from finefuse.engine.train.trainer import SuiteTrainer
 from finefuse.engine.work import crossing
+from finefuse.engine.work.built import for_the_core_alone
 from finefuse.engine.work.chosen import beside, choose_fused, fused_trial, keep_trial
 from finefuse.engine.work.deployed import deployed
 from finefuse.engine.work.diverged import divergence_noticed
@@ -72,7 +73,8 @@ def _carried_out(order: Order) -> Record:
     begin_job(order.device)
     room.begin(order.device, order.beside)
     bench = Workbench(order)
-    with bench.effort.counting():
+    used = {bench.registry.target(kind, ref.name) for kind, ref in order.job.plugins if kind == "dataset"}
+    with bench.effort.counting(), for_the_core_alone(used):
         surroundings = bench.surroundings
         surroundings.a_job_begins()
         for name in {type(metric).__module__ for metric in bench.metrics.values()} & sys.modules.keys():

@@ -14,6 +14,7 @@ from finefuse.discovery.registry import Door, Registry
 from finefuse.engine.measure.repeats import repeated
 from finefuse.engine.randomness import seeded
 from finefuse.engine.store.splits import kept_splits
+from finefuse.engine.work.built import splits_for_the_core
 from finefuse.engine.work.room import room
 from finefuse.errors import FinefuseError, PluginError, one_line
 from finefuse.types import Backbone, Data, Dataset, Record, Ref, Settings, Splits
@@ -63,7 +64,7 @@ def loaded(
     drawn = split_seed(dataset, seed, plugin)
 
     def make() -> tuple[Splits, Record]:
-        splits = plugin.splits(drawn)
+        splits = splits_for_the_core(plugin, drawn)
         for name, part in (("train", splits.train), ("val", splits.val), ("test", splits.test)):
             if wrong := splits.task.bad_targets(part.y):
                 raise PluginError(f"the data set {dataset} is wrong on {name}: {wrong}")
