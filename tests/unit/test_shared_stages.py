@@ -11,6 +11,8 @@ import torch
 from torch import nn
 
 from finefuse.discovery.registry import Registry
+from finefuse.engine.measure.bill import Took
+from finefuse.engine.measure.cost import Stopwatch
 from finefuse.engine.order import Order
 from finefuse.engine.store.computed import Computed
 from finefuse.engine.train import shared as module
@@ -316,6 +318,85 @@ def test_nothing_is_kept_where_nothing_is_frozen_or_it_takes_no_time(lab, sharin
     assert not (tmp_path / "shared").exists()
 
 
+TOOK = Took(100.0, 50.0, 10**9, 7.0, "", contended=True, alone=False)
+
+
+@pytest.fixture
+def hours(monkeypatch):
+    """Whatever is computed for all jobs, computing it has taken as long as `TOOK` says."""
+    monkeypatch.setattr(Took, "by", lambda _: TOOK)
+
+
+def billed(trainer, watch):
+    return watch.seconds - trainer.bill.off + trainer.bill.on
+
+
+def test_who_reads_features_is_billed_what_who_computed_them_was(lab, sharing_all, hours):
+    x = torch.randn(600, 4)
+    for turn in range(3):
+        trainer = trainer_of(lab, sharing_all(network(head=turn)))
+        with Stopwatch("cpu") as watch:
+            out = trainer.features(network(head=turn), x)
+        bill = trainer.bill
+        assert torch.equal(out, lab.trainer().features(network(), x))
+        assert 100 <= billed(trainer, watch) <= 100 + watch.seconds
+        assert (bill.on, bill.on_cpu, bill.on_energy.processors) == (100, 50, 7.0)
+        assert (bill.contended, bill.alone, bill.shared) == (True, False, 100 if turn else 0)
+        assert watch.peak_memory >= 10**9
+
+
+def test_a_reader_pays_again_each_time_as_it_would_alone(lab, sharing_all, hours):
+    x = torch.randn(600, 4)
+    for turn in range(2):
+        trainer = trainer_of(lab, sharing_all(network()))
+        for _ in range(2):
+            trainer.features(network(), x)
+        assert (trainer.bill.on, trainer.bill.shared) == (200, 200 if turn else 100)
+
+
+def test_a_fusion_only_reads_features_and_pays_for_them(lab, sharing_all, hours, tmp_path):
+    x = torch.randn(600, 4)
+    trainer = trainer_of(lab, sharing_all(None))
+    trainer.features(network(), x)
+    assert trainer.bill.on == 0
+    assert not (tmp_path / "shared").exists()
+    trainer_of(lab, sharing_all(network())).features(network(), x)
+    trainer.features(network(), x)
+    assert (trainer.bill.on, trainer.bill.shared) == (100, 100)
+
+
+@pytest.mark.parametrize("trained", [("head",), ("stages.2", "head")])
+def test_training_behind_frozen_stages_has_the_same_bits_and_the_same_bill(lab, sharing_all, hours, trained):
+    alone = network()
+    groups = lambda net: [{"params": net.get_submodule(name).parameters()} for name in trained]  # noqa: E731
+    lab.trainer().fit(alone, groups(alone))
+    for turn in range(2):
+        ours = network()
+        trainer = trainer_of(lab, sharing_all(network()))
+        trainer.fit(ours, groups(ours))
+        assert lab.changed(lab.state(alone), ours) == set()
+        assert (trainer.bill.on, trainer.bill.shared) == (100, 100 * turn)
+
+
+def test_features_of_a_body_that_was_tuned_are_nobody_elses(lab, sharing_all, hours, tmp_path):
+    ours, x = network(), torch.randn(20, 4)
+    for p in ours.stages[2].parameters():
+        p.data.add_(0.5)
+    trainer = trainer_of(lab, sharing_all(network()))
+    assert torch.equal(trainer.features(ours, x), lab.trainer().features(ours, x))
+    assert trainer.bill.on == 0
+    assert not (tmp_path / "shared").exists()
+
+
+@pytest.mark.parametrize(
+    "told",
+    [{}, {"seconds": 1}, TOOK.fields | {"seconds": -1}, TOOK.fields | {"seconds": "1"}, TOOK.fields | {"more": 1}],
+)
+def test_a_bill_that_is_none_is_refused(told):
+    assert Took.read(TOOK.fields) == TOOK
+    assert Took.read(told) is None
+
+
 def one_job(scheme="linear-probe", backbone="mlp-table", dataset="diabetes"):
     return Job("tune", Ref(backbone), Ref(dataset), Ref(scheme), metrics=(Ref("r2"),))
 
@@ -380,20 +461,50 @@ def told(rows):
 def test_a_suite_has_the_same_rows_and_computes_frozen_stages_once_per_network_and_examples(
     fixture_module, tmp_path, monkeypatch
 ):
-    made, really = [], Computed._made
+    made, really = [], Computed._draft
 
-    def spied(self, address, parts, compute):
-        made.append(address)
-        return really(self, address, parts, compute)
+    def spied(self):
+        made.append(1)
+        return really(self)
 
-    monkeypatch.setattr(Computed, "_made", spied)
+    monkeypatch.setattr(Computed, "_draft", spied)
     monkeypatch.setattr(module, "WORTH", 1)
     shop = fixture_module("workshop").Workshop
     rows = shop(tmp_path / "with", SUITE).run()
-    addresses = list(made)
+    kept = [path for path in (tmp_path / "with" / "shared").glob("??/*") if path.suffix != ".lock"]
+    assert len(made) == len(kept) == 2 * 3  # train, val and test, up to the last stage and up to the head
     monkeypatch.setenv("FINEFUSE_SHARED_GIB", "0")
-    assert told(rows) == told(shop(tmp_path / "without", SUITE).run())
+    alone = shop(tmp_path / "without", SUITE).run()
+    assert told(rows) == told(alone)
     assert [row["status"] for row in rows].count("ok") == len(rows)
-    assert made == addresses
-    assert len(set(addresses)) == len(addresses) == 2 * 2  # val and test, up to the last stage and up to the head
+    readers = {row["label"] for row in rows if "seconds_shared" in row}
+    assert readers == {"head-sgd", "concat-features"}
+    assert all(0 < row["seconds_shared"] < row["seconds"] for row in rows if "seconds_shared" in row)
+    assert not any("seconds_shared" in row for row in alone)
     assert not (tmp_path / "without" / "shared").exists()
+
+
+REAL = {
+    "name": "s", "seeds": [0, 1], "budget": {"epochs": 2, "batch_size": 64}, "latency": [], "channels_last": True,
+    "datasets": [{"use": "dice", "side": 32, "shots": 5, "val": 20}], "checkpoints": 2,
+    "backbones": [{"use": "efficientnet-lite", "as": "lite0", "size": 0, "side": 32}],
+    "schemes": ["linear-probe", "zero-step", "head-sgd", LAST, "bitfit"], "fusions": ["concat-features", "soup"],
+    "pools": {"heads": {"of": ["linear-probe", "head-sgd"]}},
+}  # fmt: skip
+
+
+@pytest.mark.slow
+def test_processes_side_by_side_give_the_rows_of_each_alone(tmp_path, monkeypatch):
+    import finefuse
+
+    def run(name, workers):
+        folder = tmp_path / name
+        made = finefuse.run(REAL, out=folder, store=folder / "store", workers=workers, quiet=True, reporters=())
+        assert {row["status"] for row in made.rows} == {"ok"}
+        return sorted(told(made.rows), key=lambda row: row["cell"]), made.rows
+
+    shared, rows = run("one", 1)
+    assert shared == run("two", 2)[0]
+    assert any("seconds_shared" in row for row in rows)
+    monkeypatch.setenv("FINEFUSE_SHARED_GIB", "0")
+    assert shared == run("alone", 1)[0]

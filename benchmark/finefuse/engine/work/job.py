@@ -287,7 +287,6 @@ def _save(bench: Workbench, made: Made, splits: Splits, extra: Mapping[str, obje
         "bytes": size_of(made.model),
         "flops": flops_per_example(made.model, splits.test.inputs(slice(1))),
         "counting": COUNTING,
-        "contended": made.watch.contended,
         "machine": machine_id(),
         **(extra or {}),
     }

@@ -34,18 +34,22 @@ class Made:
 def cost_of(bench: Workbench, watch: Stopwatch, *trainers: SuiteTrainer) -> Record:
     """What was measured while a strategy was at work, with its trainer and those of the stages after it."""
     energy, compiles = watch.energy, bench.order.settings.compile != "off"
-    for trainer in trainers:
-        energy = energy.plus(trainer.aside_energy, -1)
+    bills = [trainer.bill for trainer in trainers]
+    for bill in bills:
+        energy = energy.plus(bill.off_energy, -1).plus(bill.on_energy)
+    on, shared = sum(bill.on for bill in bills), sum(bill.shared for bill in bills)
     return {
-        "seconds": watch.seconds - sum(trainer.aside for trainer in trainers),
-        "cpu_seconds": watch.cpu_seconds - sum(trainer.aside_cpu for trainer in trainers),
+        "seconds": watch.seconds + on - sum(bill.off for bill in bills),
+        "cpu_seconds": watch.cpu_seconds + sum(bill.on_cpu - bill.off_cpu for bill in bills),
         "peak_memory": watch.peak_memory,
         "steps": sum(trainer.spent for trainer in trainers) + bench.effort.own_steps,
         "gradients": bench.effort.gradients,
         "pieces": max(leave_given().pieces, *(trainer.pieces for trainer in trainers)),
         "costs": COSTS,
         **({"seconds_compiling": sum(one.compiled.seconds for one in trainers)} if compiles else {}),
-        **energy.fields(watch.seconds, alone=watch.alone),
+        **({"seconds_shared": shared} if shared else {}),
+        "contended": watch.contended or any(bill.contended for bill in bills),
+        **energy.fields(watch.seconds + on, alone=watch.alone and all(bill.alone for bill in bills)),
     }
 
 
