@@ -137,8 +137,8 @@ def section(title: str) -> str:
 
 def test_the_fields_of_real_records_are_documented_and_no_others(result: Run, crossing: Run) -> None:
     written = {general(field) for row in (*result.rows, *crossing.rows) for field in row}
-    # in place of `correct` in tasks of other kinds; with `compile`; where frozen stages are worth sharing
-    elsewhere = {"losses", "seconds_compiling", "seconds_shared"}
+    # other kinds of tasks, `compile`, fp16, and frozen stages that are worth sharing
+    elsewhere = {"losses", "seconds_compiling", "skipped_steps", "seconds_shared"}
     assert written | elsewhere == set(tables(section("A record")))
 
 

@@ -182,7 +182,8 @@ def _dataset(bench: Workbench) -> Dataset:
 def _description(bench: Workbench) -> Description:
     job = bench.order.job
     assert job.dataset is not None
-    return capabilities.description(_dataset(bench), split_seed(job.dataset, job.seed))
+    plugin = _dataset(bench)
+    return capabilities.description(plugin, split_seed(job.dataset, job.seed, plugin))
 
 
 def _usage(made: _Made) -> Usage:

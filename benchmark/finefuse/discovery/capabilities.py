@@ -185,6 +185,14 @@ def description(dataset: Any, seed: int) -> Description:
     return told
 
 
+def folds(dataset: Any) -> int:
+    """How many published splits a data set has, to be taken in turn; 0 for one that draws them by seed."""
+    found = ask(dataset, "number_of_folds", int) if _has(dataset, "number_of_folds") else 0
+    if isinstance(found, bool) or found < 0:
+        raise DeclarationError(dataset, f"has {found!r} for its `number_of_folds`, which should be 0 or more")
+    return int(found)
+
+
 def alone(fusion: Any) -> bool:
     """Whether a fusion makes its own members."""
     return _flag(fusion, "alone")
@@ -255,7 +263,7 @@ def version(plugin: Any) -> str:
 
 
 _QUESTIONS: Mapping[PluginKind, tuple[Callable[[Any], object], ...]] = {
-    "dataset": (lambda dataset: method(dataset, "token_numbers"),),
+    "dataset": (lambda dataset: method(dataset, "token_numbers"), folds),
     "backbone": (
         head_outputs,
         keeps_head,

@@ -160,6 +160,15 @@ class Remarking(Protocol):
 
 
 @runtime_checkable
+class Folded(Protocol):
+    """A data set with published splits or folds, which are averaged as seeds are."""
+
+    @property
+    def number_of_folds(self) -> int:
+        """How many: `splits` then gets the number of one, the suite's seed modulo this; 0 for splits drawn by seed."""
+
+
+@runtime_checkable
 class Alone(Protocol):
     """A fusion that makes its own members, as many as the pool has; its cost leaves out the pool's."""
 

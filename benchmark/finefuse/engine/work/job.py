@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from time import perf_counter
+from typing import TypeGuard
 
 import torch
 from torch import Tensor, nn
@@ -41,6 +42,7 @@ from finefuse.engine.work.loading import loaded, refuse_changed
 from finefuse.engine.work.made import Made, bill_of, billed, choices_of, cost_of, figures_of, to_store
 from finefuse.engine.work.room import room
 from finefuse.engine.work.searching import at_edge, quality_of, search_of, suggested
+from finefuse.engine.work.separate import chunks, refuse_joint
 from finefuse.engine.work.stages import after_all, require_budgets_kept, stages_of, trainers
 from finefuse.engine.work.switches import current, refuse_emulated, set_up
 from finefuse.engine.work.workbench import Workbench
@@ -279,6 +281,7 @@ def _save(bench: Workbench, made: Made, splits: Splits, extra: Mapping[str, obje
     more = {f"also.{name}": data.x for name, data in bench.more_tests.items()}
     outputs |= {part: made.trainer.scored(made.model, x) for part, x in more.items() if part not in outputs}
     _refuse_bad(bench, splits, outputs)
+    _refuse_joint(bench, made, splits, outputs["test"])
     meta = {
         **cost_of(bench, made.watch, made.trainer, *made.others),
         "trainable": made.trainable,
@@ -309,8 +312,31 @@ def _refuse_bad(bench: Workbench, splits: Splits, outputs: Mapping[str, Tensor])
             raise (FloatingPointError if shaped else PluginError)(f"on {part}, {wrong}")
 
 
+def _refuse_joint(bench: Workbench, made: Made, splits: Splits, outputs: Tensor) -> None:
+    """Ask for the outputs again, of test examples in other company."""
+    address, settings = bench.order.job.artifact, bench.order.settings
+    if _is_ensemble(made.model):
+        stored = torch.stack([one["test"].to(outputs.device) for one in _stored(bench, made.model)])
+        combine = made.model.combine
+        refuse_joint(lambda rows: combine(stored[:, rows]), outputs, address, settings, chunks(len(outputs)))
+    else:
+        x = splits.test.x
+        refuse_joint(lambda rows: made.trainer.outputs(made.model, x[rows.to(x.device)]), outputs, address, settings)
+
+
+def _is_ensemble(model: nn.Module) -> TypeGuard[CombineOutputs]:
+    """Whether its outputs are combined of those that its members have in the store."""
+    return isinstance(model, CombineOutputs) and all(isinstance(member, Member) for member in model.members)
+
+
+def _stored(bench: Workbench, ensemble: CombineOutputs) -> list[dict[str, Tensor]]:
+    """What the members of an ensemble have in the store."""
+    artifacts = dict(bench.order.job.fused)
+    return [bench.store.outputs(artifacts[member.name]) for member in ensemble.members if isinstance(member, Member)]
+
+
 def _outputs(bench: Workbench, made: Made, splits: Splits) -> dict[str, Tensor]:
-    if isinstance(made.model, CombineOutputs) and all(isinstance(m, Member) for m in made.model.members):
+    if _is_ensemble(made.model):
         return _combined(bench, made.model, made.trainer, splits)
     return {
         "val": made.trainer.scored(made.model, splits.val.x),
@@ -335,9 +361,7 @@ def _along_the_way(bench: Workbench, made: Made, last: Mapping[str, Tensor]) -> 
 
 def _combined(bench: Workbench, ensemble: CombineOutputs, trainer: SuiteTrainer, splits: Splits) -> dict[str, Tensor]:
     """An ensemble's outputs from those its members have in the store, held against the real thing on one batch."""
-    artifacts = dict(bench.order.job.fused)
-    stored = [bench.store.outputs(artifacts[member.name]) for member in ensemble.members if isinstance(member, Member)]
-    device = splits.test.y.device
+    stored, device = _stored(bench, ensemble), splits.test.y.device
     parts = ("val", "test", *(f"also.{name}" for name in bench.more_tests))
     outputs = {part: ensemble.combine(torch.stack([s[part].to(device) for s in stored])) for part in parts}
     real = trainer.outputs(ensemble, splits.test.x[:CHECKED])

@@ -34,6 +34,7 @@ class Made:
 def cost_of(bench: Workbench, watch: Stopwatch, *trainers: SuiteTrainer) -> Record:
     """What was measured while a strategy was at work, with its trainer and those of the stages after it."""
     energy, compiles = watch.energy, bench.order.settings.compile != "off"
+    scales = [trainer.scale for trainer in trainers if trainer.scale]
     bills = [trainer.bill for trainer in trainers]
     for bill in bills:
         energy = energy.plus(bill.off_energy, -1).plus(bill.on_energy)
@@ -47,6 +48,7 @@ def cost_of(bench: Workbench, watch: Stopwatch, *trainers: SuiteTrainer) -> Reco
         "pieces": max(leave_given().pieces, *(trainer.pieces for trainer in trainers)),
         "costs": COSTS,
         **({"seconds_compiling": sum(one.compiled.seconds for one in trainers)} if compiles else {}),
+        **({"skipped_steps": sum(scale.skipped for scale in scales)} if scales else {}),
         **({"seconds_shared": shared} if shared else {}),
         "contended": watch.contended or any(bill.contended for bill in bills),
         **energy.fields(watch.seconds + on, alone=watch.alone and all(bill.alone for bill in bills)),
