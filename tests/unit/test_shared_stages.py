@@ -2,138 +2,22 @@
 
 from __future__ import annotations
 
-import functools
-from dataclasses import dataclass
-from types import MappingProxyType
+from functools import partial
 
 import pytest
 import torch
 from torch import nn
 
 from finefuse.discovery.registry import Registry
-from finefuse.engine.measure.bill import Took
-from finefuse.engine.measure.cost import Stopwatch
 from finefuse.engine.order import Order
 from finefuse.engine.store.computed import Computed
 from finefuse.engine.train import shared as module
-from finefuse.engine.train.shared import SharedStages
-from finefuse.engine.train.structure import UnclearError, structure_of
 from finefuse.engine.work import sharing
 from finefuse.errors import FinefuseError
 from finefuse.nets import CombineFeatures, Net
 from finefuse.types import Job, Ref, Settings
 from helpers.runs import FIXTURES
-
-HERE = {"torch": "", __name__.partition(".")[0]: "1"}
-
-
-class Scaled(nn.Module):
-    """A layer with settings of many kinds."""
-
-    def __init__(self, **settings):
-        super().__init__()
-        self.weight = nn.Parameter(torch.ones(2))
-        self.register_buffer("scale", torch.full((2,), 3.0), persistent=False)
-        vars(self).update(settings)
-
-    def forward(self, x):
-        return x * self.weight * self.scale
-
-
-@dataclass(frozen=True)
-class Options:
-    p: float = 0.5
-
-
-def text(part, packages=HERE):
-    found = structure_of(part, packages)
-    return found.text, found.contents
-
-
-def test_equal_modules_have_equal_structures():
-    settings = {"a": 1, "b": [2.5, ("x", None)], "c": {"k": torch.float32}, "d": Options(), "e": torch.ones(1)}
-    settings |= {"f": functools.partial(nn.functional.relu, inplace=False), "g": nn.ReLU}
-    assert text(Scaled(**settings)) == text(Scaled(**settings))
-
-
-def _data(layer):
-    layer.weight.data[0] = 2
-
-
-CHANGES = {
-    "a parameter": _data,
-    "a buffer": lambda layer: layer.scale.add_(1),
-    "mode": lambda layer: layer.eval(),
-    "a number": lambda layer: setattr(layer, "p", 0.1),
-    "its kind": lambda layer: setattr(layer, "p", True),
-    "a text": lambda layer: setattr(layer, "p", "0.5"),
-    "an option": lambda layer: setattr(layer, "p", Options(0.1)),
-    "a list": lambda layer: setattr(layer, "p", [0.5]),
-    "a hidden tensor": lambda layer: setattr(layer, "p", torch.ones(2)),
-    "a function": lambda layer: setattr(layer, "p", nn.functional.relu),
-    "memory": lambda layer: setattr(layer, "weight", nn.Parameter(torch.ones(4)[::2])),
-    "precision": lambda layer: layer.double(),
-    "another layer": lambda layer: layer.add_module("more", nn.ReLU()),
-}
-
-
-@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
-def test_whatever_may_change_a_bit_changes_the_structure(change):
-    layer = Scaled(p=1)
-    before = text(layer)
-    change(layer)
-    assert text(layer) != before
-    assert not structure_of(layer, HERE).same(structure_of(Scaled(p=1), HERE))
-
-
-class Local:
-    """Something whose inside nobody knows."""
-
-
-UNCLEAR = {
-    "a hook": lambda layer: layer.register_forward_hook(lambda *_: None),
-    "a hook before": lambda layer: layer.register_forward_pre_hook(lambda *_: None),
-    "a forward of its own": lambda layer: setattr(layer, "forward", lambda x: x),
-    "an object": lambda layer: setattr(layer, "p", Local()),
-    "a set": lambda layer: setattr(layer, "p", {1}),
-    "a closure": lambda layer: setattr(layer, "p", functools.partial(lambda x: x)),
-    "other code": lambda layer: setattr(layer, "p", MappingProxyType),
-    "parametrised": lambda layer: nn.utils.parametrize.register_parametrization(layer, "weight", nn.Identity()),
-    "sparse": lambda layer: setattr(layer, "p", torch.eye(2).to_sparse()),
-    "a module that is not registered": lambda layer: setattr(layer, "p", [nn.ReLU()]),
-    "compiled": lambda layer: setattr(layer, "_compiled_call_impl", lambda x: x),
-}
-
-
-@pytest.mark.parametrize("change", UNCLEAR.values(), ids=UNCLEAR)
-def test_what_cannot_be_seen_through_is_refused(change):
-    layer = Scaled()
-    change(layer)
-    with pytest.raises(UnclearError):
-        structure_of(layer, HERE)
-
-
-def test_code_of_other_packages_is_refused():
-    with pytest.raises(UnclearError, match="Scaled"):
-        structure_of(nn.Sequential(Scaled()), {"torch": ""})
-
-
-def test_a_class_that_cannot_be_found_by_its_name_is_refused():
-    class Inner(nn.Module):
-        pass
-
-    with pytest.raises(UnclearError):
-        structure_of(Inner(), HERE)
-
-
-class Counting(nn.Linear):
-    """Counts in the class how often any of its kind is called."""
-
-    calls = 0
-
-    def forward(self, x):
-        type(self).calls += 1
-        return super().forward(x)
+from helpers.sharing import Counting, network, shares, trainer_of
 
 
 @pytest.fixture
@@ -141,20 +25,7 @@ def sharing_all(tmp_path, monkeypatch):
     """Makes what jobs with these parts share, whatever it is worth."""
     monkeypatch.setattr(module, "WORTH", 1)
     Counting.calls = 0
-    return lambda pretrained, **parts: SharedStages(Computed(tmp_path, 10**8), parts, HERE, pretrained)
-
-
-def network(seed=0, head=0):
-    torch.manual_seed(seed)
-    stages = [Counting(4, 8), nn.Sequential(nn.Tanh(), nn.BatchNorm1d(8)), nn.Sequential(nn.Linear(8, 6), nn.ReLU())]
-    torch.manual_seed(100 + head)
-    return Net(stages, nn.Linear(6, 3)).eval()
-
-
-def trainer_of(lab, shared, **options):
-    made = lab.trainer(**options)
-    made.shared = shared
-    return made
+    return partial(shares, tmp_path)
 
 
 def test_forty_heads_on_one_body_take_its_outputs_once_with_the_same_bits(lab, sharing_all):
@@ -313,88 +184,9 @@ def test_nothing_is_kept_where_nothing_is_frozen_or_it_takes_no_time(lab, sharin
     ours = network(seed=1)
     x = torch.randn(20, 4)
     trainer_of(lab, sharing_all(network())).scored(ours, x)
-    monkeypatch.setattr(module, "WORTH", 10**6)
+    monkeypatch.setattr(module, "WORTH", 10**8)
     trainer_of(lab, sharing_all(network())).scored(network(), x)
     assert not (tmp_path / "shared").exists()
-
-
-TOOK = Took(100.0, 50.0, 10**9, 7.0, "", contended=True, alone=False)
-
-
-@pytest.fixture
-def hours(monkeypatch):
-    """Whatever is computed for all jobs, computing it has taken as long as `TOOK` says."""
-    monkeypatch.setattr(Took, "by", lambda _: TOOK)
-
-
-def billed(trainer, watch):
-    return watch.seconds - trainer.bill.off + trainer.bill.on
-
-
-def test_who_reads_features_is_billed_what_who_computed_them_was(lab, sharing_all, hours):
-    x = torch.randn(600, 4)
-    for turn in range(3):
-        trainer = trainer_of(lab, sharing_all(network(head=turn)))
-        with Stopwatch("cpu") as watch:
-            out = trainer.features(network(head=turn), x)
-        bill = trainer.bill
-        assert torch.equal(out, lab.trainer().features(network(), x))
-        assert 100 <= billed(trainer, watch) <= 100 + watch.seconds
-        assert (bill.on, bill.on_cpu, bill.on_energy.processors) == (100, 50, 7.0)
-        assert (bill.contended, bill.alone, bill.shared) == (True, False, 100 if turn else 0)
-        assert watch.peak_memory >= 10**9
-
-
-def test_a_reader_pays_again_each_time_as_it_would_alone(lab, sharing_all, hours):
-    x = torch.randn(600, 4)
-    for turn in range(2):
-        trainer = trainer_of(lab, sharing_all(network()))
-        for _ in range(2):
-            trainer.features(network(), x)
-        assert (trainer.bill.on, trainer.bill.shared) == (200, 200 if turn else 100)
-
-
-def test_a_fusion_only_reads_features_and_pays_for_them(lab, sharing_all, hours, tmp_path):
-    x = torch.randn(600, 4)
-    trainer = trainer_of(lab, sharing_all(None))
-    trainer.features(network(), x)
-    assert trainer.bill.on == 0
-    assert not (tmp_path / "shared").exists()
-    trainer_of(lab, sharing_all(network())).features(network(), x)
-    trainer.features(network(), x)
-    assert (trainer.bill.on, trainer.bill.shared) == (100, 100)
-
-
-@pytest.mark.parametrize("trained", [("head",), ("stages.2", "head")])
-def test_training_behind_frozen_stages_has_the_same_bits_and_the_same_bill(lab, sharing_all, hours, trained):
-    alone = network()
-    groups = lambda net: [{"params": net.get_submodule(name).parameters()} for name in trained]  # noqa: E731
-    lab.trainer().fit(alone, groups(alone))
-    for turn in range(2):
-        ours = network()
-        trainer = trainer_of(lab, sharing_all(network()))
-        trainer.fit(ours, groups(ours))
-        assert lab.changed(lab.state(alone), ours) == set()
-        assert (trainer.bill.on, trainer.bill.shared) == (100, 100 * turn)
-
-
-def test_features_of_a_body_that_was_tuned_are_nobody_elses(lab, sharing_all, hours, tmp_path):
-    ours, x = network(), torch.randn(20, 4)
-    for p in ours.stages[2].parameters():
-        p.data.add_(0.5)
-    trainer = trainer_of(lab, sharing_all(network()))
-    assert torch.equal(trainer.features(ours, x), lab.trainer().features(ours, x))
-    assert trainer.bill.on == 0
-    assert not (tmp_path / "shared").exists()
-
-
-@pytest.mark.parametrize(
-    "told",
-    [{}, {"seconds": 1}, TOOK.fields | {"seconds": -1}, TOOK.fields | {"seconds": "1"}, TOOK.fields | {"more": 1}],
-)
-def test_a_bill_that_is_none_is_refused(told):
-    assert Took.read(TOOK.fields) == TOOK
-    assert Took.read(told) is None
 
 
 def one_job(scheme="linear-probe", backbone="mlp-table", dataset="diabetes"):

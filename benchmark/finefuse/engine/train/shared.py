@@ -22,8 +22,8 @@ from finefuse.nets import CHUNK, CombineFeatures, Net
 from finefuse.rows import COSTS
 from finefuse.types import Record
 
-WORTH = 2 * 10**7
-"""Parameters times examples from which on it takes longer to compute outputs than to look for them."""
+WORTH = 10**8
+"""Parameters times numbers in the examples from which on it takes longer to compute outputs than to look for them."""
 log = logging.getLogger("finefuse")
 Place = Callable[[Tensor], Tensor]
 
@@ -64,7 +64,7 @@ class SharedStages:
 
     def worth(self, stages: Iterable[nn.Module], x: Tensor) -> bool:
         """Whether it takes long enough to go through the stages, so that it is worth looking for what they give."""
-        work = sum(p.numel() for stage in stages for p in stage.parameters()) * len(x)
+        work = sum(p.numel() for stage in stages for p in stage.parameters()) * x.numel()
         return x.device.type == "cpu" and work >= WORTH
 
     def whole(self, model: Net, depth: int, x: Tensor, place: Place) -> tuple[Tensor, Took, bool] | None:
