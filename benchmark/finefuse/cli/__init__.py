@@ -23,6 +23,7 @@ from finefuse.cli.merge import merge
 from finefuse.cli.new import new
 from finefuse.cli.plan import plan
 from finefuse.cli.plugins import plugins
+from finefuse.cli.predict import predict
 from finefuse.cli.printing import complain, keeps_stdout, say
 from finefuse.cli.report import report
 from finefuse.cli.run import run
@@ -52,6 +53,7 @@ for verb in (
     merge,
     site,
     export,
+    predict,
     plugins,
     schema,
     compare,

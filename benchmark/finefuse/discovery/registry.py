@@ -28,6 +28,9 @@ __all__ = ["Door", "Parameter", "PluginInfo", "Provided", "Registry"]
 
 T = TypeVar("T")
 GROUP = "finefuse"
+"""The group of entry points, and the name of pluggy's hooks."""
+DISTRIBUTION = "finefuse"
+"""What the core is installed as, with the built-in plugins."""
 KINDS: tuple[PluginKind, ...] = get_args(PluginKind)
 _METHODS: dict[PluginKind, tuple[str, ...]] = {
     "dataset": ("fingerprint", "splits"),
@@ -55,7 +58,7 @@ class Provided(Generic[T]):
     @property
     def shipped(self) -> bool:
         """Whether it comes in the same distribution as the core."""
-        return self.distribution == GROUP
+        return self.distribution == DISTRIBUTION
 
     @property
     def missing(self) -> str:

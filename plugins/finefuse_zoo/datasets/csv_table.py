@@ -22,10 +22,11 @@ from finefuse_zoo.datasets._targets import READERS, Targets
 from finefuse_zoo.datasets._tokens import PADDING, digest_of_tokenizer, hashed, load_tokenizer, tokenised
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     import numpy as np
     from numpy.typing import NDArray
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -201,6 +202,17 @@ class CsvTable:
             parts = [(_standardised(x, mean, factor), y) for x, y in parts]
         return Splits(self.task, *(Data(torch.from_numpy(x), torch.from_numpy(y)) for x, y in parts))
 
+    def read_inputs(self, where: Path, seed: int) -> tuple[Sequence[str], Tensor]:
+        """Rows of a file, by their lines; it needs no column but those that are predicted from."""
+        import numpy as np
+        import torch
+
+        table = self._table(where, narrow=True)
+        x = self._inputs(table, np.arange(len(table)))
+        if self.text is None:
+            x = _standardised(x, *self._scaling(seed))
+        return [f"line {line}" for line in table.lines], torch.from_numpy(x)
+
     def _cut(self, seed: int, *, whole: bool = False) -> tuple[NDArray[np.intp], ...]:
         """Row numbers for train, val and test; for training all that are neither val nor test, if `whole`."""
         from finefuse_zoo.datasets._cut import Cut
@@ -233,8 +245,9 @@ class CsvTable:
     def _wordpieces(self) -> bool:
         return self.tokenizer is not None or self.tokenizer_hub is not None
 
-    def _table(self, path: Path) -> Table:
-        return read_table(path, Format(self.separator, self.encoding, self.header, self.quotes, self.decimal))
+    def _table(self, path: Path, *, narrow: bool = False) -> Table:
+        how = Format(self.separator, self.encoding, self.header, self.quotes, self.decimal, narrow)
+        return read_table(path, how)
 
     def _columns(self, table: Table) -> tuple[str, ...]:
         """Names of the columns of numbers.

@@ -18,6 +18,10 @@ from finefuse_zoo.datasets._trees import Tree, tree_at
 from finefuse_zoo.datasets._walk import class_of
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torch import Tensor
+
     from finefuse_zoo.datasets._cache import Images
 
 
@@ -80,6 +84,12 @@ class Folder:
         val = 0 if isinstance(self.val, Path) else self.val
         cut = Cut(val, self.shots, self.fraction, self.test_share if official is None else None)
         return cut_splits(task, classes, images, official, cut, seed, own_val)
+
+    def read_inputs(self, where: Path, _seed: int) -> tuple[Sequence[str], Tensor]:
+        """Images, from a file or a folder."""
+        from finefuse_zoo.datasets._new_pictures import read_pictures
+
+        return read_pictures(where, self._shape, self._look)
 
     def remarks(self) -> list[str]:
         """What is left out, or read in part only; what is wrong within images is known once they are decoded."""

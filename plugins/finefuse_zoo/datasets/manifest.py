@@ -21,6 +21,10 @@ from finefuse_zoo.datasets._published import Published, rows_of
 from finefuse_zoo.datasets._table import Format, Table, read_table, short
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torch import Tensor
+
     from finefuse_zoo.datasets._pictures import Item
 
 
@@ -61,7 +65,7 @@ class Manifest:
     @property
     def task(self) -> Task:
         """As many outputs as there are labels."""
-        return Classification(len(self._table().classes(self.label)), "image", (self.channels, self.size, self.size))
+        return Classification(len(self._table().classes(self.label)), "image", self._shape)
 
     @property
     def number_of_folds(self) -> int:
@@ -85,20 +89,30 @@ class Manifest:
         table, task = self._table(), self.task
         parts = self._published.parts(table, seed)
         try:
-            images = decoded(self._content(), self._items, task.input_shape, self._look)
+            images = decoded(self._content(), self._items, self._shape, self._look)
         except FinefuseError as error:
             raise FinefuseError(f"{self.file}: {error}") from error
         cut = Cut(self.val, self.shots, self.fraction, self.test_share)
         return splits_at(task, images, rows_of(parts, images.y.numpy(), table.classes(self.label), cut, seed))
 
+    def read_inputs(self, where: Path, _seed: int) -> tuple[Sequence[str], Tensor]:
+        """Images, from a file or a folder."""
+        from finefuse_zoo.datasets._new_pictures import read_pictures
+
+        return read_pictures(where, self._shape, self._look)
+
     def remarks(self) -> list[str]:
         """Rows that are in no split, and what is wrong within images, once they are decoded."""
-        place = place_of(self._content(), (self.channels, self.size, self.size), self._look)
+        place = place_of(self._content(), self._shape, self._look)
         return [*self._published.remarks(self._table()), *remarks_of(place, self.file, self._look)]
 
     @property
     def _look(self) -> Look:
         return Look(self.white, self.ground)
+
+    @property
+    def _shape(self) -> tuple[int, int, int]:
+        return self.channels, self.size, self.size
 
     @property
     def _published(self) -> Published:
