@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from finefuse.declare.keys import address, digest
-from finefuse.engine.measure.bill import Took
+from finefuse.engine.measure.bill import Bill, Took
 from finefuse.engine.measure.cost import Stopwatch, machine_id
 from finefuse.engine.store.computed import Computed
 from finefuse.engine.store.splits import content_of
@@ -67,11 +67,24 @@ class SharedStages:
         work = sum(p.numel() for stage in stages for p in stage.parameters()) * x.numel()
         return x.device.type == "cpu" and work >= WORTH
 
-    def whole(self, model: Net, depth: int, x: Tensor, place: Place) -> tuple[Tensor, Took, bool] | None:
-        """What the first stages give for all of `x`, what it took where it was computed, and whether it was read.
+    @torch.no_grad()
+    def billed(self, model: Net, depth: int, x: Tensor, place: Place, bill: Bill) -> Tensor | None:
+        """What the first stages give for all of `x`; None where they are not shared.
 
-        None where they are not shared. As above, without gradients.
+        The bill is that of who computes it alone, whether it is computed or read here.
         """
+        if not self.worth(model.stages[:depth], x):
+            return None
+        with bill.leaving_out("cpu") as watch:
+            found = self._whole(model, depth, x, place)
+        if found is None:
+            return None
+        outputs, took, read = found
+        bill.put_on(took, watch, read=read)
+        return outputs
+
+    def _whole(self, model: Net, depth: int, x: Tensor, place: Place) -> tuple[Tensor, Took, bool] | None:
+        """The same, with what it took where it was computed, and whether it was read."""
         stages = [*model.stages[:depth]]
         known = self._known(stages) if goes_by_stages(model) else []
         if len(known) < depth:

@@ -63,7 +63,6 @@ class SuiteTrainer:
         self._batch_size, self._spent = budget.batch_size, 0
         self.effort = effort or Effort()
         self.bill = Bill()
-        """What the seconds that this trainer takes are not the cost of, and what is part of it besides."""
         self.curve: Curve | None = None
         self.shared: SharedStages | None = None
         """What frozen stages give for examples, where this job may share it with others."""
@@ -176,12 +175,9 @@ class SuiteTrainer:
 
     def scored(self, model: nn.Module, x: Tensor) -> Tensor:
         """The same as `outputs`, for what is not billed: what frozen stages give is computed once for all jobs."""
-        if self.shared is not None:
-            with evaluation(model), mixed_precision(self._precision, self._device):
-                outputs = self.shared.outputs(model, x, self._placed)
-            if outputs is not None:
-                return outputs.float()
-        return self.outputs(model, x)
+        with evaluation(model), mixed_precision(self._precision, self._device):
+            found = self.shared.outputs(model, x, self._placed) if self.shared else None
+        return self.outputs(model, x) if found is None else found.float()
 
     def features(self, model: Net, x: Tensor) -> Tensor:
         """What the head sees, (N, width), in evaluation mode."""
@@ -204,16 +200,8 @@ class SuiteTrainer:
 
     def _ready(self, model: Net, depth: int, x: Tensor) -> Tensor | None:
         """What the first stages give for all of `x` where jobs share it, billed as if this one had computed it."""
-        if self.shared is None or not self.shared.worth(model.stages[:depth], x):
-            return None
-        precision = mixed_precision(self._precision, self._device)
-        with self.bill.leaving_out(str(self._device)) as watch, torch.no_grad(), precision:
-            found = self.shared.whole(model, depth, x, self._placed)
-        if found is None:
-            return None
-        outputs, took, read = found
-        self.bill.put_on(took, watch, read=read)
-        return outputs
+        with mixed_precision(self._precision, self._device):
+            return self.shared.billed(model, depth, x, self._placed, self.bill) if self.shared else None
 
     def _placed(self, x: Tensor) -> Tensor:
         """A batch of inputs, which may lie in a file or in the host's memory, as the network wants it."""
