@@ -47,7 +47,13 @@ def all_chosen(kind: PluginKind, choices: Choice | Sequence[Choice]) -> tuple[Re
     return tuple(dict.fromkeys(chosen(kind, choice) for choice in several))
 
 
-def _called(kind: PluginKind, text: str) -> tuple[str, dict[str, Any]]:
+def called(text: str) -> Ref:
+    """A plugin of any kind as a command line has it: `name`, or `name(key=value)` with values as in TOML."""
+    name, parameters = _called("plugin", text)
+    return Ref.of(name, **parameters)
+
+
+def _called(kind: str, text: str) -> tuple[str, dict[str, Any]]:
     """The name and the parameters, whose values are written as in TOML."""
     found = _CALL.fullmatch(text)
     if not found:

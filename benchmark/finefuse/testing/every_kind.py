@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from finefuse.declare.choice import called
 from finefuse.discovery import capabilities
 from finefuse.discovery.registry import KINDS, Door, Registry
 from finefuse.errors import PluginError, did_you_mean
@@ -106,7 +107,7 @@ def _of_file(registry: Registry, file: str) -> Found:
 
 
 def _of_name(registry: Registry, text: str) -> Found:
-    ref = Ref.read(text)
+    ref = called(text)
     found: list[tuple[PluginKind, Ref]] = []
     for kind in KINDS:
         found += [(kind, ref) for one in registry.entries(kind) if one.entry.name == ref.name]

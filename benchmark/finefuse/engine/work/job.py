@@ -73,7 +73,9 @@ def _carried_out(order: Order) -> Record:
     begin_job(order.device)
     room.begin(order.device, order.beside)
     bench = Workbench(order)
-    used = {bench.registry.target(kind, ref.name) for kind, ref in order.job.plugins if kind == "dataset"}
+    known = {one.entry.name for one in bench.registry.entries("dataset")}  # a pool's name for several is none
+    names = {ref.name for kind, ref in order.job.plugins if kind == "dataset"} & known
+    used = {bench.registry.target("dataset", name) for name in names}
     with bench.effort.counting(), for_the_core_alone(used):
         surroundings = bench.surroundings
         surroundings.a_job_begins()
