@@ -15,6 +15,7 @@ from finefuse.version import __version__
 
 if TYPE_CHECKING:
     from finefuse.api import check, compare, export, overall, pair, plan, report, run
+    from finefuse.deploy.predict import predict
     from finefuse.errors import FinefuseError, MemoryExceeded, NotApplicable, WorkerDied
     from finefuse.hookspec import hookimpl
     from finefuse.repeat.ab import ab
@@ -28,6 +29,7 @@ _LATER = {
     **dict.fromkeys(("check", "compare", "export", "overall", "pair", "plan", "report", "run"), "finefuse.api"),
     **dict.fromkeys(("FinefuseError", "MemoryExceeded", "NotApplicable", "WorkerDied"), "finefuse.errors"),
     "hookimpl": "finefuse.hookspec",
+    "predict": "finefuse.deploy.predict",
     **dict.fromkeys(("Classification", "Regression"), "finefuse.tasks"),
     **dict.fromkeys(("Data", "Entry", "Ref", "Splits", "Task"), "finefuse.types"),
     **{name: f"finefuse.repeat.{name}" for name in ("ab", "calibrate", "matrix", "verify")},
@@ -56,6 +58,7 @@ __all__ = [
     "overall",
     "pair",
     "plan",
+    "predict",
     "report",
     "run",
     "verify",

@@ -389,4 +389,5 @@ def _reporters(
 def _results(folder: Path, registry: Registry, refs: tuple[Ref, ...] | None) -> Run:
     from finefuse.judge.reports import report_folder
 
-    return Run(folder, *report_folder(folder, registry, refs))
+    found = report_folder(folder, registry, refs)
+    return Run(folder, found.rows, found.board, found.written, found.complaints)

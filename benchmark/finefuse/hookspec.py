@@ -30,7 +30,8 @@ def finefuse_datasets() -> Iterable[Entry[Dataset]]:
     sees `test.y`.
 
     It may also have `remarks()`, one sentence for each thing that was left out or chosen while reading, which plans,
-    runs and boards show; `token_numbers()`, a `Vocabulary` that says what the numbers of texts mean; and
+    runs and boards show; `token_numbers()`, a `Vocabulary` that says what the numbers of texts mean;
+    `number_of_folds`, where it has published splits; `read_inputs(where, seed)`, for `finefuse predict`; and
     `describe(seed)`, a `Description` of how its inputs are made and what its outputs mean, for the cards of exported
     models.
 

@@ -42,8 +42,11 @@ _NEEDS = {
 _OF_ONEDNN = {"sse41": "SSE4", "avx": "AVX", "avx2": "AVX2", "avx512": "AVX-512", "avx10": "AVX-512"}
 _OF_MKL = {"SSE2": "none", "SSE4": "SSE4", "AVX": "AVX", "AVX2": "AVX2"}
 _VENDORS = {"GenuineIntel": "Intel", "AuthenticAMD": "AMD"}
-_BF16 = ("avx512_vnni", "avx512_bf16", "avx512_fp16", "amx_tile", "amx_bf16", "avx_vnni", "avx_ne_convert")
-"""What bfloat16 is computed with; float32 has the same bits with and without."""
+_HALVES = {
+    "bf16": ("avx512_vnni", "avx512_bf16", "avx512_fp16", "amx_tile", "amx_bf16", "avx_vnni", "avx_ne_convert"),
+    "fp16": ("f16c", "avx512_vnni", "avx512_fp16", "amx_tile", "amx_fp16", "avx_vnni", "avx_ne_convert"),
+}
+"""What bfloat16 and float16 are computed with; float32 has the same bits with and without."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +101,8 @@ def instruction_sets(of: Processor, environ: Mapping[str, str], precision: str =
         known = " ".join([of.vendor, *sorted(of.flags)]) if of.flags else f"unknown, {of.name}"
         return parts | _set(environ) | {"instruction set": known}
     if precision != "fp32":
-        parts["instructions for bf16"] = " ".join(flag for flag in _BF16 if flag in of.flags)
+        used = _HALVES[precision]
+        parts[f"instructions for {precision}"] = " ".join(flag for flag in used if flag in of.flags)
         parts |= _set(environ)
     return parts | {
         "instruction set of torch": _torch(of, environ.get("ATEN_CPU_CAPABILITY", "")),

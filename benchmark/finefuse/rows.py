@@ -270,7 +270,7 @@ _NAMED: dict[str, Rule] = {
     "source_data": TEXT_OR_NULL,
     **dict.fromkeys(("member", "round", "trial", "members", "repeated", "size", "draw"), COUNT),
     **dict.fromkeys(("n_test", "steps", "pieces", "trainable", "parameters", "trials", "best"), COUNT_OR_NULL),
-    **dict.fromkeys(("threads", "peak_memory", "gradients", "bytes"), COUNT_OR_NULL),
+    **dict.fromkeys(("threads", "peak_memory", "gradients", "skipped_steps", "bytes"), COUNT_OR_NULL),
     **dict.fromkeys(("seconds", "cpu_seconds", "seconds_members", "seconds_before", "flops", "rate"), AMOUNT),
     **dict.fromkeys(("job_seconds", "seconds_compiling"), AMOUNT),
     **dict.fromkeys(("quality", "disagreement", "q", "correlation"), SCORE),

@@ -28,6 +28,7 @@ def finefuse_datasets() -> Iterable[Entry[Any]]:
         "the same question about other patients",
     )
     yield Entry("folder", "finefuse_zoo.datasets.folder:Folder", "your own images, a directory for every class")
+    yield Entry("manifest", "finefuse_zoo.datasets.manifest:Manifest", "your own images, listed in a table with splits")
     yield Entry("csv", "finefuse_zoo.datasets.csv_table:CsvTable", "texts or numbers in delimited text files")
     yield Entry(
         "torchvision",

@@ -25,6 +25,7 @@ from finefuse.discovery.registry import Provided, Registry
 from finefuse.engine.randomness import seeded
 from finefuse.judge.board.leaderboard import make_leaderboard
 from finefuse.nets import Net
+from finefuse.testing.report import conform
 from finefuse.types import Budget, Crew, Data, PluginKind, Recipe, Splits, Task
 
 REGISTRY = Registry(("finefuse_zoo.hooks",), entry_points=False)
@@ -56,6 +57,16 @@ RULES_NOT_KEPT: dict[str, dict[str, str]] = {
     "as-is": dict.fromkeys(testing.SCHEME_CHECKS, "the source head of the small tasks has other outputs"),
 }
 """Rules of `finefuse.testing` that a built-in strategy doesn't keep, and why that is right."""
+COUNTS = "every-parameter-counts"
+"""The rule that takes longest, tried apart from the others."""
+IDLE = {
+    "greedy-ensemble": "the small members agree so much that a few picks decide",
+    "greedy-soup": "no soup of the small members is better than the best of them",
+    "recalibrate": "one task has one set of statistics",
+    "repair": "the small members are in one order already",
+    "task-gate": "there is one task, and nothing to route between",
+}
+"""Strategies with a parameter that changes nothing on the small tasks, and why that is right."""
 COMPOSERS = {"chain.py", "search.py"}
 """Not methods but ways to put methods together; they may be longer."""
 CODE_LINES = 45
@@ -206,12 +217,22 @@ def test_a_strategy_is_small_and_stays_so(folder: str) -> None:
 
 @each("scheme")
 def test_a_scheme_keeps_the_rules_for_authors(one: Provided[Any]) -> None:
-    testing.check_scheme(build(one), skip=RULES_NOT_KEPT.get(one.entry.name, {}))
+    testing.check_scheme(build(one), skip={*RULES_NOT_KEPT.get(one.entry.name, {}), COUNTS})
 
 
 @each("fusion")
 def test_a_fusion_keeps_the_rules_for_authors(one: Provided[Any]) -> None:
-    testing.check_fusion(build(one), skip=RULES_NOT_KEPT.get(one.entry.name, {}))
+    testing.check_fusion(build(one), skip={*RULES_NOT_KEPT.get(one.entry.name, {}), COUNTS})
+
+
+@pytest.mark.slow
+@each("scheme", "fusion")
+def test_every_parameter_of_a_strategy_counts(one: Provided[Any]) -> None:
+    if one.entry.name in RULES_NOT_KEPT:
+        pytest.skip(RULES_NOT_KEPT[one.entry.name][COUNTS])
+    checks = testing.CHECKS[one.kind]
+    why = {COUNTS: IDLE[one.entry.name]} if one.entry.name in IDLE else {}
+    conform(build(one), {COUNTS: checks[COUNTS]}, expected=why)
 
 
 def test_every_exception_names_a_rule_and_a_strategy_that_exist() -> None:

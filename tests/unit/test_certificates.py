@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 import finefuse
+from finefuse import api
 from finefuse.errors import StoreError
 from finefuse.judge.board.leaderboard import Leaderboard
 from finefuse.judge.certificates import FILE, Certificate, Checked, digests, read_certificate, write_certificate
@@ -48,6 +49,25 @@ def test_boards_tell_a_certificate_that_still_holds(results: Path) -> None:
     assert "erified" not in notes(results)
     write_certificate(certificate(results), results)
     assert "Verified: 1 of 3 cells were run again with the same bits, by Jane Doe, 2026-12-01." in notes(results)
+
+
+def test_what_a_board_rests_on_comes_first_and_a_sites_index_tells_both(results: Path, tmp_path: Path) -> None:
+    write_certificate(certificate(results), results)
+    rests, verified = notes(results).split("\n")[:2]
+    assert rests.startswith("This board rests on 3 of 3")
+    assert verified.startswith("Verified: 1 of 3")
+    told = api.site(results, tmp_path / "site").index.read_text(encoding="utf-8")
+    assert f"<td>{rests}<br>{verified}</td>" in told
+
+
+def test_a_certificate_of_records_that_were_not_kept_can_not_be_checked(results: Path, tmp_path: Path) -> None:
+    write_certificate(certificate(results), results)
+    api.report(results, reporters="json")
+    for name in ("records.jsonl", "plan.json"):
+        (results / name).unlink()
+    site = api.site(results, tmp_path / "site", reporters="markdown")
+    assert site.entries[0].certified == ("verified.json can't be checked: the records are not here.",)
+    assert site.entries[0].certified[0] in site.index.read_text(encoding="utf-8").replace("&#x27;", "'")
 
 
 @pytest.mark.parametrize("file", ["records.jsonl", "plan.json"])

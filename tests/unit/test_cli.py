@@ -107,7 +107,7 @@ def test_every_verb_has_help_for_every_option(cli: Cli) -> None:
         (["run", "quick", "--workers", "two"], "--workers"),
         (["run", "quick", "--out"], "--out"),
         (["compare", "a", "b", "--alpha", "7"], "alpha"),
-        (["new", "metric", "thing"], "scheme"),
+        (["new", "reader", "thing"], "reader"),
     ],
 )
 def test_a_command_line_that_makes_no_sense_exits_with_2(cli: Cli, arguments: list[str], hint: str) -> None:

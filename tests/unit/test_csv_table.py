@@ -277,7 +277,7 @@ def test_labels_that_are_wrong_are_named(sentences, write):
     [
         ({"encoding": "utf9"}, "there is no encoding 'utf9'"),
         ({"text": "a", "features": ["b"]}, "only one of text and features"),
-        ({"test": "t.csv"}, "train and test are the same file"),
+        ({"test": "t.csv"}, "`train` and `test` are the same"),
         ({"tokenizer_hub": "bert", "text": "a"}, "'bert' has no revision"),
         ({"tokenizer": "bert"}, "a tokeniser needs `text`"),
         ({"separator": "::"}, "separator"),

@@ -233,6 +233,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Shop:
     return Shop(run, place / "store")
 
 
+@pytest.mark.filterwarnings("ignore:Attempted to insert a get_attr Node", "ignore:Node lifted_tensor")  # torch 2.6
 def test_an_ensemble_gives_the_outputs_that_were_measured(shop: Shop, tmp_path: Path) -> None:
     made = shop.export("stacking", tmp_path / "new" / "model.pt2")
     assert sorted(path.name for path in made.file.parent.iterdir()) == ["model.pt2", "model.pt2.md"]

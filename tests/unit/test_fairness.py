@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
+from finefuse.judge.board.fairness import fairness_notes
 from finefuse.judge.board.leaderboard import make_leaderboard
+from finefuse.judge.board.parts import Noted
 from finefuse.types import Record
 from helpers.boards import line, runs
 
@@ -20,15 +22,33 @@ def notes(rows: list[Record]) -> str:
 @pytest.mark.parametrize(
     ("ours", "theirs", "told"),
     [
-        ({"precision": "fp32"}, {"precision": "bf16"}, "precision (bf16 2, fp32 2)"),
-        ({"device": "cuda:0"}, {"device": "cpu"}, "device (cpu 2, cuda 2)"),
-        ({"threads": 1}, {"threads": 4}, "threads (1 2, 4 2)"),
-        ({"parts": {"torch": "2.6"}}, {"parts": {"torch": "2.7"}}, "torch (2.6 2, 2.7 2)"),
-        ({"parts": {"budget: epochs": "3"}}, {"parts": {"budget: epochs": "30"}}, "epochs (3 2, 30 2)"),
+        ({"precision": "fp32"}, {"precision": "bf16"}, "precision (bf16: 2, fp32: 2)"),
+        ({"device": "cuda:0"}, {"device": "cpu"}, "device (cpu: 2, cuda: 2)"),
+        ({"threads": 1}, {"threads": 4}, "threads (1: 2, 4: 2)"),
+        ({"parts": {"torch": "2.6"}}, {"parts": {"torch": "2.7"}}, "torch (2.6: 2, 2.7: 2)"),
+        ({"parts": {"budget: epochs": "3"}}, {"parts": {"budget: epochs": "30"}}, "epochs (3: 2, 30: 2)"),
         (
             {"parts": {"budget: selection": '"last"'}},
             {"parts": {"budget: selection": '"best-val"'}},
-            "selection (best-val 2, last 2)",
+            "selection (best-val: 2, last: 2)",
+        ),
+        ({"parts": {"budget: steps": "20"}}, {"parts": {"budget: steps": "30"}}, "steps (20: 2, 30: 2)"),
+        (
+            {"parts": {"budget: augment": "[]"}},
+            {"parts": {"budget: augment": '["flip"]'}},
+            'augment (["flip"]: 2, []: 2)',
+        ),
+        ({"parts": {"accumulate": "false"}}, {"parts": {"accumulate": "true"}}, "accumulate (false: 2, true: 2)"),
+        (
+            {"parts": {"dataset digits: content": "a"}},
+            {"parts": {"dataset digits: content": "b"}},
+            "content of the data set (a: 2, b: 2)",
+        ),
+        ({"parts": {"core": "2"}}, {"parts": {"core": "3"}}, "version of results (2: 2, 3: 2)"),
+        (
+            {"parts": {"instruction set of MKL": "AVX2"}},
+            {"parts": {"instruction set of MKL": "AVX512"}},
+            "instruction set of MKL (AVX2: 2, AVX512: 2)",
         ),
     ],
 )
@@ -39,6 +59,18 @@ def test_settings_in_which_rows_differ(
     assert f"Rows of one table differ in {told}: digits · cnn-s." in notes(rows)
     apart = runs(build, "a", [0.9, 0.8], **ours) + runs(build, "a", [0.7, 0.6], backbone="vit-t", **theirs)
     assert "differ in" not in notes(apart)
+
+
+def test_what_is_kept_of_many_rows_is_told_alike(build: ModuleType) -> None:
+    parts = {"core": "3", "counting of FLOPs": "2", "dataset digits: content": "x", "budget: augment": "[]"}
+    rows = runs(build, "a", [0.9, 0.8, 0.7], parts=parts, flops=7.0)
+    rows += [row | {"label": "b", "parts": parts | {name: "1"}} for row, name in zip(rows, parts, strict=False)]
+    noted = Noted()
+    noted.add([*rows, *runs(build, "c", [0.9], precision="bf16", parts=parts | {"counting of FLOPs": "1"}, flops=5.0)])
+    board = make_leaderboard("demo", rows)
+    told = list(fairness_notes(noted.records, board.lines))
+    assert sum(note.startswith("Rows of one table differ in") for note in told) == 3
+    assert "FLOPs of 2 rows were measured by an older protocol and are left out; those shown are of version 2." in told
 
 
 def test_several_gpus_of_one_kind_and_unknown_settings_are_no_difference(build: ModuleType) -> None:
@@ -52,7 +84,9 @@ def test_many_tables_are_counted(build: ModuleType) -> None:
         for d in range(9)
         for label, precision in (("a", "fp32"), ("b", "bf16"))
     ]
-    assert "differ in precision (bf16 1, fp32 1): d0 · cnn-s; d1 · cnn-s; d2 · cnn-s and 6 other tables." in notes(rows)
+    assert "differ in precision (bf16: 1, fp32: 1): d0 · cnn-s; d1 · cnn-s; d2 · cnn-s and 6 other tables." in notes(
+        rows
+    )
 
 
 def test_unequal_tuning(build: ModuleType) -> None:
@@ -82,6 +116,19 @@ def test_costs_of_an_older_protocol_are_left_out(build: ModuleType) -> None:
         in board.notes
     )
     assert "older protocol" not in notes([*old, *runs(build, "b", [0.1], costs=1)])
+
+
+def test_flops_that_were_counted_otherwise_are_left_out(build: ModuleType) -> None:
+    now, before = ({"parts": {"counting of FLOPs": version}, "flops": 7.0} for version in ("2", "1"))
+    board = make_leaderboard(
+        "demo", [*runs(build, "new", [0.9, 0.8], **now), *runs(build, "old", [0.7, 0.6], **before)]
+    )
+    assert line(board, "new")["flops"] == 7.0
+    assert math.isnan(line(board, "old")["flops"])
+    assert line(board, "old")["front.flops"] == ""
+    assert line(board, "old")["seconds"] == 1.5
+    told = "FLOPs of 2 rows were measured by an older protocol and are left out; those shown are of version 2."
+    assert told in board.notes
 
 
 def test_latency_has_a_protocol_of_its_own(build: ModuleType) -> None:

@@ -125,7 +125,7 @@ def test_squared_gradients_of_a_batch_are_something_else(lab, trained):
 @pytest.mark.parametrize("task", ["POINTS", "LINE"])
 def test_sampled_labels_come_near_the_expectation(lab, task):
     task = getattr(lab, task)
-    net, x, rng = lab.network(task), lab.data(task, 10).x, torch.Generator().manual_seed(0)
+    net, x, rng = lab.network(task), lab.data(task, 10).x, torch.Generator().manual_seed(2)
     exact, many = curvature.fisher(net, task, x), curvature.fisher(net, task, x.repeat(1000, *[1] * (x.ndim - 1)), rng)
     assert all((many[name] - f).norm() < 0.05 * f.norm() for name, f in exact.items())
     assert any(not torch.equal(many[name], f) for name, f in exact.items())

@@ -23,7 +23,10 @@ def new(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp
     return lambda *arguments: call(capsys, "new", *arguments)
 
 
-@pytest.mark.parametrize("kind", ["scheme", "fusion"])
+KINDS = ("scheme", "fusion", "dataset", "backbone", "metric", "executor", "reporter", "observer", "suite")
+
+
+@pytest.mark.parametrize("kind", KINDS[:-1])
 def test_two_files_and_a_test_are_written_and_told(new: Cli, tmp_path: Path, kind: str) -> None:
     outcome = new(kind, "my-method")
     folder = tmp_path / "finefuse-my-method"
@@ -33,7 +36,15 @@ def test_two_files_and_a_test_are_written_and_told(new: Cli, tmp_path: Path, kin
     for file in files:
         assert f"finefuse-my-method/{file}\n" in outcome.out
     assert "pip install -e finefuse-my-method" in outcome.out
-    assert f'put "my-method" among the {kind}s of a suite' in outcome.out
+    used = f"finefuse run quick --{kind} my-method" if kind in KINDS[5:] else f'put "my-method" among the {kind}s'
+    assert used in outcome.out
+
+
+def test_a_suite_has_a_file_more(new: Cli, tmp_path: Path) -> None:
+    outcome = new("suite", "my-suite")
+    names = ["finefuse_my_suite.py", "my-suite.toml", "pyproject.toml", "test_my_suite.py"]
+    assert sorted(file.name for file in (tmp_path / "finefuse-my-suite").iterdir()) == names
+    assert outcome.out.endswith("then run it: finefuse run my-suite\n")
 
 
 def test_into_names_the_folder(new: Cli, tmp_path: Path) -> None:
@@ -49,13 +60,19 @@ def test_the_metadata_names_the_entry_point_and_the_module(new: Cli, tmp_path: P
     assert project["tool"]["hatch"]["build"]["targets"]["wheel"]["only-include"] == ["finefuse_my_method.py"]
 
 
-@pytest.mark.parametrize(("kind", "name"), [("scheme", "thaw-2"), ("fusion", "loud")])
+def test_the_file_of_a_suite_is_in_its_wheel(new: Cli, tmp_path: Path) -> None:
+    new("suite", "mine")
+    project = tomllib.loads((tmp_path / "finefuse-mine" / "pyproject.toml").read_text())
+    assert project["tool"]["hatch"]["build"]["targets"]["wheel"]["only-include"] == ["finefuse_mine.py", "mine.toml"]
+
+
+@pytest.mark.parametrize(("kind", "name"), [(kind, f"thaw-{kind}") for kind in KINDS[:-1]])
 def test_the_plugin_is_found_sound_and_shown(new: Cli, tmp_path: Path, kind: str, name: str) -> None:
     new(kind, name, "--into", tmp_path)
     registry = Registry([str(tmp_path / f"finefuse_{name.replace('-', '_')}.py")])
     assert [info.reason for info in registry.plugins() if info.status == "broken"] == []
-    (parameter,) = registry.parameters(kind, name)  # type: ignore[arg-type]
-    assert parameter.bounds
+    first, *_ = registry.parameters(kind, name)  # type: ignore[arg-type]
+    assert first.bounds or kind in KINDS[5:]
     assert registry.build(kind, Ref(name))  # type: ignore[arg-type]
 
 
@@ -70,7 +87,7 @@ def test_listing_it_needs_no_torch(new: Cli, tmp_path: Path, kind: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("kind", ["scheme", "fusion"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_it_is_tidy(new: Cli, tmp_path: Path, kind: str) -> None:
     new(kind, "tidy", "--into", tmp_path)
     rules = ["--isolated", "--line-length", "120", "--target-version", "py311"]
@@ -100,6 +117,8 @@ def test_a_name_that_cannot_be_one_is_refused(new: Cli, tmp_path: Path, name: st
     [
         ("scheme", "full", "there is a scheme 'full' already, from finefuse_zoo.hooks; choose another name"),
         ("fusion", "vote", "there is a fusion 'vote' already, from finefuse_zoo.hooks; choose another name"),
+        ("suite", "quick", "there is a suite 'quick' already, from finefuse_zoo.hooks; choose another name"),
+        ("executor", "local", "there is an executor 'local' already, from finefuse_zoo.hooks; choose another name"),
         ("scheme", "zoo", "there is a module 'finefuse_zoo' already; choose another name than 'zoo'"),
         ("scheme", "none", "a class 'None' would clash with Python's or finefuse's; choose another name"),
         ("scheme", "tuning", "a class 'Tuning' would clash with Python's or finefuse's; choose another name"),

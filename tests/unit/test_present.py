@@ -8,11 +8,14 @@ import re
 from pathlib import Path
 from types import ModuleType
 
+import pandas as pd
 import pytest
+from tabulate import tabulate
 
 from finefuse.errors import StoreError
+from finefuse.judge.board import present
 from finefuse.judge.board.leaderboard import FRONTS, make_leaderboard
-from finefuse.types import Board, Record
+from finefuse.types import TEXT_COLUMNS, Board, Record
 from helpers.boards import line, runs
 
 
@@ -203,3 +206,19 @@ def test_without_figures_nothing_is_said_of_them(build: ModuleType) -> None:
 def test_a_figure_that_is_no_number_is_refused(build: ModuleType) -> None:
     with pytest.raises(StoreError, match=r"a number as figure\.logme, not 'high'"):
         make_leaderboard("demo", [build.row(**{"figure.logme": "high"})])
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        {"rank": ["1", "2="], "strategy": ["a|b", "  c \n d "], "a long heading": ["", "0.1"], "x": ["1", "23.5"]},
+        {"strategy": ["é", "\x1b[1mx"], "a|b": ["", "1 | 2 | 3"]},
+    ],
+)
+def test_pipe_tables_are_what_tabulate_writes(table: dict[str, list[str]]) -> None:
+    cells = {present.escaped_cell(name): list(map(present.escaped_cell, column)) for name, column in table.items()}
+    align = ["left" if name in TEXT_COLUMNS else "right" for name in table]
+    expected = tabulate(
+        list(zip(*cells.values(), strict=True)), [*cells], "pipe", disable_numparse=True, colalign=align
+    )
+    assert present.draw(pd.DataFrame(table), "markdown") == expected

@@ -13,7 +13,7 @@ import pytest
 import finefuse
 
 ROOT = Path(__file__).parents[2]
-FUNCTIONS = ("check", "compare", "export", "overall", "pair", "plan", "report", "run")
+FUNCTIONS = ("check", "compare", "export", "overall", "pair", "plan", "predict", "report", "run")
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)

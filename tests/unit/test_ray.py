@@ -70,7 +70,7 @@ def scores(folder: Path) -> list[Any]:
 
 def test_no_cluster_is_one_sentence() -> None:
     with pytest.raises(
-        FinefuseError, match="^no Ray cluster answers at address 'auto': Could not find any running Ray"
+        FinefuseError, match=r"^no Ray cluster answers at address 'auto': Could not find any running Ray"
     ):
         RayCluster().room(1)
 

@@ -18,11 +18,11 @@ from finefuse.engine.train.shared import SharedStages
 from finefuse.engine.train.structure import UnclearError, structure_of
 from finefuse.engine.work import sharing
 from finefuse.errors import FinefuseError
-from finefuse.nets import Net
+from finefuse.nets import CombineFeatures, Net
 from finefuse.types import Job, Ref, Settings
 from helpers.runs import FIXTURES
 
-HERE = (__name__.partition(".")[0],)
+HERE = {"torch": "", __name__.partition(".")[0]: "1"}
 
 
 class Scaled(nn.Module):
@@ -113,7 +113,7 @@ def test_what_cannot_be_seen_through_is_refused(change):
 
 def test_code_of_other_packages_is_refused():
     with pytest.raises(UnclearError, match="Scaled"):
-        structure_of(nn.Sequential(Scaled()), ())
+        structure_of(nn.Sequential(Scaled()), {"torch": ""})
 
 
 def test_a_class_that_cannot_be_found_by_its_name_is_refused():
@@ -257,6 +257,56 @@ def test_a_frozen_stage_that_behaves_otherwise_gets_its_own_outputs(lab, sharing
     assert torch.equal(trainer_of(lab, sharing_all(network())).scored(network(), x), plain)
 
 
+def test_a_fusion_of_features_reads_what_its_members_left_and_keeps_nothing_itself(lab, sharing_all, tmp_path):
+    x = torch.randn(600, 4)
+    members, other = [network(head=0), network(head=1)], network(seed=3)
+    for p in members[1].stages[2].parameters():
+        p.data.add_(0.5)
+    for member in members:
+        trainer_of(lab, sharing_all(network())).scored(member, x)
+    kept = sorted((tmp_path / "shared").glob("??/*"))
+    head = nn.Linear(18, 3)
+    fused = CombineFeatures([*members, other], lambda features: head(torch.cat(features, -1))).eval()
+    Counting.calls = 0
+    with torch.no_grad():
+        out = trainer_of(lab, sharing_all(None)).scored(fused, x)
+        assert Counting.calls == 2  # of the other's two chunks
+        assert torch.equal(out, lab.trainer().outputs(fused, x))
+    assert sorted((tmp_path / "shared").glob("??/*")) == kept
+
+
+def test_an_averaged_network_reads_up_to_the_stage_where_it_differs(lab, sharing_all):
+    x, ours = torch.randn(600, 4), network()
+    for stage in (2, 1):
+        last = network()
+        for p in last.stages[stage].parameters():
+            p.data.add_(0.5)
+        trainer_of(lab, sharing_all(network())).scored(last, x)
+    for p in ours.stages[2].parameters():
+        p.data.add_(0.25)
+    Counting.calls = 0
+    out = trainer_of(lab, sharing_all(None)).scored(ours, x)
+    assert Counting.calls == 0
+    assert torch.equal(out, lab.trainer().outputs(ours, x))
+
+
+def _hooked(fused):
+    fused.bodies[0].register_forward_hook(lambda _, __, out: out * 0)
+
+
+def _own_forward(fused):
+    fused.forward = lambda x: x[:, :3] * 0
+
+
+@pytest.mark.parametrize("change", [_hooked, _own_forward])
+def test_a_fusion_with_code_of_its_own_gets_its_own_outputs(lab, sharing_all, change):
+    x, head = torch.randn(20, 4), nn.Linear(6, 3)
+    trainer_of(lab, sharing_all(network())).scored(network(), x)
+    fused = CombineFeatures([network()], lambda features: head(features[0])).eval()
+    change(fused)
+    assert torch.equal(trainer_of(lab, sharing_all(None)).scored(fused, x), lab.trainer().outputs(fused, x))
+
+
 def test_nothing_is_kept_where_nothing_is_frozen_or_it_takes_no_time(lab, sharing_all, tmp_path, monkeypatch):
     ours = network(seed=1)
     x = torch.randn(20, 4)
@@ -276,13 +326,13 @@ def order_of(tmp_path, job, device="cpu", **settings):
 
 def shared_by(tmp_path, job, doors=(), tried=None, **how):
     order = order_of(tmp_path, job, **how)
-    return sharing.shared_stages(order, Registry(doors), tried or job.strategy, network())
+    return sharing.shared_stages(order, Registry(doors), network(), scheme=tried)
 
 
 def test_jobs_of_what_came_with_finefuse_share(tmp_path):
     shared = shared_by(tmp_path, one_job())
     assert shared is not None
-    assert "source finefuse_zoo/backbones/tabular.py" in str(shared.parts) or "tabular.py" in shared.parts["sources"]
+    assert shared.code["finefuse_zoo"] is None  # its source files count
     assert shared.parts == shared_by(tmp_path, one_job("full")).parts
     others = [{"threads": 2}, {"precision": "bf16"}, {"channels_last": True}, {"deterministic": False}]
     for other in others:
@@ -316,7 +366,8 @@ def test_a_wrong_number_of_gib_is_refused_before_anything_runs(tmp_path, monkeyp
 LAST = {"use": "selective", "as": "last", "k": 1}
 SUITE = {
     "name": "s", "datasets": ["diabetes"], "backbones": ["mlp-table"], "metrics": ["r2"], "budget": {"epochs": 2},
-    "schemes": ["linear-probe", "head-sgd", LAST], "fusions": [], "pools": {}, "latency": [],
+    "schemes": ["linear-probe", "head-sgd", LAST], "latency": [],
+    "fusions": ["concat-features", "soup"], "pools": {"two": {"of": ["linear-probe", "head-sgd"]}},
 }  # fmt: skip
 
 

@@ -131,7 +131,7 @@ BAD_SHAPES = {
     "budget = { epochs = 3, steps = 9 }": "s.toml:5: budget: has epochs and steps, leave one out",
     "budget = { batch_size = 0 }": "s.toml:5: budget.batch_size: must be greater than or equal to 1, not 0",
     "[budget]\n\nschedule = 'cos'": "s.toml:7: budget.schedule: must be 'cosine' or 'constant', not \"cos\"",
-    "precision = 'fp16'": "s.toml:5: precision: must be 'fp32' or 'bf16', not \"fp16\"",
+    "precision = 'fp8'": "s.toml:5: precision: must be 'fp32', 'bf16' or 'fp16', not \"fp8\"",
     "channels_last = 1": "s.toml:5: channels_last: must be a boolean, not 1",
     "threads = 0": "s.toml:5: threads: must be greater than or equal to 1, not 0",
     "latency = [0]": "s.toml:5: latency[0]: must be greater than or equal to 1, not 0",

@@ -49,22 +49,27 @@ def test_a_faithful_class_passes():
     check_fusion(MeanProbs)
 
 
+ELSEWHERE = {"nothing-else-is-changed", "figures-are-numbers", "one-example-at-a-time", "level-is-as-declared"}
+ELSEWHERE.add("every-parameter-counts")
+"""Rules that tests/unit/test_kit_catches.py has strategies for."""
+
+
 def test_every_rule_has_a_strategy_that_breaks_it():
-    assert set(BROKEN_SCHEMES) == set(SCHEME_CHECKS)
-    assert set(BROKEN_FUSIONS) == set(FUSION_CHECKS)
+    assert set(BROKEN_SCHEMES) == set(SCHEME_CHECKS) - ELSEWHERE
+    assert set(BROKEN_FUSIONS) == set(FUSION_CHECKS) - ELSEWHERE
 
 
-@pytest.mark.parametrize("rule", list(SCHEME_CHECKS))
+@pytest.mark.parametrize("rule", list(BROKEN_SCHEMES))
 def test_a_scheme_that_breaks_the_rule_is_told_so(unfaithful, rule):
     name, why = BROKEN_SCHEMES[rule]
-    with pytest.raises(AssertionError, match=rf"{name} breaks \d of 6 rules:\n(.*\n)*  {rule}: .*{why}"):
+    with pytest.raises(AssertionError, match=rf"{name} breaks \d+ of \d+ rules:\n(.*\n)*  {rule}: .*{why}"):
         check_scheme(getattr(unfaithful, name))
 
 
-@pytest.mark.parametrize("rule", list(FUSION_CHECKS))
+@pytest.mark.parametrize("rule", list(BROKEN_FUSIONS))
 def test_a_fusion_that_breaks_the_rule_is_told_so(unfaithful, rule):
     name, why = BROKEN_FUSIONS[rule]
-    with pytest.raises(AssertionError, match=rf"{name} breaks \d+ of 11 rules:\n(.*\n)*  {rule}: .*{why}"):
+    with pytest.raises(AssertionError, match=rf"{name} breaks \d+ of \d+ rules:\n(.*\n)*  {rule}: .*{why}"):
         check_fusion(getattr(unfaithful, name))
 
 
@@ -99,7 +104,7 @@ def test_the_budget_is_out_of_reach_of_fusions_in_the_kit_too(unfaithful):
 
 def test_rules_can_be_skipped_by_name(unfaithful):
     check_scheme(unfaithful.NumpyUser, skip=["global-rng-is-untouched"])
-    with pytest.raises(AssertionError, match="there is no rule budget; there are same-seed"):
+    with pytest.raises(AssertionError, match="there is no rule budget; did you mean 'budget-is-kept'"):
         check_scheme(Full, skip=["budget"])
 
 
@@ -129,5 +134,5 @@ def test_the_pytest_plugin_makes_one_test_per_rule(pytester):
         """
     )
     result = pytester.runpytest_subprocess("-v", *self_registered())
-    result.assert_outcomes(passed=17)
+    result.assert_outcomes(passed=22, skipped=3)
     result.stdout.fnmatch_lines(["*test_scheme?frozen-keeps-its-bits? PASSED*"])

@@ -13,6 +13,7 @@ import typer
 from finefuse.cli.ab import ab
 from finefuse.cli.calibrate import calibrate
 from finefuse.cli.check import check
+from finefuse.cli.check_plugin import check_plugin
 from finefuse.cli.compare import compare
 from finefuse.cli.export import export
 from finefuse.cli.history import history
@@ -22,6 +23,7 @@ from finefuse.cli.merge import merge
 from finefuse.cli.new import new
 from finefuse.cli.plan import plan
 from finefuse.cli.plugins import plugins
+from finefuse.cli.predict import predict
 from finefuse.cli.printing import complain, keeps_stdout, say
 from finefuse.cli.report import report
 from finefuse.cli.run import run
@@ -51,6 +53,7 @@ for verb in (
     merge,
     site,
     export,
+    predict,
     plugins,
     schema,
     compare,
@@ -60,8 +63,9 @@ for verb in (
     matrix,
     verify,
     new,
+    check_plugin,
 ):
-    app.command(verb.__name__.strip("_"))(keeps_stdout(verb))
+    app.command(verb.__name__.strip("_").replace("_", "-"))(keeps_stdout(verb))
 
 
 def _version(wanted: bool) -> None:

@@ -54,7 +54,7 @@ def ab(
     allow: Allow = None,
     formats: Formats = None,
 ) -> None:
-    """Compare two versions of the code, run in turn on one machine.
+    """Compare two versions of the code, run in turn.
 
     A suite is run --pairs times with both, each time with a store of its own: bits say what is unchanged, and pairs of
     runs what became slower. The rest is as `compare` does it.

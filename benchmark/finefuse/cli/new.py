@@ -1,4 +1,4 @@
-"""`finefuse new scheme|fusion NAME`."""
+"""`finefuse new KIND NAME`."""
 
 from __future__ import annotations
 
@@ -18,23 +18,44 @@ class Kind(StrEnum):
 
     scheme = "scheme"
     fusion = "fusion"
+    dataset = "dataset"
+    backbone = "backbone"
+    metric = "metric"
+    executor = "executor"
+    reporter = "reporter"
+    observer = "observer"
+    suite = "suite"
+
+
+USES = {
+    "scheme": 'put "{}" among the schemes of a suite: `finefuse show quick` prints one to start from',
+    "fusion": 'put "{}" among the fusions of a suite: `finefuse show quick` prints one to start from',
+    "dataset": 'put "{}" among the datasets of a suite: `finefuse show quick` prints one to start from',
+    "backbone": 'put "{}" among the backbones of a suite: `finefuse show quick` prints one to start from',
+    "metric": 'put "{}" among the metrics of a suite: `finefuse show quick` prints one to start from',
+    "executor": "use it in a run: finefuse run quick --executor {}",
+    "reporter": "use it in a run: finefuse run quick --reporter {}",
+    "observer": "use it in a run: finefuse run quick --observer {}",
+    "suite": "run it: finefuse run {}",
+}
+"""How each kind is used."""
 
 
 def new(
-    kind: Annotated[Kind, typer.Argument(metavar="scheme|fusion", help="What to write.")],
+    kind: Annotated[Kind, typer.Argument(metavar="KIND", help=f"What to write: {', '.join(Kind)}.")],
     name: Annotated[str, typer.Argument(metavar="NAME", help="Its name in suites, such as my-method.")],
     into: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Folder to write into.  [default: finefuse-NAME]")
     ] = None,
 ) -> None:
-    """Write a package with a small plugin and a test to start from."""
+    """Write a package with a small plugin and a test."""
     folder = into or Path(f"finefuse-{name}")
     texts = render(kind.value, name)
     write(folder, texts)
     for file in texts:
         say(folder / file)
     say(f"\nnext:\n  pip install -e {folder}\n  pytest {folder}\n  finefuse show {name}")
-    say(f'then put "{name}" among the {kind.value}s of a suite: `finefuse show quick` prints one to start from')
+    say(f"then {USES[kind.value].format(name)}")
 
 
 def render(kind: str, name: str) -> dict[str, str]:
@@ -54,6 +75,8 @@ def render(kind: str, name: str) -> dict[str, str]:
         f"{module}.py": f"{kind}.py",
         f"test_{module.removeprefix('finefuse_')}.py": f"test_{kind}.py",
     }
+    if kind == "suite":
+        files[f"{name}.toml"] = "suite.toml"
     texts = {file: (folder / f"{source}.txt").read_text(encoding="utf-8") for file, source in files.items()}
     check_name(kind, name, module, class_name, "".join(texts.values()))
     words = {
@@ -62,6 +85,7 @@ def render(kind: str, name: str) -> dict[str, str]:
         "module": module,
         "cls": class_name,
         "function": module.removeprefix("finefuse_"),
+        "files": ", ".join(f'"{file}"' for file in files if file.startswith((module, f"{name}."))),
     }
     return {file: Template(text).substitute(words) for file, text in texts.items()}
 
@@ -71,15 +95,18 @@ def check_name(kind: str, name: str, module: str, class_name: str, template: str
     import keyword
     from importlib.util import find_spec
 
-    from finefuse.discovery.registry import Registry
+    from finefuse.discovery.registry import KINDS, Registry, article
 
     if not re.fullmatch(r"[a-z][a-z0-9]*([-_][a-z0-9]+)*", name):
         raise FinefuseError(
             f"{name!r} can't be a plugin's name; use small letters, digits and hyphens, as in my-method"
         )
-    for found in Registry().entries("scheme" if kind == "scheme" else "fusion"):
-        if found.entry.name == name:
-            raise FinefuseError(f"there is a {kind} {name!r} already, from {found.provider}; choose another name")
+    registry = Registry()
+    taken = {path.stem: provider for path, provider in registry.suite_files()}
+    if kind in KINDS:
+        taken = {one.entry.name: one.provider for one in registry.entries(kind)}
+    if name in taken:
+        raise FinefuseError(f"there is {article(kind)} {name!r} already, from {taken[name]}; choose another name")
     if find_spec(module):
         raise FinefuseError(f"there is a module {module!r} already; choose another name than {name!r}")
     imported = re.findall(r"\w+", " ".join(re.findall(r"\bimport (.+)", template)))

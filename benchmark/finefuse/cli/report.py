@@ -32,7 +32,7 @@ def report(
     show: Annotated[bool, typer.Option("--print", help="Print the leaderboard; writes nothing.")] = False,
     full_names: Annotated[bool, typer.Option("--full-names", help="The same, with all parameters in names.")] = False,
 ) -> None:
-    """Write the reports of a results folder again from its records."""
+    """Write the reports of a results folder again."""
     from finefuse import api
 
     if full_names or show or against:

@@ -130,7 +130,7 @@ def _spec_by_content(facts: Known, kind: PluginKind, spec: Any) -> Any:
     paths, specs = (facts.parameters_of(kind, spec["use"], what) for what in (Path, Spec))
     inside = INSIDE.get(kind)
     found = {key: by_content(facts, inside, value) if key in specs else value for key, value in spec.items()}
-    if given := paths & spec.keys():
+    if given := {key for key in paths & spec.keys() if _has_text(spec[key])}:
         found = {key: value for key, value in found.items() if key not in given}
         found["content"] = (
             facts.content("dataset", Ref.read(spec))
@@ -138,6 +138,13 @@ def _spec_by_content(facts: Known, kind: PluginKind, spec: Any) -> Any:
             else {key: each(file_content, spec[key]) for key in sorted(given)}
         )
     return found
+
+
+def _has_text(value: Any) -> bool:
+    """Whether a parameter that may be a path is one; a share of the rows, say, is not."""
+    found: list[bool] = []
+    each(lambda one: found.append(isinstance(one, str)), value)
+    return any(found)
 
 
 def file_content(path: Any) -> Any:

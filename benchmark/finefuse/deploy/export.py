@@ -49,7 +49,7 @@ def export(row: Record, file: Path, *, store: Path, device: str, doors: tuple[Do
     """
     bench = bench_of(row, store, device, doors)
     with in_force(bench.order.settings, device), current(device):
-        made = _made(row, bench, task, weights_alone=file.suffix == ".safetensors")
+        made = made_again(row, bench, task, weights_alone=file.suffix == ".safetensors")
     made.model.cpu()
     made.model.to(memory_format=torch.contiguous_format)
     with _drafts(file) as (draft, words):
@@ -61,7 +61,7 @@ def export(row: Record, file: Path, *, store: Path, device: str, doors: tuple[Do
 
 
 @dataclass(frozen=True)
-class _Made:
+class Made:
     """What goes into a file: the module, what a row says of it, a bench with its inputs, and what was checked.
 
     Of a file for all tasks `parts` are these.
@@ -74,14 +74,14 @@ class _Made:
     parts: Sequence[Part] = ()
 
 
-def _made(row: Record, bench: Workbench, task: str, *, weights_alone: bool) -> _Made:
+def made_again(row: Record, bench: Workbench, task: str, *, weights_alone: bool) -> Made:
     """The module that a row measured, held against the outputs that were measured."""
     if not bench.order.job.tasks:
         model = deployed(bench)
-        return _Made(model, row, bench, [_unchanged(bench, model, row, "test")])
+        return Made(model, row, bench, [_unchanged(bench, model, row, "test")])
     if task:
         row, bench, model, part = _for_task(row, bench, task)
-        return _Made(model, row, bench, [_unchanged(bench, model, row, part)])
+        return Made(model, row, bench, [_unchanged(bench, model, row, part)])
     parts = parts_of(bench)
     try:
         model = joined(bench, deployed_for_tasks(bench), weights_alone=weights_alone)
@@ -91,7 +91,7 @@ def _made(row: Record, bench: Workbench, task: str, *, weights_alone: bool) -> _
         f"{part.name}, {_unchanged(part.bench, Columns(model, part.start, part.stop), row, part.stored)}"
         for part in parts
     ]
-    return _Made(model, row, parts[0].bench, checks, parts)
+    return Made(model, row, parts[0].bench, checks, parts)
 
 
 def _for_task(row: Record, bench: Workbench, task: str) -> tuple[Record, Workbench, nn.Module, str]:
@@ -150,13 +150,13 @@ def _unchanged(bench: Workbench, model: nn.Module, row: Record, part: str) -> st
     return f"made again: within {apart:.1g} of the test outputs that were measured{where}"
 
 
-def _facts(bench: Workbench, made: _Made, written: Written) -> CardFacts:
+def _facts(bench: Workbench, made: Made, written: Written) -> CardFacts:
     job, precision, splits, model = bench.order.job, bench.order.settings.precision, made.bench.splits, made.model
     members = [name for name, _ in job.fused]
     alone: Sequence[object] = model.members if isinstance(model, CombineOutputs) else ()
     narrower = [] if precision == "fp32" else [f"in {precision}; the file computes in float32"]
     benches = [part.bench for part in made.parts] or [made.bench]
-    remarks = [said for one in benches for said in capabilities.remarks(_dataset(one))]
+    remarks = [said for one in benches for said in capabilities.remarks(dataset_of(one))]
     return CardFacts(
         task=splits.task,
         dtype=str(splits.test.x.dtype).removeprefix("torch."),
@@ -172,7 +172,8 @@ def _facts(bench: Workbench, made: _Made, written: Written) -> CardFacts:
     )
 
 
-def _dataset(bench: Workbench) -> Dataset:
+def dataset_of(bench: Workbench) -> Dataset:
+    """The data set of a job."""
     job = bench.order.job
     assert job.dataset is not None
     plugin: Dataset = bench.registry.build("dataset", job.dataset)
@@ -182,10 +183,11 @@ def _dataset(bench: Workbench) -> Dataset:
 def _description(bench: Workbench) -> Description:
     job = bench.order.job
     assert job.dataset is not None
-    return capabilities.description(_dataset(bench), split_seed(job.dataset, job.seed))
+    plugin = dataset_of(bench)
+    return capabilities.description(plugin, split_seed(job.dataset, job.seed, plugin))
 
 
-def _usage(made: _Made) -> Usage:
+def _usage(made: Made) -> Usage:
     """How the data set makes its inputs, and an example with the outputs that the module has for it."""
     x, parts = made.bench.splits.test.x, made.parts
     about = described(parts, [_description(part.bench) for part in parts]) if parts else _description(made.bench)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -22,6 +23,8 @@ SIZES = (1, 3)
 """Batch sizes at which the two are compared."""
 ONNX_BYTES = 2**31
 """More than one ONNX file can hold."""
+CONSTANTS = "Attempted to insert a get_attr Node|Node lifted_tensor"
+"""What torch before 2.7 says of constants that it puts into a graph itself, and takes out again."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,9 @@ def write(model: nn.Module, x: Tensor, file: Path) -> Written:
     Raises:
         FinefuseError: with the reason, if the format can't hold it, or holds something else than the module.
     """
-    return _FORMATS[file.suffix](model, x, file)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", CONSTANTS, UserWarning)
+        return _FORMATS[file.suffix](model, x, file)
 
 
 def _pt2(model: nn.Module, x: Tensor, file: Path) -> Written:

@@ -12,7 +12,7 @@ from typing import Any, get_args
 
 from finefuse.errors import FinefuseError, PluginError, did_you_mean
 from finefuse.types import Description, Fusing, Law, Level, Need, PluginKind, Space, Spec, Task, Vocabulary
-from finefuse.types.optional import Elsewhere, EmbedsText, Prepares, ReadsMembers, Searcher, SourceNeed
+from finefuse.types.optional import Elsewhere, EmbedsText, Prepares, ReadsInputs, ReadsMembers, Searcher, SourceNeed
 
 _TEXTS, _FLAG = "a tuple of texts", "True or False"
 
@@ -185,6 +185,19 @@ def description(dataset: Any, seed: int) -> Description:
     return told
 
 
+def reads_inputs(dataset: Any) -> ReadsInputs | None:
+    """The data set, if it reads new inputs."""
+    return dataset if method(dataset, "read_inputs") else None
+
+
+def folds(dataset: Any) -> int:
+    """How many published splits a data set has, to be taken in turn; 0 for one that draws them by seed."""
+    found = ask(dataset, "number_of_folds", int) if _has(dataset, "number_of_folds") else 0
+    if isinstance(found, bool) or found < 0:
+        raise DeclarationError(dataset, f"has {found!r} for its `number_of_folds`, which should be 0 or more")
+    return int(found)
+
+
 def alone(fusion: Any) -> bool:
     """Whether a fusion makes its own members."""
     return _flag(fusion, "alone")
@@ -260,7 +273,7 @@ def version(plugin: Any) -> str:
 
 
 _QUESTIONS: Mapping[PluginKind, tuple[Callable[[Any], object], ...]] = {
-    "dataset": (lambda dataset: method(dataset, "token_numbers"),),
+    "dataset": (lambda dataset: method(dataset, "token_numbers"), folds, reads_inputs),
     "backbone": (
         head_outputs,
         keeps_head,

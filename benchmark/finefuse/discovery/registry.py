@@ -196,7 +196,7 @@ class Registry:
         """
         found = [one for one in self._provided[kind] if role in one.entry.default_for]
         if not found:
-            raise PluginError(f"no plugin provides {_article(kind)} that is the default for {role!r}; name one")
+            raise PluginError(f"no plugin provides {article(kind)} that is the default for {role!r}; name one")
         if len(found) > 1:
             claims = " and ".join(f"{one.entry.name!r} of {_origin(one)}" for one in found)
             raise PluginError(f"{claims} both claim to be the default {kind} for {role!r}; name one")
@@ -239,6 +239,10 @@ class Registry:
     def suites(self) -> dict[str, Path]:
         """The files of suites that can be run by name. Of two with one name the first holds, the other is broken."""
         return {name: path for name, (path, _) in self._suites.items()}
+
+    def suite_files(self) -> list[tuple[Path, str]]:
+        """The same files, each with the plugin that provides it."""
+        return list(self._suites.values())
 
     def plugins(self) -> list[PluginInfo]:
         """Every plugin that was found, sound or broken."""
@@ -283,12 +287,13 @@ class Registry:
     def _unknown(self, kind: PluginKind, name: str) -> str:
         names = sorted({one.entry.name for one in self._provided[kind]})
         others = [other for other in KINDS if any(one.entry.name == name for one in self._provided[other])]
-        hint = f"; {name!r} is {_article(others[0])}" if others else did_you_mean(name, names)
+        hint = f"; {name!r} is {article(others[0])}" if others else did_you_mean(name, names)
         hint = hint or (f"; there is {', '.join(names)}" if names else "; no plugin provides one")
         return f"there is no {kind} {name!r}{hint}{self.suspicion()}"
 
 
-def _article(kind: PluginKind) -> str:
+def article(kind: str) -> str:
+    """A kind with its article."""
     return f"an {kind}" if kind[0] in "aeiou" else f"a {kind}"
 
 

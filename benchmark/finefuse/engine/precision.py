@@ -7,12 +7,14 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 from torch import Tensor
 
+HALVES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
 
 def mixed_precision(precision: str, device: torch.device) -> AbstractContextManager[object]:
-    """Autocast to bfloat16 where the suite says "bf16"."""
+    """Autocast to bfloat16 where the suite says "bf16", and to float16 where it says "fp16"."""
     if precision == "fp32":
         return nullcontext()
-    return torch.autocast(device.type, dtype=torch.bfloat16)
+    return torch.autocast(device.type, dtype=HALVES[precision])
 
 
 def as_memory_format(x: Tensor, channels_last: bool) -> Tensor:

@@ -193,6 +193,8 @@ def certificate_notes(folder: Path) -> tuple[str, ...]:
         certificate = read_certificate(folder)
         if certificate is None:
             return ()
+        if not Records(folder).file.exists():
+            return (f"{FILE} can't be checked: the records are not here.",)
         if certificate.holds_for(folder):
             return (certificate.sentence(),)
     except StoreError as error:

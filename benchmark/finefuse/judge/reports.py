@@ -20,12 +20,16 @@ from finefuse.types import Record, Ref
 
 
 class Reported(NamedTuple):
-    """The rows of a folder, its board, the files that were written, and a sentence per reporter that failed."""
+    """The rows of a folder, its board, the files that were written, and a sentence per reporter that failed.
+
+    `certified` is what the certificate beside the records is worth, empty if there is none.
+    """
 
     rows: Sequence[Record]
     board: Leaderboard
     written: tuple[Path, ...]
     complaints: tuple[str, ...]
+    certified: tuple[str, ...] = ()
 
 
 def report_folder(folder: Path, registry: Registry, refs: tuple[Ref, ...] | None, into: Path | None = None) -> Reported:
@@ -36,16 +40,16 @@ def report_folder(folder: Path, registry: Registry, refs: tuple[Ref, ...] | None
     Raises:
         FinefuseError: if the folder can't be read.
     """
-    target = into or folder
+    target, certified = into or folder, certificate_notes(folder)
     if (refs is not None or into) and (kept := kept_alone(folder)):
         board = saved_board(kept)
-        return Reported((), board, *_write(board, target, registry, refs))
+        return Reported((), board, *_write(board, target, registry, refs), certified)
     found = read_results(folder)
     known, unit = partial(describe, registry), registry.sole("scheme", "probe")
     board = make_leaderboard(found.suite, found.rows, found.missing, found.refused, known, unit)
-    notes = (*certificate_notes(folder), *board.notes)
-    board = replace(board, notes=notes, answers=Predictions(folder).read)
-    return Reported(found.rows, board, *_write(board, target, registry, refs))
+    coverage, *others = board.notes
+    board = replace(board, notes=(coverage, *certified, *others), answers=Predictions(folder).read)
+    return Reported(found.rows, board, *_write(board, target, registry, refs), certified)
 
 
 def _write(

@@ -34,11 +34,12 @@ ul { margin: 0; padding-left: 1.1rem; }
 
 
 class Entry(NamedTuple):
-    """A board of the site, and its files."""
+    """A board of the site, its files, and what its certificate is worth."""
 
     name: str
     board: Leaderboard
     files: tuple[Path, ...]
+    certified: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ def make_site(root: Path, into: Path, registry: Registry, refs: tuple[Ref, ...] 
             target.mkdir(parents=True, exist_ok=True)
             found = report_folder(folder, registry, refs, target)
             prose = [shutil.copyfile(folder / PROSE, target / PROSE)] if (folder / PROSE).is_file() else []
-            entries.append(Entry(target.name, found.board, (*found.written, *prose)))
+            entries.append(Entry(target.name, found.board, (*found.written, *prose), found.certified))
             complaints += [f"{folder}: {sentence}" for sentence in found.complaints]
     except OSError as error:
         raise StoreError(f"{into}: can't be written: {error.strerror or error}.") from error
@@ -103,8 +104,8 @@ def _row(into: Path, entry: Entry) -> str:
     name = _link(into, pages[0], title) if pages else title
     firsts = "".join(f"<li>{escaped(text)}</li>" for text in _firsts(entry.board))
     files = " ".join(_link(into, path, escaped(path.name)) for path in entry.files)
-    notes = escaped(next(iter(entry.board.notes), ""))
-    return f"<tr><td>{name}</td><td><ul>{firsts}</ul></td><td>{notes}</td><td>{files}</td></tr>"
+    rests = "<br>".join(map(escaped, (*entry.board.notes[:1], *entry.certified)))
+    return f"<tr><td>{name}</td><td><ul>{firsts}</ul></td><td>{rests}</td><td>{files}</td></tr>"
 
 
 def _link(into: Path, path: Path, text: str) -> str:

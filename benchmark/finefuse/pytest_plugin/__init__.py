@@ -1,7 +1,7 @@
 """Pytest: the conformance kit, one test per rule, and a suite held against a baseline, one test per line.
 
 ```python
-def test_thaw(scheme_check):  # or fusion_check
+def test_thaw(scheme_check):  # or that of another kind
     scheme_check(Thaw)
 ```
 
@@ -16,6 +16,10 @@ from __future__ import annotations
 import pytest
 
 _OPTIONS = ("finefuse", *(f"finefuse_{name}" for name in ("baseline", "out", "workers", "portable", "plugin")))
+
+_KINDS = ("dataset", "backbone", "scheme", "fusion", "metric", "executor", "reporter", "observer", "suite")
+CHECKED = frozenset(f"{kind}_check" for kind in _KINDS)
+"""Arguments of tests that run once per rule."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -50,8 +54,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """One test per rule."""
-    for argument in {"scheme_check", "fusion_check"} & set(metafunc.fixturenames):
-        from finefuse import testing
+    for argument in CHECKED & set(metafunc.fixturenames):
+        from finefuse.pytest_plugin.rules import each_rule
 
-        checks = testing.SCHEME_CHECKS if argument == "scheme_check" else testing.FUSION_CHECKS
+        checks = each_rule(argument.removesuffix("_check"))
         metafunc.parametrize(argument, list(checks.values()), ids=list(checks))

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -15,14 +16,16 @@ from finefuse.engine.randomness import seeded
 from finefuse.engine.train.lent import lent
 from finefuse.engine.train.trainer import SuiteTrainer
 from finefuse.nets import CombineOutputs, Net, averaged
+from finefuse.testing.parameter_rules import every_parameter_counts
+from finefuse.testing.report import Check, NotRun, Report, conform, require
 from finefuse.testing.rules import (
-    Check,
     Rule,
-    on_small_tasks,
+    on_tasks,
+    once,
     random_state_kept,
-    require,
     require_fine_outputs,
-    try_rules,
+    require_separate_outputs,
+    tensors_of,
     two_test_labellings,
 )
 from finefuse.testing.small import (
@@ -35,18 +38,26 @@ from finefuse.testing.small import (
     small_trainer,
     snapshot,
 )
+from finefuse.testing.traces import traces
 from finefuse.types import Fusing, Fusion, Law, Splits, Task
 
 
-def check_fusion(fusion: Any, *, skip: Collection[str] = (), tasks: Sequence[Task] = TASKS) -> None:
+def check_fusion(
+    fusion: Any,
+    *,
+    skip: Collection[str] = (),
+    expected: Mapping[str, str] | None = None,
+    tasks: Sequence[Task] = TASKS,
+) -> Report:
     """Try a fusion, a class or an instance, against every rule of `FUSION_CHECKS` that is not in `skip`.
 
-    `tasks` are what it is tried on, those that it is for: of any kind, tabular, or images of shape (1, 8, 8).
+    `expected` gives reasons for rules that it doesn't keep. `tasks` are what it is tried on, those that it is for: of
+    any kind, tabular, or images of shape (1, 8, 8).
 
     Raises:
         AssertionError: that lists the rules it breaks, and how.
     """
-    try_rules(fusion, FUSION_RULES, skip, tasks)
+    return conform(fusion, fusion_checks(tasks), skip, expected)
 
 
 def _fused(fusion: Fusion, task: Task, nets: list[Net] | None = None, trainer: SuiteTrainer | None = None) -> nn.Module:
@@ -99,8 +110,31 @@ def _fusion_test_labels(fusion: Fusion, task: Task) -> None:
     require(torch.equal(*(run(splits) for splits in two_test_labellings(task))), "other test labels gave other outputs")
 
 
+class _Done(NamedTuple):
+    """A fusion at work once: the members it was given, what it gave, and what it changed that is not its own."""
+
+    members: list[Net]
+    fused: nn.Module
+    changed: tuple[str, ...]
+
+
+@once
+def _done(fusion: Fusion, task: Task) -> _Done:
+    nets = small_members(task)
+    of = _given(fusion, task, nets)
+    outputs = {f"val_outputs of {m.name}": m.val_outputs for m in of.members if isinstance(m.val_outputs, Tensor)}
+    given = tensors_of(train=of.train, val=of.val, base=of.base, test_inputs=of.test_inputs)
+    recipes = [replace(net.recipe) for net in nets]
+    with traces(given | outputs) as found:
+        fused = fusion.fuse(of)
+    if recipes != [net.recipe for net in nets]:
+        found.append("it changed the recipe of a member")
+    require(isinstance(fused, nn.Module), f"it gave a {type(fused).__name__}, and not a module")
+    return _Done(nets, fused.eval(), tuple(found))
+
+
 def _fusion_shape(fusion: Fusion, task: Task) -> None:
-    fused = _fused(fusion, task)
+    fused = _done(fusion, task).fused
     require_fine_outputs(fused, task)
     if isinstance(fused, CombineOutputs):
         x = small_splits(task).test.x
@@ -109,30 +143,29 @@ def _fusion_shape(fusion: Fusion, task: Task) -> None:
 
 
 def _fusion_one_member(fusion: Fusion, task: Task) -> None:
-    if _promises(fusion, "one member"):
-        net = small_members(task, 1)[0]
-        _require_same("one member gives other answers than itself", task, _fused(fusion, task, [net]), net)
+    _unless_excepted(fusion, "one member")
+    net = small_members(task, 1)[0]
+    _require_same("one member gives other answers than itself", task, _fused(fusion, task, [net]), net)
 
 
 def _fusion_equal_members(fusion: Fusion, task: Task) -> None:
-    if _promises(fusion, "equal members"):
-        net = small_members(task, 1)[0]
-        fused = _fused(fusion, task, [net, copy.deepcopy(net), copy.deepcopy(net)])
-        _require_same("three equal members give other answers than each", task, fused, net)
+    _unless_excepted(fusion, "equal members")
+    net = small_members(task, 1)[0]
+    fused = _fused(fusion, task, [net, copy.deepcopy(net), copy.deepcopy(net)])
+    _require_same("three equal members give other answers than each", task, fused, net)
 
 
 def _fusion_order(fusion: Fusion, task: Task) -> None:
-    if _promises(fusion, "order"):
-        one, two, three = small_members(task)
-        fused = _fused(fusion, task, [one, two, three])
-        _require_same("the order of the members matters", task, fused, _fused(fusion, task, [three, one, two]))
+    _unless_excepted(fusion, "order")
+    one, two, three = small_members(task)
+    fused = _fused(fusion, task, [one, two, three])
+    _require_same("the order of the members matters", task, fused, _fused(fusion, task, [three, one, two]))
 
 
 def _fusion_buffers(fusion: Fusion, task: Task) -> None:
-    members = small_members(task)
-    fused = _fused(fusion, task, members)
+    members, fused, _ = _done(fusion, task)
     if not isinstance(fused, Net):
-        return
+        raise NotRun("what it gives is no Net")
     for name, buffer in fused.named_buffers():
         if name.endswith("running_var"):
             require((buffer >= 0).all(), f"{name} is negative")
@@ -143,7 +176,7 @@ def _fusion_buffers(fusion: Fusion, task: Task) -> None:
 
 def _fusion_follows(fusion: Any, task: Task) -> None:
     if not capabilities.follows(fusion):
-        return
+        raise NotRun("it has no `follow`")
     nets = small_members(task)
     before = [snapshot(net) for net in nets]
     merged = averaged(small_fusing(nets, task).members, [1 / len(nets)] * len(nets), None)
@@ -156,8 +189,12 @@ def _fusion_follows(fusion: Any, task: Task) -> None:
     require(not touched, f"as a stage it changed members {', '.join(touched)}")
 
 
-def _promises(fusion: Fusion, law: Law) -> bool:
-    return law not in capabilities.except_for(fusion) and not capabilities.alone(fusion)
+def _unless_excepted(fusion: Fusion, law: Law) -> None:
+    """Not for a fusion that says it doesn't keep the law, or has no members."""
+    if law in capabilities.except_for(fusion):
+        raise NotRun(f"its `except_for` names {law!r}")
+    if capabilities.alone(fusion):
+        raise NotRun("it makes its own members")
 
 
 def _require_same(message: str, task: Task, one: nn.Module, other: nn.Module) -> None:
@@ -167,6 +204,28 @@ def _require_same(message: str, task: Task, one: nn.Module, other: nn.Module) ->
         require(torch.equal(first.argmax(-1), second.argmax(-1)), message)
     else:
         require(torch.allclose(first, second, atol=1e-4, rtol=1e-4), message)
+
+
+def _fusion_traces(fusion: Fusion, task: Task) -> None:
+    found = _done(fusion, task).changed
+    require(not found, "; ".join(found))
+
+
+def _fusion_level(fusion: Fusion, task: Task) -> None:
+    fused, level = _done(fusion, task).fused, capabilities.level(fusion)
+    if level == "weight":
+        require(isinstance(fused, Net), f"it says level 'weight', and gave a {type(fused).__name__} and not a Net")
+    elif level == "output":
+        require(not isinstance(fused, Net), "it says level 'output', and gave a Net, whose level is 'weight'")
+
+
+def _fusion_alone(fusion: Fusion, task: Task) -> None:
+    require_separate_outputs(_done(fusion, task).fused, task)
+
+
+def fused_outputs(fusion: Fusion, task: Task) -> Tensor:
+    """What a fusion's module says on val."""
+    return outputs_of(_done(fusion, task).fused, small_splits(task).val.x)
 
 
 FUSION_RULES: dict[str, Rule] = {
@@ -181,5 +240,16 @@ FUSION_RULES: dict[str, Rule] = {
     "order-does-not-matter": _fusion_order,
     "buffers-survive": _fusion_buffers,
     "a-stage-gives-a-network": _fusion_follows,
+    "nothing-else-is-changed": _fusion_traces,
+    "level-is-as-declared": _fusion_level,
+    "one-example-at-a-time": _fusion_alone,
 }
-FUSION_CHECKS: dict[str, Check] = on_small_tasks(FUSION_RULES)
+
+
+def fusion_checks(tasks: Sequence[Task] = TASKS) -> dict[str, Check]:
+    """What a fusion is tried on: each rule on every task, and its parameters on all of them together."""
+    counts = partial(every_parameter_counts, outputs=fused_outputs, tasks=tasks)
+    return on_tasks(FUSION_RULES, tasks) | {"every-parameter-counts": counts}
+
+
+FUSION_CHECKS: dict[str, Check] = fusion_checks()

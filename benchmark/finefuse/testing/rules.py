@@ -3,46 +3,41 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from finefuse.discovery import capabilities
 from finefuse.engine.randomness import seeded
 from finefuse.errors import NotApplicable
+from finefuse.testing.report import Check, NotRun, made, require
 from finefuse.testing.small import TASKS, outputs_of, small_splits
 from finefuse.types import Data, Splits, Task
 
-Check = Callable[[Any], None]
+T = TypeVar("T")
 Rule = Callable[[Any, Task], None]
+SEPARATE = 12
+"""Examples that are asked about one by one."""
+SEED = 862_911_437
+"""Of the global generators while a strategy is tried: none that a strategy would seed them with itself."""
 
 
-def require(holds: object, message: str) -> None:
-    """Complain unless something holds."""
-    if not holds:  # not a plain assert, which pytest would rewrite and whose words it would change
-        raise AssertionError(message)
+def once(run: Callable[[Any, Task], T]) -> Callable[[Any, Task], T]:
+    """A run whose last results are kept, for the rules that only look at them."""
+    kept: dict[Task, tuple[Any, T]] = {}
 
+    def result(strategy: Any, task: Task) -> T:
+        if task not in kept or kept[task][0] is not strategy:
+            kept[task] = strategy, run(strategy, task)
+        return kept[task][1]
 
-def try_rules(strategy: Any, checks: Mapping[str, Rule], skip: Collection[str], tasks: Sequence[Task]) -> None:
-    """Try every rule that is not in `skip` on these tasks, and complain once about all that are broken."""
-    unknown = set(skip) - set(checks)
-    require(not unknown, f"there is no rule {', '.join(sorted(unknown))}; there are {', '.join(checks)}")
-    broken = []
-    for name, check in checks.items():
-        try:
-            if name not in skip:
-                on_every_task(strategy, check, tasks)
-        except Exception as error:
-            told = str(error) if isinstance(error, AssertionError) else f"raised {type(error).__name__}: {error}"
-            broken.append(f"  {name}: {told}")
-    name = strategy.__name__ if isinstance(strategy, type) else repr(strategy)
-    require(not broken, f"{name} breaks {len(broken)} of {len(checks) - len(skip)} rules:\n" + "\n".join(broken))
+    return result
 
 
 def is_for(strategy: Any, task: Task) -> bool:
@@ -53,8 +48,8 @@ def is_for(strategy: Any, task: Task) -> bool:
 
 def on_every_task(strategy: Any, rule: Rule, tasks: Sequence[Task]) -> None:
     """Try a rule on every task that the strategy is for; there must be one."""
-    strategy = strategy() if isinstance(strategy, type) else strategy
-    refusals = []
+    strategy = made(strategy)
+    refusals, without = [], []
     for task in tasks:
         if not is_for(strategy, task):
             refusals.append(f"not for {task.kind}")
@@ -63,7 +58,11 @@ def on_every_task(strategy: Any, rule: Rule, tasks: Sequence[Task]) -> None:
             rule(strategy, task)
         except NotApplicable as reason:
             refusals.append(str(reason))
+        except NotRun as reason:
+            without.append(str(reason))
     require(len(refusals) < len(tasks), f"not applicable to any of {len(tasks)} small tasks: {'; '.join(refusals)}")
+    if without and len(refusals) + len(without) == len(tasks):
+        raise NotRun("; ".join(dict.fromkeys(without)))
 
 
 def require_fine_outputs(model: nn.Module, task: Task) -> None:
@@ -73,6 +72,30 @@ def require_fine_outputs(model: nn.Module, task: Task) -> None:
         shape = tuple(outputs_of(model, x[:n]).shape)
         require(shape == (n, task.outputs), f"{n} examples gave outputs of shape {shape}, not {(n, task.outputs)}")
     require(outputs_of(model, x).isfinite().all(), "outputs are not finite")
+
+
+def require_separate_outputs(model: nn.Module, task: Task) -> None:
+    """What a model says of an example doesn't depend on the others in its batch."""
+    x = small_splits(task).test.x[:SEPARATE]
+    together = outputs_of(model, x)
+    alone = torch.cat([outputs_of(model, x[n : n + 1]) for n in range(len(x))])
+    require(
+        torch.allclose(alone, together, atol=1e-4, rtol=1e-4),
+        "outputs for an example depend on the other examples of its batch",
+    )
+
+
+def tensors_of(**given: Data | Tensor | nn.Module | None) -> dict[str, Tensor]:
+    """The tensors of what a strategy is given, by what a sentence may call them."""
+    found: dict[str, Tensor] = {}
+    for name, what in given.items():
+        if isinstance(what, Tensor):
+            found[f"`{name}`"] = what
+        elif isinstance(what, nn.Module):
+            found |= {f"`{name}`'s {part}": tensor for part, tensor in what.state_dict().items()}
+        elif what is not None:
+            found |= {f"`{name}.{side}`": tensor for side in "xy" if isinstance(tensor := vars(what).get(side), Tensor)}
+    return found
 
 
 @contextmanager
@@ -86,7 +109,7 @@ def random_state_kept() -> Iterator[None]:
             "random": random.getstate(),
         }
 
-    with seeded(0):
+    with seeded(SEED):
         before = states()
         yield
         used = [name for name, state in states().items() if state != before[name]]
@@ -100,6 +123,6 @@ def two_test_labellings(task: Task) -> Iterator[Splits]:
         yield replace(small_splits(task), test=Data(test.x, test.y.roll(shift, 0)))
 
 
-def on_small_tasks(rules: Mapping[str, Rule]) -> dict[str, Check]:
-    """Rules for one task as checks of a strategy, on the kit's own tasks."""
-    return {name: partial(on_every_task, rule=rule, tasks=TASKS) for name, rule in rules.items()}
+def on_tasks(rules: Mapping[str, Rule], tasks: Sequence[Task] = TASKS) -> dict[str, Check]:
+    """Rules for one task as checks of a strategy."""
+    return {name: partial(on_every_task, rule=rule, tasks=tasks) for name, rule in rules.items()}

@@ -4,24 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from finefuse.discovery import capabilities
 from finefuse.engine.randomness import seeded
 from finefuse.engine.train.lent import lent
 from finefuse.engine.train.trainer import SuiteTrainer
+from finefuse.engine.work.made import figures_of
 from finefuse.nets import Net
+from finefuse.testing.parameter_rules import every_parameter_counts
+from finefuse.testing.report import Check, Report, conform, require
 from finefuse.testing.rules import (
-    Check,
     Rule,
-    on_small_tasks,
+    on_tasks,
+    once,
     random_state_kept,
-    require,
     require_fine_outputs,
-    try_rules,
+    require_separate_outputs,
+    tensors_of,
     two_test_labellings,
 )
 from finefuse.testing.small import (
@@ -35,18 +39,26 @@ from finefuse.testing.small import (
     small_trainer,
     snapshot,
 )
+from finefuse.testing.traces import traces
 from finefuse.types import Budget, Data, Scheme, Splits, Task, Tuning
 
 
-def check_scheme(scheme: Any, *, skip: Collection[str] = (), tasks: Sequence[Task] = TASKS) -> None:
+def check_scheme(
+    scheme: Any,
+    *,
+    skip: Collection[str] = (),
+    expected: Mapping[str, str] | None = None,
+    tasks: Sequence[Task] = TASKS,
+) -> Report:
     """Try a scheme, a class or an instance, against every rule of `SCHEME_CHECKS` that is not in `skip`.
 
-    `tasks` are what it is tried on, those that it is for: of any kind, tabular, or images of shape (1, 8, 8).
+    `expected` gives reasons for rules that it doesn't keep. `tasks` are what it is tried on, those that it is for: of
+    any kind, tabular, or images of shape (1, 8, 8).
 
     Raises:
         AssertionError: that lists the rules it breaks, and how.
     """
-    try_rules(scheme, SCHEME_RULES, skip, tasks)
+    return conform(scheme, scheme_checks(tasks), skip, expected)
 
 
 class _Witness(SuiteTrainer):
@@ -119,14 +131,50 @@ def _scheme_test_labels(scheme: Scheme, task: Task) -> None:
     require(not changed(snapshot(first), second), "other test labels gave other weights")
 
 
-def _scheme_shape(scheme: Scheme, task: Task) -> None:
+class _Done(NamedTuple):
+    """A scheme at work once: what it was given, and what it changed that is not its own."""
+
+    on: Tuning
+    changed: tuple[str, ...]
+
+
+@once
+def _done(scheme: Scheme, task: Task) -> _Done:
     on = prepared(scheme, task)
-    _tune(scheme, on)
-    require_fine_outputs(on.model, task)
+    recipes = [replace(net.recipe) for net in (on.model, on.pretrained)]
+    with traces(tensors_of(train=on.train, val=on.val, source=on.source)) as found:
+        _tune(scheme, on)
+    if recipes != [on.model.recipe, on.pretrained.recipe]:
+        found.append("it changed the recipe of a network")
+    return _Done(on, tuple(found))
+
+
+def _scheme_shape(scheme: Scheme, task: Task) -> None:
+    model = _done(scheme, task).on.model
+    require_fine_outputs(model, task)
     again = prepare_for(scheme, small_net(task))
-    again.load_state_dict(on.model.state_dict())
+    again.load_state_dict(model.state_dict())
     x = small_splits(task).test.x
-    require(torch.equal(outputs_of(again, x), outputs_of(on.model, x)), "the weights read back give other outputs")
+    require(torch.equal(outputs_of(again, x), outputs_of(model, x)), "the weights read back give other outputs")
+
+
+def _scheme_traces(scheme: Scheme, task: Task) -> None:
+    found = _done(scheme, task).changed
+    require(not found, "; ".join(found))
+
+
+def _scheme_figures(scheme: Scheme, task: Task) -> None:
+    figures_of(_done(scheme, task).on)
+
+
+def _scheme_alone(scheme: Scheme, task: Task) -> None:
+    require_separate_outputs(_done(scheme, task).on.model, task)
+
+
+def tuned_outputs(scheme: Scheme, task: Task) -> Tensor:
+    """What a scheme's network says on val."""
+    on = _done(scheme, task).on
+    return outputs_of(on.model, on.val.x)
 
 
 SCHEME_RULES: dict[str, Rule] = {
@@ -136,5 +184,16 @@ SCHEME_RULES: dict[str, Rule] = {
     "global-rng-is-untouched": _scheme_rng,
     "test-labels-change-nothing": _scheme_test_labels,
     "output-shape": _scheme_shape,
+    "nothing-else-is-changed": _scheme_traces,
+    "figures-are-numbers": _scheme_figures,
+    "one-example-at-a-time": _scheme_alone,
 }
-SCHEME_CHECKS: dict[str, Check] = on_small_tasks(SCHEME_RULES)
+
+
+def scheme_checks(tasks: Sequence[Task] = TASKS) -> dict[str, Check]:
+    """What a scheme is tried on: each rule on every task, and its parameters on all of them together."""
+    counts = partial(every_parameter_counts, outputs=tuned_outputs, tasks=tasks)
+    return on_tasks(SCHEME_RULES, tasks) | {"every-parameter-counts": counts}
+
+
+SCHEME_CHECKS: dict[str, Check] = scheme_checks()

@@ -160,6 +160,27 @@ class Remarking(Protocol):
 
 
 @runtime_checkable
+class ReadsInputs(Protocol):
+    """A data set that reads new inputs for `finefuse predict`, in the way it reads its own."""
+
+    def read_inputs(self, where: Path, seed: int) -> tuple[Sequence[str], Tensor]:
+        """Names of the inputs in a file or folder, and the inputs (N, *input_shape), as in the splits of this seed.
+
+        Raises:
+            FinefuseError: if they can't be read, or are others than it has.
+        """
+
+
+@runtime_checkable
+class Folded(Protocol):
+    """A data set with published splits or folds, which are averaged as seeds are."""
+
+    @property
+    def number_of_folds(self) -> int:
+        """How many: `splits` then gets the number of one, the suite's seed modulo this; 0 for splits drawn by seed."""
+
+
+@runtime_checkable
 class Alone(Protocol):
     """A fusion that makes its own members, as many as the pool has; its cost leaves out the pool's."""
 

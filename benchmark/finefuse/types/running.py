@@ -33,7 +33,7 @@ class Settings:
     """A suite's settings for all cells that may change a result: part of every key."""
 
     budget: Budget = field(default_factory=Budget)
-    precision: Literal["fp32", "bf16"] = "fp32"
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     channels_last: bool = False
     threads: int = 1
     compile: Literal["off", "default", "reduce-overhead"] = "off"

@@ -34,8 +34,8 @@ class Chosen:
 
 
 @lru_cache(maxsize=8)
-def choose(table: Table, target: str, features: tuple[str, ...] | None) -> Chosen:
-    """The columns of `features`; without these all of numbers that neither count nor name the rows.
+def choose(table: Table, target: str, features: tuple[str, ...] | None, aside: tuple[str, ...] = ()) -> Chosen:
+    """The columns of `features`; without these all of numbers that neither count nor name the rows, nor are `aside`.
 
     Raises:
         FinefuseError: if there is none, or one is meant to be of numbers and a cell holds none, with its line.
@@ -46,6 +46,9 @@ def choose(table: Table, target: str, features: tuple[str, ...] | None) -> Chose
     left, missing, used = {}, {}, []
     for name in table.columns:
         if name == target:
+            continue
+        if name in aside:
+            left[name] = "names the splits"
             continue
         if features is not None and name not in features:
             left[name] = "not in `features`"
@@ -88,9 +91,16 @@ def _names_rows(name: str, values: array[float]) -> str:
     return "names the rows" if _ID.fullmatch(name) else ""
 
 
-def remarks_on_columns(table: Table, target: str, features: tuple[str, ...] | None, *, regression: bool) -> list[str]:
+def remarks_on_columns(
+    table: Table,
+    target: str,
+    features: tuple[str, ...] | None,
+    *,
+    regression: bool,
+    aside: tuple[str, ...] = (),
+) -> list[str]:
     """Which columns are used, which aren't and why, and which of those that are look odd."""
-    chosen = choose(table, target, features)
+    chosen = choose(table, target, features, aside)
     told = [f"uses {_counted(chosen.used)} of {table.path.name}"]
     if chosen.left:
         told.append(f"leaves out {_reasons(chosen.left, list(chosen.left))}")

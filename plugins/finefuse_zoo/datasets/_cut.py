@@ -57,14 +57,30 @@ class Cut:
 
 
 def cut_splits(
-    task: Task, classes: Sequence[str], images: Images, official: Images | None, cut: Cut, seed: int
+    task: Task,
+    classes: Sequence[str],
+    images: Images,
+    official: Images | None,
+    cut: Cut,
+    seed: int,
+    own_val: Images | None = None,
 ) -> Splits:
-    """The splits of images and of the official test images; without these, `cut.test` says what share becomes test."""
-    train, val, test = cut.rows(images.y.numpy(), classes, seed)
-    if official is not None:
-        part = _part(official, np.flatnonzero(official.y.numpy() >= 0))
-        return Splits(task, _part(images, train), _part(images, val), part)
-    return Splits(task, *(_part(images, rows) for rows in (train, val, test)))
+    """The splits of images and of the official test images; without these, `cut.test` says what share becomes test.
+
+    Without images of one's own for val they are cut as well.
+    """
+    drawn = splits_at(task, images, cut.rows(images.y.numpy(), classes, seed))
+    val = drawn.val if own_val is None else _all_of(own_val)
+    return Splits(task, drawn.train, val, drawn.test if official is None else _all_of(official))
+
+
+def splits_at(task: Task, images: Images, rows: Sequence[Rows]) -> Splits:
+    """The splits with these rows for train, val and test."""
+    return Splits(task, *(_part(images, part) for part in rows))
+
+
+def _all_of(images: Images) -> Data:
+    return _part(images, np.flatnonzero(images.y.numpy() >= 0))
 
 
 def _part(images: Images, rows: Rows) -> Data:

@@ -19,3 +19,16 @@ def one_of(**given: object) -> None:
     names = [name for name, value in given.items() if value is not None]
     if len(names) > 1:
         raise ValueError(f"only one of {' and '.join(names)} can be given")
+
+
+def all_different(**given: object) -> None:
+    """Refuse the same file or folder for two parts.
+
+    Raises:
+        ValueError: in one sentence.
+    """
+    seen: dict[object, str] = {}
+    for name, value in given.items():
+        if value is not None and value in seen:
+            raise ValueError(f"`{seen[value]}` and `{name}` are the same; leave one out, and a share is cut off for it")
+        seen[value] = name

@@ -118,8 +118,9 @@ def attempt(read: Callable[[], tuple[Image.Image, int]], shape: tuple[int, ...],
 def items_of(contents: Iterable[tuple[str, Path | bytes]], labels: Mapping[str, int]) -> Iterator[Item]:
     """Named pictures `class/...` with what opens them, and the number of their class."""
     for name, content in contents:
-        yield name, partial(_open, content, labels[normalize("NFC", name.partition("/")[0])])
+        yield name, partial(opened, content, labels[normalize("NFC", name.partition("/")[0])])
 
 
-def _open(content: Path | bytes, label: int) -> tuple[Image.Image, int]:
+def opened(content: Path | bytes, label: int) -> tuple[Image.Image, int]:
+    """The picture in a file, or in its bytes, with its class number."""
     return Image.open(BytesIO(content if isinstance(content, bytes) else content.read_bytes())), label

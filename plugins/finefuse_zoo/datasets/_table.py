@@ -40,6 +40,8 @@ class Format:
     header: bool = True
     quotes: bool | None = None
     decimal: str = "."
+    narrow: bool = False
+    """Whether one column is enough."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,7 +157,7 @@ def _read(path: Path, how: Format, _changed: int, _size: int) -> Table:
     if not rows:
         raise FinefuseError(f"{path}: the file is empty")
     line, first = rows[0]
-    if len(first) == 1:
+    if len(first) == 1 and not how.narrow:
         raise FinefuseError(f"{path}, line {line}: there is one column only, {short(first[0])}{_parted(first[0])}")
     given = [name.strip() for name in first] if how.header else [str(number) for number in range(1, len(first) + 1)]
     names = [name or f"column {place}" for place, name in enumerate(given, 1)]

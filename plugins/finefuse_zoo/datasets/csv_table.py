@@ -15,16 +15,18 @@ from finefuse.types import Description, Vocabulary
 from finefuse_zoo._hugging_face import split_hub, vocabulary
 from finefuse_zoo.datasets._columns import choose, remark_on_overlap, remarks_on_columns, remarks_on_labels
 from finefuse_zoo.datasets._encodings import of_numbers, of_pieces, of_words
-from finefuse_zoo.datasets._fields import Count, Share, one_of
+from finefuse_zoo.datasets._fields import Count, Share, all_different, one_of
+from finefuse_zoo.datasets._published import Published, rows_of
 from finefuse_zoo.datasets._table import Format, Table, may_be_utf8, read_table
 from finefuse_zoo.datasets._targets import READERS, Targets
 from finefuse_zoo.datasets._tokens import PADDING, digest_of_tokenizer, hashed, load_tokenizer, tokenised
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     import numpy as np
     from numpy.typing import NDArray
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -56,9 +58,12 @@ class CsvTable:
     of the whole `train` file, for every seed. So an RMSE of 1 is `spread` of the column's own units, and
     `centre = 0, spread = 1` keeps these.
 
-    Without `test` the share `test_share` is cut off by seed. `val` rows are cut from `train`: a share of every class,
-    or a number of each; of the rest `shots` of every class or the share `fraction` are for training. In regression all
-    rows count as one class. For one seed val and test are the same whatever these two are.
+    Without `test` the share `test_share` is cut off by seed. `val` is a file too, or says how many rows are cut from
+    `train`: a share of every class, or a number of each. A file may name its splits itself: in a column `split` with
+    train, val or test; in several, `split = ["split1", "split2"]`, of which seed 0 has the first and so on, around; or
+    in a column `fold`, of which seed i is tested on the i-th. Rows with nothing there are left out. Of the rest `shots`
+    of every class or the share `fraction` are for training. In regression all rows count as one class. For one seed val
+    and test are the same whatever these two are.
     """
 
     train: Path
@@ -73,10 +78,12 @@ class CsvTable:
     quotes: bool | None = None
     decimal: Literal[".", ","] = "."
     missing: Literal["refuse", "mean"] = "refuse"
-    val: Share | Count = 0.1
+    val: Share | Count | Path = 0.1
     shots: Count | None = None
     fraction: Share | None = None
     test_share: Share = 0.2
+    split: str | Annotated[tuple[str, ...], Len(1)] | None = None
+    fold: str | None = None
     max_tokens: Annotated[int, Ge(1)] = 64
     vocabulary: Annotated[int, Ge(3)] = 10000
     tokenizer: Path | None = None
@@ -88,9 +95,11 @@ class CsvTable:
         one_of(shots=self.shots, fraction=self.fraction)
         one_of(text=self.text, features=self.features)
         one_of(tokenizer=self.tokenizer, tokenizer_hub=self.tokenizer_hub)
+        one_of(split=self.split, fold=self.fold)
         self._refuse_columns_twice()
-        if self.test == self.train:
-            raise ValueError("train and test are the same file; without `test` a share of the rows is cut off for it")
+        all_different(train=self.train, val=self._val, test=self.test)
+        if self._published.used and (self._val or self.test):
+            raise ValueError("`split` and `fold` are columns of one file; leave out the files for val and test")
         try:
             b" ".decode(self.encoding)
         except UnicodeDecodeError:
@@ -106,10 +115,17 @@ class CsvTable:
 
     def _refuse_columns_twice(self) -> None:
         names = [self.target, *filter(None, [self.text]), *(self.features or ())]
+        if aside := sorted({*names} & {*self._published.used}):
+            raise ValueError(f"{', '.join(map(repr, aside))} names the splits, and can't be anything else")
         if self.target in names[1:]:
             raise ValueError(f"{self.target!r} is the target, and can't be what it is predicted from too")
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"`features` names {', '.join(map(repr, twice))} twice")
+
+    @property
+    def number_of_folds(self) -> int:
+        """How many splits the file names."""
+        return self._published.count(self._table(self.train)) if self._published.used else 0
 
     @property
     def task(self) -> Task:
@@ -133,7 +149,8 @@ class CsvTable:
         """Which columns are used and which aren't, and what else is not as it may seem."""
         table, continuous = self._table(self.train), self._targets.continuous
         if self.text is None:
-            told = remarks_on_columns(table, self.target, self.features, regression=continuous)
+            aside = self._published.used
+            told = remarks_on_columns(table, self.target, self.features, regression=continuous, aside=aside)
         else:
             others = [name for name in table.columns if name not in (self.text, self.target)]
             told = [f"leaves out {len(others)} columns beside {self.text!r} and {self.target!r}"] if others else []
@@ -141,9 +158,10 @@ class CsvTable:
             told += [f"{empty} texts in {self.text!r} are empty"] if empty else []
         if not continuous:
             told += remarks_on_labels(table, self.target)
-        if self.test is not None:
+        told += self._published.remarks(table)
+        for file in (self._val, self.test):
             inputs = self._columns(table) if self.text is None else [self.text]
-            told += remark_on_overlap(table, self._table(self.test), inputs)
+            told += [] if file is None else remark_on_overlap(table, self._table(file), inputs)
         if may_be_utf8(self.train, self.encoding):
             told.append(f"{self.train.name} is read as {self.encoding}, and could be utf-8")
         return told
@@ -161,7 +179,7 @@ class CsvTable:
 
     def fingerprint(self) -> str:
         """Digest of the files' content, and of the tokeniser's."""
-        files = [self.train] if self.test is None else [self.train, self.test]
+        files = [file for file in (self.train, self._val, self.test) if file is not None]
         content = [digests(file.parent, [file.name], about=file.name)[file.name] for file in files]
         if self._wordpieces:
             content.append(digest_of_tokenizer(self.tokenizer, self.tokenizer_hub))
@@ -174,17 +192,26 @@ class CsvTable:
 
         from finefuse import Data
 
-        train = self._table(self.train)
-        test = None if self.test is None else self._table(self.test)
-        y = self._targets.read(train)
-        rows = self._cut(seed)
-        parts = [(self._inputs(train, chosen), y[chosen]) for chosen in (rows if test is None else rows[:2])]
-        if test is not None:
-            parts.append((self._inputs(test, np.arange(len(test))), self._targets.read(test)))
+        parts = []
+        for file, chosen in zip((None, self._val, self.test), self._cut(seed), strict=True):
+            table = self._table(self.train if file is None else file)
+            rows = chosen if file is None else np.arange(len(table))
+            parts.append((self._inputs(table, rows), self._targets.read(table)[rows]))
         if self.text is None:
             mean, factor = self._scaling(seed)
             parts = [(_standardised(x, mean, factor), y) for x, y in parts]
         return Splits(self.task, *(Data(torch.from_numpy(x), torch.from_numpy(y)) for x, y in parts))
+
+    def read_inputs(self, where: Path, seed: int) -> tuple[Sequence[str], Tensor]:
+        """Rows of a file, by their lines; it needs no column but those that are predicted from."""
+        import numpy as np
+        import torch
+
+        table = self._table(where, narrow=True)
+        x = self._inputs(table, np.arange(len(table)))
+        if self.text is None:
+            x = _standardised(x, *self._scaling(seed))
+        return [f"line {line}" for line in table.lines], torch.from_numpy(x)
 
     def _cut(self, seed: int, *, whole: bool = False) -> tuple[NDArray[np.intp], ...]:
         """Row numbers for train, val and test; for training all that are neither val nor test, if `whole`."""
@@ -192,19 +219,35 @@ class CsvTable:
 
         targets = self._targets
         shots, fraction = (None, None) if whole else (self.shots, self.fraction)
-        cut = Cut(self.val, shots, fraction, self.test_share if self.test is None else None, targets.found)
-        return cut.rows(targets.strata(targets.read(self._table(self.train))), targets.names, seed)
+        val = 0 if isinstance(self.val, Path) else self.val
+        cut = Cut(val, shots, fraction, self.test_share if self.test is None else None, targets.found)
+        table = self._table(self.train)
+        strata = targets.strata(targets.read(table))
+        if not self._published.used:
+            return cut.rows(strata, targets.names, seed)
+        return rows_of(self._published.parts(table, seed), strata, targets.names, cut, seed)
 
     def _scaling(self, seed: int) -> tuple[NDArray[Any], NDArray[Any]]:
         """Means and factors of the columns, over the rows that are neither val nor test."""
         return _scaling(self._inputs(self._table(self.train), self._cut(seed, whole=True)[0]))
 
     @property
+    def _val(self) -> Path | None:
+        """The file of the val rows, if they have one."""
+        return self.val if isinstance(self.val, Path) else None
+
+    @property
+    def _published(self) -> Published:
+        given = (self.split,) if isinstance(self.split, str) else self.split
+        return Published(given or (), self.fold)
+
+    @property
     def _wordpieces(self) -> bool:
         return self.tokenizer is not None or self.tokenizer_hub is not None
 
-    def _table(self, path: Path) -> Table:
-        return read_table(path, Format(self.separator, self.encoding, self.header, self.quotes, self.decimal))
+    def _table(self, path: Path, *, narrow: bool = False) -> Table:
+        how = Format(self.separator, self.encoding, self.header, self.quotes, self.decimal, narrow)
+        return read_table(path, how)
 
     def _columns(self, table: Table) -> tuple[str, ...]:
         """Names of the columns of numbers.
@@ -212,7 +255,7 @@ class CsvTable:
         Raises:
             FinefuseError: if there is none, or a value is missing that may not be.
         """
-        chosen = choose(table, self.target, self.features)
+        chosen = choose(table, self.target, self.features, self._published.used)
         if self.missing == "refuse" and chosen.missing:
             self._refuse_missing(table, chosen.missing)
         return chosen.used

@@ -12,12 +12,16 @@ from annotated_types import Ge, Gt
 from finefuse import Classification, FinefuseError, Splits, Task
 from finefuse.files import digest_of_text
 from finefuse.types import Description
-from finefuse_zoo.datasets._fields import Count, Share, one_of
+from finefuse_zoo.datasets._fields import Count, Share, all_different, one_of
 from finefuse_zoo.datasets._look import Look, place_of, remarks_of, some
 from finefuse_zoo.datasets._trees import Tree, tree_at
 from finefuse_zoo.datasets._walk import class_of
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torch import Tensor
+
     from finefuse_zoo.datasets._cache import Images
 
 
@@ -26,9 +30,10 @@ class Folder:
     """Images in directories named after their classes: `train/cat/1.jpg`, `train/dog/2.png`.
 
     `train` and `test` are folders, or tar archives, or folders in them (`images.tar.xz/train`), which are not unpacked.
-    Without `test` the share `test_share` of every class is cut off for it by seed. `val` images are cut from `train`:
-    a share of every class, or a number of each. Of the rest, `shots` of every class or the share `fraction` of it are
-    for training. For one seed val is the same whatever these two are, and more images are fewer plus more.
+    Without `test` the share `test_share` of every class is cut off for it by seed. `val` is such a folder too, or says
+    how many images are cut from `train`: a share of every class, or a number of each. Of the rest, `shots` of every
+    class or the share `fraction` of it are for training. For one seed val is the same whatever these two are, and more
+    images are fewer plus more.
 
     Inputs (N, channels, size, size), uint8 from 0 to 255; an image is brought to `size` by its shorter side (bilinear,
     antialiased) and its middle is kept. `ground` shows through transparent parts. `white` is the value that is white in
@@ -42,7 +47,7 @@ class Folder:
     test: Path | None = None
     size: Annotated[int, Ge(4)] = 64
     channels: Literal[1, 3] = 3
-    val: Share | Count = 0.1
+    val: Share | Count | Path = 0.1
     shots: Count | None = None
     fraction: Share | None = None
     test_share: Share = 0.2
@@ -51,6 +56,7 @@ class Folder:
 
     def __post_init__(self) -> None:
         one_of(shots=self.shots, fraction=self.fraction)
+        all_different(train=self.train, val=self._val, test=self.test)
 
     @property
     def task(self) -> Task:
@@ -64,8 +70,7 @@ class Folder:
 
     def fingerprint(self) -> str:
         """Digest of the images' names and contents, and the version of Pillow, which decodes them."""
-        trees = [tree_at(where) for where in (self.train, self.test) if where is not None]
-        return digest_of_text(version("pillow"), *(tree.digest() for tree in trees))
+        return digest_of_text(version("pillow"), *(tree.digest() for tree in self._trees()))
 
     def splits(self, seed: int) -> Splits:
         """Train, val and test, drawn class by class."""
@@ -75,20 +80,36 @@ class Folder:
         classes = tree.classes()
         images = self._images(tree, classes)
         official = None if self.test is None else self._images(tree_at(self.test), classes)
-        cut = Cut(self.val, self.shots, self.fraction, self.test_share if official is None else None)
-        return cut_splits(task, classes, images, official, cut, seed)
+        own_val = None if self._val is None else self._images(tree_at(self._val), classes)
+        val = 0 if isinstance(self.val, Path) else self.val
+        cut = Cut(val, self.shots, self.fraction, self.test_share if official is None else None)
+        return cut_splits(task, classes, images, official, cut, seed, own_val)
+
+    def read_inputs(self, where: Path, _seed: int) -> tuple[Sequence[str], Tensor]:
+        """Images, from a file or a folder."""
+        from finefuse_zoo.datasets._new_pictures import read_pictures
+
+        return read_pictures(where, self._shape, self._look)
 
     def remarks(self) -> list[str]:
         """What is left out, or read in part only; what is wrong within images is known once they are decoded."""
         train = tree_at(self.train)
         classes, found = train.classes(), []
-        for tree in [train] if self.test is None else [train, tree_at(self.test)]:
+        for tree in self._trees():
             found += tree.listing.remarks(tree.where)
             has = {class_of(name) for name in tree.listing.images}
-            if tree is not train and (without := [name for name in classes if name not in has]):
+            if tree.where != train.where and (without := [name for name in classes if name not in has]):
                 found.append(f"{tree.where}: there is no image of {some(without)}")
             found += remarks_of(self._place(tree, classes), tree.where, self._look)
         return found
+
+    @property
+    def _val(self) -> Path | None:
+        """Where images for val are, if they have a place of their own."""
+        return self.val if isinstance(self.val, Path) else None
+
+    def _trees(self) -> list[Tree]:
+        return [tree_at(where) for where in (self.train, self._val, self.test) if where is not None]
 
     @property
     def _look(self) -> Look:

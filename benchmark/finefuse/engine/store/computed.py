@@ -89,20 +89,24 @@ class Computed:
     def __init__(self, root: Path, room: int) -> None:
         self._root, self._folder, self._room = root, root / "shared", room
 
-    def each(self, address: str, parts: Parts, compute: Compute) -> Iterator[Tensor]:
+    def each(self, address: str, parts: Parts, compute: Compute, *, only_read: bool = False) -> Iterator[Tensor] | None:
         """`compute` of every part, read where it is kept; a second process waits for the one that computes the same.
 
-        What is not one dense row of floating-point numbers for each example, or takes too much room, isn't kept.
+        What is not one dense row of floating-point numbers for each example, or takes too much room, isn't kept. None
+        if it is not there, and it is `only_read`.
         """
         file = self._open(address)
-        if file is None:
-            with self._turn(address) as mine:
-                file = self._open(address)
-                if file is None:
-                    yield from self._made(address, parts, compute) if mine else map(compute, parts)
-                    return
-        with file:
-            yield from self._read(file, address, parts, compute)
+        if file is not None:
+            return self._read(file, address, parts, compute)
+        return None if only_read else self._first(address, parts, compute)
+
+    def _first(self, address: str, parts: Parts, compute: Compute) -> Iterator[Tensor]:
+        with self._turn(address) as mine:
+            file = self._open(address)
+            if file is None:
+                yield from self._made(address, parts, compute) if mine else map(compute, parts)
+                return
+        yield from self._read(file, address, parts, compute)
 
     def _open(self, address: str) -> BufferedIOBase | None:
         path = self._path(address)
@@ -113,15 +117,16 @@ class Computed:
     def _read(self, file: BufferedIOBase, address: str, parts: Parts, compute: Compute) -> Iterator[Tensor]:
         path, done = self._path(address), 0
         try:
-            layout = _layout(file, [len(part) for part in parts])
-            with suppress(OSError):  # evicted just now, or a folder that is only read
-                os.utime(path)
-            for part, known in zip(parts, layout.digests, strict=True):
-                copy, view = layout.empty(len(part))
-                if file.readinto(view) != len(view) or layout.digest(view) != known:
-                    raise DamagedError("it is not what was kept")
-                yield copy
-                done += 1
+            with file:
+                layout = _layout(file, [len(part) for part in parts])
+                with suppress(OSError):  # evicted just now, or a folder that is only read
+                    os.utime(path)
+                for part, known in zip(parts, layout.digests, strict=True):
+                    copy, view = layout.empty(len(part))
+                    if file.readinto(view) != len(view) or layout.digest(view) != known:
+                        raise DamagedError("it is not what was kept")
+                    yield copy
+                    done += 1
         except (DamagedError, OSError) as error:
             log.warning("%s: damaged, and computed again: %s", path, error)
             with suppress(OSError):

@@ -38,7 +38,7 @@ class Compiled:
         callback_handler.register_start_callback(self._begins)
         callback_handler.register_end_callback(self._ends)
         try:
-            with config.patch(fail_on_recompile_limit_hit=True):
+            with config.patch(fail_on_cache_limit_hit=True):  # the name that all versions from 2.6 know
                 yield torch.compile(call, mode=self.mode)
         finally:
             callback_handler.remove_start_callback(self._begins)

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from finefuse.nets import Net
+from finefuse.nets import CombineFeatures, Net
 
 CLOSE = 1e-2
 """How far, as a share of the largest number, what comes out for an example may depend on those beside it."""
@@ -29,10 +29,19 @@ def frozen_stages(model: nn.Module, tuned: set[int]) -> int:
 
 def goes_by_stages(model: Net) -> bool:
     """Whether the network has no code or hooks of its own: then going through its stages and head is all it does."""
-    if any(getattr(type(model), name) is not getattr(Net, name) or name in vars(model) for name in METHODS):
-        return False
-    hooks = (model._forward_hooks, model._forward_pre_hooks, model._backward_hooks, model._backward_pre_hooks)
-    return not any(hooks)
+    return not any(getattr(type(model), name) is not getattr(Net, name) for name in METHODS) and _bare(model, METHODS)
+
+
+def concatenates(model: CombineFeatures) -> bool:
+    """Whether the fusion of features does no more than to go through its bodies, and combine what they give."""
+    bodies = all(type(body) is nn.Sequential and _bare(body) for body in model.bodies)
+    return type(model) is CombineFeatures and bodies and _bare(model)
+
+
+def _bare(module: nn.Module, methods: Sequence[str] = ("forward",)) -> bool:
+    """Whether a module object has no methods and hooks of its own."""
+    hooks = (module._forward_hooks, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks)
+    return not any(hooks) and vars(module).keys().isdisjoint(methods)
 
 
 def by_example(prefix: Callable[[Tensor], Tensor], x: Tensor) -> Tensor | None:

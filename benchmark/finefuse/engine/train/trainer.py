@@ -25,6 +25,7 @@ from finefuse.engine.train.checkpoints import Curve
 from finefuse.engine.train.compiled import Compiled
 from finefuse.engine.train.prefix import by_example, frozen_stages
 from finefuse.engine.train.retry import undoing
+from finefuse.engine.train.scale import LossScale
 from finefuse.engine.train.shared import SharedStages
 from finefuse.engine.train.trained import listed, only_these_train
 from finefuse.errors import BudgetError, NotApplicable, out_of_memory
@@ -76,6 +77,8 @@ class SuiteTrainer:
         self.pieces = 1
         """In how many parts a batch is gone through; two after the device ran out of memory, if that is allowed."""
         self._augment, self._accumulate, self.compiled = augment, accumulate, Compiled(compile_mode)
+        self.scale = LossScale(self._device) if precision == "fp16" else None
+        """What keeps gradients within float16, where that is what is computed in."""
         self._precision, self._channels_last, self._cache_bytes = precision, channels_last, cache_bytes
         self._order = batch_order(len(data), budget.batch_size, seed)
 
@@ -163,6 +166,8 @@ class SuiteTrainer:
                     after_step(optimizer_)  # before the schedule moves on: it sees the rates of this step
                 schedule.step()
                 self._stepped(model)
+        if self.scale:
+            self.scale.refuse_divergence()
         if not torch.stack([p.isfinite().all() for p in tuned]).all():  # a GPU is waited for once
             raise FloatingPointError(f"training diverged: weights are not finite after {steps} steps")
 
@@ -225,7 +230,8 @@ class SuiteTrainer:
 
         def step() -> None:
             with self.effort.not_own():
-                optimizer.step(self.effort.own_again(self._gradients(model, optimizer, value_of, size)))
+                closure = self.effort.own_again(self._gradients(model, optimizer, value_of, size))
+                self.scale.step(optimizer, closure) if self.scale else optimizer.step(closure)
 
         if not self._accumulate or self.pieces > 1 or optimizer.state:
             return step()
@@ -282,8 +288,10 @@ class SuiteTrainer:
             part = slice(start, min(start + step, size))
             value = value_of(part) * ((part.stop - part.start) / size) if pieces > 1 else value_of(part)
             with self.effort.not_own():
-                value.backward()  # type: ignore[no-untyped-call]
+                (self.scale.of(value) if self.scale else value).backward()  # type: ignore[no-untyped-call]
             total = total + value.detach() if pieces > 1 else value
+        if self.scale:
+            self.scale.unscale(optimizer)
         return total  # type: ignore[no-any-return]
 
     def _usual_loss(self, outputs: Tensor, batch: Batch) -> Tensor:

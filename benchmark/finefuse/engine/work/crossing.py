@@ -25,6 +25,7 @@ from finefuse.engine.work.chosen import beside, choose_fused
 from finefuse.engine.work.forgetting import source_fields
 from finefuse.engine.work.given import refuse_changed_files
 from finefuse.engine.work.made import bill_of, billed, choices_of, cost_of, to_store
+from finefuse.engine.work.separate import refuse_joint
 from finefuse.engine.work.stages import after_all, require_budgets_kept, stages_of, trainers
 from finefuse.engine.work.untouched import Untouched
 from finefuse.engine.work.workbench import Workbench, head_name
@@ -145,10 +146,11 @@ def _save(
     for i, (ref, splits) in enumerate(bench.crossed.items()):
         net = network(model, ref)
         for part, data in (("val", splits.val), ("test", splits.test)):
-            outputs[f"{i}.{part}"] = found = trainer.outputs(net, data.x)
+            outputs[f"{i}.{part}"] = found = trainer.scored(net, data.x)
             if wrong := splits.task.bad_outputs(found, len(data)):
                 shaped = found.shape == (len(data), splits.task.outputs)
                 raise (FloatingPointError if shaped else PluginError)(f"on {part} of {ref}, {wrong}")
+        _refuse_joint(bench, net, splits.test.x, found)
     metas = [bench.store.meta(artifact) for _, artifact in job.fused]
     trained = sum(one.trainable for one in trainers)
     meta = {
@@ -168,6 +170,11 @@ def _save(
     }
     weights = to_store(model) if isinstance(model, ManyHeads) else None
     bench.store.save(job.artifact, meta, origin=origin_of(bench.order), weights=weights, outputs=outputs)
+
+
+def _refuse_joint(bench: Workbench, net: nn.Module, x: Tensor, outputs: Tensor) -> None:
+    trainer, order = bench.fusion_trainer, bench.order
+    refuse_joint(lambda rows: trainer.outputs(net, x[rows.to(x.device)]), outputs, order.job.artifact, order.settings)
 
 
 def _flops(bench: Workbench, model: Model) -> int:
@@ -268,7 +275,7 @@ def pool(bench: Workbench) -> Record:
         own = [artifact for (_, artifact), task in zip(job.own, job.tasks, strict=True) if task == ref]
         head = bench.tuned(max(own, key=lambda artifact: float(bench.store.meta(artifact)["quality"]))).head
         net = Net(list(bench.one(ref).start().stages), head)
-        untouched[str(ref)] = {part: trainer.outputs(net, getattr(splits, part).x) for part in ("val", "test")}
+        untouched[str(ref)] = {part: trainer.scored(net, getattr(splits, part).x) for part in ("val", "test")}
     own_outputs = {str(ref): outputs for ref, outputs in _own(bench).items()}
     return crossing_bounds(bench.metrics, _shown(bench), own_outputs, untouched, _aggregate(bench)) | {
         "machine": machine_id()

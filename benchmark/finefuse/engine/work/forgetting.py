@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from finefuse.discovery import capabilities
 from finefuse.engine.measure.scores import score_of
+from finefuse.engine.work.sharing import shared_stages
 from finefuse.engine.work.workbench import Workbench
 from finefuse.nets import ManyHeads, Net, recalibrate
 from finefuse.types import Record
@@ -30,7 +31,9 @@ def source_fields(bench: Workbench) -> Record:
     if isinstance(net, ManyHeads) and net.policy == "per-task":
         recalibrate(after, splits.train.x)
     models = {"source": after, "source.before": before}
-    outputs = {name: one.fusion_trainer.outputs(model, splits.test.x) for name, model in models.items()}
+    trainer = one.fusion_trainer
+    trainer.shared = shared_stages(bench.order, bench.registry, before)
+    outputs = {name: trainer.scored(model, splits.test.x) for name, model in models.items()}
     return {"source_data": str(job.source)} | {
         f"{name}.{metric}": score_of(metric, metrics[metric], found, splits.test.y)
         for name, found in outputs.items()

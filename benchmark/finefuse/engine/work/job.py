@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from time import perf_counter
+from typing import TypeGuard
 
 import torch
 from torch import Tensor, nn
@@ -39,9 +39,10 @@ from finefuse.engine.work.diverged import divergence_noticed
 from finefuse.engine.work.forgetting import source_fields
 from finefuse.engine.work.given import given, refuse_changed_files
 from finefuse.engine.work.loading import loaded, refuse_changed
-from finefuse.engine.work.made import Made, bill_of, billed, choices_of, cost_of, to_store
+from finefuse.engine.work.made import Made, bill_of, billed, choices_of, cost_of, figures_of, to_store
 from finefuse.engine.work.room import room
 from finefuse.engine.work.searching import at_edge, quality_of, search_of, suggested
+from finefuse.engine.work.separate import chunks, refuse_joint
 from finefuse.engine.work.stages import after_all, require_budgets_kept, stages_of, trainers
 from finefuse.engine.work.switches import current, refuse_emulated, set_up
 from finefuse.engine.work.workbench import Workbench
@@ -191,16 +192,7 @@ def _tune(bench: Workbench, ref: Ref, extra: Record, bill: Record | None = None)
     trainer.require_budget_kept()
     refuse_changed_files(Facts(bench.registry), bench.order.job)
     rate = {"rate": trainer.rate} if "tried" in extra else {}
-    _save(bench, made, bench.splits, extra | rate | _figures(on) | given(scheme, bench.order.job.label))
-
-
-def _figures(on: Tuning) -> Record:
-    """What a scheme reports of itself."""
-    for name, value in on.figures.items():
-        number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        if not isinstance(name, str) or not number or math.isinf(value):
-            raise PluginError(f"the figure {told(name)} is {told(value)}; a finite number or NaN was expected")
-    return {f"figure.{name}": value for name, value in on.figures.items()}
+    _save(bench, made, bench.splits, extra | rate | figures_of(on) | given(scheme, bench.order.job.label))
 
 
 def run_scheme(scheme: Scheme, on: Tuning, trainer: SuiteTrainer, watch: Stopwatch) -> Made:
@@ -289,6 +281,7 @@ def _save(bench: Workbench, made: Made, splits: Splits, extra: Mapping[str, obje
     more = {f"also.{name}": data.x for name, data in bench.more_tests.items()}
     outputs |= {part: made.trainer.scored(made.model, x) for part, x in more.items() if part not in outputs}
     _refuse_bad(bench, splits, outputs)
+    _refuse_joint(bench, made, splits, outputs["test"])
     meta = {
         **cost_of(bench, made.watch, made.trainer, *made.others),
         "trainable": made.trainable,
@@ -320,8 +313,31 @@ def _refuse_bad(bench: Workbench, splits: Splits, outputs: Mapping[str, Tensor])
             raise (FloatingPointError if shaped else PluginError)(f"on {part}, {wrong}")
 
 
+def _refuse_joint(bench: Workbench, made: Made, splits: Splits, outputs: Tensor) -> None:
+    """Ask for the outputs again, of test examples in other company."""
+    address, settings = bench.order.job.artifact, bench.order.settings
+    if _is_ensemble(made.model):
+        stored = torch.stack([one["test"].to(outputs.device) for one in _stored(bench, made.model)])
+        combine = made.model.combine
+        refuse_joint(lambda rows: combine(stored[:, rows]), outputs, address, settings, chunks(len(outputs)))
+    else:
+        x = splits.test.x
+        refuse_joint(lambda rows: made.trainer.outputs(made.model, x[rows.to(x.device)]), outputs, address, settings)
+
+
+def _is_ensemble(model: nn.Module) -> TypeGuard[CombineOutputs]:
+    """Whether its outputs are combined of those that its members have in the store."""
+    return isinstance(model, CombineOutputs) and all(isinstance(member, Member) for member in model.members)
+
+
+def _stored(bench: Workbench, ensemble: CombineOutputs) -> list[dict[str, Tensor]]:
+    """What the members of an ensemble have in the store."""
+    artifacts = dict(bench.order.job.fused)
+    return [bench.store.outputs(artifacts[member.name]) for member in ensemble.members if isinstance(member, Member)]
+
+
 def _outputs(bench: Workbench, made: Made, splits: Splits) -> dict[str, Tensor]:
-    if isinstance(made.model, CombineOutputs) and all(isinstance(m, Member) for m in made.model.members):
+    if _is_ensemble(made.model):
         return _combined(bench, made.model, made.trainer, splits)
     return {
         "val": made.trainer.scored(made.model, splits.val.x),
@@ -346,9 +362,7 @@ def _along_the_way(bench: Workbench, made: Made, last: Mapping[str, Tensor]) -> 
 
 def _combined(bench: Workbench, ensemble: CombineOutputs, trainer: SuiteTrainer, splits: Splits) -> dict[str, Tensor]:
     """An ensemble's outputs from those its members have in the store, held against the real thing on one batch."""
-    artifacts = dict(bench.order.job.fused)
-    stored = [bench.store.outputs(artifacts[member.name]) for member in ensemble.members if isinstance(member, Member)]
-    device = splits.test.y.device
+    stored, device = _stored(bench, ensemble), splits.test.y.device
     parts = ("val", "test", *(f"also.{name}" for name in bench.more_tests))
     outputs = {part: ensemble.combine(torch.stack([s[part].to(device) for s in stored])) for part in parts}
     real = trainer.outputs(ensemble, splits.test.x[:CHECKED])

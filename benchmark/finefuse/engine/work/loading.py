@@ -60,7 +60,7 @@ def loaded(
     """
     facts = Facts(registry_of(doors))
     plugin: Dataset = facts.instance("dataset", dataset)
-    drawn = split_seed(dataset, seed)
+    drawn = split_seed(dataset, seed, plugin)
 
     def make() -> tuple[Splits, Record]:
         splits = plugin.splits(drawn)
@@ -107,8 +107,10 @@ def refuse_changed(who: str, plugin: Dataset | Backbone, content: str) -> None:
         raise FinefuseError(f"the {who} has changed since the suite was planned; run again to make a new plan")
 
 
-def split_seed(dataset: Ref, seed: int) -> int:
-    """The seed that a data set's splits are drawn with."""
+def split_seed(dataset: Ref, seed: int, plugin: Dataset) -> int:
+    """The seed that a data set's splits are drawn with; of one with published splits the number of the split."""
+    if folds := capabilities.folds(plugin):
+        return seed % folds
     return derive_seed(seed, dataset=dataset.name, purpose="split")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from finefuse.engine.work.workbench import Workbench
 from finefuse.errors import PluginError
 from finefuse.memory import leave_given
 from finefuse.rows import COSTS, told
-from finefuse.types import Fusing, Record
+from finefuse.types import Fusing, Record, Tuning
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,7 @@ class Made:
 def cost_of(bench: Workbench, watch: Stopwatch, *trainers: SuiteTrainer) -> Record:
     """What was measured while a strategy was at work, with its trainer and those of the stages after it."""
     energy, compiles = watch.energy, bench.order.settings.compile != "off"
+    scales = [trainer.scale for trainer in trainers if trainer.scale]
     for trainer in trainers:
         energy = energy.plus(trainer.aside_energy, -1)
     return {
@@ -44,6 +46,7 @@ def cost_of(bench: Workbench, watch: Stopwatch, *trainers: SuiteTrainer) -> Reco
         "pieces": max(leave_given().pieces, *(trainer.pieces for trainer in trainers)),
         "costs": COSTS,
         **({"seconds_compiling": sum(one.compiled.seconds for one in trainers)} if compiles else {}),
+        **({"skipped_steps": sum(scale.skipped for scale in scales)} if scales else {}),
         **energy.fields(watch.seconds, alone=watch.alone),
     }
 
@@ -84,3 +87,16 @@ def choices_of(of: Fusing) -> Record:
 def to_store(net: nn.Module) -> dict[str, Tensor]:
     """A network's weights as they are stored."""
     return {name: tensor.detach().cpu().contiguous() for name, tensor in net.state_dict().items()}
+
+
+def figures_of(on: Tuning) -> Record:
+    """What a scheme reports of itself, as fields of its row.
+
+    Raises:
+        PluginError: if one of its figures is no number.
+    """
+    for name, value in on.figures.items():
+        number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if not isinstance(name, str) or not number or math.isinf(value):
+            raise PluginError(f"the figure {told(name)} is {told(value)}; a finite number or NaN was expected")
+    return {f"figure.{name}": value for name, value in on.figures.items()}

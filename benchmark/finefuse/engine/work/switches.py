@@ -42,7 +42,7 @@ def refuse_emulated(settings: Settings, device: str) -> None:
     emulated = settings.precision == "bf16" and device.startswith("cuda")
     if emulated and not torch.cuda.is_bf16_supported(including_emulation=False):
         name = torch.cuda.get_device_name(device)
-        raise FinefuseError(f'precision = "bf16": the GPU {name} has no bfloat16; use precision = "fp32"')
+        raise FinefuseError(f'precision = "bf16": the GPU {name} has no bfloat16; use precision = "fp16" or "fp32"')
 
 
 @contextmanager

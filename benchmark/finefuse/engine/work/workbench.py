@@ -308,7 +308,7 @@ class Workbench:
         trainer = self.trainer(splits.task, splits.train, settings.budget, seed, change)
         rng, pretrained = self.rng("scheme", **self.run_axes), self.pretrained()
         trainer.generators = (rng,)
-        trainer.shared = shared_stages(self.order, self.registry, scheme, pretrained)
+        trainer.shared = shared_stages(self.order, self.registry, pretrained, scheme=scheme)
         if settings.checkpoints:
             curve = Curve(model, splits, trainer.scored, keep=settings.selection == "best-val")
             trainer.watch_with(curve, settings.checkpoints)
@@ -362,15 +362,18 @@ class Workbench:
     @cached_property
     def fusion_trainer(self) -> SuiteTrainer:
         """A trainer on the training data with the suite's whole budget, for fusions that train."""
-        settings = self.order.settings
-        if self.order.job.tasks:
+        settings, job = self.order.settings, self.order.job
+        task: Any
+        if job.tasks:
             parts = list(self.crossed.values())
-            joint: Any = JointTask(parts[0].task.modality, parts[0].task.input_shape)
-            change = augmentation(settings.augment, joint)
-            return self.trainer(joint, joint_data(parts), settings.budget, self.seed("fusion order"), change)
-        splits = self.splits
-        change = augmentation(settings.augment, splits.task)
-        return self.trainer(splits.task, splits.train, settings.budget, self.seed("fusion order"), change)
+            task = JointTask(parts[0].task.modality, parts[0].task.input_shape)
+            data = joint_data(parts)
+        else:
+            task, data = self.splits.task, self.splits.train
+        change = augmentation(settings.augment, task)
+        made = self.trainer(task, data, settings.budget, self.seed("fusion order"), change)
+        made.shared = shared_stages(self.order, self.registry) if job.fused and job.level != "output" else None
+        return made
 
     def trainer(self, task: Task, data: Data, budget: Budget, seed: int, change: Change | None = None) -> SuiteTrainer:
         """A trainer with the suite's precision and memory format."""

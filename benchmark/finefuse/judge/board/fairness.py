@@ -13,34 +13,59 @@ from finefuse.types import Cell, Record
 
 SETTINGS = ("precision", "threads", "channels_last", "compile", "tf32", "portable")
 """Fields of rows that lines of one table should agree in; the kind of device is one too."""
-PARTS = ("torch", "core", "instruction set of torch", "budget: epochs", "budget: batch_size", "budget: schedule")
-"""The same of what went into their keys; "core" is the version of finefuse's results."""
+PARTS = (
+    *("torch", "core", "instruction set of torch", "instruction set of oneDNN", "instruction set of MKL"),
+    *("deterministic", "accumulate", "budget: epochs", "budget: steps", "budget: batch_size", "budget: schedule"),
+    *("budget: augment", "budget: checkpoints", "budget: selection"),
+)
+"""The same of what went into their keys."""
+CALLED = {"core": "version of results"}
+"""What people call such a part."""
+READ = ("content of the data set", "content of the backbone")
+"""What was read from files, by parts that have the plugins' names."""
+COUNTING = "counting of FLOPs"
+"""The part that has the version by which FLOPs were counted."""
 MEASURED = ("seconds", "cpu_seconds", "seconds_members", "seconds_before", "job_seconds", "peak_memory", "contended")
 TIMED = ("latency.", "energy.")
-SELECTION = "budget: selection"
 LISTED = 5
 """Things that a note names."""
 
 
-def comparable(records: Sequence[Record], newest: Mapping[str, int]) -> Sequence[Record]:
-    """The records, without costs where these were measured by an older protocol than the newest.
+PROTOCOLS = {"costs": "Costs", "latency": "Latencies", "flops": "FLOPs"}
+"""What is measured by protocols with versions of their own."""
 
-    Latency, in rows of `time` jobs, has versions of its own.
-    """
-    older = (costed(record) and cost_version(record) < newest[protocol_of(record)] for record in records)
-    return [without_costs(record) if old else record for record, old in zip(records, older, strict=True)]
+
+def comparable(records: Sequence[Record], newest: Mapping[str, int]) -> Sequence[Record]:
+    """The records, without what was measured by an older protocol than the newest."""
+    return [_newest_alone(record, newest) if costed(record) else record for record in records]
+
+
+def _newest_alone(record: Record, newest: Mapping[str, int]) -> Record:
+    if cost_version(record) < newest[protocol_of(record)]:
+        record = without_costs(record)
+    if record.get("flops") is not None and counting(record) < newest["flops"]:
+        record = {name: value for name, value in record.items() if name != "flops"}
+    return record
 
 
 def newest_costs(records: Iterable[Record]) -> dict[str, int]:
-    """The newest version of each protocol; 0 where nothing was measured by one."""
-    found = {"costs": 0, "latency": 0}
+    """The newest version of each of `PROTOCOLS`; 0 where nothing was measured by one."""
+    found = dict.fromkeys(PROTOCOLS, 0)
     for record in filter(costed, records):
-        found[protocol_of(record)] = max(found[protocol_of(record)], cost_version(record))
+        for protocol, version in _versions(record):
+            found[protocol] = max(found[protocol], version)
     return found
 
 
+def _versions(record: Record) -> Iterator[tuple[str, int]]:
+    """By which versions of which protocols a row was measured."""
+    yield protocol_of(record), cost_version(record)
+    if record.get("flops") is not None:
+        yield "flops", counting(record)
+
+
 def protocol_of(record: Record) -> str:
-    """Which protocol a row's costs were measured by."""
+    """Which protocol a row's seconds or latency were measured by."""
     return "latency" if record["kind"] == "time" else "costs"
 
 
@@ -57,6 +82,23 @@ def without_costs(record: Record) -> Record:
 def cost_version(record: Record) -> int:
     """The version of the protocol by which a row's costs were measured; 1 where it doesn't say."""
     return int(record.get("costs") or 1)
+
+
+def counting(record: Record) -> int:
+    """The version by which a row's FLOPs were counted; 1 where it doesn't say."""
+    return int((record.get("parts") or {}).get(COUNTING) or 1)
+
+
+def noted_parts(record: Record) -> tuple[str | None, ...]:
+    """What lines of one table should agree in of what went into a row's key: `PARTS`, then `READ`."""
+    parts: Mapping[str, str] = record.get("parts") or {}
+    of_data, of_backbone = names_of_content(record)
+    return (*map(parts.get, PARTS), parts.get(of_data), parts.get(of_backbone))
+
+
+def names_of_content(record: Record) -> tuple[str, str]:
+    """The parts that say what the row's data set and backbone read from files."""
+    return f"dataset {record.get('dataset_use')}: content", f"backbone {record.get('backbone_use')}: content"
 
 
 def fairness_notes(records: Sequence[Record], lines: pd.DataFrame) -> Iterator[str]:
@@ -77,20 +119,19 @@ def _settings(scored: Sequence[Record]) -> Iterator[str]:
     """Settings and versions in which the rows of one table differ, and checkpoints selected in different ways."""
     found: dict[tuple[str, str], Counter[tuple[object, ...]]] = defaultdict(Counter)
     for record in scored:
-        parts: Mapping[str, str] = record.get("parts") or {}
         device = str(record.get("device") or "").partition(":")[0]
-        values = [record.get(name) for name in SETTINGS] + [parts.get(name) for name in PARTS]
-        found[record["dataset"], record["backbone"]][device, *values, parts.get(SELECTION)] += 1
+        found[record["dataset"], record["backbone"]][device, *map(record.get, SETTINGS), *noted_parts(record)] += 1
     told: dict[str, list[str]] = defaultdict(list)
     for (dataset, backbone), counts in found.items():
-        for at, name in enumerate(("device", *SETTINGS, *PARTS, SELECTION)):
+        for at, name in enumerate(("device", *SETTINGS, *PARTS, *READ)):
             each: Counter[str] = Counter()
             for settings, count in counts.items():
                 if settings[at] is not None:
                     each[str(settings[at]).strip('"')] += count
             if len(each) > 1:
-                shares = ", ".join(f"{value} {count}" for value, count in sorted(each.items()))
-                told[f"{name.removeprefix('budget: ')} ({shares})"].append(f"{dataset} · {backbone}")
+                shares = ", ".join(f"{value}: {count}" for value, count in sorted(each.items()))
+                called = CALLED.get(name, name.removeprefix("budget: "))
+                told[f"{called} ({shares})"].append(f"{dataset} · {backbone}")
     for difference, tables in told.items():
         more = f" and {len(tables) - 3} other tables" if len(tables) > 3 else ""
         yield f"Rows of one table differ in {difference}: {'; '.join(tables[:3])}{more}."
@@ -113,14 +154,14 @@ def _tuning(lines: pd.DataFrame) -> Iterator[str]:
 
 
 def _costs(ok: Sequence[Record]) -> Iterator[str]:
-    for protocol, newest in newest_costs(ok).items():
-        rows = [record for record in ok if costed(record) and protocol_of(record) == protocol]
-        if older := sum(cost_version(record) < newest for record in rows):
-            what = "Costs" if protocol == "costs" else "Latencies"
-            yield (
-                f"{what} of {older} row{'s' * (older > 1)} were measured by an older protocol and are left out; those "
-                f"shown are of version {newest}."
-            )
+    newest, older = newest_costs(ok), Counter[str]()
+    for record in filter(costed, ok):
+        older.update(protocol for protocol, version in _versions(record) if version < newest[protocol])
+    for protocol, count in older.items():
+        yield (
+            f"{PROTOCOLS[protocol]} of {count} row{'s' * (count > 1)} were measured by an older protocol and are left "
+            f"out; those shown are of version {newest[protocol]}."
+        )
 
 
 def _latencies(timed: Sequence[Record]) -> Iterator[str]:

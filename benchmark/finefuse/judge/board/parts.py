@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple, overload
 
-from finefuse.judge.board.fairness import PARTS, SELECTION, SETTINGS
+from finefuse.judge.board.fairness import COUNTING, PARTS, SETTINGS, counting, names_of_content, noted_parts
 from finefuse.located import Stored
 from finefuse.types import Cell, Record
 
-CELL = ("kind", "status", "dataset", "backbone", "seed", "member", "round")
+CELL = ("kind", "status", "dataset", "backbone", "dataset_use", "backbone_use", "seed", "member", "round")
 MEASURED = ("machine", "device", "examples", "n_test", "contended", "no_energy", "costs", "repeated")
 NOTED = (*CELL, *MEASURED, *SETTINGS)
 TOLD = ("cell", "label", "latency_of", "given", "steps")
@@ -76,7 +76,8 @@ class Noted:
         for record in records:
             parts = record.get("parts") or {}
             values = [record.get(name) for name in NOTED]
-            key = (*values, str(record.get("finished") or "")[:10], *map(parts.get, (*PARTS, SELECTION)))
+            counted = record.get("flops") is not None and counting(record)
+            key = (*values, str(record.get("finished") or "")[:10], *noted_parts(record), counted)
             remarks = record.get("remarks") or ()
             own = record["kind"] == "time" or record.get("given") or (record.get("steps") == 0 and AUGMENT in parts)
             if own:
@@ -90,9 +91,9 @@ class Noted:
 def _noted(record: Record, key: tuple[Any, ...]) -> Record:
     """A record of no more than is noted."""
     known = {name: value for name, value in zip(NOTED, key, strict=False) if name in record}
-    kept = (*PARTS, SELECTION, AUGMENT)
+    kept = (*PARTS, COUNTING, *names_of_content(record))
     parts = {name: text for name, text in (record.get("parts") or {}).items() if name in kept}
-    rest = {name: record[name] for name in ("remarks", "portable", "finished") if name in record}
+    rest = {name: record[name] for name in ("remarks", "portable", "finished", "flops") if name in record}
     return known | rest | {"label": "", "pool": "", "parts": parts}
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from itertools import product
 from typing import Literal
 
@@ -24,36 +24,41 @@ Block = Heading | Bullets | pd.DataFrame
 FRONTS = {"front.training": "T", "front.latency": "L", "front.flops": "F", "front.memory": "M", "front.bytes": "S"}
 """How tables write whose front a line is on."""
 ARROWS = {"higher": "↑", "lower": "↓"}
+LEAST_PADDING = 2
+"""Blanks beside a heading that is longer than all cells below it."""
+Columns = dict[str, list[str]]
+"""A table as people read it, while it is made."""
 
 
 def score_table(lines: pd.DataFrame, better: Mapping[str, str]) -> pd.DataFrame:
     """The scores of one data set and backbone: the ranking metric with its interval, the others' means."""
     metrics = max(lines["metrics"], key=len)
-    table = _names(lines).assign(level=lines["level"], needs=lines["needs"])
+    table = _names(lines)
+    kept = {*table}
+    table |= {"level": list(lines["level"]), "needs": list(lines["needs"])}
     if "followed_by" in lines:
-        table["followed by"] = lines["followed_by"]
+        table["followed by"] = list(lines["followed_by"])
     if "statistics" in lines:
-        table["BatchNorm"] = lines["statistics"].fillna("")
+        table["BatchNorm"] = list(lines["statistics"].fillna(""))
     for metric in metrics:
         halves = lines["interval"] if metric == metrics[0] else [math.inf] * len(lines)
         pairs = zip(lines[f"test.{metric}.mean"], halves, lines["ok"], strict=True)
         table[f"{metric} {ARROWS[better[metric]]}"] = [_score(mean, half) if ok else "" for mean, half, ok in pairs]
         if metric == metrics[0]:
-            table = table.assign(**_elsewhere(lines, metric), **_source(lines, better))
+            table |= _elsewhere(lines, metric) | _source(lines, better)
             gains = zip(lines["gain"], lines["gain.half"], strict=True)
             table["gain"] = ["" if math.isnan(mean) else signed(mean, half) for mean, half in gains]
     table["front"] = _front(lines)
     for moment, name in {"last": "last", "best": "best-val", "peek": "peek"}.items():
         if metrics and (column := f"{moment}.{metrics[0]}.mean") in lines:
             table[name] = _means(lines[column])
-    table = table.assign(**_three(lines, metrics[0]) if metrics else {})
+    table |= _three(lines, metrics[0]) if metrics else {}
     if (lines["trials"] > 0).any():
         table["trials"] = ["" if not count else str(count) for count in lines["trials"]]
     if "chosen" in lines:
         told = zip(lines["chosen"], lines["edge"], strict=True)
         table["chosen on val"] = [f"{chosen}{' (at the edge)' * bool(chosen and edge)}" for chosen, edge in told]
-    table = table.loc[:, [name in ("rank", "95 %", "strategy", "pool") or (table[name] != "").any() for name in table]]
-    return table.assign(runs=lines["status"])
+    return _table(_filled(table, kept) | {"runs": list(lines["status"])})
 
 
 def _three(lines: pd.DataFrame, metric: str) -> dict[str, list[str]]:
@@ -73,12 +78,15 @@ def _means(column: pd.Series) -> list[str]:
 
 def across(lines: pd.DataFrame) -> pd.DataFrame:
     """The scores of one data set over all backbones."""
-    table = _names(lines)
-    table.insert(list(table).index("strategy"), "backbone", lines["backbone"])
+    table: Columns = {}
+    for name, column in _names(lines).items():
+        if name == "strategy":
+            table["backbone"] = list(lines["backbone"])
+        table[name] = column
     metric, lower = lines[["metric", "lower"]].iloc[0]
     figures = zip(lines["mean"], lines["interval"], strict=True)
     table[f"{metric} {ARROWS['lower' if lower else 'higher']}"] = [_score(mean, half) for mean, half in figures]
-    return table.assign(seeds=lines["ok"].map(str))
+    return _table(table | {"seeds": list(map(str, lines["ok"]))})
 
 
 def resolved(found: Resolution) -> str:
@@ -131,7 +139,7 @@ def pool_table(pools: pd.DataFrame) -> pd.DataFrame:
     """Bounds of the fusions of each pool, in the ranking metric, and how much its members differ."""
     whole = pools["reason"].eq("").all()
     pools = pools[pools["ok"] > 0]
-    table = pools[["pool"]].assign(members=pools["members"].map(str))
+    table: Columns = {"pool": list(pools["pool"]), "members": list(map(str, pools["members"]))}
     across_data = pools["tasks"].iloc[0] if "tasks" in pools else None
     crossing = isinstance(across_data, tuple)
     single = "own models" if crossing else "best single on val"
@@ -143,8 +151,7 @@ def pool_table(pools: pd.DataFrame) -> pd.DataFrame:
         table[f"{name}, {metric}"] = [_score(mean, half) for mean, half in figures]
     for name in ("disagreement", "q", "correlation"):
         table[name] = ["" if math.isnan(value) else f"{value:.3f}" for value in pools[name]]
-    table = table.loc[:, (table != "").any()]
-    return table if whole else table.assign(runs=pools["status"])
+    return _table(_filled(table) | ({} if whole else {"runs": list(pools["status"])}))
 
 
 def by_round(lines: pd.DataFrame) -> list[str]:
@@ -161,50 +168,62 @@ def by_round(lines: pd.DataFrame) -> list[str]:
 def cost_table(lines: pd.DataFrame) -> pd.DataFrame:
     """What the scored lines of one data set and backbone cost: seconds, sizes, FLOPs, latency in milliseconds."""
     lines = lines[lines["ok"] > 0]
-    mark = lines["contended"].map({True: "~", False: ""})
-    table = _names(lines).drop(columns=["rank", "95 %"], errors="ignore")
-    table["train s"] = mark + lines["seconds"].map(_digits)
-    table["cpu s"] = lines["cpu_seconds"].map(_digits)
-    table["+ pool s"] = mark + lines["seconds_with_members"].map(_digits)
+    marks = ["~" * bool(contended) for contended in lines["contended"]]
+    table = {name: column for name, column in _names(lines).items() if name not in ("rank", "95 %")}
+    table["train s"] = _marked(marks, lines["seconds"])
+    table["cpu s"] = list(map(_digits, lines["cpu_seconds"]))
+    table["+ pool s"] = _marked(marks, lines["seconds_with_members"])
     if "origin" in lines:
-        own, part = lines["origin"] == "given", lines["origin"] == "made of given"
-        table.loc[own, ["train s", "cpu s", "+ pool s"]] = "given"
-        table.loc[part, "+ pool s"] += " + given"
+        origins = list(lines["origin"])
+        for name in ("train s", "cpu s", "+ pool s"):
+            table[name] = ["given" if of == "given" else text for of, text in zip(origins, table[name], strict=True)]
+        pairs = zip(origins, table["+ pool s"], strict=True)
+        table["+ pool s"] = [f"{text}{' + given' * (of == 'made of given')}" for of, text in pairs]
     for name, column in {"memory": "memory", "+ pool mem": "memory_with_members"}.items():
-        table[name] = [f"{_count(value)}B" if value >= 1000 else "" for value in lines[column]]
-    if table["+ pool mem"].equals(table["memory"]):
-        table = table.drop(columns="+ pool mem")
+        table[name] = _sizes(lines[column])
+    if table["+ pool mem"] == table["memory"]:
+        del table["+ pool mem"]
     for name, column in {"cpu J": "energy.processors", "GPU J": "energy.gpu"}.items():
-        table[name] = lines[column].map(_digits)
-    table["size"] = [f"{_count(value)}B" if value >= 1000 else "" for value in lines["bytes"]]
+        table[name] = list(map(_digits, lines[column]))
+    table["size"] = _sizes(lines["bytes"])
     for name, column in {"trainable": "trainable", "params": "parameters", "FLOPs": "flops"}.items():
-        table[name] = lines[column].map(_count)
+        table[name] = list(map(_count, lines[column]))
     for column in [name for name in map(str, lines) if re.fullmatch(r"latency\..*\.p\d+", name)]:
         _, batch, percentile = column.split(".")
-        table[f"{percentile} b{batch}"] = (lines[column] * 1000).map(_digits)
-    return table.loc[:, (table != "").any()]
+        table[f"{percentile} b{batch}"] = [_digits(seconds * 1000) for seconds in lines[column]]
+    return _table(_filled(table))
+
+
+def _marked(marks: list[str], seconds: pd.Series) -> list[str]:
+    return [f"{mark}{_digits(value)}" for mark, value in zip(marks, seconds, strict=True)]
+
+
+def _sizes(column: pd.Series) -> list[str]:
+    return [f"{_count(value)}B" if value >= 1000 else "" for value in column]
 
 
 def budget_table(budgets: pd.DataFrame, better: Mapping[str, str]) -> pd.DataFrame:
     """What each budget buys on one data set and backbone."""
     metric = budgets["metric"].iloc[0]
-    table = pd.DataFrame({"budget": [f"{factor}x" for factor in budgets["budget"]]}, index=budgets.index)
-    table["up to s"] = (budgets["budget"] * budgets["unit"]).map(_digits)
-    table["best on val"] = budgets["strategy"] + budgets["val_used"].map({True: " *", False: ""})
-    table["pool"] = budgets["pool"]
+    table: Columns = {"budget": [f"{factor}x" for factor in budgets["budget"]]}
+    table["up to s"] = list(map(_digits, budgets["budget"] * budgets["unit"]))
+    chosen = zip(budgets["strategy"], budgets["val_used"], strict=True)
+    table["best on val"] = [f"{strategy}{' *' * bool(used)}" for strategy, used in chosen]
+    table["pool"] = list(budgets["pool"])
     figures = zip(budgets["mean"], budgets["interval"], strict=True)
     table[f"{metric} {ARROWS[better[metric]]}"] = [_score(mean, half) for mean, half in figures]
-    marks = budgets["contended"].map({True: "~", False: ""})
-    table["costs"] = [f"{mark}{cost:.3g}x" for mark, cost in zip(marks, budgets["cost"], strict=True)]
-    return table.loc[:, (table != "").any()]
+    costs = zip(budgets["contended"], budgets["cost"], strict=True)
+    table["costs"] = [f"{'~' * bool(contended)}{cost:.3g}x" for contended, cost in costs]
+    return _table(_filled(table))
 
 
 def _front(lines: pd.DataFrame) -> list[str]:
     """Of each line the costs by whose front it is, as letters; with a question mark where that can't be told."""
     marks = {"front": "", "maybe": "?"}
+    letters = {letter: list(lines[name]) for name, letter in FRONTS.items() if name in lines}
     return [
-        " ".join(f"{letter}{marks[line[name]]}" for name, letter in FRONTS.items() if line.get(name) in marks)
-        for line in lines.to_dict("records")
+        " ".join(f"{letter}{marks[on[at]]}" for letter, on in letters.items() if on[at] in marks)
+        for at in range(len(lines))
     ]
 
 
@@ -272,15 +291,24 @@ def draw(table: pd.DataFrame, markup: Markup) -> str:
     """A pipe table that reads well as printed, or an HTML table."""
     if markup == "html":
         return table.map(plain).rename(columns=plain).to_html(index=False, border=0)
-    align = ["left" if name in TEXT_COLUMNS else "right" for name in table]
-    text = table.map(_cell).rename(columns=_cell)
-    return str(text.to_markdown(index=False, tablefmt="pipe", disable_numparse=True, colalign=align))
+    return "\n".join(f"|{'|'.join(cells)}|" for cells in zip(*_padded(table), strict=True))
+
+
+def _padded(table: pd.DataFrame) -> Iterator[list[str]]:
+    """The columns of a pipe table: heading, rule and cells, all of one width."""
+    for name, column in table.items():
+        heading, cells = escaped_cell(name), list(map(escaped_cell, column))
+        width = max(len(heading) + LEAST_PADDING, *map(len, cells), 0)
+        if name in TEXT_COLUMNS:
+            yield [f" {heading:<{width}} ", f":{'-' * (width + 1)}", *(f" {cell:<{width}} " for cell in cells)]
+        else:
+            yield [f" {heading:>{width}} ", f"{'-' * (width + 1)}:", *(f" {cell:>{width}} " for cell in cells)]
 
 
 def title(text: str, level: int, markup: Markup) -> str:
     """A heading."""
     text = plain(text)
-    return f"<h{level}>{html.escape(text)}</h{level}>" if markup == "html" else f"{'#' * level} {text}"
+    return f"<h{level}>{html.escape(text)}</h{level}>" if markup == "html" else f"{'#' * level} {_without_tags(text)}"
 
 
 def bullets(items: Iterable[str], markup: Markup) -> str:
@@ -288,22 +316,37 @@ def bullets(items: Iterable[str], markup: Markup) -> str:
     items = map(plain, items)
     if markup == "html":
         return f"<ul>{''.join(f'<li>{html.escape(item)}</li>' for item in items)}</ul>"
-    return "\n".join(f"- {item}" for item in items)
+    return "\n".join(f"- {_without_tags(item)}" for item in items)
 
 
-def _cell(value: object) -> str:
-    return plain(value).replace("|", "\\|")
+def escaped_cell(value: object) -> str:
+    """What a cell of a pipe table holds."""
+    return _without_tags(plain(value).replace("|", "\\|"))
 
 
-def _names(lines: pd.DataFrame) -> pd.DataFrame:
-    ranks = zip(lines["rank"], lines["tied"], strict=True)
-    table = pd.DataFrame({"rank": ["" if pd.isna(rank) else f"{rank}{'=' * tied}" for rank, tied in ranks]})
-    table.index = lines.index
+def _without_tags(text: str) -> str:
+    """What Markdown would take for a tag of HTML stays text."""
+    return re.sub("<(?=[A-Za-z/!?])", r"\\<", text)
+
+
+def _names(lines: pd.DataFrame) -> Columns:
+    ranks = list(lines["rank"])
+    tied = zip(ranks, lines["tied"], strict=True)
+    table: Columns = {"rank": ["" if pd.isna(rank) else f"{rank}{'=' * tie}" for rank, tie in tied]}
     if (lines["rank"] < lines["rank.lowest"]).any():
-        ends = zip(lines["rank"], lines["rank.lowest"], strict=True)
+        ends = zip(ranks, lines["rank.lowest"], strict=True)
         table["95 %"] = ["" if pd.isna(rank) else f"{rank}-{lowest}" for rank, lowest in ends]
-    table["strategy"] = lines["strategy"]
-    return table.assign(pool=lines["pool"]) if (lines["pool"] != "").any() else table
+    table["strategy"] = list(lines["strategy"])
+    return table | {"pool": pools} if any(pools := list(lines["pool"])) else table
+
+
+def _filled(table: Columns, kept: Container[str] = ()) -> Columns:
+    """The columns with a text in at least one row, and those that stay anyway."""
+    return {name: column for name, column in table.items() if name in kept or any(text != "" for text in column)}
+
+
+def _table(columns: Columns) -> pd.DataFrame:
+    return pd.DataFrame(columns, dtype=object)
 
 
 def _score(mean: float, half: float) -> str:
