@@ -300,10 +300,6 @@ def _check_process(executor: Executor, *, portable: bool) -> None:
             refuse_unpinned()
 
 
-def _broken(registry: Registry) -> list[str]:
-    return [f"plugin {info.name} is broken: {info.reason}" for info in registry.plugins() if info.status == "broken"]
-
-
 @contextmanager
 def _watching(
     watcher: Observer | None,
@@ -326,7 +322,7 @@ def _watching(
         show = display.show_best if isinstance(display, Progress) and display.has_panel else None
         if watch or show:
             told.add("watch", _watch(out, refs if watch else (), registry, told.note, show))
-        for sentence in (*_broken(registry), *plan.remarks):
+        for sentence in (*registry.complaints(), *plan.remarks):
             told.note(sentence)
         yield told
 

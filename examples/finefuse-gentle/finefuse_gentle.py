@@ -1,4 +1,4 @@
-"""Schemes that stay close to the pretrained network: `mean-teacher` and `bottleneck`."""
+"""Schemes that stay close to the pretrained network: `gentle-teacher` and `bottleneck`."""
 
 from __future__ import annotations
 
@@ -120,5 +120,5 @@ def residual(width: int, inner: int) -> nn.Module:
 @hookimpl
 def finefuse_schemes() -> Iterator[Entry[Scheme]]:
     """Make both known to finefuse."""
-    yield Entry("mean-teacher", MeanTeacher, "a student that follows the moving average of itself")
+    yield Entry("gentle-teacher", MeanTeacher, "a student that follows the moving average of itself")
     yield Entry("bottleneck", Bottleneck, "a residual bottleneck on top of frozen features")

@@ -14,7 +14,7 @@ import numpy as np
 
 from finefuse.judge.intervals import score_half
 from finefuse.judge.noise import no_noise, noise_of
-from finefuse.judge.ranks import standing
+from finefuse.judge.ranks import standing, standing_of_means
 from finefuse.judge.statistics import paired_p
 
 LINES, SEEDS, SPREADS = (2, 5, 20, 50), (2, 3, 5, 10), (0.0, 0.7)
@@ -58,6 +58,25 @@ def apart(scores: np.ndarray) -> np.ndarray:
     return standing(scores, np.zeros(n, np.int64), lower=False, noise=no_noise(n)).apart
 
 
+def unpaired(lines: int, seeds: int, spread: float, tables: int, *, effect: float) -> tuple[float, float]:
+    """The same of lines of which only means and variances are known: false tables, and pairs told apart, as shares.
+
+    `effect` is the standard deviation of what seeds do to all lines alike.
+    """
+    rng = np.random.default_rng([lines, seeds, int(10 * spread), 3])
+    wrong = pairs = 0.0
+    for _ in range(tables):
+        deviations = np.exp(spread * rng.standard_normal((lines, 1)))
+        scores = deviations * rng.standard_normal((lines, seeds)) + effect * rng.standard_normal(seeds)
+        for away in (0.0, AWAY):
+            means, variances = scores.mean(1), scores.var(1, ddof=1)
+            means[0] += away
+            found = standing_of_means(means, variances, np.full(lines, seeds), lower=False).apart
+            wrong += found.any() and not away
+            pairs += found[0, 1:].mean() if away else 0.0
+    return wrong / tables, pairs / tables
+
+
 def coverage(seeds: int, ratio: float, *, same: bool, lines: int, examples: int = 400) -> tuple[float, float]:
     """How often the interval of a score holds the truth, and its median half width over 1.96 standard errors.
 
@@ -88,6 +107,10 @@ def main(tables: int) -> None:
     for spread in SPREADS:
         share = uncorrected(20, 3, spread, tables)
         print(f"\n20 lines, 3 seeds, log-sd {spread}, uncorrected t tests: false in {100 * share:.1f} %")
+    print("\n| lines | seeds | log-sd | seeds' effect | false, % | pairs told apart, % |\n|---|---|---|---|---|---|")
+    for effect, spread, lines, seeds in product((0.0, 2.0), SPREADS, (2, 5, 20), (3, 5)):
+        wrong, pairs = unpaired(lines, seeds, spread, tables, effect=effect)
+        print(f"| {lines} | {seeds} | {spread} | {effect} | {100 * wrong:.1f} | {100 * pairs:.1f} |", flush=True)
     print("\n| test examples | seeds | seeds' sd over examples' | holds, % | width |\n|---|---|---|---|---|")
     for same, seeds, ratio in product((True, False), (1, *SEEDS), (0.0, 0.5, 1.0, 2.0, 5.0)):
         if seeds > 1 or not ratio:

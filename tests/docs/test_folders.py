@@ -64,4 +64,7 @@ def test_the_page_of_all_boards_names_each_with_its_suite_and_its_rule() -> None
         assert (ROOT / "results" / link).is_file()
         assert (ROOT / suite).is_file() or (ROOT / "suites" / f"{suite}.toml").is_file()
         written = json.loads((ROOT / "results" / folder / "leaderboard.json").read_text(encoding="utf-8"))
-        assert ("rank.lowest" in written["lines"][0]) == (rule == "error rate")
+        from_means = any("the rows were not kept" in note for note in written["notes"])
+        one_seed = not any(line["ok"] > 1 for line in written["lines"])
+        assert "rank.lowest" in written["lines"][0]
+        assert rule == ("from means" if from_means or one_seed else "error rate")

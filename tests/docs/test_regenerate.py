@@ -10,6 +10,8 @@ from types import ModuleType
 import pytest
 
 from finefuse import api
+from finefuse.judge.board.from_means import ranked_from_means
+from finefuse.judge.board.saved import saved_board
 from helpers.loading import loaded
 
 ROOT = Path(__file__).parents[2]
@@ -71,12 +73,49 @@ def test_boards_are_rebuilt_from_rows_and_named_in_the_table(
     assert table(script) == [changed if line.startswith("| [regression]") else line for line in before]
 
 
+def test_boards_without_rows_are_ranked_from_their_means_and_nothing_else_changes(
+    script: ModuleType, tmp_path: Path
+) -> None:
+    shutil.copytree(ROOT / "results" / "fashion-mnist", script.HERE / "fashion-mnist")
+    former, page = script.HERE / "fashion-mnist", script.HERE / "README.md"
+    as_kept = {path.name: path.read_bytes() for path in former.iterdir()}
+    page.write_text(page.read_text().replace("| from means | 2026-11-26 | 2 |", "| former | 2026-11-26 | 2 |"))
+    content = json.loads((former / "leaderboard.json").read_text())
+    for line in content["lines"]:
+        line |= {"rank": line["rank"] and 7, "tied": False}
+        del line["rank.lowest"]
+    (former / "leaderboard.json").write_text(json.dumps(content))
+    assert script.main(["--from-scores", "fashion-mnist"]) == 0
+    assert {path.name: path.read_bytes() for path in former.iterdir()} == as_kept
+    assert (
+        "| [fashion-mnist](fashion-mnist/README.md) | `examples/fashion-mnist/fashion-mnist.toml` | from means |"
+        in (page.read_text())
+    )
+    assert script.main(["--from-scores", "fashion-mnist", "--into", str(tmp_path / "tried")]) == 0
+    assert (tmp_path / "tried" / "fashion-mnist" / "scores.csv").read_bytes() == as_kept["scores.csv"]
+
+
+def test_every_committed_board_has_ranks_by_the_present_rule() -> None:
+    """Those without rows are what their means give; CHANGELOG.md and README.md say so."""
+    module = loaded(ROOT / "results" / "regenerate.py")
+    page = (ROOT / "results" / "README.md").read_text(encoding="utf-8")
+    kinds = {found["board"]: found["ranks"] for found in module.ROW.finditer(page)}
+    assert set(kinds.values()) == {module.BY_ROWS, module.BY_SCORES}
+    for board in (board for board, ranks in kinds.items() if ranks == module.BY_SCORES):
+        kept = saved_board(ROOT / "results" / board / "leaderboard.json")
+        ranked = ranked_from_means(kept)
+        assert ranked.lines[["rank", "rank.lowest", "tied"]].equals(kept.lines[["rank", "rank.lowest", "tied"]])
+        assert ranked.notes == kept.notes
+        assert "the leader of their group" not in "".join(kept.notes)
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
         (["quik"], "quik: error: no board is called 'quik'; did you mean 'quick'?"),
         (["quick", "--records", "nowhere"], "quick: error: "),
         (["text-trec", "--data", "nowhere", "--workers", "0"], "text-trec: error: "),
+        (["quick", "--from-scores"], "quick: error: "),
         (["--records", "nowhere"], "error: nowhere: no board has records there"),
     ],
 )

@@ -12,7 +12,11 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = sorted(path.parent for path in ROOT.glob("examples/*/pyproject.toml"))
-PLUGINS = {"mean-teacher": "finefuse-gentle", "bottleneck": "finefuse-gentle", "opinion-pool": "finefuse-opinion-pool"}
+PLUGINS = {
+    "gentle-teacher": "finefuse-gentle",
+    "bottleneck": "finefuse-gentle",
+    "opinion-pool": "finefuse-opinion-pool",
+}
 pytestmark = pytest.mark.slow
 
 

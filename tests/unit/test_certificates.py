@@ -7,13 +7,15 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import jsonschema
 import pytest
 
 import finefuse
 from finefuse import api
+from finefuse.cli import main
 from finefuse.errors import StoreError
 from finefuse.judge.board.leaderboard import Leaderboard
-from finefuse.judge.certificates import FILE, Certificate, Checked, digests, read_certificate, write_certificate
+from finefuse.judge.certificates import FILE, Certificate, Checked, digests, read_certificate, schema, write_certificate
 
 
 @pytest.fixture
@@ -43,6 +45,35 @@ def test_a_certificate_is_read_as_it_was_written(results: Path) -> None:
     write_certificate(made, results)
     assert read_certificate(results) == made
     assert json.loads((results / FILE).read_text())["passed"] is True
+
+
+def test_certificates_are_as_their_schema_says(results: Path) -> None:
+    jsonschema.Draft202012Validator.check_schema(schema())
+    lost = Checked("tune/y", "", True, "different", "has no row, and a cell that was drawn needs it")
+    for made in (certificate(results), certificate(results, lost, by="", seed=2**70)):
+        jsonschema.validate(made.to_dict(), schema())
+        for name in made.to_dict():
+            with pytest.raises(jsonschema.ValidationError):
+                jsonschema.validate({k: v for k, v in made.to_dict().items() if k != name}, schema())
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"records": "abc"}, {"passed": "yes"}, {"of": -1}, {"schema": 2}, {"checked": [{}]}, {"more": 1}]
+)
+def test_what_is_no_certificate_breaks_the_schema(results: Path, wrong: dict[str, Any]) -> None:
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(certificate(results).to_dict() | wrong, schema())
+
+
+def test_the_schema_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["schema", "--certificate"])
+    assert ended.value.code == 0
+    assert json.loads(capsys.readouterr().out) == schema()
+    with pytest.raises(SystemExit) as ended:
+        main(["schema", "--certificate", "--verdict"])
+    assert ended.value.code == 2
+    assert "one schema at a time" in capsys.readouterr().err
 
 
 def test_boards_tell_a_certificate_that_still_holds(results: Path) -> None:

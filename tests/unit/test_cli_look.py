@@ -79,7 +79,8 @@ def test_list_points_out_a_broken_plugin(cli: Cli, tmp_path: Path) -> None:
     outcome = cli("list", "schemes", "--plugin", broken)
     assert outcome.code == 0
     assert "always fails" in outcome.out
-    assert f"broken: {broken}: there is no hook 'finefuse_scheme'; did you mean 'finefuse_schemes'?" in outcome.out
+    why = "there is no hook 'finefuse_scheme'; did you mean 'finefuse_schemes'?"
+    assert f"plugin {broken} is broken: {why}" in outcome.out
 
 
 def test_list_points_out_a_clash(cli: Cli, tmp_path: Path) -> None:

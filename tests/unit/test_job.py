@@ -12,9 +12,12 @@ import torch
 
 from finefuse import Entry, NotApplicable, hookimpl
 from finefuse.engine.store.artifacts import Artifacts
-from finefuse.engine.work import job
+from finefuse.engine.work import ensembles, job
 from finefuse.engine.work.attempt import attempt
+from finefuse.engine.work.deployed import deployed
+from finefuse.engine.work.ensembles import _counted
 from finefuse.engine.work.job import carry_out
+from finefuse.engine.work.workbench import Workbench
 from finefuse.errors import PluginError
 from finefuse.nets import CombineOutputs
 
@@ -63,7 +66,7 @@ def test_what_was_counted_otherwise_is_counted_again_and_not_made_again(workshop
     shop = workshop(schemes=["full", "linear-probe", search])
     with monkeypatch.context() as former:
         former.setattr(job, "COUNTING", "former")
-        former.setattr(job, "flops_per_example", lambda *_: 1)
+        former.setattr(ensembles, "flops_per_example", lambda *_: 1)
         before = shop.run()
     after = shop.run()
     counted = [row["kind"] for row in before if row.get("flops")]
@@ -237,6 +240,50 @@ def fuse_with(workshop, fuse, **kwargs):
 def test_an_ensemble_must_agree_with_its_members_stored_outputs(workshop):
     with pytest.raises(PluginError, match="the ensemble's outputs differ"):
         fuse_with(workshop, lambda of: Liar(of.members, lambda z: z.mean(0)))
+
+
+def test_members_give_their_first_outputs_once_for_all_ensembles(workshop, monkeypatch):
+    """Each member is run for the first of its fusions only; what is counted is what the whole module has."""
+    fusions = ["vote", "mean-logits", "mean-probs", "stacking", "greedy-ensemble"]
+    shop = workshop(fusions=fusions, latency=[])
+    read = []
+    tuned = Workbench.tuned
+    monkeypatch.setattr(Workbench, "tuned", lambda bench, artifact: read.append(artifact) or tuned(bench, artifact))
+    orders = [shop.order(job) for job in shop.jobs]
+    rows = [carry_out(order) for order in orders]
+    fused = [(order, row) for order, row in zip(orders, rows, strict=True) if row["kind"] == "fuse"]
+    assert [row["status"] for _, row in fused] == ["ok"] * 5
+    assert len(read) == len(set(read)) == 2
+    for order, row in fused:
+        bench = Workbench(order)
+        whole = _counted(deployed(bench), bench.splits.test.inputs(slice(1)))
+        assert {name: row[name] for name in whole} == whole
+
+
+@pytest.mark.parametrize("seen", [False, True], ids=["for the first time", "as seen before"])
+def test_a_member_that_gives_something_else_than_is_stored_is_noticed(workshop, monkeypatch, seen):
+    shop = workshop(fusions=["mean-logits"], latency=[])
+    *first, last = [shop.order(job) for job in shop.jobs]
+    for order in first:
+        carry_out(order)
+    if seen:
+        for _, artifact in last.job.fused:
+            bench = Workbench(last)
+            ensembles._first_outputs(bench, artifact, bench.splits.test.x[: ensembles.CHECKED])
+    outputs = Artifacts.outputs
+    monkeypatch.setattr(Artifacts, "outputs", lambda *of: {p: t + 1e-3 for p, t in outputs(*of).items()})
+    with pytest.raises(PluginError, match="the ensemble's outputs differ"):
+        carry_out(last)
+
+
+def test_a_fusion_that_changed_a_member_is_held_against_what_it_made_of_it(workshop):
+    def spoil(of):
+        with torch.no_grad():
+            of.members[0].net.head.bias += 1
+        return CombineOutputs(of.members, lambda z: z.mean(0))
+
+    with pytest.raises(PluginError, match="the ensemble's outputs differ"):
+        fuse_with(workshop, spoil)
 
 
 def test_an_ensemble_agrees_with_its_members_in_mixed_precision(workshop):

@@ -22,7 +22,9 @@ ELSE = {
     ("engine.work.searching", "search"): "the purpose of a seed",
     ("engine.work.untouched", "json"): "a module of Python",
     ("judge.board.bounds", "mean"): "the mean member of a pool, a column",
-    **dict.fromkeys(((f"judge.board.{name}", "mean") for name in ("budgets", "curves", "page.document")), "a column"),
+    **dict.fromkeys(
+        ((f"judge.board.{name}", "mean") for name in ("budgets", "curves", "from_means", "page.document")), "a column"
+    ),
     ("judge.board.leaderboard", "mean"): "pandas' mean",
     ("judge.board.leaderboard", "markdown"): "pandas' format",
     **dict.fromkeys(

@@ -10,7 +10,7 @@ import pytest
 from scipy import stats
 
 from finefuse.judge.noise import Noise, no_noise
-from finefuse.judge.ranks import Standing, paired_means, standing
+from finefuse.judge.ranks import Standing, paired_means, standing, standing_of_means
 from finefuse.judge.spread import spread_of
 from finefuse.judge.studentised import range_quantile
 
@@ -182,6 +182,38 @@ def test_equal_lines_are_seldom_told_apart(study: ModuleType, lines: int, seeds:
     wrong, _, whole = study.rank_errors(lines, seeds, spread, 300)
     assert wrong <= 0.07 + 2.5 * np.sqrt(0.07 * 0.93 / 300) if lines <= 5 else wrong <= 0.05
     assert spread or whole >= 0.7
+
+
+@pytest.mark.parametrize("effect", [0.0, 2.0])
+def test_equal_lines_of_which_only_means_are_known_are_seldom_told_apart(study: ModuleType, effect: float) -> None:
+    wrong, pairs = study.unpaired(20, 3, 0.0, 150, effect=effect)
+    assert wrong <= 0.05
+    assert pairs >= (0.2 if effect else 0.9)
+
+
+def test_means_alone_tell_what_rows_tell_where_nothing_is_to_be_paired() -> None:
+    rng = np.random.default_rng(5)
+    scores = rng.standard_normal((6, 4)) + 8 * np.arange(6)[:, None]
+    scores -= scores.mean(0)  # seeds do nothing to all lines alike
+    found = standing_of_means(scores.mean(1), scores.var(1, ddof=1), np.full(6, 4), lower=True)
+    assert found.rank.tolist() == [1, 2, 3, 4, 5, 6]
+    assert found.lowest.tolist() == [1, 2, 3, 4, 5, 6]
+    one = standing_of_means(scores.mean(1), np.zeros(6), np.ones(6, np.int64), lower=True)
+    assert one.rank.tolist() == [1] * 6
+    assert one.tied.all()
+    constant = standing_of_means(np.array([1.0, 1.0, 0.5]), np.zeros(3), np.full(3, 3), lower=False)
+    assert constant.rank.tolist() == [1, 1, 3]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("effect", [0.0, 2.0])
+@pytest.mark.parametrize("spread", [0.0, 0.7])
+@pytest.mark.parametrize("lines", [2, 5, 20])
+@pytest.mark.parametrize("seeds", [3, 5])
+def test_error_rates_of_means_alone(study: ModuleType, lines: int, seeds: int, spread: float, effect: float) -> None:
+    wrong, _ = study.unpaired(lines, seeds, spread, 1000, effect=effect)
+    limit = 0.07 if lines <= 5 else 0.05
+    assert wrong <= limit + 2.5 * np.sqrt(limit * (1 - limit) / 1000)
 
 
 @pytest.mark.slow

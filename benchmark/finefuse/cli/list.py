@@ -62,6 +62,4 @@ def warnings(registry: Registry, tables: dict[str, list[Row]]) -> list[str]:
             if count > 1:
                 providers = " and ".join(row[-1] for row in table if row[0] == name)
                 lines.append(f"clash: the {kind} {name!r} comes from {providers}; remove one to use it")
-    broken = [info for info in registry.plugins() if info.status == "broken"]
-    lines += [f"broken: {info.name}: {info.reason} (`finefuse plugins --traceback` shows more)" for info in broken]
-    return lines
+    return lines + registry.complaints()

@@ -23,7 +23,7 @@ def plugins(
     rows = [(p.name, p.version or "-", p.door, p.status, ", ".join(p.hooks) or "-") for p in found]
     say(tabulate(rows, ("name", "version", "door", "status", "hooks"), "plain", disable_numparse=True))
     for info in found:
-        if info.status == "broken":
-            say(f"\n{info.name} is broken: {info.reason}")
-            if traceback:
+        if info.status != "ok":
+            say(f"\n{info.name} is {info.status}: {info.reason}")
+            if traceback and info.traceback:
                 say(info.traceback.rstrip())

@@ -15,10 +15,20 @@ def schema(
     verdict: Annotated[
         bool, typer.Option("--verdict", help="The schema of what `compare --format json` writes instead.")
     ] = False,
+    certificate: Annotated[
+        bool, typer.Option("--certificate", help="The schema of what `verify --json` writes instead.")
+    ] = False,
 ) -> None:
     """Print the JSON Schema of suite files, for an editor."""
     import json
 
+    if verdict and certificate:
+        raise typer.BadParameter("one schema at a time: give --verdict or --certificate.")
+    if certificate:
+        from finefuse.judge.certificates import schema as of_certificates
+
+        say(json.dumps(of_certificates(), indent=2))
+        return
     if verdict:
         from finefuse.judge.gate.documents import schema as of_verdicts
 

@@ -251,8 +251,8 @@ class SuiteShape(_Table):
     threads: Positive = Field(
         default=Settings.threads, description="CPU threads per job; another number gives other bits."
     )
-    compile: Literal["off", "default", "reduce-overhead"] = Field(
-        default=Settings.compile, description="Train by torch.compile; reduce-overhead uses CUDA graphs."
+    compile: Literal["off", "default", "reduce-overhead", "cuda-graphs"] = Field(
+        default=Settings.compile, description="Train by torch.compile, or by CUDA graphs of whole steps: cuda-graphs."
     )
     tf32: bool = Field(default=Settings.tf32, description="Let matrix products on a GPU round to TF32.")
     deterministic: bool = Field(

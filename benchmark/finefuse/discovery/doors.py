@@ -15,11 +15,13 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from finefuse.discovery import capabilities
+from finefuse.discovery import asked_for, capabilities
 from finefuse.discovery.imports import CORE, imports_of
 from finefuse.discovery.lazy import heavy_imports_later
 from finefuse.errors import PluginError
 
+ENTRY_POINT = "entry point"
+"""How the door of an installed plugin begins, in words."""
 Door = str | object
 """How a plugin is given: "path/to/file.py", "module.name", or a module, an instance or a class with hooks."""
 
@@ -50,6 +52,8 @@ class Opened:
     version: str = ""
     distribution: str = ""
     trouble: Trouble | None = None
+    refused: str = ""
+    """Why it can't be used with this finefuse; then it was not loaded."""
 
     @property
     def identity(self) -> object:
@@ -72,7 +76,9 @@ def normal(door: Door) -> Door:
 def open_entry_point(point: EntryPoint) -> Opened:
     """Load what an installed distribution offers."""
     distribution, version = (point.dist.name, point.dist.version) if point.dist else ("", "")
-    door = f"entry point {point.name!r} of {distribution} {version}".rstrip()
+    door = f"{ENTRY_POINT} {point.name!r} of {distribution} {version}".rstrip()
+    if why := asked_for.refused(asked_for.of_distribution(point.dist)):
+        return Opened(point.value, door, None, version, distribution, refused=why)
     plugin, trouble = _guarded(f"importing {point.value}", point.load)
     return Opened(point.value, door, plugin, version, distribution, trouble)
 
@@ -81,6 +87,8 @@ def open_door(door: Door, number: int) -> Opened:
     """Load what stands behind a normal door, the `number`th of those given."""
     if isinstance(door, str):
         is_file = Path(door).is_absolute()
+        if is_file and (why := asked_for.refused(asked_for.of_source(_text(Path(door))))):
+            return Opened(door, "file", None, refused=why)
         load = _load_file if is_file else importlib.import_module
         plugin, trouble = _guarded(f"importing {door}", load, door)
         kind = "file" if is_file else "module"
@@ -109,6 +117,14 @@ def _guarded(doing: str, load: Any, *args: Any) -> tuple[Any, Trouble | None]:
             return load(*args), None
     except (Exception, SystemExit) as error:
         return None, Trouble.of(doing, error)
+
+
+def _text(path: Path) -> str:
+    """A file's text; what can't be read is told when it is loaded."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return ""
 
 
 def _class_name(cls: type) -> str:

@@ -17,9 +17,10 @@ import pluggy
 
 from finefuse import hookspec
 from finefuse.discovery import parameters
-from finefuse.discovery.doors import Door, Opened, Trouble, normal, open_door, open_entry_point
+from finefuse.discovery.doors import ENTRY_POINT, Door, Opened, Trouble, normal, open_door, open_entry_point
 from finefuse.discovery.lazy import heavy_imports_later
 from finefuse.discovery.parameters import Parameter
+from finefuse.discovery.signatures import misfit
 from finefuse.errors import PluginError, did_you_mean
 from finefuse.types import Entry, Job, PluginKind, Record, Ref
 from finefuse.types.entries import ROLES
@@ -28,17 +29,10 @@ __all__ = ["Door", "Parameter", "PluginInfo", "Provided", "Registry"]
 
 T = TypeVar("T")
 GROUP = "finefuse"
+"""The group of entry points, and the name of pluggy's hooks."""
+DISTRIBUTION = "finefuse"
+"""What the core is installed as, with the built-in plugins."""
 KINDS: tuple[PluginKind, ...] = get_args(PluginKind)
-_METHODS: dict[PluginKind, tuple[str, ...]] = {
-    "dataset": ("fingerprint", "splits"),
-    "backbone": ("fingerprint", "build"),
-    "scheme": ("tune",),
-    "fusion": ("fuse",),
-    "metric": ("score",),
-    "executor": ("start", "submit", "stop"),
-    "reporter": ("write",),
-    "observer": (),
-}
 _ADDRESS = re.compile(r"\w+(\.\w+)*:\w+(\.\w+)*")
 
 
@@ -55,7 +49,7 @@ class Provided(Generic[T]):
     @property
     def shipped(self) -> bool:
         """Whether it comes in the same distribution as the core."""
-        return self.distribution == GROUP
+        return self.distribution == DISTRIBUTION
 
     @property
     def missing(self) -> str:
@@ -70,13 +64,13 @@ class Provided(Generic[T]):
 
 @dataclass(frozen=True)
 class PluginInfo:
-    """The state of one plugin. `reason` and `traceback` say what is wrong with a broken one."""
+    """The state of one plugin. `reason` and `traceback` say what is wrong with one that can't be used."""
 
     name: str
     version: str
     door: str
     hooks: tuple[str, ...]
-    status: Literal["ok", "broken"]
+    status: Literal["ok", "broken", "not usable"]
     reason: str
     traceback: str
 
@@ -103,9 +97,11 @@ class _Plugin:
     def info(self) -> PluginInfo:
         """Its state."""
         opened, troubles = self.opened, self.troubles
-        reason = "; ".join(trouble.reason for trouble in troubles)
+        reason = opened.refused or "; ".join(trouble.reason for trouble in troubles)
         trace = "\n".join(trouble.traceback for trouble in troubles)
-        status: Literal["ok", "broken"] = "broken" if troubles else "ok"
+        status: Literal["ok", "broken", "not usable"] = "broken" if troubles else "ok"
+        if opened.refused:
+            status = "not usable"
         return PluginInfo(opened.provider, opened.version, opened.door, self.hooks, status, reason, trace)
 
     def call(self, hook: str, **arguments: Any) -> list[Any]:
@@ -250,9 +246,19 @@ class Registry:
 
     def suspicion(self) -> str:
         """The end of a sentence about an unknown name: that a broken plugin may have it; "" if none is broken."""
-        broken = [info.name for info in self.plugins() if info.status == "broken"]
-        names = f"{', '.join(broken[:3])}{', ...' if len(broken) > 3 else ''}"
-        return f" (or a broken plugin may have it, {names}: see `finefuse plugins`)" if broken else ""
+        broken = [info.name for info in self.plugins() if info.status != "ok"]
+        return f" (or a broken plugin may have it, {_few(broken)}: see `finefuse plugins`)" if broken else ""
+
+    def complaints(self) -> list[str]:
+        """A sentence for each plugin that was asked for and can't be used, and one for all others that can't."""
+        unusable = [info for info in self.plugins() if info.status != "ok"]
+        asked = [info for info in unusable if not info.door.startswith(ENTRY_POINT)]
+        others = [info.name for info in unusable if info not in asked]
+        told = [f"plugin {info.name} is {info.status}: {info.reason}" for info in asked]
+        if others:
+            what = f"{len(others)} other plugin{'s are' if len(others) > 1 else ' is'}"
+            told.append(f"{what} broken or not usable, {_few(others)}: see `finefuse plugins`")
+        return told
 
     def job_done(self, job: Job, record: Record) -> list[str]:
         """Tell every observer of a finished job; what they raise comes back as one sentence each."""
@@ -290,6 +296,10 @@ class Registry:
         hint = f"; {name!r} is {article(others[0])}" if others else did_you_mean(name, names)
         hint = hint or (f"; there is {', '.join(names)}" if names else "; no plugin provides one")
         return f"there is no {kind} {name!r}{hint}{self.suspicion()}"
+
+
+def _few(names: list[str]) -> str:
+    return f"{', '.join(names[:3])}{', ...' if len(names) > 3 else ''}"
 
 
 def article(kind: str) -> str:
@@ -343,7 +353,6 @@ def _import(one: Provided[Any]) -> type:
             raise PluginError(f"{who}: {Trouble.of(f'importing {target}', error).reason}") from error
     if not isinstance(target, type):
         raise PluginError(f"{who}: {one.entry.target} is not a class")
-    for method in _METHODS[one.kind]:
-        if not callable(getattr(target, method, None)):
-            raise PluginError(f"{who}: {target.__module__}.{target.__qualname__} has no method {method!r}")
+    if wrong := misfit(one.kind, target):
+        raise PluginError(f"{who}: {target.__module__}.{target.__qualname__} {wrong}")
     return target

@@ -16,6 +16,7 @@ from finefuse.errors import StoreError
 from finefuse.files import write_whole
 from finefuse.judge.board import present
 from finefuse.judge.board.terminal import as_text
+from finefuse.judge.gate.schemas import COUNT, TEXT, document_of, object_of
 from finefuse.records import Records, reading
 from finefuse.text import plain
 from finefuse.types import Bullets, Heading
@@ -25,6 +26,7 @@ FILE = "verified.json"
 SCHEMA = 1
 Found = Literal["same", "close", "different"]
 """The same bits; within the tolerance on another kind of machine; or neither."""
+_DIGEST = {**TEXT, "pattern": "^[0-9a-f]{64}$"}
 
 
 @dataclass(frozen=True)
@@ -91,8 +93,9 @@ class Certificate:
         return f"Verified: {len(self.drawn)} of {self.of} cells were run again{how}{by}."
 
     def to_dict(self) -> dict[str, Any]:
-        """The certificate as JSON; `docs/ci.md` says what it holds."""
-        return {"schema": self.schema, "passed": self.passed} | asdict(self)
+        """The certificate as JSON, which `schema` describes."""
+        told = asdict(self)
+        return {"schema": self.schema, "passed": self.passed} | told | {"checked": list(told["checked"])}
 
     def to_json(self) -> str:
         """The same as text."""
@@ -126,6 +129,35 @@ class Certificate:
             "Seconds, latency, energy and memory were not checked.",
             f"records.jsonl has the sha256 {self.records}.",
         )
+
+
+def schema() -> dict[str, Any]:
+    """The JSON Schema (Draft 2020-12) of a certificate."""
+    texts = {"type": "object", "additionalProperties": TEXT}
+    one = {
+        "cell": TEXT,
+        "key": {**TEXT, "description": "The content address of what was run; empty for a cell that has no row."},
+        "drawn": {"type": "boolean", "description": "Whether it was chosen, and not only needed by one that was."},
+        "found": {"enum": list(get_args(Found)), "description": "Whether it came out as its row says."},
+        "said": {**TEXT, "description": "Why, in a few words."},
+    }
+    properties = {
+        "schema": {"const": SCHEMA},
+        "passed": {"type": "boolean", "description": "Whether some were run again and none came out differently."},
+        "suite": TEXT,
+        "records": {**_DIGEST, "description": "The sha256 of records.jsonl."},
+        "plan": {**_DIGEST, "description": "The sha256 of the planned cells and their keys."},
+        "seed": {"type": "integer", "description": "What drew the cells."},
+        "of": {**COUNT, "description": "How many cells could be drawn."},
+        "checked": {"type": "array", "items": object_of(one)},
+        "machine": {**TEXT, "description": "Where they were run again."},
+        "environment": {**texts, "description": "The parts of keys that are the machine's."},
+        "versions": texts,
+        "tolerance": {**TEXT, "description": "What was asked of rows of another kind of machine."},
+        "when": {**TEXT, "format": "date-time"},
+        "by": {**TEXT, "description": "Who vouches for it; empty if nobody said so."},
+    }
+    return document_of("finefuse certificate", properties)
 
 
 def digests(folder: Path) -> tuple[str, str]:

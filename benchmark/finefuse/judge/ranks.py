@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from finefuse.judge.noise import Noise
-from finefuse.judge.spread import Spread, spread_of
+from finefuse.judge.noise import Noise, no_noise
+from finefuse.judge.spread import Spread, spread_of, spread_of_variances
 from finefuse.judge.studentised import range_quantile
 
 Floats = NDArray[np.float64]
@@ -51,6 +51,27 @@ def standing(scores: Floats, classes: NDArray[np.int64], *, lower: bool, noise: 
     difference, common = paired_means(scores)
     needed = _needed(spread, common, noise, step)
     needed = np.maximum(needed, ROUNDING * np.abs(scores[np.isfinite(scores)]).max(initial=0.0))
+    return _standing(difference, needed, classes, spread, lower=lower)
+
+
+def standing_of_means(means: Floats, variances: Floats, seeds: NDArray[np.int64], *, lower: bool) -> Standing:
+    """How lines stand by their means, variances over seeds and numbers of seeds, all (lines,): no more is known.
+
+    The same rule, but no line is paired with another by seed, so the variances hold the seeds' effects too. Fewer are
+    told apart, and of equal lines no more, unless lines are negatively correlated. What the test examples leave open
+    is not in it.
+    """
+    freedom = np.maximum(seeds - 1.0, 0.0)
+    spread = spread_of_variances(np.where(freedom > 0, variances, 0.0), freedom)
+    needed = _needed(spread, np.minimum(seeds[:, None], seeds).astype(float), no_noise(len(means)), 0.0)
+    needed = np.maximum(needed, ROUNDING * np.abs(means).max(initial=0.0))
+    return _standing(means[:, None] - means, needed, np.zeros(len(means), np.int64), spread, lower=lower)
+
+
+def _standing(
+    difference: Floats, needed: Floats, classes: NDArray[np.int64], spread: Spread, *, lower: bool
+) -> Standing:
+    """The standing that follows from the differences and from how large they must be, both (lines, lines)."""
     other = classes[:, None] != classes
     apart = other | (np.abs(difference) > needed)
     better = np.where(other, classes[:, None] < classes, (difference < 0) == lower)

@@ -85,7 +85,11 @@ def spread_of(scores: Floats) -> Spread:
     freedom = np.where(there.sum(1) > 1, left.sum(1), 0.0)
     freedom[freedom < 1e-9] = 0.0
     squares = (residuals**2).sum(1)
-    own = np.divide(squares, freedom, out=np.zeros_like(squares), where=freedom > 0)
+    return spread_of_variances(np.divide(squares, freedom, out=np.zeros_like(squares), where=freedom > 0), freedom)
+
+
+def spread_of_variances(own: Floats, freedom: Floats) -> Spread:
+    """The spread of lines whose variances over seeds are known, each worth `freedom`; both (lines,)."""
     common = float(own @ freedom / freedom.sum()) if freedom.any() else 0.0
     return Spread(own, freedom, common, _weights(own, freedom, common))
 

@@ -57,6 +57,8 @@ def check_plugin(
     """
     given = os.fspath(what)
     if given.endswith(".py") or os.sep in given:
+        if not Path(given).expanduser().is_file():
+            raise PluginError(f"there is no file {given}")
         registry = Registry((*plugins, given))
         found, suites = _of_file(registry, os.path.realpath(Path(given).expanduser()))
     else:

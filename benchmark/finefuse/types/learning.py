@@ -232,6 +232,11 @@ class Member:
         """The tuned network, in evaluation mode."""
         return self.load()
 
+    @property
+    def is_read(self) -> bool:
+        """Whether `net` was asked for, so that what has it may have changed it."""
+        return "net" in vars(self)
+
 
 @dataclass(frozen=True)
 class Fusing:

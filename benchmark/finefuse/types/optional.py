@@ -245,6 +245,7 @@ class Elsewhere(Protocol):
         """How many jobs of so many threads they have room for at a time; at least 1, or it raises `FinefuseError`."""
 
 
+@runtime_checkable
 class Versioned(Protocol):
     """A plugin module or object with a version, which is printed beside its name."""
 

@@ -36,8 +36,8 @@ class Settings:
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     channels_last: bool = False
     threads: int = 1
-    compile: Literal["off", "default", "reduce-overhead"] = "off"
-    """Training by `torch.compile`; "reduce-overhead" uses CUDA graphs, for small networks on a GPU."""
+    compile: Literal["off", "default", "reduce-overhead", "cuda-graphs"] = "off"
+    """Training by `torch.compile`, where "reduce-overhead" uses CUDA graphs, or by "cuda-graphs" of whole steps."""
     tf32: bool = False
     """Whether matrix products on a GPU may round their factors to TF32."""
     deterministic: bool = True

@@ -43,8 +43,9 @@ Model = ManyHeads | ByTask
 
 def fusing(bench: Workbench) -> Fusing:
     """All that a fusion of members of several tasks gets to see."""
-    job, needs = bench.order.job, capabilities.fusion_needs(bench.strategy("fusion"))
-    members = [bench.member(*one, bench.crossed[ref]) for one, ref in zip(job.fused, job.tasks, strict=True)]
+    job, fusion = bench.order.job, bench.strategy("fusion")
+    needs = capabilities.fusion_needs(fusion)
+    members = [bench.member(fusion, *one, bench.crossed[ref]) for one, ref in zip(job.fused, job.tasks, strict=True)]
     makers: dict[str, Callable[[], Any]] = {
         "base": partial(base, bench),
         "trainer": bench.lent_trainer,

@@ -6,7 +6,6 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from time import perf_counter
-from typing import TypeGuard
 
 import torch
 from torch import Tensor, nn
@@ -19,11 +18,8 @@ from finefuse.engine.measure.cost import (
     Stopwatch,
     begin_job,
     machine_id,
-    parameter_count,
-    size_of,
     warm_up,
 )
-from finefuse.engine.measure.flops import flops_per_example
 from finefuse.engine.measure.latency import latency_fields
 from finefuse.engine.measure.predicted import answers
 from finefuse.engine.measure.scores import score_fields
@@ -36,6 +32,7 @@ from finefuse.engine.work import crossing
 from finefuse.engine.work.chosen import beside, choose_fused, fused_trial, keep_trial
 from finefuse.engine.work.deployed import deployed
 from finefuse.engine.work.diverged import divergence_noticed
+from finefuse.engine.work.ensembles import combined, counts, of_members, stored_outputs
 from finefuse.engine.work.forgetting import source_fields
 from finefuse.engine.work.given import given, refuse_changed_files
 from finefuse.engine.work.loading import loaded, refuse_changed
@@ -48,16 +45,11 @@ from finefuse.engine.work.switches import current, refuse_emulated, set_up
 from finefuse.engine.work.workbench import Workbench
 from finefuse.errors import NotApplicable, PluginError
 from finefuse.memory import leave_to_divide
-from finefuse.nets import CombineOutputs, Net
+from finefuse.nets import Net
 from finefuse.predictions import packed
 from finefuse.processor import refuse_unpinned
 from finefuse.rows import told
-from finefuse.types import Member, Record, Ref, Scheme, Splits, Tuning
-
-AGREEMENT = 1e-4
-"""How far an ensemble's outputs may lie from those combined of its members' stored outputs."""
-CHECKED = 32
-"""Test examples for which that is looked at: members may take longer for them than their fusion for all."""
+from finefuse.types import Record, Ref, Scheme, Splits, Tuning
 
 
 def carry_out(order: Order) -> Record:
@@ -286,9 +278,7 @@ def _save(bench: Workbench, made: Made, splits: Splits, extra: Mapping[str, obje
         **cost_of(bench, made.watch, made.trainer, *made.others),
         "trainable": made.trainable,
         "quality": splits.task.quality(outputs["val"], splits.val),
-        "parameters": parameter_count(made.model),
-        "bytes": size_of(made.model),
-        "flops": flops_per_example(made.model, splits.test.inputs(slice(1))),
+        **counts(bench, made.model, splits),
         "counting": COUNTING,
         "contended": made.watch.contended,
         "machine": machine_id(),
@@ -316,8 +306,8 @@ def _refuse_bad(bench: Workbench, splits: Splits, outputs: Mapping[str, Tensor])
 def _refuse_joint(bench: Workbench, made: Made, splits: Splits, outputs: Tensor) -> None:
     """Ask for the outputs again, of test examples in other company."""
     address, settings = bench.order.job.artifact, bench.order.settings
-    if _is_ensemble(made.model):
-        stored = torch.stack([one["test"].to(outputs.device) for one in _stored(bench, made.model)])
+    if of_members(made.model):
+        stored = torch.stack([one["test"].to(outputs.device) for one in stored_outputs(bench, made.model)])
         combine = made.model.combine
         refuse_joint(lambda rows: combine(stored[:, rows]), outputs, address, settings, chunks(len(outputs)))
     else:
@@ -325,20 +315,9 @@ def _refuse_joint(bench: Workbench, made: Made, splits: Splits, outputs: Tensor)
         refuse_joint(lambda rows: made.trainer.outputs(made.model, x[rows.to(x.device)]), outputs, address, settings)
 
 
-def _is_ensemble(model: nn.Module) -> TypeGuard[CombineOutputs]:
-    """Whether its outputs are combined of those that its members have in the store."""
-    return isinstance(model, CombineOutputs) and all(isinstance(member, Member) for member in model.members)
-
-
-def _stored(bench: Workbench, ensemble: CombineOutputs) -> list[dict[str, Tensor]]:
-    """What the members of an ensemble have in the store."""
-    artifacts = dict(bench.order.job.fused)
-    return [bench.store.outputs(artifacts[member.name]) for member in ensemble.members if isinstance(member, Member)]
-
-
 def _outputs(bench: Workbench, made: Made, splits: Splits) -> dict[str, Tensor]:
-    if _is_ensemble(made.model):
-        return _combined(bench, made.model, made.trainer, splits)
+    if of_members(made.model):
+        return combined(bench, made.model, splits)
     return {
         "val": made.trainer.scored(made.model, splits.val.x),
         "test": made.trainer.scored(made.model, splits.test.x),
@@ -360,25 +339,13 @@ def _along_the_way(bench: Workbench, made: Made, last: Mapping[str, Tensor]) -> 
     return kept | {"val": curve.best.val, "test": curve.best.test, "last.val": last["val"], "last.test": last["test"]}
 
 
-def _combined(bench: Workbench, ensemble: CombineOutputs, trainer: SuiteTrainer, splits: Splits) -> dict[str, Tensor]:
-    """An ensemble's outputs from those its members have in the store, held against the real thing on one batch."""
-    stored, device = _stored(bench, ensemble), splits.test.y.device
-    parts = ("val", "test", *(f"also.{name}" for name in bench.more_tests))
-    outputs = {part: ensemble.combine(torch.stack([s[part].to(device) for s in stored])) for part in parts}
-    real = trainer.outputs(ensemble, splits.test.x[:CHECKED])
-    if not torch.allclose(real, outputs["test"][:CHECKED], atol=AGREEMENT, rtol=AGREEMENT, equal_nan=True):
-        raise PluginError("the ensemble's outputs differ from those combined of its members' outputs")
-    return outputs
-
-
 def _scored(bench: Workbench, splits: Splits) -> Record:
     """What the job cost and how good the outputs are, from the store; what was counted otherwise is counted again."""
     artifact = bench.order.job.artifact
     meta = bench.store.meta(artifact)
     former = meta.pop("counting", None) != COUNTING or "bytes" not in meta
     if former and "flops" in meta:
-        model = deployed(bench)
-        meta |= {"bytes": size_of(model), "flops": flops_per_example(model, splits.test.inputs(slice(1)))}
+        meta |= counts(bench, deployed(bench), splits)
     told = _predicted(bench) | source_fields(bench) | bench.told
     return {**meta, **_scores(bench, splits, artifact), **told}
 

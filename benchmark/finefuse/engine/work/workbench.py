@@ -39,6 +39,7 @@ from finefuse.types import (
     Budget,
     Data,
     Fusing,
+    Fusion,
     Member,
     Metric,
     PluginKind,
@@ -331,29 +332,23 @@ class Workbench:
 
     def fusing(self) -> Fusing:
         """All that a fusion gets to see: the members, and what it declares that it needs."""
-        splits, needs = self.splits, capabilities.fusion_needs(self.strategy("fusion"))
+        splits, fusion = self.splits, self.strategy("fusion")
+        needs = capabilities.fusion_needs(fusion)
         makers: dict[str, Callable[[], Any]] = {"base": self.start, "trainer": self.lent_trainer}
         made = {name: make() for name, make in makers.items() if name in needs}
-        members = [self.member(name, artifact, splits) for name, artifact in self.order.job.fused]
-        rng, given = self.rng("fusion", **self.run_axes), self._needed(splits)
+        members = [self.member(fusion, name, artifact, splits) for name, artifact in self.order.job.fused]
+        rng, given = self.rng("fusion", **self.run_axes), _needed(fusion, splits)
         return Fusing(splits.task, members, rng, **given, **made)
 
-    def member(self, name: str, artifact: str, splits: Splits) -> Member:
+    def member(self, fusion: Fusion, name: str, artifact: str, splits: Splits) -> Member:
         """A member of a pool, with what the fusion declares that it needs of its data."""
-        given = self._needed(splits)
+        given = _needed(fusion, splits)
         outputs, score = undeclared("val_outputs", "val", of="member"), float("nan")
         if "val" in given:
             outputs = self.store.outputs(artifact)["val"].to(self.order.device)
-            if capabilities.uses_labels(self.strategy("fusion")):
+            if capabilities.uses_labels(fusion):
                 score = splits.task.quality(outputs, splits.val)
         return Member(name, score, outputs, lambda: self.tuned(artifact), splits.task, **given)
-
-    def _needed(self, splits: Splits) -> dict[str, Any]:
-        """What the fusion declares that it needs of a task's data, without labels where it says that it uses none."""
-        fusion, given = self.strategy("fusion"), {"val": splits.val, "train": splits.train}
-        needs, labels = capabilities.fusion_needs(fusion), capabilities.uses_labels(fusion)
-        parts: dict[str, Any] = {n: d if labels else Unlabelled(d) for n, d in given.items() if n in needs}
-        return parts | ({"test_inputs": splits.test.x} if "test inputs" in needs else {})
 
     def lent_trainer(self) -> Trainer:
         """The trainer as the fusion gets it."""
@@ -390,6 +385,14 @@ class Workbench:
             accumulate=settings.accumulate,
             effort=self.effort,
         )
+
+
+def _needed(fusion: Fusion, splits: Splits) -> dict[str, Any]:
+    """What a fusion declares that it needs of a task's data, without labels where it says that it uses none."""
+    given, labels = {"val": splits.val, "train": splits.train}, capabilities.uses_labels(fusion)
+    needs = capabilities.fusion_needs(fusion)
+    parts: dict[str, Any] = {n: d if labels else Unlabelled(d) for n, d in given.items() if n in needs}
+    return parts | ({"test_inputs": splits.test.x} if "test inputs" in needs else {})
 
 
 def head_name(dataset: Ref) -> str:

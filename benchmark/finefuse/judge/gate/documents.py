@@ -8,25 +8,23 @@ from typing import Any, get_args
 
 from finefuse.judge.gate.outcome import SCOPES, Outcome, counted
 from finefuse.judge.gate.policy import Limit
+from finefuse.judge.gate.schemas import COUNT, NUMBER, TEXT, document_of, object_of
 from finefuse.types import Judgement, Scope, Verdict
 
 VERSION = 1
 """The version of the document; raised if a field changes its meaning or goes."""
-_NUMBER = {"type": ["number", "null"]}
-_TEXT = {"type": "string"}
-_COUNT = {"type": "integer", "minimum": 0}
 _VERDICT: dict[str, Any] = {
     "scope": {"enum": list(get_args(Scope)), "description": "What the verdict is about."},
-    "where": {**_TEXT, "description": "The cell or line; all cells for the comparison."},
-    "measure": {**_TEXT, "description": "What was measured; empty where there is no number."},
+    "where": {**TEXT, "description": "The cell or line; all cells for the comparison."},
+    "measure": {**TEXT, "description": "What was measured; empty where there is no number."},
     "better": {"enum": ["higher", "lower"], "description": "Which direction of the measure is better."},
     "judgement": {"enum": list(get_args(Judgement))},
-    "base": {**_NUMBER, "description": "The value in the base."},
-    "new": {**_NUMBER, "description": "The value now."},
-    "change": {**_NUMBER, "description": "Above 0 where it is better now: in accuracy, or as a share of the base."},
-    "p": {**_NUMBER, "description": "The p-value after all corrections; null where nothing was tested."},
-    "visible": {**_NUMBER, "description": "The smallest loss that would have been caught; null if none."},
-    "reason": _TEXT,
+    "base": {**NUMBER, "description": "The value in the base."},
+    "new": {**NUMBER, "description": "The value now."},
+    "change": {**NUMBER, "description": "Above 0 where it is better now: in accuracy, or as a share of the base."},
+    "p": {**NUMBER, "description": "The p-value after all corrections; null where nothing was tested."},
+    "visible": {**NUMBER, "description": "The smallest loss that would have been caught; null if none."},
+    "reason": TEXT,
 }
 
 
@@ -77,33 +75,23 @@ def _finite(value: float) -> float | None:
 
 def schema() -> dict[str, Any]:
     """The JSON Schema (Draft 2020-12) of the document."""
-    texts, counts = {"type": "array", "items": _TEXT}, {"type": "object", "additionalProperties": _COUNT}
-    resolution = {"measure": _TEXT, "loss": _NUMBER, "unit": {"enum": ["points", "share"]}}
-    side = _object({"ok": _COUNT, "planned": _COUNT})
+    texts, counts = {"type": "array", "items": TEXT}, {"type": "object", "additionalProperties": COUNT}
+    resolution = {"measure": TEXT, "loss": NUMBER, "unit": {"enum": ["points", "share"]}}
+    side = object_of({"ok": COUNT, "planned": COUNT})
     properties = {
         "schema": {"const": VERSION},
         "passed": {"type": "boolean", "description": "Whether the new results may replace the base."},
-        "base": _TEXT,
-        "new": _TEXT,
+        "base": TEXT,
+        "new": TEXT,
         "alpha": {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1},
-        "margin": _TEXT,
-        "limits": {"type": "object", "additionalProperties": _TEXT},
+        "margin": TEXT,
+        "limits": {"type": "object", "additionalProperties": TEXT},
         "failures": {**texts, "description": "Why it fails; empty if it passes."},
         "notes": {**texts, "description": "What to know before the verdicts."},
-        "counts": _object(dict.fromkeys(SCOPES, counts)),
-        "coverage": _object({"base": side, "new": side}),
+        "counts": object_of(dict.fromkeys(SCOPES, counts)),
+        "coverage": object_of({"base": side, "new": side}),
         "passed_over": {**counts, "description": "How many of what was not judged, by why."},
-        "resolution": {"type": "array", "items": _object(resolution)},
-        "verdicts": {"type": "array", "items": _object(_VERDICT), "description": "The worst first."},
+        "resolution": {"type": "array", "items": object_of(resolution)},
+        "verdicts": {"type": "array", "items": object_of(_VERDICT), "description": "The worst first."},
     }
-    head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "finefuse comparison"}
-    return head | _object(properties)
-
-
-def _object(properties: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "type": "object",
-        "properties": properties,
-        "required": list(properties),
-        "additionalProperties": False,
-    }
+    return document_of("finefuse comparison", properties)
