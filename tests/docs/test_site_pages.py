@@ -41,6 +41,17 @@ def test_every_hook_and_verb_has_a_heading_with_its_signature() -> None:
     assert all(any(heading.split()[:2] == ["finefuse", verb] for heading in headings) for verb in verbs)
 
 
+def test_every_key_of_a_suite_has_a_heading_with_its_type_and_default() -> None:
+    page = (DOCS / "reference" / "keys.md").read_text(encoding="utf-8")
+    headings = re.findall(r"^## `(.+)`$", page, re.MULTILINE)
+    assert "budget.epochs: integer >= 1 = 30" in headings
+    assert 'precision: "fp32" | "bf16" | "fp16" = "fp32"' in headings
+    listed = (DOCS / "suite.md").read_text(encoding="utf-8").split("## Keys")[1].split("## Items")[0]
+    named = [key.replace("pools.*", "pools.NAME") for key in re.findall(r"^\| `([\w.*]+)` \|", listed, re.MULTILINE)]
+    assert sorted(heading.partition(":")[0] for heading in headings) == sorted(named)
+    assert len(re.findall(r"^[A-Z].*\.$", page, re.MULTILINE)) == len(headings), "each has a sentence"
+
+
 def test_the_diagram_and_its_page_name_every_hook_and_what_observers_are_told() -> None:
     page = (DOCS / "life.md").read_text(encoding="utf-8").split("## In order")[1]
     drawn = (DOCS / "life.svg").read_text(encoding="utf-8")

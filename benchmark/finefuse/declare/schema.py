@@ -243,7 +243,9 @@ class SuiteShape(_Table):
     pools: dict[Label, PoolShape] = Field(
         default={}, description="What is fused; without any, all schemes make one: `all`."
     )
-    precision: Literal["fp32", "bf16", "fp16"] = Settings.precision
+    precision: Literal["fp32", "bf16", "fp16"] = Field(
+        default=Settings.precision, description="What training and scoring compute in."
+    )
     channels_last: bool = Field(default=Settings.channels_last, description="Memory format of images.")
     augment: list[Literal["flip", "crop", "randaugment", "mixup", "cutmix"]] = Field(
         default=[], description="How training images are changed at random, in this order."
