@@ -16,6 +16,7 @@ ELSE = {
     ("declare.schema", "search"): "a key of suites",
     ("declare.suite", "search"): "that key, and the role of whoever searches",
     ("discovery.lazy", "torchvision"): "the module",
+    ("discovery.signatures", "folder"): "an argument of reporters",
     ("declare.jobs", "search"): "a field of jobs",
     ("engine.drive.schedule", "gate"): "a key of suites",
     ("engine.store.origin", "search"): "that field",
