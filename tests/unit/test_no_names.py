@@ -12,6 +12,7 @@ from finefuse.discovery.registry import KINDS, Registry
 
 CORE = Path(__file__).parents[2] / "benchmark" / "finefuse"
 ELSE = {
+    ("cli.plugins", "summary"): "a column of the list of known plugins",
     ("declare.schema", "gate"): "a key of suites",
     ("declare.schema", "search"): "a key of suites",
     ("declare.suite", "search"): "that key, and the role of whoever searches",
