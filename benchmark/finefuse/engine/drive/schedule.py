@@ -167,7 +167,8 @@ class _Drive:
                 self.started = True
                 pinned = PINNED if settings.portable else {}
                 used = tuple(dict.fromkeys(one for waiting in self.pending for one in waiting.plugins))
-                prepare = partial(get_ready, self.registry.doors, used)
+                extras = settings.compile == "off"  # timm changes how torch compiles when it is imported
+                prepare = partial(get_ready, self.registry.doors, used, extras=extras)
                 calls, together = len(self.pending), Together(self.registry)
                 self.executor.start(
                     Crew(self.workers, settings.threads, memory, PRELOAD, prepare, pinned, calls, together)
