@@ -6,16 +6,23 @@ The rest of these pages is in `templates`, with a comment such as `<!-- schemes 
 from __future__ import annotations
 
 import inspect
+import json
 import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from finefuse import hookspec
+from finefuse.declare.suite import suite_schema
 from finefuse.discovery.described import ARXIV, description
 from finefuse.discovery.registry import Registry
 from finefuse_zoo import hooks
 
 DOCS = Path(__file__).parent
+KEYS = """# Every key of a suite
+
+From the schema that checks a suite (`finefuse schema` prints it): type, bounds and default. [The suite
+file](../suite.md) explains them."""
 PAPER = re.compile(rf"(?:arXiv )?({ARXIV.pattern})")
 
 
@@ -57,7 +64,52 @@ def filled(name: str, **sections: list[str]) -> str:
     return page
 
 
-PAGES = {"methods.md": methods, "hooks.md": extension_points}
+def suite_keys() -> str:
+    """docs/reference/keys.md: every key of a suite with its type, default and bounds."""
+    schema = suite_schema(Registry(("finefuse_zoo.hooks",), entry_points=False))
+    sections = [
+        f"## `{path}{told_type(found)}`\n\n{found.get('description') or found_in(found, schema)}"
+        for path, found in all_keys(schema, schema)
+    ]
+    return "\n\n".join([KEYS, *sections]) + "\n"
+
+
+def all_keys(shape: Mapping[str, Any], schema: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
+    """The keys of a table with their paths, and those of the tables in it."""
+    for name, found in shape["properties"].items():
+        yield before + name, {**found, "required": name in shape.get("required", ())}
+        for inner in re.findall(r'"#/\$defs/(\w+)"', json.dumps(found))[:1]:
+            yield from all_keys(schema["$defs"][inner], schema, f"{before}{name}{'.NAME' if name == 'pools' else ''}.")
+
+
+def found_in(found: Mapping[str, Any], schema: Mapping[str, Any]) -> str:
+    """What the table that a key holds is for."""
+    return str(schema["$defs"][re.findall(r'"#/\$defs/(\w+)"', json.dumps(found))[0]]["description"])
+
+
+def told_type(found: Mapping[str, Any]) -> str:
+    """`: integer >= 1 = 30`."""
+    default = "" if found["required"] else f" = {json.dumps(found['default'])}" if "default" in found else ""
+    return f": {type_of(found)}{default.replace('null', 'none')}"
+
+
+def type_of(found: Mapping[str, Any]) -> str:
+    """A type of JSON Schema in a line."""
+    if "enum" in found:
+        return " | ".join(map(json.dumps, found["enum"]))
+    if "const" in found:
+        return json.dumps(found["const"])
+    if "anyOf" in found:
+        named = [one for one in found["anyOf"] if "enum" not in one]  # the names of plugins stand beside any text
+        return " | ".join(dict.fromkeys(map(type_of, named)))
+    if found.get("type") == "array":
+        return f"list of ({type_of(found['items'])})"
+    bounds = {"minimum": ">=", "exclusiveMinimum": ">", "maximum": "<=", "exclusiveMaximum": "<"}
+    told = [f"{sign} {found[name]}" for name, sign in bounds.items() if name in found]
+    return " ".join([{"null": "none", "object": "table"}.get(found.get("type", ""), found.get("type", "table")), *told])
+
+
+PAGES = {"methods.md": methods, "hooks.md": extension_points, "reference/keys.md": suite_keys}
 
 if __name__ == "__main__":
     for page, content in PAGES.items():

@@ -56,9 +56,9 @@ class Records:
             StoreError: if the file can't be read.
         """
         former, wrong = Former(), {}
-        with _no_collection(), _sentence(self.file, "read"):
+        with no_collection(), _sentence(self.file, "read"):
             read = dict(enumerate((row for _, row in lines(self.file)), 1)) if self.file.exists() else {}
-        with _no_collection():
+        with no_collection():
             for number, row in read.items():
                 if said := wrong_with(row):
                     wrong[number] = said
@@ -74,7 +74,7 @@ class Records:
         Raises:
             StoreError: if the file can't be read.
         """
-        with _sentence(self.file, "read"):
+        with no_collection(), _sentence(self.file, "read"):
             found, refused = select(self.file, keys)
         return found, [self._refused(*one) for one in refused]
 
@@ -306,8 +306,8 @@ def _sentence(path: Path, done: str) -> Iterator[None]:
 
 
 @contextmanager
-def _no_collection() -> Iterator[None]:
-    """Nothing that is read is garbage; the collector would look at all of it again and again."""
+def no_collection() -> Iterator[None]:
+    """Nothing that is read is garbage; the collector would look at all of it again and again. Also as a decorator."""
     enabled = gc.isenabled()
     gc.disable()
     try:

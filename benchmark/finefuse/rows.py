@@ -260,6 +260,7 @@ _NAMED: dict[str, Rule] = {
     **dict.fromkeys(("cell", "key", "dataset", "backbone", "label", "pool", "dataset_use", "backbone_use"), TEXT),
     **dict.fromkeys(("suite", "artifact", "use", "level", "reason"), TEXT),
     **dict.fromkeys(("error", "traceback", "machine", "device", "precision", "compile", "finished"), TEXT_OR_NULL),
+    **dict.fromkeys(("not_replayed",), TEXT_OR_NULL),
     **dict.fromkeys(
         ("correct", "losses", "examples", "outputs", "predicted", "statistics", "structure", "no_energy"), TEXT_OR_NULL
     ),
@@ -270,7 +271,7 @@ _NAMED: dict[str, Rule] = {
     "source_data": TEXT_OR_NULL,
     **dict.fromkeys(("member", "round", "trial", "members", "repeated", "size", "draw"), COUNT),
     **dict.fromkeys(("n_test", "steps", "pieces", "trainable", "parameters", "trials", "best"), COUNT_OR_NULL),
-    **dict.fromkeys(("threads", "peak_memory", "gradients", "skipped_steps", "bytes"), COUNT_OR_NULL),
+    **dict.fromkeys(("threads", "peak_memory", "gradients", "skipped_steps", "steps_replayed", "bytes"), COUNT_OR_NULL),
     **dict.fromkeys(("seconds", "cpu_seconds", "seconds_members", "seconds_before", "flops", "rate"), AMOUNT),
     **dict.fromkeys(("job_seconds", "seconds_compiling"), AMOUNT),
     **dict.fromkeys(("quality", "disagreement", "q", "correlation"), SCORE),

@@ -89,7 +89,7 @@ class PretendedGpu:
         _note(self._there, tensor)
 
     def pin(self, tensor: Tensor) -> Tensor:
-        """A copy in memory that the device can read by itself."""
+        """A copy in memory that the device can read by itself; in any thread, unlike what the modes see."""
         copy = tensor.clone()
         _note(self._pinned, copy)
         return copy
@@ -113,13 +113,14 @@ class PretendedGpu:
         self.waits[why, _where()] += 1
 
 
-def _tensors(*groups: Iterable[Any]) -> Iterator[Tensor]:
+def tensors_in(*groups: Iterable[Any]) -> Iterator[Tensor]:
+    """All tensors in these, and in lists and tuples of them."""
     for group in groups:
         for one in group:
             if isinstance(one, Tensor):
                 yield one
             elif isinstance(one, list | tuple):
-                yield from _tensors(one)
+                yield from tensors_in(one)
 
 
 def _note(known: dict[int, StorageWeakRef], tensor: Tensor) -> None:
@@ -158,7 +159,6 @@ class _Answers(TorchFunctionMode):
             torch.Tensor.is_cpu.__get__: lambda x: not gpu.has(x),
             torch.Tensor.get_device: lambda x: 0 if gpu.has(x) else -1,
             torch.Tensor.is_pinned: gpu.is_pinned,
-            torch.Tensor.pin_memory: gpu.pin,
             torch.Tensor.cpu: lambda x: self._moved(x, HOST),
         }
 
@@ -183,7 +183,7 @@ class _Answers(TorchFunctionMode):
             goal = torch.device(named["device"]).type == "cuda"
             with self._gpu.placing(goal):
                 return func(*args, **{**named, "device": HOST})
-        if any(map(self._gpu.has, _tensors(args, named.values()))):
+        if any(map(self._gpu.has, tensors_in(args, named.values()))):
             with self._gpu.placing(True, made=True):
                 return func(*args, **named)
         return func(*args, **named)
@@ -223,7 +223,7 @@ class _Kernels(TorchDispatchMode):
         self, func: Any, _: object, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         named = dict(kwargs or {})
-        tensors = list(_tensors(args, named.values()))
+        tensors = list(tensors_in(args, named.values()))
         there = [one for one in tensors if self._gpu.has(one)]
         elsewhere = [one for one in tensors if not self._gpu.has(one)]
         goal = bool(there) or (self._gpu.made and not tensors) if self._gpu.place is None else self._gpu.place
@@ -235,7 +235,7 @@ class _Kernels(TorchDispatchMode):
             self._gpu.wait(WAITS[func])
         out = func(*args, **named)
         if goal and not (func in TRANSFERS and not self._gpu.has(args[0])):
-            for one in _tensors([out]):
+            for one in tensors_in([out]):
                 self._gpu.take(one)
         return out
 
@@ -247,7 +247,7 @@ class _Kernels(TorchDispatchMode):
             self._gpu.operations[name] += 1
         if func in WAITS:
             self._gpu.wait(WAITS[func])
-        if func in INDEXED and any(one.dtype in MASKS for one in _tensors(args[1])):
+        if func in INDEXED and any(one.dtype in MASKS for one in tensors_in(args[1])):
             self._gpu.wait("the size of a result is read")
         if func in UNSURE:
             self._gpu.unsure[name, _where()] += 1
@@ -275,7 +275,7 @@ def pretended_gpu() -> Iterator[PretendedGpu]:
         "get_device_properties": lambda device=None: properties,
         "is_bf16_supported": lambda including_emulation=True: True,
         "get_rng_state": lambda device=None: torch.get_rng_state(),
-        "set_rng_state": lambda state, device=None: None,
+        "set_rng_state": lambda state, device=None: torch.set_rng_state(state),
         "synchronize": lambda device=None: gpu.wait("asked to"),
         "empty_cache": lambda: None,
         "memory_allocated": lambda device=None: 0,
@@ -286,6 +286,7 @@ def pretended_gpu() -> Iterator[PretendedGpu]:
     with ExitStack() as pretended:
         for name, answer in answers.items():
             pretended.enter_context(patch.object(torch.cuda, name, answer))
+        pretended.enter_context(patch.object(torch.Tensor, "pin_memory", lambda x: gpu.pin(x)))
         pretended.enter_context(_Answers(gpu))
         pretended.enter_context(_Kernels(gpu))
         yield gpu

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -10,6 +12,7 @@ from finefuse import Classification
 from finefuse.device import default_workers, resolve_device, visible_gpus
 from finefuse.engine.measure import cost, latency
 from finefuse.engine.train import augment
+from finefuse.engine.train.captured import MODE, Captures, CudaGraphs
 from finefuse.engine.train.trainer import SuiteTrainer
 from finefuse.engine.work.switches import in_force, set_up
 from finefuse.nets import Net, make_optimizer
@@ -154,6 +157,41 @@ def test_compiled_networks_train_alike(mode):
     compiled, plain = weights(trained(compile_mode=mode)[0]), weights(trained()[0])
     assert not torch.equal(compiled, plain)
     assert torch.allclose(compiled, plain, atol=1e-2)
+
+
+class NoGraphs:
+    """Lets every step be taken eagerly, within the same mode."""
+
+    def capture(self, _: object) -> Callable[[], None]:
+        raise RuntimeError("not here")
+
+    def wait(self) -> None:
+        torch.cuda.synchronize()
+
+
+@pytest.mark.parametrize("options", [{}, {"precision": "bf16", "channels_last": True}])
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_steps_as_graphs_leave_the_bits_of_eager_ones(optimizer, options):
+    data, trained_ = images().to(GPU), []
+    for graphs in (CudaGraphs(), NoGraphs()):
+        net = network()
+        net.recipe = Recipe(optimizer, lr=0.01)
+        net.stages.append(nn.Dropout(0.2))
+        trainer = SuiteTrainer(IMAGES, data, Budget(20, 32), seed=0, compile_mode=MODE, **options)
+        trainer.captures = Captures(graphs)
+        trainer.fit(net, [{"params": net.parameters()}])
+        trained_.append((weights(net), trainer.captures))
+    assert torch.equal(trained_[0][0], trained_[1][0])
+    assert trained_[0][1].replayed > 0, trained_[0][1].reasons
+    assert trained_[1][1].replayed == 0
+
+
+def test_float16_trains_alike():
+    net = network()
+    _, trainer = trained(net=net, precision="fp16")
+    assert trainer.scale is not None
+    assert trainer.scale.skipped < trainer.budget
+    assert torch.allclose(weights(net), weights(trained()[0]), atol=0.1)
 
 
 @pytest.mark.parametrize("name", ["flip", "crop", "randaugment", "mixup", "cutmix"])

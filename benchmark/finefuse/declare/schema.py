@@ -243,7 +243,9 @@ class SuiteShape(_Table):
     pools: dict[Label, PoolShape] = Field(
         default={}, description="What is fused; without any, all schemes make one: `all`."
     )
-    precision: Literal["fp32", "bf16", "fp16"] = Settings.precision
+    precision: Literal["fp32", "bf16", "fp16"] = Field(
+        default=Settings.precision, description="What training and scoring compute in."
+    )
     channels_last: bool = Field(default=Settings.channels_last, description="Memory format of images.")
     augment: list[Literal["flip", "crop", "randaugment", "mixup", "cutmix"]] = Field(
         default=[], description="How training images are changed at random, in this order."
@@ -251,8 +253,8 @@ class SuiteShape(_Table):
     threads: Positive = Field(
         default=Settings.threads, description="CPU threads per job; another number gives other bits."
     )
-    compile: Literal["off", "default", "reduce-overhead"] = Field(
-        default=Settings.compile, description="Train by torch.compile; reduce-overhead uses CUDA graphs."
+    compile: Literal["off", "default", "reduce-overhead", "cuda-graphs"] = Field(
+        default=Settings.compile, description="Train by torch.compile, or by CUDA graphs of whole steps: cuda-graphs."
     )
     tf32: bool = Field(default=Settings.tf32, description="Let matrix products on a GPU round to TF32.")
     deterministic: bool = Field(

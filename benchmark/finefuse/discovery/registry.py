@@ -73,6 +73,7 @@ class PluginInfo:
     status: Literal["ok", "broken", "not usable"]
     reason: str
     traceback: str
+    distribution: str = ""
 
 
 class _Plugin:
@@ -102,7 +103,8 @@ class _Plugin:
         status: Literal["ok", "broken", "not usable"] = "broken" if troubles else "ok"
         if opened.refused:
             status = "not usable"
-        return PluginInfo(opened.provider, opened.version, opened.door, self.hooks, status, reason, trace)
+        where = opened.provider, opened.version, opened.door
+        return PluginInfo(*where, self.hooks, status, reason, trace, opened.distribution)
 
     def call(self, hook: str, **arguments: Any) -> list[Any]:
         """What the plugin's implementation of a hook returns, as pluggy's list of at most one."""

@@ -38,7 +38,7 @@ def _tell(observer: Any, method: str, *args: object) -> None:
         call(*args)
 
 
-def _run(observer: Any, statuses: Sequence[str], *, stopped: bool = False) -> Any:
+def tell_run(observer: Any, statuses: Sequence[str], *, stopped: bool = False) -> Any:
     """Tell an observer a run, with jobs that end so; skipped and blocked ones never begin."""
     observer = made(observer)
     rows = [_row(n, status) for n, status in enumerate(statuses)]
@@ -69,24 +69,24 @@ def _hears(observer: Any) -> None:
 
 
 def _whole(observer: Any) -> None:
-    _run(observer, ["ok", "ok", "ok"])
+    tell_run(observer, ["ok", "ok", "ok"])
 
 
 def _endings(observer: Any) -> None:
-    _run(observer, ENDINGS)
+    tell_run(observer, ENDINGS)
 
 
 def _stopped(observer: Any) -> None:
-    _run(observer, ["ok", "ok"], stopped=True)
+    tell_run(observer, ["ok", "ok"], stopped=True)
 
 
 def _nothing(observer: Any) -> None:
-    _run(observer, [])
+    tell_run(observer, [])
 
 
 def _traces(observer: Any) -> None:
     with leaving_no_trace(files=False):
-        _run(observer, ["ok", "failed"])
+        tell_run(observer, ["ok", "failed"])
 
 
 OBSERVER_CHECKS: dict[str, Check] = {

@@ -20,6 +20,8 @@ from finefuse.testing.report import require
 
 HELPERS = ("multiprocessing.resource_tracker", "multiprocessing.forkserver")
 """Processes of Python's own, which stay until it ends."""
+MOMENT = 2.0
+"""Seconds for a thread that was told to end."""
 PASSING = (os.devnull, "/proc/", "/dev/")
 _watchers: list[_Watcher] = []
 
@@ -101,7 +103,7 @@ def traces(given: Mapping[str, Tensor] | None = None, *, files: bool = True) -> 
             found += _environment_put_back(environment)
             written = set(watcher.files()) - {os.path.realpath(empty)} | {str(path) for path in Path(empty).rglob("*")}
             left = sorted(written)
-            stayed = [thread.name for thread in threading.enumerate() if thread not in threads]
+            stayed = [thread.name for thread in threading.enumerate() if thread not in threads and _stays(thread)]
             born = _ended(_children() - children)
     if found:
         sentences.append(f"it changed {', '.join(found[:3])}{' and more' if len(found) > 3 else ''}")
@@ -111,6 +113,12 @@ def traces(given: Mapping[str, Tensor] | None = None, *, files: bool = True) -> 
         sentences.append(f"it left {_count(stayed, 'thread')} behind, {', '.join(stayed[:3])}")
     if born:
         sentences.append(f"it left {_count(born, 'process')} behind, {', '.join(born[:3])}")
+
+
+def _stays(thread: threading.Thread) -> bool:
+    """Whether it is more than about to end."""
+    thread.join(MOMENT)
+    return thread.is_alive()
 
 
 def _here() -> str:

@@ -36,8 +36,8 @@ class Settings:
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     channels_last: bool = False
     threads: int = 1
-    compile: Literal["off", "default", "reduce-overhead"] = "off"
-    """Training by `torch.compile`; "reduce-overhead" uses CUDA graphs, for small networks on a GPU."""
+    compile: Literal["off", "default", "reduce-overhead", "cuda-graphs"] = "off"
+    """Training by `torch.compile`, where "reduce-overhead" uses CUDA graphs, or by "cuda-graphs" of whole steps."""
     tf32: bool = False
     """Whether matrix products on a GPU may round their factors to TF32."""
     deterministic: bool = True
@@ -98,15 +98,24 @@ class Cell(NamedTuple):
     def has_line(self) -> bool:
         """Whether a line of the board rests on it: a fusion, or member 0 of a scheme in round 0.
 
-        All other cells are members, bounds, timings or points of a curve. This is the only place that has this rule.
+        All other cells are members, bounds, timings or points of a curve.
         """
-        whole = self.kind == "fuse" and not self.size
-        return whole or (self.kind == "tune" and not self.member and not self.round)
+        return _has_line(self.kind, self.member, self.round, self.size)
+
+    @classmethod
+    def of_line(cls, row: Mapping[str, Any]) -> bool:
+        """The same of a row, without making its cell."""
+        return _has_line(row["kind"], row["member"], row.get("round", 0), row.get("size", 0))
 
     def __str__(self) -> str:
         trial = [f"t{self.trial}"] if self.kind == "trial" else []
         part = [f"n{self.size}", f"d{self.draw}"] if self.size else []
         return "/".join([*self[:5], f"s{self.seed}", f"m{self.member}", f"r{self.round}", *trial, *part])
+
+
+def _has_line(kind: str, member: int, round_: int, size: int) -> bool:
+    """The only place that has this rule."""
+    return (kind == "fuse" and not size) or (kind == "tune" and not member and not round_)
 
 
 @dataclass(frozen=True)

@@ -79,10 +79,10 @@ def _why_not(table: Table, name: str, *, named: bool) -> str:
         return "has no name, as an index"
     if found.kind != "numbers":
         return found.kind
-    return _names_rows(name, found.values)
+    return names_rows(name, found.values)
 
 
-def _names_rows(name: str, values: array[float]) -> str:
+def names_rows(name: str, values: array[float]) -> str:
     """Why a column of numbers only identifies rows; "" if it doesn't."""
     if not all(map(float.is_integer, values)) or len(set(values)) < len(values):
         return ""

@@ -16,13 +16,14 @@ from finefuse_zoo._hugging_face import split_hub, vocabulary
 from finefuse_zoo.datasets._columns import choose, remark_on_overlap, remarks_on_columns, remarks_on_labels
 from finefuse_zoo.datasets._encodings import of_numbers, of_pieces, of_words
 from finefuse_zoo.datasets._fields import Count, Share, all_different, one_of
+from finefuse_zoo.datasets._mixed import ENCODE, Encoder, Plan, planned
 from finefuse_zoo.datasets._published import Published, rows_of
 from finefuse_zoo.datasets._table import Format, Table, may_be_utf8, read_table
 from finefuse_zoo.datasets._targets import READERS, Targets
 from finefuse_zoo.datasets._tokens import PADDING, digest_of_tokenizer, hashed, load_tokenizer, tokenised
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     import numpy as np
     from numpy.typing import NDArray
@@ -40,6 +41,11 @@ class CsvTable:
     told by `plan`. A column that looks like numbers and holds something else is an error; categories have to be made
     numbers before. A missing value (an empty cell, NA, NaN, null or None) is an error too, unless `missing = "mean"`
     puts the column's mean there.
+
+    With `columns = "all"` categories, dates and gaps are used too: texts with at most 50 different values are one-hot,
+    a missing one is a category of its own; dates (ISO 8601) become days and the time of the year as sine and cosine;
+    missing numbers become the mean. All of it is fitted by scikit-learn on the rows that are neither val nor test; a
+    category that these don't have is all zeros. `features` then names columns of any kind.
 
     The file: `separator` (else a tab for `.tsv`, a comma for others), `encoding`, `header` (without one columns are
     called "1", "2", ...), `quotes` (whether `"` may enclose a field; else yes but with tabs), `decimal` ("," reads
@@ -78,6 +84,7 @@ class CsvTable:
     quotes: bool | None = None
     decimal: Literal[".", ","] = "."
     missing: Literal["refuse", "mean"] = "refuse"
+    columns: Literal["numbers", "all"] = "numbers"
     val: Share | Count | Path = 0.1
     shots: Count | None = None
     fraction: Share | None = None
@@ -113,6 +120,9 @@ class CsvTable:
         if self._wordpieces and find_spec("transformers") is None:
             raise ValueError("a tokeniser of Hugging Face needs transformers: pip install 'finefuse[text]'")
 
+        if self.columns == "all" and self.text is not None:
+            raise ValueError('columns = "all" is for tables, and `text` is the one column of texts')
+
     def _refuse_columns_twice(self) -> None:
         names = [self.target, *filter(None, [self.text]), *(self.features or ())]
         if aside := sorted({*names} & {*self._published.used}):
@@ -133,7 +143,8 @@ class CsvTable:
         table, targets = self._table(self.train), self._targets
         names = targets.names
         if self.text is None:
-            return targets.task(len(names), "tabular", (len(self._columns(table)),))
+            width = self._plan.width if self.columns == "all" else len(self._columns(table))
+            return targets.task(len(names), "tabular", (width,))
         table.column(self.text)
         return targets.task(len(names), "text", (self.max_tokens,))
 
@@ -148,7 +159,9 @@ class CsvTable:
     def remarks(self) -> list[str]:
         """Which columns are used and which aren't, and what else is not as it may seem."""
         table, continuous = self._table(self.train), self._targets.continuous
-        if self.text is None:
+        if self.columns == "all":
+            told = self._plan.remarks()
+        elif self.text is None:
             aside = self._published.used
             told = remarks_on_columns(table, self.target, self.features, regression=continuous, aside=aside)
         else:
@@ -160,8 +173,7 @@ class CsvTable:
             told += remarks_on_labels(table, self.target)
         told += self._published.remarks(table)
         for file in (self._val, self.test):
-            inputs = self._columns(table) if self.text is None else [self.text]
-            told += [] if file is None else remark_on_overlap(table, self._table(file), inputs)
+            told += [] if file is None else remark_on_overlap(table, self._table(file), self._used)
         if may_be_utf8(self.train, self.encoding):
             told.append(f"{self.train.name} is read as {self.encoding}, and could be utf-8")
         return told
@@ -169,6 +181,9 @@ class CsvTable:
     def describe(self, seed: int) -> Description:
         """How a row or a text becomes the inputs of the splits of this seed, and names or units of the outputs."""
         outputs = {"target": self.target, **self._targets.described()}
+        if self.columns == "all":
+            encoder = self._encoder(seed)
+            return Description(encoder.described(), outputs, ENCODE, encoder.example())
         if self.text is None:
             mean, factor = self._scaling(seed)
             return of_numbers(self._columns(self._table(self.train)), mean.tolist(), factor.tolist(), outputs)
@@ -192,14 +207,11 @@ class CsvTable:
 
         from finefuse import Data
 
-        parts = []
+        read, parts = self._reader(seed), []
         for file, chosen in zip((None, self._val, self.test), self._cut(seed), strict=True):
             table = self._table(self.train if file is None else file)
             rows = chosen if file is None else np.arange(len(table))
-            parts.append((self._inputs(table, rows), self._targets.read(table)[rows]))
-        if self.text is None:
-            mean, factor = self._scaling(seed)
-            parts = [(_standardised(x, mean, factor), y) for x, y in parts]
+            parts.append((read(table, rows), self._targets.read(table)[rows]))
         return Splits(self.task, *(Data(torch.from_numpy(x), torch.from_numpy(y)) for x, y in parts))
 
     def read_inputs(self, where: Path, seed: int) -> tuple[Sequence[str], Tensor]:
@@ -208,9 +220,7 @@ class CsvTable:
         import torch
 
         table = self._table(where, narrow=True)
-        x = self._inputs(table, np.arange(len(table)))
-        if self.text is None:
-            x = _standardised(x, *self._scaling(seed))
+        x = self._reader(seed)(table, np.arange(len(table)))
         return [f"line {line}" for line in table.lines], torch.from_numpy(x)
 
     def _cut(self, seed: int, *, whole: bool = False) -> tuple[NDArray[np.intp], ...]:
@@ -226,6 +236,30 @@ class CsvTable:
         if not self._published.used:
             return cut.rows(strata, targets.names, seed)
         return rows_of(self._published.parts(table, seed), strata, targets.names, cut, seed)
+
+    def _reader(self, seed: int) -> Callable[[Table, NDArray[np.intp]], NDArray[Any]]:
+        """What makes inputs of rows of a table, as fitted on the training rows of this seed."""
+        if self.text is not None:
+            return self._inputs
+        if self.columns == "all":
+            encoder = self._encoder(seed)
+            return lambda table, rows: encoder.encode(table)[rows]
+        mean, factor = self._scaling(seed)
+        return lambda table, rows: _standardised(self._inputs(table, rows), mean, factor)
+
+    def _encoder(self, seed: int) -> Encoder:
+        return Encoder(self._plan, self._table(self.train), self._cut(seed, whole=True)[0])
+
+    @property
+    def _plan(self) -> Plan:
+        return planned(self._table(self.train), self.target, self.features, self._published.used)
+
+    @property
+    def _used(self) -> Sequence[str]:
+        """The columns that inputs are made of."""
+        if self.text is not None:
+            return [self.text]
+        return list(self._plan.kinds) if self.columns == "all" else self._columns(self._table(self.train))
 
     def _scaling(self, seed: int) -> tuple[NDArray[Any], NDArray[Any]]:
         """Means and factors of the columns, over the rows that are neither val nor test."""

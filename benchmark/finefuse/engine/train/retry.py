@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import nn
 
+from finefuse.nets import norm_layers
+
 
 def undoing(model: nn.Module, device: torch.device, own: Sequence[torch.Generator]) -> Callable[[], None]:
     """What puts generators, torch's and one's own, and a model's buffers back to what they are now.
@@ -28,3 +30,8 @@ def undoing(model: nn.Module, device: torch.device, own: Sequence[torch.Generato
             buffer.copy_(content)
 
     return undo
+
+
+def fewest(model: nn.Module) -> int:
+    """Examples that a part of a batch needs: two, where BatchNorm normalises by them."""
+    return 2 if any(layer.training for layer in norm_layers(model)) else 1

@@ -21,16 +21,19 @@ from finefuse.engine.precision import as_memory_format, mixed_precision
 from finefuse.engine.train.asked import must_take, some_rows
 from finefuse.engine.train.augment import Change
 from finefuse.engine.train.batches import Rows, batch_order
+from finefuse.engine.train.captured import MODE, Captures, Take, why_eager
 from finefuse.engine.train.checkpoints import Curve
 from finefuse.engine.train.compiled import Compiled
+from finefuse.engine.train.examples import Examples
 from finefuse.engine.train.prefix import by_example, frozen_stages
-from finefuse.engine.train.retry import undoing
+from finefuse.engine.train.retry import fewest, undoing
 from finefuse.engine.train.scale import LossScale
+from finefuse.engine.train.schedule import scheduled
 from finefuse.engine.train.shared import SharedStages
 from finefuse.engine.train.trained import listed, only_these_train
 from finefuse.errors import BudgetError, NotApplicable, out_of_memory
 from finefuse.memory import release
-from finefuse.nets import CHUNK, Net, evaluation, make_optimizer, norm_layers, uploaded
+from finefuse.nets import CHUNK, Net, evaluation, make_optimizer, uploaded
 from finefuse.types import Batch, Budget, Data, Loss, NormPolicy, OptimizerChoice, Penalty, Recipe, Task
 
 CACHE_BYTES = 2 * 1024**3
@@ -71,12 +74,15 @@ class SuiteTrainer:
         self._steps, self._extra, self._checkpoints = 0, 0, frozenset[int]()
         self._trained: dict[int, nn.Parameter] = {}
         self._data, self._device = data, data.y.device
+        self._examples = Examples(data.x, self._device)
         self._task, self._schedule, self._seed = task, budget.schedule, seed
         self.generators: Sequence[torch.Generator] = ()
         """What the strategy draws from, so that a step can be taken back."""
         self.pieces = 1
         """In how many parts a batch is gone through; two after the device ran out of memory, if that is allowed."""
         self._augment, self._accumulate, self.compiled = augment, accumulate, Compiled(compile_mode)
+        self.captures = Captures() if compile_mode == MODE else None
+        """What became of steps as CUDA graphs, where the suite asks for them."""
         self.scale = LossScale(self._device) if precision == "fp16" else None
         """What keeps gradients within float16, where that is what is computed in."""
         self._precision, self._channels_last, self._cache_bytes = precision, channels_last, cache_bytes
@@ -150,18 +156,17 @@ class SuiteTrainer:
             choice = optimizer or recipe.optimizer
             optimizer_ = choice(wanted) if callable(choice) else make_optimizer(wanted, choice, recipe)
             self.rate = max(float(group["lr"]) for group in optimizer_.param_groups)
-            schedule = torch.optim.lr_scheduler.LambdaLR(optimizer_, self._rate(steps))
-            for positions in self._next_batches(steps, rows):
+            schedule = scheduled(optimizer_, self._schedule, steps)
+            step = self._eager(model, optimizer_, rest, loss, penalty)
+            if self.captures is not None:
+                own = {"loss": loss, "penalty": penalty, "optimizer": optimizer if callable(optimizer) else None}
+                step = self.captures.phase(step, model, optimizer_, self.effort, self._why_eager(model, own, steps))
+            batches = while_training.enter_context(self._examples.ahead(self._next_batches(steps, rows)))
+            for positions in batches:
                 x, batch = inputs(positions)
                 if loss and self._task.mixes and batch.y.is_floating_point():
                     raise NotApplicable("the suite mixes labels, and this method has a loss of its own that can't")
-
-                def value_of(part: slice, x: Tensor = x, batch: Batch = batch) -> Tensor:
-                    with mixed_precision(self._precision, batch.rows.device):
-                        value = (loss or self._usual_loss)(rest(x[part]).float(), some := batch.part(part))
-                        return value if penalty is None else value + penalty(model, some)
-
-                self._take_step(model, optimizer_, value_of, len(positions.here))
+                step(x, batch)
                 if after_step is not None:
                     after_step(optimizer_)  # before the schedule moves on: it sees the rates of this step
                 schedule.step()
@@ -223,6 +228,31 @@ class SuiteTrainer:
             self.aside_cpu += watch.cpu_seconds
             self.aside_energy = self.aside_energy.plus(watch.energy)
 
+    def _eager(
+        self,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        rest: Callable[[Tensor], Tensor],
+        loss: Loss | None,
+        penalty: Penalty | None,
+    ) -> Take:
+        """What takes a step with a batch."""
+
+        def take(x: Tensor, batch: Batch) -> None:
+            def value_of(part: slice) -> Tensor:
+                with mixed_precision(self._precision, batch.rows.device):
+                    value = (loss or self._usual_loss)(rest(x[part]).float(), some := batch.part(part))
+                    return value if penalty is None else value + penalty(model, some)
+
+            self._take_step(model, optimizer, value_of, len(batch.rows))
+
+        return take
+
+    def _why_eager(self, model: nn.Module, own: Mapping[str, Any], steps: int) -> str:
+        on_processor, half = self._device.type != "cuda", self.scale is not None
+        unlike = {"a processor": on_processor, "accumulate": self._accumulate, "float16": half}
+        return why_eager(model, own, unlike, steps)
+
     def _take_step(
         self, model: nn.Module, optimizer: torch.optim.Optimizer, value_of: Callable[[slice], Tensor], size: int
     ) -> None:
@@ -260,7 +290,7 @@ class SuiteTrainer:
             calls += 1
             if calls > 1:
                 self._extra += self._take(1)
-            divisible = self._accumulate and size >= 2 * _fewest(model)
+            divisible = self._accumulate and size >= 2 * fewest(model)
             if not divisible or self.pieces > 1:
                 pieces = self.pieces if divisible else 1
                 return self._descend(optimizer, value_of, size, pieces)
@@ -296,11 +326,6 @@ class SuiteTrainer:
 
     def _usual_loss(self, outputs: Tensor, batch: Batch) -> Tensor:
         return self._task.loss(outputs, batch.y)
-
-    def _rate(self, steps: int) -> Callable[[int], float]:
-        if self._schedule == "constant":
-            return lambda _: 1.0
-        return lambda step: 0.5 * (1 + math.cos(math.pi * step / steps))
 
     def _next_batches(self, steps: int, only: Tensor | None) -> Iterator[Rows]:
         """Row numbers of batches; of some of the examples alone in an order that depends on them and on the step."""
@@ -363,23 +388,13 @@ class SuiteTrainer:
                     raise
                 release(error, None, self._device)
 
-    def _read(self, rows: Rows) -> Tensor:
-        """Inputs as they are, on the device."""
-        x = self._data.x
-        return x[rows.here] if x.device == self._device else uploaded(x[rows.on_host], self._device)
-
     def _inputs(self, rows: Rows) -> Tensor:
-        return self._placed(self._read(rows))
+        return self._placed(self._examples.read(rows))
 
     def _batch(self, rows: Rows) -> tuple[Tensor, Batch]:
         """Inputs as the network wants them, changed at random where the suite says so, and the batch they make."""
-        inputs, targets = self._read(rows), self._data.y[rows.here]
+        inputs, targets = self._examples.read(rows), self._data.y[rows.here]
         if self._augment is not None:
             inputs, targets = self._augment(inputs, targets)
         placed = self._placed(inputs)
         return placed, Batch(targets, rows.here, lambda: placed)
-
-
-def _fewest(model: nn.Module) -> int:
-    """Examples that a part of a batch needs: two, where BatchNorm normalises by them."""
-    return 2 if any(layer.training for layer in norm_layers(model)) else 1

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from finefuse.engine.measure.cost import Stopwatch
+from finefuse.engine.train.compiled import MODES
 from finefuse.engine.train.trainer import SuiteTrainer
 from finefuse.engine.work.given import given_of
 from finefuse.engine.work.workbench import Workbench
@@ -33,7 +34,7 @@ class Made:
 
 def cost_of(bench: Workbench, watch: Stopwatch, *trainers: SuiteTrainer) -> Record:
     """What was measured while a strategy was at work, with its trainer and those of the stages after it."""
-    energy, compiles = watch.energy, bench.order.settings.compile != "off"
+    energy, compiles = watch.energy, bench.order.settings.compile in MODES
     scales = [trainer.scale for trainer in trainers if trainer.scale]
     for trainer in trainers:
         energy = energy.plus(trainer.aside_energy, -1)
@@ -46,9 +47,19 @@ def cost_of(bench: Workbench, watch: Stopwatch, *trainers: SuiteTrainer) -> Reco
         "pieces": max(leave_given().pieces, *(trainer.pieces for trainer in trainers)),
         "costs": COSTS,
         **({"seconds_compiling": sum(one.compiled.seconds for one in trainers)} if compiles else {}),
+        **_captured(trainers),
         **({"skipped_steps": sum(scale.skipped for scale in scales)} if scales else {}),
         **energy.fields(watch.seconds, alone=watch.alone),
     }
+
+
+def _captured(trainers: Sequence[SuiteTrainer]) -> Record:
+    """What became of steps as CUDA graphs."""
+    found = [trainer.captures for trainer in trainers if trainer.captures is not None]
+    reasons = dict.fromkeys(why for captures in found for why in captures.reasons)
+    replayed, seconds = sum(one.replayed for one in found), sum(one.seconds for one in found)
+    told = {"steps_replayed": replayed, "not_replayed": "; ".join(reasons), "seconds_compiling": seconds}
+    return told if found else {}
 
 
 @contextmanager

@@ -47,7 +47,7 @@ def make_budgets(records: Sequence[Record], lines: Iterable[Mapping[Any, Any]], 
     """
     rows: dict[Place, list[Record]] = defaultdict(list)
     for record in records:
-        if record["status"] == "ok" and Cell.of(record).has_line:
+        if record["status"] == "ok" and Cell.of_line(record):
             rows[Place.of(record)].append(record)
     groups: dict[tuple[str, str], list[Bill]] = defaultdict(list)
     for line in (line for line in lines if line["ok"]):

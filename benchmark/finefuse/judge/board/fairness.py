@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
+from itertools import chain
 
 import pandas as pd
 
@@ -51,17 +53,15 @@ def _newest_alone(record: Record, newest: Mapping[str, int]) -> Record:
 def newest_costs(records: Iterable[Record]) -> dict[str, int]:
     """The newest version of each of `PROTOCOLS`; 0 where nothing was measured by one."""
     found = dict.fromkeys(PROTOCOLS, 0)
-    for record in filter(costed, records):
-        for protocol, version in _versions(record):
-            found[protocol] = max(found[protocol], version)
+    for protocol, version in set(chain.from_iterable(map(_versions, filter(costed, records)))):
+        found[protocol] = max(found[protocol], version)
     return found
 
 
-def _versions(record: Record) -> Iterator[tuple[str, int]]:
+def _versions(record: Record) -> Sequence[tuple[str, int]]:
     """By which versions of which protocols a row was measured."""
-    yield protocol_of(record), cost_version(record)
-    if record.get("flops") is not None:
-        yield "flops", counting(record)
+    one = protocol_of(record), cost_version(record)
+    return (one,) if record.get("flops") is None else (one, ("flops", counting(record)))
 
 
 def protocol_of(record: Record) -> str:
@@ -92,19 +92,23 @@ def counting(record: Record) -> int:
 def noted_parts(record: Record) -> tuple[str | None, ...]:
     """What lines of one table should agree in of what went into a row's key: `PARTS`, then `READ`."""
     parts: Mapping[str, str] = record.get("parts") or {}
-    of_data, of_backbone = names_of_content(record)
-    return (*map(parts.get, PARTS), parts.get(of_data), parts.get(of_backbone))
+    return tuple(map(parts.get, (*PARTS, *names_of_content(record))))
 
 
 def names_of_content(record: Record) -> tuple[str, str]:
     """The parts that say what the row's data set and backbone read from files."""
-    return f"dataset {record.get('dataset_use')}: content", f"backbone {record.get('backbone_use')}: content"
+    return _content(record.get("dataset_use"), record.get("backbone_use"))
+
+
+@lru_cache
+def _content(dataset: str | None, backbone: str | None) -> tuple[str, str]:
+    return f"dataset {dataset}: content", f"backbone {backbone}: content"
 
 
 def fairness_notes(records: Sequence[Record], lines: pd.DataFrame) -> Iterator[str]:
     """One sentence for each difference."""
     ok = [record for record in records if record["status"] == "ok"]
-    scored = [record for record in ok if Cell.of(record).has_line]
+    scored = [record for record in ok if Cell.of_line(record)]
     yield from _settings(scored)
     yield from unequal_notes(scored, lines)
     yield from _tuning(lines)
@@ -154,9 +158,13 @@ def _tuning(lines: pd.DataFrame) -> Iterator[str]:
 
 
 def _costs(ok: Sequence[Record]) -> Iterator[str]:
-    newest, older = newest_costs(ok), Counter[str]()
-    for record in filter(costed, ok):
-        older.update(protocol for protocol, version in _versions(record) if version < newest[protocol])
+    counts = Counter(chain.from_iterable(map(_versions, filter(costed, ok))))
+    newest, older = dict.fromkeys(PROTOCOLS, 0), Counter[str]()
+    for protocol, version in counts:
+        newest[protocol] = max(newest[protocol], version)
+    for (protocol, version), count in counts.items():
+        if version < newest[protocol]:
+            older[protocol] += count
     for protocol, count in older.items():
         yield (
             f"{PROTOCOLS[protocol]} of {count} row{'s' * (count > 1)} were measured by an older protocol and are left "

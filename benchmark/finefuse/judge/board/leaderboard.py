@@ -29,6 +29,7 @@ from finefuse.judge.frame import table
 from finefuse.judge.names import Names
 from finefuse.judge.resolution import Resolution
 from finefuse.judge.threads import one_thread
+from finefuse.records import no_collection
 from finefuse.types import Bullets, Cell, First, Heading, Record
 
 NAMES = ["dataset", "backbone", "strategy", "pool"]
@@ -192,6 +193,7 @@ def _of_group(rows: pd.DataFrame, dataset: str, backbone: str) -> pd.DataFrame:
 
 
 @one_thread()
+@no_collection()
 def make_leaderboard(
     suite: str,
     records: Iterable[Record],

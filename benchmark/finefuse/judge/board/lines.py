@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
@@ -79,7 +79,7 @@ def make_lines(records: Iterable[Record]) -> tuple[list[Line], dict[str, str], d
         place, kind = Place.of(record), record["kind"]
         if kind == "time":
             timed[place].append(record)
-        elif Cell.of(record).has_line:
+        elif Cell.of_line(record):
             runs[place].append(record)
         if kind == "tune" and record.get("contended"):
             contended.add(place[:2])
@@ -90,6 +90,7 @@ def make_lines(records: Iterable[Record]) -> tuple[list[Line], dict[str, str], d
     better: dict[str, str] = {}
     resolutions: dict[tuple[str, str], Resolution] = {}
     for group, places in groups.items():
+        rounds = Counter(place[:4] for place in places)
         metrics = _metrics([record for place in places for record in runs[place]])
         better |= metrics
         drafts = [_line(place, runs[place], timed.get(place, []), list(metrics)) for place in places]
@@ -97,7 +98,7 @@ def make_lines(records: Iterable[Record]) -> tuple[list[Line], dict[str, str], d
             line["contended"] |= bool(line["pool"] and line["ok"]) and group in contended
             single = bounds.get(PoolPlace(place.dataset, place.backbone, place.pool), [])
             line["gain"], line["gain.half"] = gain(well, single, metrics)
-            line["rounds"] = sum(other[:4] == place[:4] for other in places)
+            line["rounds"] = rounds[place[:4]]
         metric, direction = next(iter(metrics.items()), ("", "higher"))
         found = ranked(drafts, metric, lower=direction == "lower")
         for line, half in zip(*_halves(drafts, tuned), strict=True):
@@ -140,6 +141,7 @@ def _line(place: Place, rows: list[Record], timed: list[Record], metrics: Sequen
     ok = sorted((row for row in rows if row["status"] == "ok"), key=lambda row: row["seed"])
     measured = [row for row in timed if row["status"] == "ok"]
     fields = sorted(set().union(*ok))
+    there = {*fields}
     seconds = _mean(ok, "seconds")
     line: Line = {
         "dataset": place.dataset,
@@ -165,14 +167,14 @@ def _line(place: Place, rows: list[Record], timed: list[Record], metrics: Sequen
         "chosen": _chosen(ok),
         "origin": _origin(ok),
         "followed_by": _stages(rows[0]),
-        **{name: _mean(ok, name) for name in MEANS},
+        **{name: _mean(ok, name) if name in there else math.nan for name in MEANS},
         **task_fields(ok),
     }
     for metric in metrics:
         line[f"test.{metric}.mean"], line[f"test.{metric}.half"] = mean_interval(numbers(ok, f"test.{metric}"))
         for moment in MOMENTS:
             field = f"{moment}.test.{metric}"
-            line[f"{moment}.{metric}.mean"] = _mean(ok, field) if field in fields else math.nan
+            line[f"{moment}.{metric}.mean"] = _mean(ok, field) if field in there else math.nan
     for field in fields:
         if field.startswith(("also.", "source.")):
             line[f"{field}.mean"], line[f"{field}.half"] = mean_interval(numbers(ok, field))

@@ -25,11 +25,13 @@ def with_members(records: Sequence[Record]) -> list[Record]:
     for row in records:
         if row["status"] == "ok" and row["kind"] in METHODS and row.get("artifact"):
             made.setdefault(row["artifact"], row)
-    scored = (row["status"] == "ok" and Cell.of(row).has_line for row in records)
+    scored = (row["status"] == "ok" and Cell.of_line(row) for row in records)
     return [row | {WHOLE: _peak(row, made)} if ok else row for row, ok in zip(records, scored, strict=True)]
 
 
 def _peak(row: Record, made: Mapping[str, Record]) -> float:
+    if next(_inputs(row), None) is None:
+        return number(row, "peak_memory")
     peaks, seen, left = list[float](), set[str](), [row]
     while left:
         one = left.pop()

@@ -83,9 +83,11 @@ class Noted:
             if own:
                 self.records.append(_noted(record, key) | _told(record))
                 continue
-            if (*key, *remarks) not in self._known:
-                self._known[*key, *remarks] = _noted(record, key)
-            self.records.append(self._known[*key, *remarks])
+            key = (*key, *remarks)
+            known = self._known.get(key)
+            if known is None:
+                known = self._known[key] = _noted(record, key)
+            self.records.append(known)
 
 
 def _noted(record: Record, key: tuple[Any, ...]) -> Record:

@@ -13,6 +13,7 @@ from finefuse.judge.frame import number
 from finefuse.judge.gate.examples import line_text
 from finefuse.judge.gate.policy import Limit, Policy
 from finefuse.judge.gate.questions import Question, Tested, over_seeds
+from finefuse.judge.gate.spread import Seeds, Spread, against, spreads
 from finefuse.types import Record
 
 TWICE = {"lower": 1.0, "higher": 0.5}
@@ -58,12 +59,14 @@ def questions(pairs: Pairs, covered: Mapping[int, str], fed: Mapping[int, str], 
                 lines[Place.of(old), score].append(i)
     together: dict[Score, dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
     bases: dict[Score, list[float]] = defaultdict(list)
+    apart = _spreads(lines, pairs)
     for (place, score), own in lines.items():
         chosen = [pairs[i] for i in own]
         if not any(math.isfinite(number(old, score.field)) for old, _ in chosen):
             continue
         gains = relative_gains(chosen, score)
         line = _of_line(place, score, chosen, gains, policy)
+        line = replace(line, tested=against(line.tested, apart[score].get(place)))
         ranking = score.field == f"test.{pairs[own[0]][0]['metrics'][0]}"
         yield replace(line, ranking=ranking, cells=frozenset(own), better=chosen[0][0][f"better.{score.metric}"])
         if not any(i in fed for i in own):
@@ -73,6 +76,17 @@ def questions(pairs: Pairs, covered: Mapping[int, str], fed: Mapping[int, str], 
     for score, by_seed in together.items():
         if len(bases[score]) > 1 and any(gain for gains in by_seed.values() for gain in gains):
             yield _of_all(score, list(by_seed.values()), bases[score], policy)
+
+
+def _spreads(lines: Mapping[tuple[Place, Score], Sequence[int]], pairs: Pairs) -> Mapping[Score, dict[Place, Spread]]:
+    """How far seeds lie apart, by score and line, where all are finite."""
+    seeds: dict[Score, dict[Place, Seeds]] = defaultdict(dict)
+    for (place, score), own in lines.items():
+        olds, news = ([number(pairs[i][side], score.field) for i in own] for side in (0, 1))
+        scale = abs(sum(olds) / len(olds))
+        if scale and all(map(math.isfinite, (*olds, *news))):
+            seeds[score][place] = Seeds([old / scale for old in olds], [new / scale for new in news])
+    return defaultdict(dict, {score: spreads(own) for score, own in seeds.items()})
 
 
 def relative_gains(pairs: Pairs, score: Score) -> list[float]:

@@ -40,7 +40,7 @@ class Behind:
     def _read(self, places: Mapping[Place, int], records: Iterable[Record]) -> Iterator[tuple[Record, int]]:
         """The records that may be shown, each with the number of its line."""
         for record in records:
-            ok, has_line = record["status"] == "ok", Cell.of(record).has_line
+            ok, has_line = record["status"] == "ok", Cell.of_line(record)
             line = places.get(Place.of(record), -1)
             if ok and has_line:
                 self.rows[line].append(_ranked(record))
