@@ -273,7 +273,7 @@ _NAMED: dict[str, Rule] = {
     **dict.fromkeys(("n_test", "steps", "pieces", "trainable", "parameters", "trials", "best"), COUNT_OR_NULL),
     **dict.fromkeys(("threads", "peak_memory", "gradients", "skipped_steps", "steps_replayed", "bytes"), COUNT_OR_NULL),
     **dict.fromkeys(("seconds", "cpu_seconds", "seconds_members", "seconds_before", "flops", "rate"), AMOUNT),
-    **dict.fromkeys(("job_seconds", "seconds_compiling"), AMOUNT),
+    **dict.fromkeys(("job_seconds", "seconds_compiling", "seconds_shared"), AMOUNT),
     **dict.fromkeys(("quality", "disagreement", "q", "correlation"), SCORE),
     **dict.fromkeys(("contended", "channels_last", "tf32", "portable"), FLAG),
     **dict.fromkeys(("params", "tried", "chosen", "prepared_by", "examples_of"), OBJECT),

@@ -1,13 +1,16 @@
 """Times one epoch of ResNet-18 on 50,000 images of 32x32 on a GPU, finefuse's trainer against a bare loop.
 
-    python studies/gpu/epoch.py [ROUNDS]
+The trainer takes steps eagerly, and as graphs (`compile = "cuda-graphs"`).
+
+    python studies/gpu/epoch.py [ROUNDS [BEGINNING OF A SETTING'S NAME]]
     python studies/gpu/epoch.py overhead
 
 The second needs no GPU: what the trainer adds to a step, seen with a network of two linear layers on the processor.
 
-Both do the same: bytes on the device, normalised there, batches of 128 in one order, SGD with Nesterov momentum by the
-fused optimizer, cosine schedule. They leave the same bits where algorithms are deterministic, which is checked. In each
-round they take turns.
+All do the same: bytes on the device, normalised there, batches of 128 in one order, SGD with Nesterov momentum by the
+fused optimizer, cosine schedule. The trainer, eagerly, and the loop leave the same bits where algorithms are
+deterministic, which is checked; graphs read rates as float32, and are checked against eager steps as they run. In each
+round all take turns.
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ import math
 import statistics
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import islice
 
 import torch
@@ -26,6 +30,7 @@ from finefuse import Classification
 from finefuse.engine.measure.cost import Stopwatch, machine, warm_up
 from finefuse.engine.randomness import seeded
 from finefuse.engine.train.batches import batch_order
+from finefuse.engine.train.captured import MODE
 from finefuse.engine.train.trainer import SuiteTrainer
 from finefuse.engine.work.switches import set_up
 from finefuse.nets import Net
@@ -63,8 +68,16 @@ def engine(net: Net, data: Data, settings: Settings) -> None:
         seed=SEED,
         precision=settings.precision,
         channels_last=settings.channels_last,
+        compile_mode=settings.compile,
     )
     trainer.fit(net, [{"params": net.parameters()}], steps=STEPS)
+    if trainer.captures is not None and trainer.captures.reasons:
+        print(f"not replayed: {'; '.join(trainer.captures.reasons)}", file=sys.stderr)
+
+
+def graphs(net: Net, data: Data, settings: Settings) -> None:
+    """The same by graphs of whole steps."""
+    engine(net, data, replace(settings, compile=MODE))
 
 
 def bare(net: Net, data: Data, settings: Settings) -> None:
@@ -106,7 +119,7 @@ def same_bits(one: Net, other: Net) -> bool:
     return all(torch.equal(p, q) for p, q in zip(one.parameters(), other.parameters(), strict=True))
 
 
-def main(rounds: int) -> None:
+def main(rounds: int, beginning: str = "") -> None:
     """Measure and print a Markdown table."""
     rng = torch.Generator().manual_seed(SEED)
     x = torch.randint(256, (IMAGES, 3, 32, 32), generator=rng, dtype=torch.uint8)
@@ -114,21 +127,27 @@ def main(rounds: int) -> None:
     facts = machine()
     versions = f"torch {torch.__version__}, torchvision {torchvision.__version__}"
     print(f"{facts['gpu']}, {versions}; medians of {rounds} rounds\n")
-    print("| settings | finefuse, s | bare loop, s | ratio | images/s | same bits |\n|---|---|---|---|---|---|")
+    print(
+        "| settings | finefuse, s | graphs, s | bare loop, s | finefuse / bare | graphs / bare | images/s | same bits |"
+    )
+    print("|---|---|---|---|---|---|---|---|")
     for name, settings in WAYS.items():
+        if not name.startswith(beginning):
+            continue
         set_up(settings, DEVICE)
         warm_up(DEVICE)
-        ours, theirs = [], []
         timed(engine, data, settings)
+        taken: dict[str, list[float]] = {}
+        nets: dict[str, Net] = {}
         for _ in range(rounds):
-            seconds, net = timed(engine, data, settings)
-            ours.append(seconds)
-            seconds, other = timed(bare, data, settings)
-            theirs.append(seconds)
-        mine, its = statistics.median(ours), statistics.median(theirs)
-        told = "yes" if same_bits(net, other) else "no"
-        speed = STEPS * BATCH / mine
-        print(f"| {name} | {mine:.2f} | {its:.2f} | {mine / its:.3f} | {speed:,.0f} | {told} |", flush=True)
+            for way in (engine, graphs, bare):
+                seconds, nets[way.__name__] = timed(way, data, settings)
+                taken.setdefault(way.__name__, []).append(seconds)
+        ours, replayed, its = (statistics.median(each) for each in taken.values())
+        told = "yes" if same_bits(nets["engine"], nets["bare"]) else "no"
+        speed = STEPS * BATCH / min(ours, replayed)
+        ratios = f"{ours / its:.3f} | {replayed / its:.3f}"
+        print(f"| {name} | {ours:.2f} | {replayed:.2f} | {its:.2f} | {ratios} | {speed:,.0f} | {told} |", flush=True)
 
 
 def overhead(rounds: int = 7) -> None:
@@ -148,4 +167,5 @@ def overhead(rounds: int = 7) -> None:
 
 
 if __name__ == "__main__":
-    overhead() if sys.argv[1:] == ["overhead"] else main(int(sys.argv[1]) if len(sys.argv) > 1 else 5)
+    asked = sys.argv[1:]
+    overhead() if asked == ["overhead"] else main(int(asked[0]) if asked else 5, *asked[1:2])

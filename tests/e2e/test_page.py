@@ -46,6 +46,7 @@ def rows(build: ModuleType) -> list[Record]:
             for label, skill in SKILLS.items():
                 scores = build.scores([rng.random() < skill for _ in range(200)])
                 more = {"seconds": 1 + 10 * skill + rng.random(), "source.accuracy": 0.9 - skill / 2, **BEFORE}
+                more["contended"] = label == "lp-ft"
                 found.append(build.row(label=label, seed=seed, backbone=backbone) | scores | more)
             for number in range(3):
                 scores = build.scores([rng.random() < 0.8 + number / 20 for _ in range(200)])
@@ -144,6 +145,16 @@ def test_ranks_are_computed_anew_for_what_is_searched_for(browser: Browser, reco
     assert same(found, named)
     assert found != {heading: [line for line in lines if line in found[heading]] for heading, lines in before.items()}
     assert browser.hash() == "#q=p"
+
+
+def test_seconds_taken_beside_other_work_are_marked(browser: Browser, records: list[Record]) -> None:
+    browser.open("on=cnn-s")
+    found = browser.run("""return [...document.querySelectorAll('tbody tr')].map((row) => [
+        row.querySelector("th").textContent, row.querySelector("td[data-id=seconds]")?.textContent ?? ""])""")
+    lines = make_leaderboard("demo", records).lines.query("backbone == 'cnn-s'")
+    contended = {plain(name) for name, yes, ok in lines[["strategy", "contended", "ok"]].values if yes and ok}
+    assert {name for name, seconds in found if seconds.startswith("~")} == contended
+    assert 0 < len(contended) < len(found)
 
 
 def test_chosen_lines_are_hidden_by_a_click(browser: Browser, records: list[Record]) -> None:

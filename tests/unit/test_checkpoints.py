@@ -28,7 +28,7 @@ def test_looking_changes_no_bit_of_the_training(lab):
     trainer.fit(net, [{"params": net.parameters()}])
     lab.trainer(lab.IMAGES, lab.splits(lab.IMAGES).train, 12).fit(plain, [{"params": plain.parameters()}])
     assert lab.changed(lab.state(plain), net) == set()
-    assert trainer.aside > 0
+    assert trainer.bill.off > 0
 
 
 @pytest.mark.parametrize("count", [1, 3, 1000])

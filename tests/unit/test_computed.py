@@ -46,6 +46,11 @@ def file_of(root, address=ADDRESS):
     return root / "shared" / address[:2] / address
 
 
+def size_of_one(root):
+    through(Computed(root, ROOM), Doubling())
+    return file_of(root).stat().st_size
+
+
 def put(file, content):
     file.chmod(0o644)
     file.write_bytes(content)
@@ -127,7 +132,7 @@ def _poisoned(content):
     yield content[:-1]
     yield content + b"x"
     yield content[1:]
-    for place in (0, 60, 90, len(content) - 30, len(content) - 3):
+    for place in (0, 60, 90, len(content) - 80, len(content) - 30, len(content) - 3):
         yield content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :]
     yield content.replace(b'"shape": [3]', b'"shape": [4]')
     yield content.replace(b'"strides": [1]', b'"strides": [9]')
@@ -137,13 +142,13 @@ def _poisoned(content):
     yield content.replace(b'"digests"', b'"digestx"')
 
 
-@pytest.mark.parametrize("case", range(16))
+@pytest.mark.parametrize("case", range(17))
 def test_a_file_that_is_not_what_was_kept_is_computed_again(tmp_path, caplog, case):
     compute, store = Doubling(), Computed(tmp_path, ROOM)
     good = through(store, compute)
     content = file_of(tmp_path).read_bytes()
     bad = list(_poisoned(content))
-    assert len(bad) == 16
+    assert len(bad) == 17
     put(file_of(tmp_path), bad[case])
     assert bad[case] != content
     with caplog.at_level(logging.WARNING, logger="finefuse"):
@@ -171,21 +176,18 @@ def test_a_file_that_is_changed_while_it_is_read_gives_nothing_that_is_not_check
 
 
 def test_what_is_used_least_recently_makes_room(tmp_path):
-    compute, store = Doubling(), Computed(tmp_path, 1200)
+    compute, store = Doubling(), Computed(tmp_path, 3 * size_of_one(tmp_path / "elsewhere"))
     names = [f"{n}{n}" + "0" * 30 for n in range(4)]
-    size = 0
     for name in names[:3]:
         through(store, compute, name)
-        size = size or file_of(tmp_path, name).stat().st_size
         time.sleep(0.002)
-    assert 3 * size <= 1200 < 4 * size
     through(store, compute, names[0])  # read: now the second is the oldest
     through(store, compute, names[3])
     assert entries(tmp_path) == [names[0], names[2], names[3]]
 
 
 def test_one_that_is_evicted_while_it_is_read_stays_its_readers(tmp_path):
-    compute, store = Doubling(), Computed(tmp_path, 400)
+    compute, store = Doubling(), Computed(tmp_path, size_of_one(tmp_path / "elsewhere"))
     good = through(store, compute)
     reading = store.each(ADDRESS, parts(), compute)
     begun = next(reading)
@@ -246,6 +248,37 @@ def test_nobody_waits_for_ever(tmp_path, monkeypatch, caplog):
     assert "nothing is shared" in caplog.text
     list(begun)
     assert entries(tmp_path) == [ADDRESS]
+
+
+def once(store, make, **how):
+    return store.once(ADDRESS, parts(), make, **how)
+
+
+def test_what_was_told_of_a_computation_is_kept_with_it(tmp_path):
+    made = []
+
+    def make():
+        made.append(1)
+        return [part * 2 for part in parts()], {"seconds": 1.5}
+
+    assert once(Computed(tmp_path, ROOM), make, only_read=True) is None
+    first, again = (once(Computed(tmp_path, ROOM), make) for _ in range(2))
+    assert (first.read, again.read, len(made)) == (False, True, 1)
+    assert first.told == again.told == {"seconds": 1.5}
+    assert torch.equal(torch.cat(first.outputs), torch.cat(again.outputs))
+    assert once(Computed(tmp_path, ROOM), make, only_read=True).read
+    content = file_of(tmp_path).read_bytes()
+    put(file_of(tmp_path), content.replace(b"1.5", b"0.5"))
+    assert once(Computed(tmp_path, ROOM), make, only_read=True) is None
+    assert not once(Computed(tmp_path, ROOM), make).read
+    assert file_of(tmp_path).read_bytes() == content
+
+
+def test_what_can_neither_be_kept_nor_waited_for_is_made_by_oneself(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "LARGEST", 1)
+    for _ in range(2):
+        assert not once(Computed(tmp_path, ROOM), lambda: ([part * 2 for part in parts()], {})).read
+    assert entries(tmp_path) == []
 
 
 def _another(root, log, started, go_on):

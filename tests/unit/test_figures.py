@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from types import ModuleType
@@ -202,6 +203,10 @@ def test_a_summary_has_the_best_line_of_each_table_and_a_badge(board: Leaderboar
     first = board.with_short_names(board.lines).iloc[0]
     assert f"| {first['dataset']} | {first['backbone']} |" in lines[4]
     assert f"{first['test.accuracy.mean']:.4f}" in lines[4]
+    assert "~" not in "".join(lines)
+    marked = Summary().write(replace(board, lines=board.lines.assign(contended=True)), tmp_path)[0].read_text()
+    assert f"| ~{first['seconds_with_members']:.3g} |" in marked
+    assert "~ marks seconds taken beside other work." in marked
     badge = json.loads(paths[2].read_text())
     assert badge["schemaVersion"] == 1
     assert {"label", "message"} <= set(badge)

@@ -119,6 +119,13 @@ def test_unequal_coverage_is_refused_unless_an_imputation_is_named(build: Module
     assert ranks(imputed)["a"] == pytest.approx((2.5 + 2 + 1) / 3)
     assert dict(zip(imputed.ranks["strategy"], imputed.ranks["imputed"], strict=True)) == {"a": 1, "b": 0, "c": 0}
     assert "| a *" in imputed.to_markdown()
+    worst, entrants = imputed.stand_ins["d0"]
+    assert [entrant.strategy for entrant in entrants] == ["a"]
+    assert worst == pytest.approx(imputed.tables["d0"]["mean"].min())
+    told = f"Not there, and imputed over data sets: {worst:.4f} *, the worst score here, for a on cnn-s."
+    assert told in imputed.to_markdown()
+    lower = overall([row | {"better.accuracy": "lower"} for row in rows], "worst")
+    assert lower.stand_ins["d0"][0] == pytest.approx(lower.tables["d0"]["mean"].max())
     assert "* marks entrants" in imputed.to_markdown()
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import functools
-from dataclasses import dataclass
-from types import MappingProxyType
+from functools import partial
 
 import pytest
 import torch
@@ -14,124 +12,12 @@ from finefuse.discovery.registry import Registry
 from finefuse.engine.order import Order
 from finefuse.engine.store.computed import Computed
 from finefuse.engine.train import shared as module
-from finefuse.engine.train.shared import SharedStages
-from finefuse.engine.train.structure import UnclearError, structure_of
 from finefuse.engine.work import sharing
 from finefuse.errors import FinefuseError
 from finefuse.nets import CombineFeatures, Net
 from finefuse.types import Job, Ref, Settings
 from helpers.runs import FIXTURES
-
-HERE = {"torch": "", __name__.partition(".")[0]: "1"}
-
-
-class Scaled(nn.Module):
-    """A layer with settings of many kinds."""
-
-    def __init__(self, **settings):
-        super().__init__()
-        self.weight = nn.Parameter(torch.ones(2))
-        self.register_buffer("scale", torch.full((2,), 3.0), persistent=False)
-        vars(self).update(settings)
-
-    def forward(self, x):
-        return x * self.weight * self.scale
-
-
-@dataclass(frozen=True)
-class Options:
-    p: float = 0.5
-
-
-def text(part, packages=HERE):
-    found = structure_of(part, packages)
-    return found.text, found.contents
-
-
-def test_equal_modules_have_equal_structures():
-    settings = {"a": 1, "b": [2.5, ("x", None)], "c": {"k": torch.float32}, "d": Options(), "e": torch.ones(1)}
-    settings |= {"f": functools.partial(nn.functional.relu, inplace=False), "g": nn.ReLU}
-    assert text(Scaled(**settings)) == text(Scaled(**settings))
-
-
-def _data(layer):
-    layer.weight.data[0] = 2
-
-
-CHANGES = {
-    "a parameter": _data,
-    "a buffer": lambda layer: layer.scale.add_(1),
-    "mode": lambda layer: layer.eval(),
-    "a number": lambda layer: setattr(layer, "p", 0.1),
-    "its kind": lambda layer: setattr(layer, "p", True),
-    "a text": lambda layer: setattr(layer, "p", "0.5"),
-    "an option": lambda layer: setattr(layer, "p", Options(0.1)),
-    "a list": lambda layer: setattr(layer, "p", [0.5]),
-    "a hidden tensor": lambda layer: setattr(layer, "p", torch.ones(2)),
-    "a function": lambda layer: setattr(layer, "p", nn.functional.relu),
-    "memory": lambda layer: setattr(layer, "weight", nn.Parameter(torch.ones(4)[::2])),
-    "precision": lambda layer: layer.double(),
-    "another layer": lambda layer: layer.add_module("more", nn.ReLU()),
-}
-
-
-@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
-def test_whatever_may_change_a_bit_changes_the_structure(change):
-    layer = Scaled(p=1)
-    before = text(layer)
-    change(layer)
-    assert text(layer) != before
-    assert not structure_of(layer, HERE).same(structure_of(Scaled(p=1), HERE))
-
-
-class Local:
-    """Something whose inside nobody knows."""
-
-
-UNCLEAR = {
-    "a hook": lambda layer: layer.register_forward_hook(lambda *_: None),
-    "a hook before": lambda layer: layer.register_forward_pre_hook(lambda *_: None),
-    "a forward of its own": lambda layer: setattr(layer, "forward", lambda x: x),
-    "an object": lambda layer: setattr(layer, "p", Local()),
-    "a set": lambda layer: setattr(layer, "p", {1}),
-    "a closure": lambda layer: setattr(layer, "p", functools.partial(lambda x: x)),
-    "other code": lambda layer: setattr(layer, "p", MappingProxyType),
-    "parametrised": lambda layer: nn.utils.parametrize.register_parametrization(layer, "weight", nn.Identity()),
-    "sparse": lambda layer: setattr(layer, "p", torch.eye(2).to_sparse()),
-    "a module that is not registered": lambda layer: setattr(layer, "p", [nn.ReLU()]),
-    "compiled": lambda layer: setattr(layer, "_compiled_call_impl", lambda x: x),
-}
-
-
-@pytest.mark.parametrize("change", UNCLEAR.values(), ids=UNCLEAR)
-def test_what_cannot_be_seen_through_is_refused(change):
-    layer = Scaled()
-    change(layer)
-    with pytest.raises(UnclearError):
-        structure_of(layer, HERE)
-
-
-def test_code_of_other_packages_is_refused():
-    with pytest.raises(UnclearError, match="Scaled"):
-        structure_of(nn.Sequential(Scaled()), {"torch": ""})
-
-
-def test_a_class_that_cannot_be_found_by_its_name_is_refused():
-    class Inner(nn.Module):
-        pass
-
-    with pytest.raises(UnclearError):
-        structure_of(Inner(), HERE)
-
-
-class Counting(nn.Linear):
-    """Counts in the class how often any of its kind is called."""
-
-    calls = 0
-
-    def forward(self, x):
-        type(self).calls += 1
-        return super().forward(x)
+from helpers.sharing import Counting, network, shares, trainer_of
 
 
 @pytest.fixture
@@ -139,20 +25,7 @@ def sharing_all(tmp_path, monkeypatch):
     """Makes what jobs with these parts share, whatever it is worth."""
     monkeypatch.setattr(module, "WORTH", 1)
     Counting.calls = 0
-    return lambda pretrained, **parts: SharedStages(Computed(tmp_path, 10**8), parts, HERE, pretrained)
-
-
-def network(seed=0, head=0):
-    torch.manual_seed(seed)
-    stages = [Counting(4, 8), nn.Sequential(nn.Tanh(), nn.BatchNorm1d(8)), nn.Sequential(nn.Linear(8, 6), nn.ReLU())]
-    torch.manual_seed(100 + head)
-    return Net(stages, nn.Linear(6, 3)).eval()
-
-
-def trainer_of(lab, shared, **options):
-    made = lab.trainer(**options)
-    made.shared = shared
-    return made
+    return partial(shares, tmp_path)
 
 
 def test_forty_heads_on_one_body_take_its_outputs_once_with_the_same_bits(lab, sharing_all):
@@ -311,7 +184,7 @@ def test_nothing_is_kept_where_nothing_is_frozen_or_it_takes_no_time(lab, sharin
     ours = network(seed=1)
     x = torch.randn(20, 4)
     trainer_of(lab, sharing_all(network())).scored(ours, x)
-    monkeypatch.setattr(module, "WORTH", 10**6)
+    monkeypatch.setattr(module, "WORTH", 10**8)
     trainer_of(lab, sharing_all(network())).scored(network(), x)
     assert not (tmp_path / "shared").exists()
 
@@ -380,20 +253,50 @@ def told(rows):
 def test_a_suite_has_the_same_rows_and_computes_frozen_stages_once_per_network_and_examples(
     fixture_module, tmp_path, monkeypatch
 ):
-    made, really = [], Computed._made
+    made, really = [], Computed._draft
 
-    def spied(self, address, parts, compute):
-        made.append(address)
-        return really(self, address, parts, compute)
+    def spied(self):
+        made.append(1)
+        return really(self)
 
-    monkeypatch.setattr(Computed, "_made", spied)
+    monkeypatch.setattr(Computed, "_draft", spied)
     monkeypatch.setattr(module, "WORTH", 1)
     shop = fixture_module("workshop").Workshop
     rows = shop(tmp_path / "with", SUITE).run()
-    addresses = list(made)
+    kept = [path for path in (tmp_path / "with" / "shared").glob("??/*") if path.suffix != ".lock"]
+    assert len(made) == len(kept) == 2 * 3  # train, val and test, up to the last stage and up to the head
     monkeypatch.setenv("FINEFUSE_SHARED_GIB", "0")
-    assert told(rows) == told(shop(tmp_path / "without", SUITE).run())
+    alone = shop(tmp_path / "without", SUITE).run()
+    assert told(rows) == told(alone)
     assert [row["status"] for row in rows].count("ok") == len(rows)
-    assert made == addresses
-    assert len(set(addresses)) == len(addresses) == 2 * 2  # val and test, up to the last stage and up to the head
+    readers = {row["label"] for row in rows if "seconds_shared" in row}
+    assert readers == {"head-sgd", "concat-features"}
+    assert all(0 < row["seconds_shared"] < row["seconds"] for row in rows if "seconds_shared" in row)
+    assert not any("seconds_shared" in row for row in alone)
     assert not (tmp_path / "without" / "shared").exists()
+
+
+REAL = {
+    "name": "s", "seeds": [0, 1], "budget": {"epochs": 2, "batch_size": 64}, "latency": [], "channels_last": True,
+    "datasets": [{"use": "dice", "side": 32, "shots": 5, "val": 20}], "checkpoints": 2,
+    "backbones": [{"use": "efficientnet-lite", "as": "lite0", "size": 0, "side": 32}],
+    "schemes": ["linear-probe", "zero-step", "head-sgd", LAST, "bitfit"], "fusions": ["concat-features", "soup"],
+    "pools": {"heads": {"of": ["linear-probe", "head-sgd"]}},
+}  # fmt: skip
+
+
+@pytest.mark.slow
+def test_processes_side_by_side_give_the_rows_of_each_alone(tmp_path, monkeypatch):
+    import finefuse
+
+    def run(name, workers):
+        folder = tmp_path / name
+        made = finefuse.run(REAL, out=folder, store=folder / "store", workers=workers, quiet=True, reporters=())
+        assert {row["status"] for row in made.rows} == {"ok"}
+        return sorted(told(made.rows), key=lambda row: row["cell"]), made.rows
+
+    shared, rows = run("one", 1)
+    assert shared == run("two", 2)[0]
+    assert any("seconds_shared" in row for row in rows)
+    monkeypatch.setenv("FINEFUSE_SHARED_GIB", "0")
+    assert shared == run("alone", 1)[0]

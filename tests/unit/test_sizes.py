@@ -21,8 +21,3 @@ def test_modules_and_functions_are_short(folder: str) -> None:
         functions = [n for n in ast.walk(ast.parse(text)) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef)]
         long += [f"{file}: {n.name}" for n in functions if (n.end_lineno or 0) - n.lineno >= 50]
     assert long == []
-
-
-def test_lines_of_the_changelog_fit_the_width_of_the_code() -> None:
-    lines = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8").splitlines()
-    assert [line for line in lines if len(line) > 120] == []

@@ -53,7 +53,8 @@ class Overall:
     `ranks` has one row per entrant, by average rank over data sets: `rank` with its interval, `wins` against all
     others, `score` (1 at the best entrant of a data set, 0 at the median one or below, on average), and `imputed`, how
     many of its scores are stand-ins. `wins` is the matrix. Average ranks differ if they are `critical` apart. All these
-    are empty for one data set, or where `refused` says why.
+    are empty for one data set, or where `refused` says why. `stand_ins` has by data set the score that stands in, and
+    for which entrants.
     """
 
     tables: Mapping[str, pd.DataFrame]
@@ -63,6 +64,7 @@ class Overall:
     critical: float
     refused: str
     names: Names = field(default_factory=Names)
+    stand_ins: Mapping[str, tuple[float, Sequence[Entrant]]] = field(default_factory=dict)
 
     def to_markdown(self) -> str:
         """A table per data set, then that over data sets."""
@@ -79,6 +81,8 @@ class Overall:
             yield present.across(self._renamed(table))
             if found := self.resolutions.get(dataset):
                 yield Bullets((present.resolved(found),))
+            if stands_in := self.stand_ins.get(dataset):
+                yield Bullets((self._standing_in(*stands_in),))
         if self.refused:
             yield Bullets((f"No ranks over data sets: {self.refused}",))
         if len(self.ranks):
@@ -96,6 +100,11 @@ class Overall:
         return table.assign(
             backbone=table["backbone"].map(self.names.thing), strategy=table["strategy"].map(self.names.strategy)
         )
+
+    def _standing_in(self, score: float, entrants: Sequence[Entrant]) -> str:
+        """Which scores of one data set are stand-ins."""
+        told = (line_name(self.names.strategy(e.strategy), e.pool, self.names.thing(e.backbone)) for e in entrants)
+        return f"Not there, and imputed over data sets: {score:.4f} *, the worst score here, for {', '.join(told)}."
 
     def _said(self) -> list[str]:
         said = [
@@ -143,7 +152,22 @@ def overall(rows: Sequence[Record], impute: str | None = None) -> Overall:
         drawn = _scores(entrants, found[0]["metric"], lower=lower)
         scores[dataset] = {entrant: at for at, entrant in enumerate(entrants)}, drawn
     ranks, wins, critical, refused = _over(scores, impute)
-    return Overall(tables, resolutions, ranks, wins, critical, refused, _names(lines))
+    stand_ins = _stand_ins(scores, tables) if len(ranks) else {}
+    return Overall(tables, resolutions, ranks, wins, critical, refused, _names(lines), stand_ins)
+
+
+def _stand_ins(
+    scores: Mapping[str, tuple[dict[Entrant, int], Floats]], tables: Mapping[str, pd.DataFrame]
+) -> dict[str, tuple[float, Sequence[Entrant]]]:
+    """By data set the worst score, and the entrants without one of their own for which it stands in."""
+    entrants = sorted({entrant for at, _ in scores.values() for entrant in at})
+    found: dict[str, tuple[float, Sequence[Entrant]]] = {}
+    for dataset, (at, drawn) in scores.items():
+        absent = [one for one in entrants if one not in at or math.isnan(drawn[0, at[one]])]
+        if absent:
+            worst = float(np.nanmin(drawn[0]))
+            found[dataset] = (-worst if tables[dataset]["lower"].iloc[0] else worst, absent)
+    return found
 
 
 def _names(lines: Mapping[str, Mapping[Entrant, list[Record]]]) -> Names:

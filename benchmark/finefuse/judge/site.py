@@ -116,6 +116,7 @@ def _firsts(board: Leaderboard) -> Iterator[str]:
     """The first line of some tables, and how many tables there are more."""
     firsts = board.firsts()
     for first in firsts[:BEST]:
-        yield f"{first.dataset} · {first.backbone}: {first.name}, {first.metric} {first.score:.4f}"
+        score = f"{first.dataset} · {first.backbone}: {first.name}, {first.metric} {first.score:.4f}"
+        yield f"{score}; {first.tied} of {first.others} others share its rank" if first.tied else score
     if len(firsts) > BEST:
-        yield f"and {len(firsts) - BEST} more tables"
+        yield f"and {(more := len(firsts) - BEST)} more table{'s' * (more > 1)}"

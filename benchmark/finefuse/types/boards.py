@@ -65,7 +65,8 @@ class First(NamedTuple):
     """The first line of a table, by names for people.
 
     `score` is the mean of `metric`, and NaN without one; `half` is half of its interval, infinite if it is unknown.
-    `tied` of the `others` share its rank, and `ok` of `planned` runs ended well.
+    `tied` of the `others` share its rank, and `ok` of `planned` runs ended well. `contended` says that other work ran
+    while its `seconds` were taken.
     """
 
     dataset: str
@@ -79,6 +80,7 @@ class First(NamedTuple):
     others: int
     ok: int
     planned: int
+    contended: bool = False
 
 
 class Board(Protocol):

@@ -18,7 +18,7 @@ from finefuse.files import digest_of_text, digests, files_in
 from finefuse_zoo._hugging_face import split_hub
 
 PADDING, NOTHING, FIRST = 0, 1, 2
-"""The number behind the end of a text, that of a text without a token, and the first that stands for a token."""
+"""The number behind the end of a text, that of no token (which stands between two texts), and the first of a token."""
 TOKEN = re.compile(r"\w+|[^\w\s]")
 TEXT_FILES = (".json", ".txt", ".model", ".jinja")
 """Endings of the files a tokeniser is made of."""
@@ -44,8 +44,22 @@ def hashed(texts: Sequence[str], length: int, vocabulary: int) -> array[int]:
     return found
 
 
-def tokenised(texts: Sequence[str], length: int, tokenizer: Any, name: str) -> array[int]:
-    """The same with a tokeniser of Hugging Face, by its numbers and with its special tokens.
+def hashed_pairs(texts: Sequence[str], seconds: Sequence[str], length: int, vocabulary: int) -> array[int]:
+    """The same of two texts each, with the number 1 between them; of the longer one more is cut off."""
+    found = array("q")
+    for pair in zip(texts, seconds, strict=True):
+        first, second = ([bucket(token, vocabulary) for token in tokens(text)] for text in pair)
+        while len(first) + 1 + len(second) > length:
+            (first if len(first) >= len(second) else second).pop()
+        numbers = [*first, NOTHING, *second]
+        found.extend(numbers + [PADDING] * (length - len(numbers)))
+    return found
+
+
+def tokenised(
+    texts: Sequence[str], length: int, tokenizer: Any, name: str, seconds: Sequence[str] | None = None
+) -> array[int]:
+    """The same with a tokeniser of Hugging Face, by its numbers and with its special tokens; with `seconds` of pairs.
 
     Padding goes behind the text, on whichever side the tokeniser itself would put it.
 
@@ -54,12 +68,13 @@ def tokenised(texts: Sequence[str], length: int, tokenizer: Any, name: str) -> a
     """
     if tokenizer.pad_token_id is None:
         raise FinefuseError(f"{name}: this tokeniser has no padding token")
-    special = tokenizer.num_special_tokens_to_add()
+    special = tokenizer.num_special_tokens_to_add(pair=seconds is not None)
     if length <= special:
         told = f"max_tokens = {length} leaves no room for text beside its {special} special tokens"
         raise FinefuseError(f"{name}: {told}")
     found = array("q")
-    rows = tokenizer(list(texts), truncation=True, max_length=length)["input_ids"] if texts else []
+    pairs = [list(texts)] if seconds is None else [list(texts), list(seconds)]
+    rows = tokenizer(*pairs, truncation=True, max_length=length)["input_ids"] if texts else []
     for row in rows:
         found.extend([*row, *[tokenizer.pad_token_id] * (length - len(row))])
     return found

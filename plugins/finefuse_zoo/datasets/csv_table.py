@@ -20,7 +20,7 @@ from finefuse_zoo.datasets._mixed import ENCODE, Encoder, Plan, planned
 from finefuse_zoo.datasets._published import Published, rows_of
 from finefuse_zoo.datasets._table import Format, Table, may_be_utf8, read_table
 from finefuse_zoo.datasets._targets import READERS, Targets
-from finefuse_zoo.datasets._tokens import PADDING, digest_of_tokenizer, hashed, load_tokenizer, tokenised
+from finefuse_zoo.datasets._tokens import PADDING, digest_of_tokenizer, hashed, hashed_pairs, load_tokenizer, tokenised
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
     from torch import Tensor
+
+PAIR = 3
+"""The fewest numbers that hold a token of each of two texts, and the one between them."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,9 @@ class CsvTable:
     told by `plan`. A column that looks like numbers and holds something else is an error; categories have to be made
     numbers before. A missing value (an empty cell, NA, NaN, null or None) is an error too, unless `missing = "mean"`
     puts the column's mean there.
+
+    With `text_pair`, a second column of texts, both become one row: with the number 1 between them, or as the tokeniser
+    joins pairs. Where they are too long, more is cut off the longer one.
 
     With `columns = "all"` categories, dates and gaps are used too: texts with at most 50 different values are one-hot,
     a missing one is a category of its own; dates (ISO 8601) become days and the time of the year as sine and cosine;
@@ -76,6 +82,7 @@ class CsvTable:
     target: str
     test: Path | None = None
     text: str | None = None
+    text_pair: str | None = None
     features: Annotated[tuple[str, ...], Len(1)] | None = None
     kind: Literal["classification", "regression"] = "classification"
     separator: Annotated[str, Len(1, 1)] | None = None
@@ -115,6 +122,8 @@ class CsvTable:
             raise ValueError(f"there is no encoding {self.encoding!r}; try 'utf-8' or 'latin-1'") from None
         if self.tokenizer_hub is not None:
             split_hub(self.tokenizer_hub)
+        if self.text_pair is not None and (self.text is None or self.max_tokens < PAIR):
+            raise ValueError(f"`text_pair` is the second of two texts: it needs `text`, and {PAIR} tokens or more")
         if self._wordpieces and self.text is None:
             raise ValueError("a tokeniser needs `text`, the column of texts")
         if self._wordpieces and find_spec("transformers") is None:
@@ -124,13 +133,14 @@ class CsvTable:
             raise ValueError('columns = "all" is for tables, and `text` is the one column of texts')
 
     def _refuse_columns_twice(self) -> None:
-        names = [self.target, *filter(None, [self.text]), *(self.features or ())]
+        names = [self.target, *self._texts, *(self.features or ())]
         if aside := sorted({*names} & {*self._published.used}):
             raise ValueError(f"{', '.join(map(repr, aside))} names the splits, and can't be anything else")
         if self.target in names[1:]:
             raise ValueError(f"{self.target!r} is the target, and can't be what it is predicted from too")
         if twice := sorted({name for name in names if names.count(name) > 1}):
-            raise ValueError(f"`features` names {', '.join(map(repr, twice))} twice")
+            where = "`features` names" if self.features else "`text` and `text_pair` are"
+            raise ValueError(f"{where} {', '.join(map(repr, twice))} twice")
 
     @property
     def number_of_folds(self) -> int:
@@ -145,7 +155,8 @@ class CsvTable:
         if self.text is None:
             width = self._plan.width if self.columns == "all" else len(self._columns(table))
             return targets.task(len(names), "tabular", (width,))
-        table.column(self.text)
+        for name in self._texts:
+            table.column(name)
         return targets.task(len(names), "text", (self.max_tokens,))
 
     def token_numbers(self) -> Vocabulary | None:
@@ -165,10 +176,11 @@ class CsvTable:
             aside = self._published.used
             told = remarks_on_columns(table, self.target, self.features, regression=continuous, aside=aside)
         else:
-            others = [name for name in table.columns if name not in (self.text, self.target)]
-            told = [f"leaves out {len(others)} columns beside {self.text!r} and {self.target!r}"] if others else []
-            empty = sum(not cell.strip() for cell in table.column(self.text))
-            told += [f"{empty} texts in {self.text!r} are empty"] if empty else []
+            others = [name for name in table.columns if name not in (*self._texts, self.target)]
+            used = " and ".join(map(repr, (*self._texts, self.target)))
+            told = [f"leaves out {len(others)} columns beside {used}"] if others else []
+            empty = {name: sum(not cell.strip() for cell in table.column(name)) for name in self._texts}
+            told += [f"{count} texts in {name!r} are empty" for name, count in empty.items() if count]
         if not continuous:
             told += remarks_on_labels(table, self.target)
         told += self._published.remarks(table)
@@ -188,9 +200,10 @@ class CsvTable:
             mean, factor = self._scaling(seed)
             return of_numbers(self._columns(self._table(self.train)), mean.tolist(), factor.tolist(), outputs)
         if not self._wordpieces:
-            return of_words(self.text, self.max_tokens, self.vocabulary, outputs)
+            return of_words(self.text, self.max_tokens, self.vocabulary, outputs, self.text_pair)
         where = self.tokenizer, self.tokenizer_hub
-        return of_pieces(self.text, self.max_tokens, where, load_tokenizer(*where).pad_token_id, outputs)
+        padding = load_tokenizer(*where).pad_token_id
+        return of_pieces(self.text, self.max_tokens, where, padding, outputs, self.text_pair)
 
     def fingerprint(self) -> str:
         """Digest of the files' content, and of the tokeniser's."""
@@ -255,10 +268,15 @@ class CsvTable:
         return planned(self._table(self.train), self.target, self.features, self._published.used)
 
     @property
+    def _texts(self) -> tuple[str, ...]:
+        """The columns of texts."""
+        return tuple(name for name in (self.text, self.text_pair) if name is not None)
+
+    @property
     def _used(self) -> Sequence[str]:
         """The columns that inputs are made of."""
         if self.text is not None:
-            return [self.text]
+            return self._texts
         return list(self._plan.kinds) if self.columns == "all" else self._columns(self._table(self.train))
 
     def _scaling(self, seed: int) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -309,11 +327,13 @@ class CsvTable:
             names = self._columns(self._table(self.train))
             gaps = self.missing == "mean"
             return np.stack([np.array(table.numbers(name, gaps=gaps))[rows] for name in names], axis=1)
-        cells = table.column(self.text)
-        texts = [cells[row] for row in rows]
+        texts, *more = ([table.column(name)[row] for row in rows] for name in self._texts)
+        second = more[0] if more else None
         if self._wordpieces:
-            tokenizer = load_tokenizer(self.tokenizer, self.tokenizer_hub)
-            numbers = tokenised(texts, self.max_tokens, tokenizer, str(self.tokenizer or self.tokenizer_hub))
+            tokenizer, name = load_tokenizer(self.tokenizer, self.tokenizer_hub), self.tokenizer or self.tokenizer_hub
+            numbers = tokenised(texts, self.max_tokens, tokenizer, str(name), second)
+        elif second is not None:
+            numbers = hashed_pairs(texts, second, self.max_tokens, self.vocabulary)
         else:
             numbers = hashed(texts, self.max_tokens, self.vocabulary)
         return np.array(numbers, np.int64).reshape(len(texts), self.max_tokens)

@@ -44,11 +44,14 @@ class Summary:
         yield "|:--|:--|:--|--:|--:|--:|"
         for line in best[: self.rows]:
             half = f" ± {line.half:.4f}" if 0 < line.half < math.inf else ""
-            score, seconds = f"{line.metric} {line.score:.4f}{half}", f"{line.seconds:.3g}" if line.seconds >= 0 else ""
+            seconds = f"{'~' * line.contended}{line.seconds:.3g}" if line.seconds >= 0 else ""
+            score = f"{line.metric} {line.score:.4f}{half}"
             cells = [line.dataset, line.backbone, line.name, score, seconds, f"{line.tied} of {line.others}"]
             yield f"| {' | '.join(map(_cell, cells))} |"
         if len(best) > self.rows:
-            yield f"\nand {len(best) - self.rows} more tables."
+            yield f"\nand {(more := len(best) - self.rows)} more table{'s' * (more > 1)}."
+        if any(line.contended for line in best[: self.rows]):
+            yield "\n~ marks seconds taken beside other work."
         if board.notes:
             yield f"\n{_cell(board.notes[0])} Made by finefuse."
 

@@ -91,6 +91,14 @@ class Stopwatch:
         if self._running:
             forget_peak(self._device)
 
+    def grew_by(self, peak: int | None) -> None:
+        """Have the stopwatch around this block, which is over, count a peak that was measured in another one as its."""
+        if not self._running or peak is None or self._memory is None:
+            return
+        outer = self._running[-1]
+        if outer._memory is not None:
+            outer.peak_memory = max(outer.peak_memory or 0, self._memory - outer._memory + peak)
+
     def _note_peak(self) -> None:
         """Take the peak so far into account."""
         peak = _above(_peak(self._device), self._device, self._memory)

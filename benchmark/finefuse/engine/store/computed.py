@@ -15,25 +15,38 @@ import struct
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from io import BufferedIOBase
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from filelock import FileLock, Timeout
 from torch import Tensor
+
+from finefuse.types import Record
 
 LARGEST = 256 * 1024**2
 """Bytes that one entry may take."""
 PATIENCE = 300.0
 """Seconds for which another process may compute the same before this one computes it too."""
 LOCK = ".lock"
-LENGTH = struct.Struct("<Q")
+END = struct.Struct("<32sQ")
+"""The digest and the length of what says how the parts lie, which comes before it."""
 KINDS = {str(kind): kind for kind in (torch.float32, torch.float64, torch.bfloat16, torch.float16)}
 log = logging.getLogger("finefuse")
 
 Parts = Sequence[Tensor]
 Compute = Callable[[Tensor], Tensor]
+Make = Callable[[], tuple[Sequence[Tensor], Record]]
+
+
+class Whole(NamedTuple):
+    """The outputs of all parts, what was told of their computation, and whether they were `read`."""
+
+    outputs: Sequence[Tensor]
+    told: Record
+    read: bool
 
 
 class DamagedError(Exception):
@@ -48,6 +61,8 @@ class Layout:
     shape: list[int]
     strides: list[int]
     digests: list[str] = field(default_factory=list)
+    told: Record = field(default_factory=dict)
+    """What was said of the computation."""
 
     @classmethod
     def of(cls, part: Tensor) -> Layout | None:
@@ -82,6 +97,18 @@ class Layout:
         part = flat.as_strided((rows, *self.shape), (math.prod(self.shape), *self.strides))
         return part, flat.view(torch.uint8).numpy().data
 
+    def copies(self, file: BufferedIOBase, rows: Sequence[int]) -> Iterator[Tensor]:
+        """The parts that lie in a file one after the other.
+
+        Raises:
+            DamagedError: at one that is not what was kept.
+        """
+        for count, known in zip(rows, self.digests, strict=True):
+            copy, view = self.empty(count)
+            if file.readinto(view) != len(view) or self.digest(view) != known:
+                raise DamagedError("it is not what was kept")
+            yield copy
+
 
 class Computed:
     """The entries of a store, `<root>/shared/<2 hex>/<address>`, which together take at most `room` bytes."""
@@ -114,33 +141,72 @@ class Computed:
             return path.open("rb") if path.is_file() else None
         return None
 
-    def _read(self, file: BufferedIOBase, address: str, parts: Parts, compute: Compute) -> Iterator[Tensor]:
-        path, done = self._path(address), 0
+    def once(self, address: str, parts: Parts, make: Make, *, only_read: bool = False) -> Whole | None:
+        """What `make` gives for all parts together, as `each` does it; what it tells is kept too."""
+        found = self._whole(address, parts)
+        if found is not None or only_read:
+            return found
+        with self._turn(address) as mine:
+            found = self._whole(address, parts)
+            if found is not None:
+                return found
+            outputs, told = make()
+            if mine:
+                self._keep(address, outputs, told)
+        return Whole(outputs, told, read=False)
+
+    def _whole(self, address: str, parts: Parts) -> Whole | None:
+        file, rows = self._open(address), [len(part) for part in parts]
+        if file is None:
+            return None
         try:
             with file:
-                layout = _layout(file, [len(part) for part in parts])
-                with suppress(OSError):  # evicted just now, or a folder that is only read
-                    os.utime(path)
-                for part, known in zip(parts, layout.digests, strict=True):
-                    copy, view = layout.empty(len(part))
-                    if file.readinto(view) != len(view) or layout.digest(view) != known:
-                        raise DamagedError("it is not what was kept")
+                layout = _layout(file, rows)
+                self._used(address)
+                return Whole([*layout.copies(file, rows)], layout.told, read=True)
+        except (DamagedError, OSError) as error:
+            self._remove(address, error)
+            return None
+
+    def _read(self, file: BufferedIOBase, address: str, parts: Parts, compute: Compute) -> Iterator[Tensor]:
+        rows, done = [len(part) for part in parts], 0
+        try:
+            with file:
+                layout = _layout(file, rows)
+                self._used(address)
+                for copy in layout.copies(file, rows):
                     yield copy
                     done += 1
         except (DamagedError, OSError) as error:
-            log.warning("%s: damaged, and computed again: %s", path, error)
-            with suppress(OSError):
-                path.unlink(missing_ok=True)
+            self._remove(address, error)
             yield from map(compute, parts[done:])
 
+    def _used(self, address: str) -> None:
+        with suppress(OSError):  # evicted just now, or a folder that is only read
+            os.utime(self._path(address))
+
+    def _remove(self, address: str, why: Exception) -> None:
+        log.warning("%s: damaged, and computed again: %s", self._path(address), why)
+        with suppress(OSError):
+            self._path(address).unlink(missing_ok=True)
+
+    def _keep(self, address: str, outputs: Sequence[Tensor], told: Record) -> None:
+        with self._draft() as draft:
+            for out in outputs:
+                draft.add(out, sum(map(len, outputs)))
+            if draft.finish(self._path(address), told):
+                self._make_room()
+
+    def _draft(self) -> _Draft:
+        return _Draft(self._root / "drafts" / uuid.uuid4().hex, min(LARGEST, self._room))
+
     def _made(self, address: str, parts: Parts, compute: Compute) -> Iterator[Tensor]:
-        path, draft = self._path(address), _Draft(self._root / "drafts" / uuid.uuid4().hex, min(LARGEST, self._room))
-        with draft:
+        with self._draft() as draft:
             for part in parts:
                 out = compute(part)
                 draft.add(out, sum(map(len, parts)))
                 yield out
-            if draft.finish(path):
+            if draft.finish(self._path(address), {}):
                 self._make_room()
 
     def _make_room(self) -> None:
@@ -206,13 +272,13 @@ class _Draft:
                 self._file = self._path.open("xb")
             self._file.write(flat)
 
-    def finish(self, path: Path) -> bool:
+    def finish(self, path: Path, told: Record) -> bool:
         """Close the file and give it its name; whether it is there now."""
         if not self._alive or self._file is None or self._layout is None:
             return False
-        told = json.dumps(asdict(self._layout)).encode()
+        end = json.dumps(asdict(replace(self._layout, told=told))).encode()
         with self._or_give_up():
-            self._file.write(told + LENGTH.pack(len(told)))
+            self._file.write(end + END.pack(hashlib.sha256(end).digest(), len(end)))
             self._file.close()
             self._path.chmod(0o444)
             self._path.replace(path)
@@ -242,10 +308,13 @@ def _layout(file: BufferedIOBase, rows: Sequence[int]) -> Layout:
     """
     try:
         size = file.seek(0, os.SEEK_END)
-        file.seek(size - LENGTH.size)
-        (length,) = LENGTH.unpack(file.read(LENGTH.size))
-        start = file.seek(size - LENGTH.size - length)
-        layout = Layout(**json.loads(file.read(length)))
+        file.seek(size - END.size)
+        known, length = END.unpack(file.read(END.size))
+        start = file.seek(size - END.size - length)
+        end = file.read(length)
+        if hashlib.sha256(end).digest() != known:
+            raise DamagedError("its end is not what was kept")
+        layout = Layout(**json.loads(end))
         whole = start == layout.row * sum(rows) and len(layout.digests) == len(rows)
         fits = layout.empty(1)[0].shape == (1, *layout.shape)
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RuntimeError, RecursionError, struct.error):

@@ -12,14 +12,18 @@ import torch
 from torch import Tensor, nn
 
 from finefuse.declare.keys import address, digest
+from finefuse.engine.measure.bill import Bill, Took
+from finefuse.engine.measure.cost import Stopwatch, machine_id
 from finefuse.engine.store.computed import Computed
 from finefuse.engine.store.splits import content_of
 from finefuse.engine.train.prefix import concatenates, goes_by_stages
 from finefuse.engine.train.structure import Code, Structure, UnclearError, structure_of
 from finefuse.nets import CHUNK, CombineFeatures, Net
+from finefuse.rows import COSTS
+from finefuse.types import Record
 
-WORTH = 2 * 10**7
-"""Parameters times examples from which on it takes longer to compute outputs than to look for them."""
+WORTH = 10**8
+"""Parameters times numbers in the examples from which on it takes longer to compute outputs than to look for them."""
 log = logging.getLogger("finefuse")
 Place = Callable[[Tensor], Tensor]
 
@@ -51,14 +55,53 @@ class SharedStages:
 
         It is for models in evaluation mode and without gradients. `place` brings a part of `x` to them.
         """
-        if x.device.type != "cpu":
-            return None
         if isinstance(model, Net) and goes_by_stages(model):
             ready = self._ready(model.stages, x, place)
             return None if ready is None else torch.cat([*_through((*ready.rest, model.head), ready.parts)])
         if isinstance(model, CombineFeatures) and concatenates(model) and self.pretrained is None:
             return self._combined(model, x, place)
         return None
+
+    def worth(self, stages: Iterable[nn.Module], x: Tensor) -> bool:
+        """Whether it takes long enough to go through the stages, so that it is worth looking for what they give."""
+        work = sum(p.numel() for stage in stages for p in stage.parameters()) * x.numel()
+        return x.device.type == "cpu" and work >= WORTH
+
+    @torch.no_grad()
+    def billed(self, model: Net, depth: int, x: Tensor, place: Place, bill: Bill) -> Tensor | None:
+        """What the first stages give for all of `x`; None where they are not shared.
+
+        The bill is that of who computes it alone, whether it is computed or read here.
+        """
+        if not self.worth(model.stages[:depth], x):
+            return None
+        with bill.leaving_out("cpu") as watch:
+            found = self._whole(model, depth, x, place)
+        if found is None:
+            return None
+        outputs, took, read = found
+        bill.put_on(took, watch, read=read)
+        return outputs
+
+    def _whole(self, model: Net, depth: int, x: Tensor, place: Place) -> tuple[Tensor, Took, bool] | None:
+        """The same, with what it took where it was computed, and whether it was read."""
+        stages = [*model.stages[:depth]]
+        known = self._known(stages) if goes_by_stages(model) else []
+        if len(known) < depth:
+            return None
+        chunks, prefix = torch.split(x, CHUNK), nn.Sequential(*stages)
+
+        def make() -> tuple[list[Tensor], Record]:
+            with Stopwatch("cpu") as watch:
+                made = [_placed(place, prefix, part) for part in chunks]
+            return made, Took.by(watch).fields
+
+        where = {"stages": digest([[one.text, *one.contents] for one in known]), "examples": _examples(x)}
+        billed = {"at a time": str(CHUNK), "machine": machine_id(), "costs": str(COSTS)}
+        only_read = self.pretrained is None
+        found = self.store.once(address({**self.parts, **where, **billed}), chunks, make, only_read=only_read)
+        took = Took.read(found.told) if found is not None else None
+        return None if found is None or took is None else (torch.cat([*found.outputs]), took, found.read)
 
     def _combined(self, model: CombineFeatures, x: Tensor, place: Place) -> Tensor | None:
         bodies = [[*body.children()] for body in model.bodies]
@@ -74,9 +117,9 @@ class SharedStages:
     def _ready(self, stages: Iterable[nn.Module], x: Tensor, place: Place) -> Ready | None:
         stages = [*stages]
         known = self._known(stages)
-        if sum(p.numel() for stage in stages[: len(known)] for p in stage.parameters()) * len(x) < WORTH:
+        if not self.worth(stages[: len(known)], x):
             return None
-        told, examples = [[one.text, *one.contents] for one in known], digest([content_of(x), *x.stride()])
+        told, examples = [[one.text, *one.contents] for one in known], _examples(x)
         chunks = torch.split(x, CHUNK)
         for depth in [len(known)] if self.pretrained is not None else range(len(known), 0, -1):
             where = {"stages": digest(told[:depth]), "examples": examples, "at a time": str(CHUNK)}
@@ -106,6 +149,10 @@ class SharedStages:
             return False
         other = self.pretrained.stages[number]
         return stage is other or structure.same(structure_of(other, self.code))
+
+
+def _examples(x: Tensor) -> str:
+    return digest([content_of(x), *x.stride()])
 
 
 def _placed(place: Place, prefix: nn.Module, part: Tensor) -> Tensor:

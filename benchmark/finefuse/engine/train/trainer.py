@@ -14,9 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from finefuse.engine.measure.cost import Stopwatch
+from finefuse.engine.measure.bill import Bill
 from finefuse.engine.measure.effort import Effort
-from finefuse.engine.measure.energy import Energy
 from finefuse.engine.precision import as_memory_format, mixed_precision
 from finefuse.engine.train.asked import must_take, some_rows
 from finefuse.engine.train.augment import Change
@@ -63,9 +62,7 @@ class SuiteTrainer:
         self._budget = budget.steps or max(1, math.ceil(budget.epochs * len(data) / budget.batch_size))
         self._batch_size, self._spent = budget.batch_size, 0
         self.effort = effort or Effort()
-        self.aside = self.aside_cpu = 0.0
-        self.aside_energy = Energy(0.0, 0.0)
-        """Wall and processor seconds and energy spent on evaluating the network, which are not part of the cost."""
+        self.bill = Bill()
         self.curve: Curve | None = None
         self.shared: SharedStages | None = None
         """What frozen stages give for examples, where this job may share it with others."""
@@ -178,16 +175,15 @@ class SuiteTrainer:
 
     def scored(self, model: nn.Module, x: Tensor) -> Tensor:
         """The same as `outputs`, for what is not billed: what frozen stages give is computed once for all jobs."""
-        if self.shared is not None:
-            with evaluation(model), mixed_precision(self._precision, self._device):
-                outputs = self.shared.outputs(model, x, self._placed)
-            if outputs is not None:
-                return outputs.float()
-        return self.outputs(model, x)
+        with evaluation(model), mixed_precision(self._precision, self._device):
+            found = self.shared.outputs(model, x, self._placed) if self.shared else None
+        return self.outputs(model, x) if found is None else found.float()
 
     def features(self, model: Net, x: Tensor) -> Tensor:
         """What the head sees, (N, width), in evaluation mode."""
-        return self._evaluate(model, model.features, x)
+        with evaluation(model):
+            ready = self._ready(model, len(model.stages), x)
+        return self._evaluate(model, model.features, x) if ready is None else ready.float()
 
     def outputs(self, model: nn.Module, x: Tensor) -> Tensor:
         """The network's outputs, (N, outputs), in evaluation mode."""
@@ -201,6 +197,11 @@ class SuiteTrainer:
     def _evaluate(self, model: nn.Module, call: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
         with evaluation(model), mixed_precision(self._precision, self._device):
             return self._eased(lambda part: call(self._placed(part)), x, CHUNK).float()
+
+    def _ready(self, model: Net, depth: int, x: Tensor) -> Tensor | None:
+        """What the first stages give for all of `x` where jobs share it, billed as if this one had computed it."""
+        with mixed_precision(self._precision, self._device):
+            return self.shared.billed(model, depth, x, self._placed, self.bill) if self.shared else None
 
     def _placed(self, x: Tensor) -> Tensor:
         """A batch of inputs, which may lie in a file or in the host's memory, as the network wants it."""
@@ -222,11 +223,8 @@ class SuiteTrainer:
         before, self._steps = self._steps, self._steps + 1 + self._extra
         self._extra = 0
         if self.curve is not None and not self._checkpoints.isdisjoint(range(before + 1, self._steps + 1)):
-            with Stopwatch(str(self._device)) as watch:
+            with self.bill.leaving_out(str(self._device)):
                 self.curve.look(model, self._steps)
-            self.aside += watch.seconds
-            self.aside_cpu += watch.cpu_seconds
-            self.aside_energy = self.aside_energy.plus(watch.energy)
 
     def _eager(
         self,
@@ -369,7 +367,8 @@ class SuiteTrainer:
         if self._augment is not None or example.nbytes * len(x) > self._cache_bytes:
             return run_batch, rest
         try:
-            cached = self._eased(run_prefix, x, CHUNK)
+            ready = self._ready(model, frozen, x)
+            cached = self._eased(run_prefix, x, CHUNK) if ready is None else ready
         except Exception as error:
             if not self._accumulate or not out_of_memory(error):
                 raise

@@ -162,7 +162,6 @@ def _save(
         "bytes": size_of(model),
         "flops": _flops(bench, model),
         "counting": COUNTING,
-        "contended": watch.contended,
         "machine": machine_id(),
         "statistics": model.policy if isinstance(model, ManyHeads) and running(model.stages) else "",
         **bill_of(metas, alone),

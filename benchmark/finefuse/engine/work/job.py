@@ -280,7 +280,6 @@ def _save(bench: Workbench, made: Made, splits: Splits, extra: Mapping[str, obje
         "quality": splits.task.quality(outputs["val"], splits.val),
         **counts(bench, made.model, splits),
         "counting": COUNTING,
-        "contended": made.watch.contended,
         "machine": machine_id(),
         **(extra or {}),
     }

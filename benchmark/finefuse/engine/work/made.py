@@ -36,11 +36,13 @@ def cost_of(bench: Workbench, watch: Stopwatch, *trainers: SuiteTrainer) -> Reco
     """What was measured while a strategy was at work, with its trainer and those of the stages after it."""
     energy, compiles = watch.energy, bench.order.settings.compile in MODES
     scales = [trainer.scale for trainer in trainers if trainer.scale]
-    for trainer in trainers:
-        energy = energy.plus(trainer.aside_energy, -1)
+    bills = [trainer.bill for trainer in trainers]
+    for bill in bills:
+        energy = energy.plus(bill.off_energy, -1).plus(bill.on_energy)
+    on, shared = sum(bill.on for bill in bills), sum(bill.shared for bill in bills)
     return {
-        "seconds": watch.seconds - sum(trainer.aside for trainer in trainers),
-        "cpu_seconds": watch.cpu_seconds - sum(trainer.aside_cpu for trainer in trainers),
+        "seconds": watch.seconds + on - sum(bill.off for bill in bills),
+        "cpu_seconds": watch.cpu_seconds + sum(bill.on_cpu - bill.off_cpu for bill in bills),
         "peak_memory": watch.peak_memory,
         "steps": sum(trainer.spent for trainer in trainers) + bench.effort.own_steps,
         "gradients": bench.effort.gradients,
@@ -49,7 +51,9 @@ def cost_of(bench: Workbench, watch: Stopwatch, *trainers: SuiteTrainer) -> Reco
         **({"seconds_compiling": sum(one.compiled.seconds for one in trainers)} if compiles else {}),
         **_captured(trainers),
         **({"skipped_steps": sum(scale.skipped for scale in scales)} if scales else {}),
-        **energy.fields(watch.seconds, alone=watch.alone),
+        **({"seconds_shared": shared} if shared else {}),
+        "contended": watch.contended or any(bill.contended for bill in bills),
+        **energy.fields(watch.seconds + on, alone=watch.alone and all(bill.alone for bill in bills)),
     }
 
 

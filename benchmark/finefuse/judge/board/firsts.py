@@ -27,4 +27,5 @@ def first_lines(lines: pd.DataFrame, each: int = 1) -> Iterator[First]:
                 len(group) - 1,
                 int(line["ok"]),
                 int(line["planned"]),
+                bool(line["contended"]),
             )

@@ -7,6 +7,7 @@ import { strip, stripScale } from "./strip.js";
 import { heading, plural, plusMinus, short, shortHeading, show } from "./text.js";
 
 const OPEN = 25; // sections that are drawn at once; the others when they are opened
+const BY_CLOCK = ["seconds", "seconds_with_members"]; // what other work on the machine prolongs
 
 /** The whole view of the shown lines. */
 export function tableView(board, state, lines, act) {
@@ -68,9 +69,11 @@ function row(board, state, line, columns, standing, scale, act) {
   const cells = columns.map((column) => {
     if (column.id === "strategy") return nameCell(board, line, act);
     const value = board.document.lines.ok[line] || column.form === "text" ? show(column.form, column.values[line]) : "";
+    const contended = value && BY_CLOCK.includes(column.id) && board.byId.get("contended")?.values[line];
     const half = value ? plusMinus(column.halves?.[line]) : "";
     const kind = column.form === "text" ? "td.text" : column.id === ranking ? "td.ranking" : "td";
-    return h(kind, { "data-id": column.id, title: column.form === "text" ? value : null }, short(value), half && h("small", {}, half));
+    const title = contended ? "taken beside other work" : column.form === "text" ? value : null;
+    return h(kind, { "data-id": column.id, title }, contended ? "~" : "", short(value), half && h("small", {}, half));
   });
   const failed = board.document.lines.ok[line] ? "" : ".failed";
   return h(
