@@ -368,7 +368,8 @@ def _executor(
         ref = Ref(registry.default("executor", "processes" if workers != 0 and importable else "in-process"))
     executor = registry.build("executor", ref)
     _check_process(executor, portable=suite.settings.portable)
-    return executor, workers or default_workers(device, suite.settings.threads)
+    threads, others = suite.settings.threads, capabilities.elsewhere(executor)
+    return executor, workers or (others.room(threads) if others else default_workers(device, threads))
 
 
 def _reporters(

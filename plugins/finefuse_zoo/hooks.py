@@ -315,6 +315,13 @@ def finefuse_executors() -> Iterable[Entry[Any]]:
     yield Entry(
         "local", "finefuse_zoo.executors.local:Local", "worker processes on this machine", default_for=("processes",)
     )
+    yield Entry(
+        "ray",
+        "finefuse_zoo.executors.ray_cluster:RayCluster",
+        "the machines of a Ray cluster",
+        requires=("ray",),
+        extra="ray",
+    )
 
 
 @hookimpl

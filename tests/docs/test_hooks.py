@@ -105,7 +105,13 @@ def test_the_example_is_what_the_protocol_asks_for_and_is_sound(name: str) -> No
         assert isinstance(known, optional.Versioned)
         return
     (cls,) = (vars(known)[one] for one in set(vars(known)) - before)
-    by_method = {"fuse": "fusion", "build": "backbone", "splits": "dataset", "tune": "scheme"}  # backbones tune too
+    by_method = {
+        "fuse": "fusion",
+        "build": "backbone",
+        "splits": "dataset",
+        "tune": "scheme",
+        "room": "executor",
+    }  # backbones tune too
     kind = next(kind for method, kind in by_method.items() if method in dir(cls))
     instance = parameters.make(cls, {"of": "full"} if "of" in cls.__annotations__ else {}, name)
     assert isinstance(instance, getattr(optional, name))

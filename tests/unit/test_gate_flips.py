@@ -142,6 +142,18 @@ def test_a_cell_that_shares_a_change_with_its_siblings_stands_out_only_if_it_is_
     assert (found[1:] > 0.5).all()
 
 
+def test_what_all_inherit_from_one_ancestor_is_no_loss_of_one_of_them() -> None:
+    """However large the shift: what is worse than its siblings is rare, and that alone is tested."""
+
+    def alarm() -> bool:
+        shared = np.where(RNG.random(360) < 0.05, -1, 0)
+        net = (flips(12, 0.01) + shared).clip(-1, 1)
+        siblings = [Total((i,), tuple(j for j in range(12) if j != i)) for i in range(12)]
+        return bool((joint_test(changes(net), siblings, ALPHA).worse <= ALPHA).any())
+
+    assert np.mean([alarm() for _ in range(60)]) <= 0.0834  # 4 % are the level
+
+
 @pytest.mark.parametrize("each_way", [0.0, 0.01, 0.05])
 def test_what_is_called_visible_is_caught_four_times_in_five(each_way: float) -> None:
     squares, n = 2 * each_way * 360 * 20, 360 * 20

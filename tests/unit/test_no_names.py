@@ -12,10 +12,12 @@ from finefuse.discovery.registry import KINDS, Registry
 
 CORE = Path(__file__).parents[2] / "benchmark" / "finefuse"
 ELSE = {
+    ("cli.plugins", "summary"): "a column of the list of known plugins",
     ("declare.schema", "gate"): "a key of suites",
     ("declare.schema", "search"): "a key of suites",
     ("declare.suite", "search"): "that key, and the role of whoever searches",
     ("discovery.lazy", "torchvision"): "the module",
+    ("discovery.signatures", "folder"): "an argument of reporters",
     ("declare.jobs", "search"): "a field of jobs",
     ("engine.drive.schedule", "gate"): "a key of suites",
     ("engine.store.origin", "search"): "that field",

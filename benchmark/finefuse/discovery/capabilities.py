@@ -12,7 +12,7 @@ from typing import Any, get_args
 
 from finefuse.errors import FinefuseError, PluginError, did_you_mean
 from finefuse.types import Description, Fusing, Law, Level, Need, PluginKind, Space, Spec, Task, Vocabulary
-from finefuse.types.optional import EmbedsText, Prepares, ReadsInputs, ReadsMembers, Searcher, SourceNeed
+from finefuse.types.optional import Elsewhere, EmbedsText, Prepares, ReadsInputs, ReadsMembers, Searcher, SourceNeed
 
 _TEXTS, _FLAG = "a tuple of texts", "True or False"
 
@@ -249,6 +249,11 @@ def except_for(fusion: Any) -> tuple[Law, ...]:
 def parallel(executor: Any) -> bool:
     """Whether an executor carries out calls in other processes."""
     return bool(ask(executor, "parallel", bool, _FLAG))
+
+
+def elsewhere(executor: Any) -> Elsewhere | None:
+    """The executor, if it has jobs carried out on other machines."""
+    return executor if method(executor, "room") else None
 
 
 def observer_calls(observer: Any) -> dict[str, Callable[..., Any]]:

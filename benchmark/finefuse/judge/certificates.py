@@ -15,7 +15,7 @@ import pandas as pd
 from finefuse.errors import StoreError
 from finefuse.files import write_whole
 from finefuse.judge.board import present
-from finefuse.judge.board.terminal import as_text
+from finefuse.judge.board.terminal import Readable
 from finefuse.judge.gate.schemas import COUNT, TEXT, document_of, object_of
 from finefuse.records import Records, reading
 from finefuse.text import plain
@@ -41,7 +41,7 @@ class Checked:
 
 
 @dataclass(frozen=True)
-class Certificate:
+class Certificate(Readable):
     """What running cells again came to.
 
     `records` and `plan` are digests of what was checked. `seed` drew the cells, out of `of`. `machine` and
@@ -101,15 +101,8 @@ class Certificate:
         """The same as text."""
         return json.dumps(self.to_dict(), indent=1) + "\n"
 
-    def to_markdown(self) -> str:
+    def blocks(self) -> list[present.Block]:
         """The outcome, what it rests on, and a table of the cells."""
-        return present.render(self._blocks(), "markdown")
-
-    def to_text(self, width: int = 120) -> str:
-        """The same for a terminal."""
-        return as_text(self._blocks(), width)
-
-    def _blocks(self) -> list[present.Block]:
         title = "verified" if self.passed else "DIFFERENT"
         listed = [one for one in self.checked if one.drawn or one.found != "same"]
         rows = [

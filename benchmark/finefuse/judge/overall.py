@@ -18,7 +18,7 @@ from finefuse.judge.aggregate import without_mixed
 from finefuse.judge.board import present
 from finefuse.judge.board.lines import Place
 from finefuse.judge.board.ranking import Line, ranked, score_table
-from finefuse.judge.board.terminal import as_text
+from finefuse.judge.board.terminal import Readable
 from finefuse.judge.frame import numbers
 from finefuse.judge.names import Names
 from finefuse.judge.outcomes import table_noise
@@ -47,7 +47,7 @@ class Entrant(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Overall:
+class Overall(Readable):
     """`tables` has the ranked lines of all backbones by data set, `resolutions` what each can tell apart.
 
     `ranks` has one row per entrant, by average rank over data sets: `rank` with its interval, `wins` against all
@@ -65,14 +65,6 @@ class Overall:
     refused: str
     names: Names = field(default_factory=Names)
     stand_ins: Mapping[str, tuple[float, Sequence[Entrant]]] = field(default_factory=dict)
-
-    def to_markdown(self) -> str:
-        """A table per data set, then that over data sets."""
-        return present.render(self.blocks(), "markdown")
-
-    def to_text(self, width: int = 120) -> str:
-        """The same for a terminal of so many columns."""
-        return as_text(self.blocks(), width)
 
     def blocks(self) -> Iterator[present.Block]:
         """Headings, tables and lists, in order, for whoever draws them."""

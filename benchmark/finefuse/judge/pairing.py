@@ -15,7 +15,7 @@ from finefuse.errors import FinefuseError, did_you_mean
 from finefuse.judge.aggregate import without_mixed
 from finefuse.judge.board import present
 from finefuse.judge.board.lines import Place
-from finefuse.judge.board.terminal import as_text
+from finefuse.judge.board.terminal import Readable
 from finefuse.judge.frame import number, numbers
 from finefuse.judge.intervals import score_half
 from finefuse.judge.names import Names
@@ -30,7 +30,7 @@ Runs = dict[int, Record]
 
 
 @dataclass(frozen=True)
-class Pairing:
+class Pairing(Readable):
     """How `a` and `b` differ: `tables` has one row per data set and backbone, `seeds` one per seed of these.
 
     `difference` is a minus b in the ranking metric, and `half` half of its 95 % interval, of seeds and test examples
@@ -42,14 +42,6 @@ class Pairing:
     tables: pd.DataFrame
     seeds: pd.DataFrame
     overall: tuple[float, float]
-
-    def to_markdown(self) -> str:
-        """Both tables, and what they say together."""
-        return present.render(self.blocks(), "markdown")
-
-    def to_text(self, width: int = 120) -> str:
-        """The same for a terminal of so many columns."""
-        return as_text(self.blocks(), width)
 
     def blocks(self) -> Iterator[present.Block]:
         """A heading, the tables and a list, in order, for whoever draws them."""

@@ -13,7 +13,7 @@ import pandas as pd
 
 from finefuse.errors import FinefuseError
 from finefuse.judge.board import present
-from finefuse.judge.board.terminal import as_text
+from finefuse.judge.board.terminal import Readable
 from finefuse.judge.compare import compare
 from finefuse.judge.gate.comparison import Comparison
 from finefuse.judge.gate.policy import read_policy
@@ -49,7 +49,7 @@ class Version:
 
 
 @dataclass(frozen=True)
-class Matrix:
+class Matrix(Readable):
     """A suite over versions, the first of which is the base."""
 
     suite: str
@@ -81,18 +81,8 @@ class Matrix:
         """The same as text."""
         return json.dumps(self.to_dict(), indent=1, allow_nan=False) + "\n"
 
-    def to_markdown(self) -> str:
+    def blocks(self) -> list[present.Block]:
         """Which version regresses first, and a row for each."""
-        return present.render(self._blocks(), "markdown")
-
-    def to_text(self, width: int = 120) -> str:
-        """The same for a terminal."""
-        return as_text(self._blocks(), width)
-
-    def _repr_markdown_(self) -> str:
-        return self.to_markdown()
-
-    def _blocks(self) -> list[present.Block]:
         first = self.first_regressed
         title = f"FAILED: {first.name} is the first that regresses" if first else "passed: no version regresses"
         table = pd.DataFrame([_row(version) for version in self.versions], columns=["version", "verdict", "reason"])

@@ -238,6 +238,14 @@ class Follows(Protocol):
 
 
 @runtime_checkable
+class Elsewhere(Protocol):
+    """An executor that has jobs carried out on other machines."""
+
+    def room(self, threads: int) -> int:
+        """How many jobs of so many threads they have room for at a time; at least 1, or it raises `FinefuseError`."""
+
+
+@runtime_checkable
 class Versioned(Protocol):
     """A plugin module or object with a version, which is printed beside its name."""
 

@@ -238,6 +238,9 @@ class Crew:
     """Variables with which the processes of jobs must be started."""
     calls: int = 0
     """About how many there will be."""
+    kind: Callable[[], Mapping[str, str]] | None = None
+    """What of a machine and its programs decides the bits: one that gives another answer than the driver's can't carry
+    out jobs."""
     together: Callable[[Any], bool] | None = None
     """Whether an order leaves its process as it found it, so that others that do may follow in the same one."""
 

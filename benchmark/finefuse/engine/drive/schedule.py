@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from finefuse.declare.keys import environment
 from finefuse.declare.plan import Plan
 from finefuse.discovery import capabilities
 from finefuse.discovery.registry import Registry
@@ -163,15 +164,21 @@ class _Drive:
             self.close(job, self.without(order, missing))
         else:
             if not self.started:
-                settings, memory = order.settings, memory_limit(self.plan.suite.limits, self.workers)
+                settings, elsewhere = order.settings, capabilities.elsewhere(self.executor)
+                memory = memory_limit(self.plan.suite.limits, self.workers, elsewhere=elsewhere is not None)
                 self.started = True
                 pinned = PINNED if settings.portable else {}
                 used = tuple(dict.fromkeys(one for waiting in self.pending for one in waiting.plugins))
+<<<<<<< HEAD
                 extras = settings.compile == "off"  # timm changes how torch compiles when it is imported
                 prepare = partial(get_ready, self.registry.doors, used, extras=extras)
+=======
+                prepare = partial(get_ready, self.registry.doors, used)
+                kind = partial(environment, device, settings)
+>>>>>>> main
                 calls, together = len(self.pending), Together(self.registry)
                 self.executor.start(
-                    Crew(self.workers, settings.threads, memory, PRELOAD, prepare, pinned, calls, together)
+                    Crew(self.workers, settings.threads, memory, PRELOAD, prepare, pinned, calls, kind, together)
                 )
             self.free.remove(device)
             if job.place not in self.quiet:

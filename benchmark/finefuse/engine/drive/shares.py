@@ -14,10 +14,15 @@ SHARE = 0.8
 """The share of the memory that all jobs together may take if the suite sets no limit."""
 
 
-def memory_limit(limits: Limits, workers: int) -> int:
-    """Bytes that one job may take: the suite's limit, or a worker's share of 80 % of what this process may use."""
+def memory_limit(limits: Limits, workers: int, *, elsewhere: bool = False) -> int:
+    """Bytes that one job may take: the suite's limit, or a worker's share of 80 % of what this process may use.
+
+    Of machines elsewhere this one can't tell: without a limit of the suite it is 0.
+    """
     if limits.memory is not None:
         return int(limits.memory * 1024**3)
+    if elsewhere:
+        return 0
     allowed = CGROUP.read_text().strip() if CGROUP.exists() else ""
     total = psutil.virtual_memory().total
     return int(SHARE * min(total, int(allowed) if allowed.isdigit() else total) / workers)

@@ -24,7 +24,7 @@ from finefuse.judge.board.page.classes import Answering, no_answers
 from finefuse.judge.board.page.document import Describe, make_document, nothing_known
 from finefuse.judge.board.reading import reading_notes
 from finefuse.judge.board.tasks import aggregate_note, task_table
-from finefuse.judge.board.terminal import as_text
+from finefuse.judge.board.terminal import Readable
 from finefuse.judge.frame import table
 from finefuse.judge.names import Names
 from finefuse.judge.resolution import Resolution
@@ -61,7 +61,7 @@ KNOWN += FRONTS
 
 
 @dataclass(frozen=True)
-class Leaderboard:
+class Leaderboard(Readable):
     """`lines` has one row per data set, backbone and strategy, ranked; `docs/records.md` lists its columns.
 
     `better` says of each metric which direction is better. `pools` has one row per pool that is fused: its best single
@@ -104,20 +104,9 @@ class Leaderboard:
         """The first lines, `each` so many, of each table that has a score, with short names."""
         return tuple(first_lines(self.with_short_names(self.lines), each))
 
-    def to_markdown(self) -> str:
-        """Two pipe tables per data set and backbone, scores with what failed and costs; then the notes."""
-        return present.render(self.blocks(), "markdown")
-
-    def to_text(self, width: int = 120) -> str:
-        """The same for a terminal of so many columns."""
-        return as_text(self.blocks(), width)
-
     def document(self) -> dict[str, Any]:
         """All that a page needs to show the board and to rank anew what it shows, as strict JSON; see docs/page.md."""
         return make_document(self)
-
-    def _repr_markdown_(self) -> str:
-        return self.to_markdown()
 
     def _repr_html_(self) -> str:
         return present.render(self.blocks(), "html")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from io import StringIO
 from typing import TYPE_CHECKING
@@ -22,6 +23,25 @@ AGAIN = NAMES[2:]
 GAP = 2
 NARROWEST, WIDEST = 20, 40
 """Columns that a terminal has at least, and those that text in a table takes at most."""
+
+
+class Readable(ABC):
+    """What people read: as Markdown, which a notebook shows, and in a terminal."""
+
+    @abstractmethod
+    def blocks(self) -> Iterable[present.Block]:
+        """Headings, tables and lists, in order, for whoever draws them."""
+
+    def to_markdown(self) -> str:
+        """All of it as Markdown: headings, pipe tables and lists."""
+        return present.render(self.blocks(), "markdown")
+
+    def to_text(self, width: int = 120) -> str:
+        """The same for a terminal of so many columns."""
+        return as_text(self.blocks(), width)
+
+    def _repr_markdown_(self) -> str:
+        return self.to_markdown()
 
 
 def as_text(blocks: Iterable[present.Block], width: int) -> str:

@@ -48,7 +48,9 @@ class Change:
 
 @dataclass(frozen=True)
 class Total:
-    """Cells whose changes are added up, by number; their sum must also stand out `against` that of others.
+    """Cells whose changes are added up, by number; with `against` the sum is tested that is left without those' mean.
+
+    Then a loss is one only if the cells have lost something themselves.
 
     `lead` is how many standard deviations it is ahead of the other totals when the most extreme one is looked for.
     """
@@ -104,10 +106,11 @@ def _statistics(changes: Sequence[Change], totals: Sequence[Total], alpha: float
     scale = np.sqrt(np.where(squares > 0, squares, np.inf))[:, None].astype(np.float32)
     scaled: Singles = sums / scale
     plain, also = scaled[: len(totals)], scaled[len(totals) :]
-    double = [i for i, total in enumerate(totals) if total.against]
-    if double:
-        plain[double] = np.where(plain[double] * also > 0, np.sign(also) * np.minimum(abs(plain[double]), abs(also)), 0)
-    return plain[:, 0], plain
+    seen = plain[:, 0].copy()
+    if double := [i for i, total in enumerate(totals) if total.against]:
+        seen[double] = np.where(seen[double] * also[:, 0] > 0, also[:, 0], 0)
+        plain[double] = also  # what all share is no chance, and turning it would make too little of what is
+    return seen, plain
 
 
 def _changed(values: Sequence[Values]) -> Singles:

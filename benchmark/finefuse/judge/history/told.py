@@ -10,7 +10,7 @@ import pandas as pd
 
 from finefuse.errors import FinefuseError, did_you_mean
 from finefuse.judge.board import present
-from finefuse.judge.board.terminal import as_text
+from finefuse.judge.board.terminal import Readable
 from finefuse.judge.gate import calibration
 from finefuse.judge.gate.policy import read_policy
 from finefuse.judge.gate.shown import number
@@ -31,7 +31,7 @@ COLUMNS = ("commit", "date", "line", "measure", "from", "to", "change", "verdict
 
 
 @dataclass(frozen=True)
-class History:
+class History(Readable):
     """The points of a folder, its series, and the steps of each by its number; `notes` say what it rests on."""
 
     folder: Path
@@ -44,14 +44,6 @@ class History:
     def found(self) -> list[Step]:
         """All steps, the newest first."""
         return sorted((step for own in self.steps.values() for step in own), key=lambda step: -step.point)
-
-    def to_markdown(self) -> str:
-        """The steps as a table, and what they rest on."""
-        return present.render(self.blocks(), "markdown")
-
-    def to_text(self, width: int = 120) -> str:
-        """The same for a terminal of so many columns."""
-        return as_text(self.blocks(), width)
 
     def blocks(self) -> Iterator[present.Block]:
         """A heading, a list and the table, for whoever draws them."""
