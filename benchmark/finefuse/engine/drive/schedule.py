@@ -169,13 +169,9 @@ class _Drive:
                 self.started = True
                 pinned = PINNED if settings.portable else {}
                 used = tuple(dict.fromkeys(one for waiting in self.pending for one in waiting.plugins))
-<<<<<<< HEAD
                 extras = settings.compile == "off"  # timm changes how torch compiles when it is imported
                 prepare = partial(get_ready, self.registry.doors, used, extras=extras)
-=======
-                prepare = partial(get_ready, self.registry.doors, used)
                 kind = partial(environment, device, settings)
->>>>>>> main
                 calls, together = len(self.pending), Together(self.registry)
                 self.executor.start(
                     Crew(self.workers, settings.threads, memory, PRELOAD, prepare, pinned, calls, kind, together)
