@@ -222,3 +222,21 @@ def test_pipe_tables_are_what_tabulate_writes(table: dict[str, list[str]]) -> No
         list(zip(*cells.values(), strict=True)), [*cells], "pipe", disable_numparse=True, colalign=align
     )
     assert present.draw(pd.DataFrame(table), "markdown") == expected
+
+
+@pytest.mark.parametrize("tables", [20, 21])
+def test_a_board_of_many_tables_begins_with_the_first_line_of_each(build: ModuleType, tables: int) -> None:
+    rows = [
+        row
+        for number in range(tables)
+        for label, accuracy in {"good": 0.9, "same": 0.9, "bad": 0.1}.items()
+        for row in runs(build, label, [accuracy, accuracy + 0.01, accuracy - 0.01], dataset=f"data{number:02}")
+    ]
+    board = make_leaderboard("wide", rows)
+    text = board.to_markdown()
+    told = re.findall(r"^\| (data\d\d) .*\| (\w+) +\| accuracy +\| (0.9000 ± \S+) \| +(\d of \d) \| 3/3", text, re.M)
+    assert len(told) == (tables if tables > 20 else 0)
+    assert ("First of each of 21 tables" in text) == (tables > 20)
+    assert {first for _, first, _, _ in told} <= {"good", "same"}
+    assert {tied for *_, tied in told} <= {"1 of 2"}
+    assert max(map(len, board.to_text(120).splitlines())) <= 120

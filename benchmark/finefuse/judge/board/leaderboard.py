@@ -17,7 +17,7 @@ from finefuse.judge.board.budgets import COLUMNS as BUDGETS
 from finefuse.judge.board.curves import COLUMNS, curve_tables
 from finefuse.judge.board.data_notes import data_notes
 from finefuse.judge.board.fairness import fairness_notes
-from finefuse.judge.board.firsts import first_lines
+from finefuse.judge.board.firsts import MANY, first_lines, overview
 from finefuse.judge.board.lines import MOMENTS
 from finefuse.judge.board.making import make_tables
 from finefuse.judge.board.page.classes import Answering, no_answers
@@ -132,7 +132,10 @@ class Leaderboard(Readable):
         """Headings, tables and lists of the whole board, in order, for whoever draws them."""
         names = self.names
         yield Heading(self.suite, 1)
-        for (dataset, backbone), lines in self.lines.groupby(["dataset", "backbone"], sort=False):
+        tables = self.lines.groupby(["dataset", "backbone"], sort=False)
+        if tables.ngroups > MANY:
+            yield from overview(self.firsts())
+        for (dataset, backbone), lines in tables:
             yield Heading(f"{names.thing(str(dataset))} · {names.thing(str(backbone))}", 2)
             ours = _of_group(self.pools, str(dataset), str(backbone))
             yield from self._group(present.renamed(lines, names), ours, (str(dataset), str(backbone)), names)

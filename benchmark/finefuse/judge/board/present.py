@@ -43,7 +43,7 @@ def score_table(lines: pd.DataFrame, better: Mapping[str, str]) -> pd.DataFrame:
     for metric in metrics:
         halves = lines["interval"] if metric == metrics[0] else [math.inf] * len(lines)
         pairs = zip(lines[f"test.{metric}.mean"], halves, lines["ok"], strict=True)
-        table[f"{metric} {ARROWS[better[metric]]}"] = [_score(mean, half) if ok else "" for mean, half, ok in pairs]
+        table[f"{metric} {ARROWS[better[metric]]}"] = [score(mean, half) if ok else "" for mean, half, ok in pairs]
         if metric == metrics[0]:
             table |= _elsewhere(lines, metric) | _source(lines, better)
             gains = zip(lines["gain"], lines["gain.half"], strict=True)
@@ -73,7 +73,7 @@ def _three(lines: pd.DataFrame, metric: str) -> dict[str, list[str]]:
 
 
 def _means(column: pd.Series) -> list[str]:
-    return ["" if math.isnan(mean) else _score(mean, math.inf) for mean in column]
+    return ["" if math.isnan(mean) else score(mean, math.inf) for mean in column]
 
 
 def across(lines: pd.DataFrame) -> pd.DataFrame:
@@ -85,7 +85,7 @@ def across(lines: pd.DataFrame) -> pd.DataFrame:
         table[name] = column
     metric, lower = lines[["metric", "lower"]].iloc[0]
     figures = zip(lines["mean"], lines["interval"], strict=True)
-    table[f"{metric} {ARROWS['lower' if lower else 'higher']}"] = [_score(mean, half) for mean, half in figures]
+    table[f"{metric} {ARROWS['lower' if lower else 'higher']}"] = [score(mean, half) for mean, half in figures]
     return _table(table | {"seeds": list(map(str, lines["ok"]))})
 
 
@@ -95,11 +95,11 @@ def resolved(found: Resolution) -> str:
         return "Nothing can be told apart: no two lines have two seeds in common."
     text = (
         f"{found.apart} of {found.neighbours} neighbours can be told apart; two lines must differ by "
-        f"{_score(found.needed, math.inf)} (the median of all pairs)."
+        f"{score(found.needed, math.inf)} (the median of all pairs)."
     )
     if not found.seeds:
         return f"{text} First place is settled."
-    gap = f"the first two stay {_score(found.gap, math.inf)} apart"
+    gap = f"the first two stay {score(found.gap, math.inf)} apart"
     if math.isinf(found.seeds):
         return f"{text} More seeds would not settle first place if {gap}."
     return f"{text} About {found.seeds:.0f} seeds in all would settle first place if {gap}."
@@ -111,7 +111,7 @@ def _elsewhere(lines: pd.DataFrame, metric: str) -> dict[str, list[str]]:
     for name in map(str, lines):
         if found := re.fullmatch(rf"also\.(.*)\.{re.escape(metric)}\.mean", name):
             pairs = zip(lines[name], lines[name.removesuffix("mean") + "half"], strict=True)
-            columns[f"on {found[1]}"] = ["" if math.isnan(mean) else _score(mean, half) for mean, half in pairs]
+            columns[f"on {found[1]}"] = ["" if math.isnan(mean) else score(mean, half) for mean, half in pairs]
     return columns
 
 
@@ -120,7 +120,7 @@ def _source(lines: pd.DataFrame, better: Mapping[str, str]) -> dict[str, list[st
     for metric in better:
         if (column := f"source.{metric}.mean") in lines and lines[column].notna().any():
             pairs = zip(lines[column], lines[f"source.{metric}.half"], strict=True)
-            shown = ["" if math.isnan(mean) else _score(mean, half) for mean, half in pairs]
+            shown = ["" if math.isnan(mean) else score(mean, half) for mean, half in pairs]
             return {f"source {ARROWS[better[metric]]}": shown}
     return {}
 
@@ -129,7 +129,7 @@ def forgotten(lines: pd.DataFrame, better: Mapping[str, str]) -> list[str]:
     """What the column of the source task is to be held against, in one sentence."""
     for metric in better:
         if (column := f"source.before.{metric}.mean") in lines and lines[column].notna().any():
-            before = _score(float(lines[column].mean()), math.inf)
+            before = score(float(lines[column].mean()), math.inf)
             told = f"source: {metric} on what the backbone was pretrained for, with the head of that time"
             return [f"{told}; before tuning {before}"]
     return []
@@ -148,7 +148,7 @@ def pool_table(pools: pd.DataFrame) -> pd.DataFrame:
         if f"{bound}.{metric}.mean" not in pools or pools[f"{bound}.{metric}.mean"].isna().all():
             continue
         figures = zip(pools[f"{bound}.{metric}.mean"], pools[f"{bound}.{metric}.half"], strict=True)
-        table[f"{name}, {metric}"] = [_score(mean, half) for mean, half in figures]
+        table[f"{name}, {metric}"] = [score(mean, half) for mean, half in figures]
     for name in ("disagreement", "q", "correlation"):
         table[name] = ["" if math.isnan(value) else f"{value:.3f}" for value in pools[name]]
     return _table(_filled(table) | ({} if whole else {"runs": list(pools["status"])}))
@@ -161,7 +161,7 @@ def by_round(lines: pd.DataFrame) -> list[str]:
     if rounds.empty or not metric:
         return []
     curves = rounds.sort_values("round").groupby(["label", "pool"], sort=False)[f"test.{metric[0]}.mean"]
-    told = [(line_name(*map(str, line)), ", ".join(_score(mean, math.inf) for mean in means)) for line, means in curves]
+    told = [(line_name(*map(str, line)), ", ".join(score(mean, math.inf) for mean in means)) for line, means in curves]
     return [f"{name}, {metric[0]} by round: {means}" for name, means in told]
 
 
@@ -211,7 +211,7 @@ def budget_table(budgets: pd.DataFrame, better: Mapping[str, str]) -> pd.DataFra
     table["best on val"] = [f"{strategy}{' *' * bool(used)}" for strategy, used in chosen]
     table["pool"] = list(budgets["pool"])
     figures = zip(budgets["mean"], budgets["interval"], strict=True)
-    table[f"{metric} {ARROWS[better[metric]]}"] = [_score(mean, half) for mean, half in figures]
+    table[f"{metric} {ARROWS[better[metric]]}"] = [score(mean, half) for mean, half in figures]
     costs = zip(budgets["contended"], budgets["cost"], strict=True)
     table["costs"] = [f"{'~' * bool(contended)}{cost:.3g}x" for contended, cost in costs]
     return _table(_filled(table))
@@ -248,7 +248,7 @@ def figures(lines: pd.DataFrame) -> list[str]:
         name = column.removeprefix("figure.")
         for strategy, value in lines.loc[lines[column].notna(), ["strategy", column]].itertuples(index=False):
             by = "" if strategy == name else f" ({strategy})"
-            reported.append(f"{name} {_score(value, math.inf)}{by}")
+            reported.append(f"{name} {score(value, math.inf)}{by}")
     return reported
 
 
@@ -349,7 +349,8 @@ def _table(columns: Columns) -> pd.DataFrame:
     return pd.DataFrame(columns, dtype=object)
 
 
-def _score(mean: float, half: float) -> str:
+def score(mean: float, half: float) -> str:
+    """A score, and half of its interval if that is known."""
     if math.isnan(mean):
         return "nan"
     text = f"{mean:.4f}" if abs(mean) < 1000 else f"{mean:.5g}"
