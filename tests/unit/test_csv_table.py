@@ -309,3 +309,9 @@ def test_sst2_is_read_whole():
     assert dataset.task == Classification(2, "text", (64,))
     assert len(splits.train) + len(splits.val) + len(splits.test) == 872
     assert int(sum(part.y.sum() for part in (splits.train, splits.val, splits.test))) == 444
+
+
+def test_it_is_told_how_much_an_error_of_one_is(numbers):
+    spread = float(np.std([float(line.split(",")[4]) for line in numbers.read_text().split()[1:]]))
+    assert f"an error of 1 is {spread:.4g} in the units of 'price'" in prices(numbers).remarks()
+    assert all("an error of 1" not in said for said in prices(numbers, centre=0, spread=1).remarks())

@@ -70,3 +70,13 @@ def test_the_gate_of_a_suite_is_what_its_results_are_judged_by(pair: Pair, rng: 
     assert found.passed, found.failures
     assert found.notes == ("The table [gate] of the suite is not that of the baseline.",)
     assert not compare(pair.folder / "base", pair.folder / "new", fail_on={"flops": 0}).passed
+
+
+def test_a_folder_that_is_compared_with_itself_is_told(pair: Pair, rng: np.random.Generator) -> None:
+    rows = cells_of(pair, rng, 2, 1, 100)
+    pair.compare(rows, rows)
+    (pair.folder / "link").symlink_to(pair.folder / "base")
+    for again in ("base", "link"):
+        found = compare(pair.folder / "base", pair.folder / again)
+        assert "Base and new are the same folder, so nothing was compared with anything else." in found.notes
+    assert not compare(pair.folder / "base", pair.folder / "new").notes

@@ -162,6 +162,8 @@ def _notes(old: Side, new: Side, bases: Sequence[str], both: Sequence[tuple[Reco
         "bits on other machines."
         for base in bases
     ]
+    if old.folder.resolve() == new.folder.resolve():
+        told.append("Base and new are the same folder, so nothing was compared with anything else.")
     if differing := other_parameters(both):
         told.append(f"Parameters differ: {'; '.join(differing)}.")
     if differing := other_machines(both):

@@ -181,14 +181,19 @@ class CsvTable:
             told = [f"leaves out {len(others)} columns beside {used}"] if others else []
             empty = {name: sum(not cell.strip() for cell in table.column(name)) for name in self._texts}
             told += [f"{count} texts in {name!r} are empty" for name, count in empty.items() if count]
-        if not continuous:
-            told += remarks_on_labels(table, self.target)
+        told += remarks_on_labels(table, self.target) if not continuous else self._remark_on_units()
         told += self._published.remarks(table)
         for file in (self._val, self.test):
             told += [] if file is None else remark_on_overlap(table, self._table(file), self._used)
         if may_be_utf8(self.train, self.encoding):
             told.append(f"{self.train.name} is read as {self.encoding}, and could be utf-8")
         return told
+
+    def _remark_on_units(self) -> list[str]:
+        units = self._targets.described()
+        if (units["centre"], units["spread"]) == (0, 1):
+            return []
+        return [f"an error of 1 is {units['spread']:.4g} in the units of {self.target!r}"]
 
     def describe(self, seed: int) -> Description:
         """How a row or a text becomes the inputs of the splits of this seed, and names or units of the outputs."""
