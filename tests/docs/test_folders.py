@@ -42,7 +42,8 @@ def test_every_study_is_listed_with_its_figures() -> None:
     rows = re.findall(
         r"^\| \[(.+?)\]\(.+?\) \| .+ \| (.+) \|$", (ROOT / "studies" / "README.md").read_text(), re.MULTILINE
     )
-    scripts = [path.relative_to(ROOT / "studies").as_posix() for path in (ROOT / "studies").rglob("*.py")]
+    found = [path for kind in ("*.py", "*.sh") for path in (ROOT / "studies").rglob(kind)]
+    scripts = [path.relative_to(ROOT / "studies").as_posix() for path in found]
     assert sorted(script for script, _ in rows) == sorted(scripts)
     told = re.findall(r"\w+/\w+\.md", " ".join(figures for _, figures in rows))
     assert {path.relative_to(ROOT / "studies").as_posix() for path in (ROOT / "studies").glob("*/*.md")} <= set(told)

@@ -169,7 +169,8 @@ class _Drive:
                 self.started = True
                 pinned = PINNED if settings.portable else {}
                 used = tuple(dict.fromkeys(one for waiting in self.pending for one in waiting.plugins))
-                prepare = partial(get_ready, self.registry.doors, used)
+                extras = settings.compile == "off"  # timm changes how torch compiles when it is imported
+                prepare = partial(get_ready, self.registry.doors, used, extras=extras)
                 kind = partial(environment, device, settings)
                 calls, together = len(self.pending), Together(self.registry)
                 self.executor.start(

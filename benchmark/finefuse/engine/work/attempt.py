@@ -49,16 +49,16 @@ def attempt(order: Order, carry_out: Callable[[Order], Record] | None = None) ->
         return failure(order, error, status, "".join(traceback.format_exception(error)), peak)
 
 
-def get_ready(doors: tuple[Door, ...], used: Sequence[tuple[PluginKind, Ref]] = ()) -> None:
+def get_ready(doors: tuple[Door, ...], used: Sequence[tuple[PluginKind, Ref]] = (), *, extras: bool = False) -> None:
     """What every job begins with, and which may be done once in a process that is copied for each job.
 
-    `used` are the plugins that some of the jobs will use.
+    `used` are the plugins that some of the jobs will use; with `extras` what they require is imported too.
     """
     logging.getLogger("finefuse").addFilter(shown)
     with _no_bars():
         from finefuse.engine.work.opened import open_ahead
 
-        open_ahead(doors, used)
+        open_ahead(doors, used, extras=extras)
 
 
 def _really(order: Order) -> Record:

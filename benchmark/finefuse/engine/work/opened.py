@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from contextlib import suppress
+from importlib import import_module
 
 from finefuse.declare.keys import environment
 from finefuse.discovery.imports import source_digests
@@ -20,19 +21,23 @@ log = logging.getLogger("finefuse")
 _kept: dict[Doors, Surroundings] = {}
 
 
-def open_ahead(doors: Doors, used: Used) -> None:
+def open_ahead(doors: Doors, used: Used, *, extras: bool = False) -> None:
     """Import all plugins in a process that is then copied for jobs, and does nothing else.
 
-    Of the plugins that the jobs will use, the built-in ones are built once and their source files read. What an
-    outsider's class does when it is imported is left to its own jobs.
+    Of the plugins that the jobs will use, the built-in ones are built once and their source files read; with `extras`
+    the packages that they require are imported too. What an outsider's class does when it is imported is left to its
+    own jobs.
     """
     surroundings = _kept[doors] = _open(doors)
     registry = registry_of(doors)
     environment("cpu", Settings())
     for kind, ref in used:
-        with suppress(FinefuseError):  # not lost: its jobs meet it again, and tell
-            if registry.find(kind, ref.name).shipped:
+        with suppress(FinefuseError, ImportError):  # not lost: its jobs meet it again, and tell
+            found = registry.find(kind, ref.name)
+            if found.shipped:
                 source_digests(type(registry.build(kind, ref)))
+                for module in found.entry.requires if extras else ():
+                    import_module(module)
     _undo_changes(surroundings)
 
 
