@@ -14,7 +14,7 @@ from finefuse.types import Settings
 CLOSE = 1e-3
 """How far outputs for an example may lie apart in two batches, as a share of the largest: products are split anew."""
 CLOSE_ROUNDED = 0.1
-"""The same where factors are rounded, to bfloat16 or TF32."""
+"""The same where factors are rounded, to sixteen bits or TF32."""
 TIED = 0.1
 """Share of examples that may: where a method decides between ties, the last bit does."""
 FEW = (1, 15)
@@ -34,7 +34,7 @@ def refuse_joint(
     """
     seed = int.from_bytes(hashlib.sha256(f"separate {address}".encode()).digest()[:7])
     order = torch.randperm(len(outputs), generator=torch.Generator().manual_seed(seed))
-    closeness = CLOSE_ROUNDED if settings.precision == "bf16" or settings.tf32 else CLOSE
+    closeness = CLOSE_ROUNDED if settings.precision != "fp32" or settings.tf32 else CLOSE
     asked, different = 0, 0
     for rows in torch.split(order[: sum(sizes)], _fitting(sizes, len(order))):
         known = outputs[rows.to(outputs.device)]
