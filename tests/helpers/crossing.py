@@ -56,7 +56,7 @@ def splits(**params: Any) -> Any:
     from finefuse.engine.work.loading import split_seed
 
     dataset = Registry((TINY,)).build("dataset", Ref.of("points", **params))
-    return dataset.splits(split_seed(Ref.of("points", **params), 0))
+    return dataset.splits(split_seed(Ref.of("points", **params), 0, dataset))
 
 
 def accuracy(outputs: torch.Tensor, y: torch.Tensor) -> float:

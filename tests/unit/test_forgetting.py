@@ -71,7 +71,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
 
 def source_score(run: SimpleNamespace, artifact: str, *, renewed: bool = False) -> float:
     """The stored body with the head of the pretrained network, put together by hand."""
-    source = Registry((TINY,)).build("dataset", SOURCE).splits(split_seed(SOURCE, 0))
+    dataset = Registry((TINY,)).build("dataset", SOURCE)
+    source = dataset.splits(split_seed(SOURCE, 0, dataset))
     net = Registry((TINY,)).build("backbone", Ref.of("tiny", images=True)).build(source.task)
     head = {k: v for k, v in base(run).items() if k.startswith("head.")}
     body = {k: v for k, v in run.store.weights(artifact).items() if k.startswith("stages.")}
