@@ -321,3 +321,12 @@ def test_nuslerp_has_one_t_for_two_members_only(of):
 def test_svc_follows_another_merge(of):
     one = Svc(recalibrate=False).follow(TaskArithmetic(1.0, recalibrate=False).fuse(of), of)
     assert same_bits(one, Svc(recalibrate=False).fuse(of))
+
+
+@pytest.mark.parametrize(
+    ("rows", "count", "common"), [(3, 2, 0.1), (8, 3, 0.1), (7, 2, 0.0), (2, 3, 0.0), (10, 2, 0.8)]
+)
+def test_iso_cts_has_equal_singular_values_however_the_places_are_divided(rows, count, common):
+    taus = [random(n, rows, 20).double() for n in range(count)]
+    found = torch.linalg.svdvals(IsoCts(common)._directions(lambda: (tau.clone() for tau in taus), count))
+    assert torch.allclose(found, found.mean().expand(rows), rtol=1e-6)

@@ -117,11 +117,13 @@ class _Team:
 
     def _carry_out(self, parcel: bytes, seconds: float) -> Record:
         for _ in range(self._executor.tries):
-            bench = self._worker()
+            bench = None
             try:
+                bench = self._worker()
                 return self._answer(bench, parcel, seconds)
             except self._ray.exceptions.RayActorError as error:
-                self._lose(bench)
+                if bench is not None:
+                    self._lose(bench)
                 bench, lost = None, error
             finally:
                 self._free.put(bench)
@@ -151,29 +153,26 @@ class _Team:
     def _placed(self) -> Any:
         """A new worker, on a machine that gives this one's bits; None where there is no room for it any more."""
         wanted = {"num_cpus": self.crew.threads, "num_gpus": self._executor.gpus, "scheduling_strategy": "SPREAD"}
-        made = self._ray.remote(**wanted)(Bench).remote(self._parcel)
         with self._lock:
+            if self._stopping.is_set():
+                raise WorkerDied("the run was stopped")
+            made = self._ray.remote(**wanted)(Bench).remote(self._parcel)
             self._alive.append(made)
         try:
             there = self._kind_of(made)
-        except self._ray.exceptions.RayActorError:
+            if there is not None and (different := _differences(self._kind, there)):
+                raise WorkerDied(
+                    f"a machine of the Ray cluster would give other bits than this one, {different}; "
+                    "use machines of one kind, or set portable = true in the suite"
+                )
+        except BaseException as error:
             self._lose(made)
-            self._free.put(None)
-            return None
-        except FinefuseError as error:
-            self._lose(made)
-            self._free.put(None)
-            raise WorkerDied(str(error)) from None
+            if isinstance(error, FinefuseError):
+                raise WorkerDied(str(error)) from None
+            raise
         if there is None:
             self._lose(made)
             return None
-        if different := _differences(self._kind, there):
-            self._lose(made)
-            self._free.put(None)
-            raise WorkerDied(
-                f"a machine of the Ray cluster would give other bits than this one, {different}; "
-                "use machines of one kind, or set portable = true in the suite"
-            )
         return made
 
     def _kind_of(self, made: Any) -> Mapping[str, str] | None:

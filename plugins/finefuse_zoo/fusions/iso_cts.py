@@ -45,7 +45,7 @@ class IsoCts:
 
     def _directions(self, taus: Taus, count: int) -> Tensor:
         u, s, vh = singular(total(taus))
-        own = round((len(s) - int(len(s) * self.common)) / count)
+        own = min(round((len(s) - int(len(s) * self.common)) / count), len(s) // count)
         shared = len(s) - own * count
         parts = [(u[:, :shared], s[:shared], vh[:shared])]
         for tau in taus() if own else ():

@@ -18,9 +18,10 @@ if TYPE_CHECKING:
 class MeanTeacher:
     """L + strength * mean((answer - teacher's answer)^2), the teacher an average of weights (1703.01780).
 
-    Tarvainen & Valpola 2017, on labelled examples. After every step teacher <- decay * teacher + (1 - decay) * w, its
-    running statistics too; the tuned network is the teacher. An answer is the probabilities, or the values in
-    regression. The teacher sees what the student sees, so without augmentation and dropout only the average pulls.
+    Tarvainen & Valpola 2017, on labelled examples. The teacher is w after the first step, and after every other one
+    decay * teacher + (1 - decay) * w, its running statistics too; the tuned network is the teacher. An answer is the
+    probabilities, or the values in regression. The teacher sees what the student sees, so without augmentation and
+    dropout only the average pulls.
     `strength` 0 is the average of `full`. Checked against a bare loop.
     """
 
