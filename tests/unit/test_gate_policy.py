@@ -116,6 +116,10 @@ def test_a_suite_has_a_gate(write: Callable[[str], Path], registry: Registry) ->
     [
         ("alpha = 2", "s.toml:6: gate.alpha: must be less than 1"),
         ("alhpa = 0.1", "s.toml:6: gate.alhpa: unknown key; did you mean 'alpha'?"),
+        ("alpha = 1e-4", "s.toml:6: gate.alpha: must be greater than or equal to 0.001, not 0.0001"),
+        ("resolve = 1", 's.toml:6: gate.resolve: must be below 1, which is 100 points, not 1.0: one point is "1pp"'),
+        ('resolve = "100pp"', 's.toml:6: gate.resolve: must be below 1, which is 100 points, not "100pp": one'),
+        ('margin = "200 %"', "s.toml:6: gate.margin: must be below 1, which is 100 points"),
         ('fatal = ["neww"]', "s.toml:6: gate.fatal[0]: must be"),
     ],
 )

@@ -154,7 +154,7 @@ Limit = Annotated[str, Field(pattern=CHANGE)] | Annotated[float, Field(ge=0)]
 class GateShape(_Table):
     """What `finefuse compare` judges these results by; its options override it."""
 
-    alpha: Annotated[float, Field(gt=0, lt=1)] | None = Field(default=None, description="Chance of a false alarm.")
+    alpha: Annotated[float, Field(ge=0.001, lt=1)] | None = Field(default=None, description="Chance of a false alarm.")
     margin: Limit | None = Field(default=None, description="A change of a metric that doesn't matter.")
     resolve: Limit | None = Field(default=None, description="A loss of all cells that must have been visible.")
     fail_on: dict[str, Limit | Literal["off"]] = Field(default={}, description="Limits, by measure.")
@@ -165,6 +165,15 @@ class GateShape(_Table):
     noise: dict[Literal["train_s", "latency", "memory"], Annotated[float, Field(gt=0)]] = Field(
         default={}, description="The standard deviation of the logarithm from run to run, by measure."
     )
+
+    @field_validator("margin", "resolve")
+    @classmethod
+    def _can_be_exceeded(cls, limit: str | float | None) -> str | float | None:
+        found = re.match(CHANGE, limit) if isinstance(limit, str) else None
+        amount = float(found[1]) / (100 if found[2] else 1) if found else limit
+        if isinstance(amount, float) and amount >= 1:
+            raise ValueError(f'must be below 1, which is 100 points, not {show(limit)}: one point is "1pp"')
+        return limit
 
 
 class SearchShape(_Table):
