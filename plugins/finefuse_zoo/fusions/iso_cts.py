@@ -25,9 +25,9 @@ class IsoCts:
     Iso-CTS, 2502.04959. The `common` share of the sum's singular vectors is kept; the places of the others are divided
     among the members, each of which gives the first singular vectors of its tau_m = theta_m - theta_0 without the
     common directions. U and V are replaced by the nearest matrices with orthonormal columns, and all singular values by
-    their mean. The number of places that are divided is rounded to a multiple of the members. Convolutions are matrices
-    (out, rest); of other tensors the mean of tau_m is taken. `recalibrate` recomputes BatchNorm's statistics on the
-    training inputs. `common` 1 is `iso-c`. Checked against fusion_bench.
+    their mean. The number of places that are divided is rounded to a multiple of the members, of which all have room.
+    Convolutions are matrices (out, rest); of other tensors the mean of tau_m is taken. `recalibrate` recomputes
+    BatchNorm's statistics on the training inputs. `common` 1 is `iso-c`. Checked against fusion_bench.
     """
 
     common: Annotated[float, Ge(0), Le(1)] = 0.8

@@ -21,8 +21,7 @@ class MeanTeacher:
     Tarvainen & Valpola 2017, on labelled examples. The teacher is w after the first step, and after every other one
     decay * teacher + (1 - decay) * w, its running statistics too; the tuned network is the teacher. An answer is the
     probabilities, or the values in regression. The teacher sees what the student sees, so without augmentation and
-    dropout only the average pulls.
-    `strength` 0 is the average of `full`. Checked against a bare loop.
+    dropout only the average pulls. `strength` 0 is the average of `full`. Checked against a bare loop.
     """
 
     strength: Annotated[float, Ge(0)] = 1.0
