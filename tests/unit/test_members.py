@@ -15,21 +15,33 @@ from finefuse.errors import NotApplicable, PluginError
 from finefuse.testing import POINTS, small_fusing, small_members, small_net
 from finefuse.types import Fusing
 from finefuse_zoo.fusions.adamerging import AdaMerging
+from finefuse_zoo.fusions.arcee_fusion import ArceeFusion
+from finefuse_zoo.fusions.breadcrumbs import Breadcrumbs
+from finefuse_zoo.fusions.consensus import Consensus
 from finefuse_zoo.fusions.dare import Dare
+from finefuse_zoo.fusions.della import Della
+from finefuse_zoo.fusions.expo import Expo
 from finefuse_zoo.fusions.fisher import Fisher
 from finefuse_zoo.fusions.git_rebasin import GitRebasin
 from finefuse_zoo.fusions.greedy_soup import GreedySoup
 from finefuse_zoo.fusions.iso_c import IsoC
+from finefuse_zoo.fusions.iso_cts import IsoCts
 from finefuse_zoo.fusions.karcher import Karcher
 from finefuse_zoo.fusions.magmax import MagMax
 from finefuse_zoo.fusions.model_stock import ModelStock
+from finefuse_zoo.fusions.multislerp import MultiSlerp
+from finefuse_zoo.fusions.nuslerp import NuSlerp
+from finefuse_zoo.fusions.pcb import Pcb
 from finefuse_zoo.fusions.regmean import RegMean
 from finefuse_zoo.fusions.repair import Repair
+from finefuse_zoo.fusions.sce import Sce
 from finefuse_zoo.fusions.soup import Soup
+from finefuse_zoo.fusions.svc import Svc
 from finefuse_zoo.fusions.task_arithmetic import TaskArithmetic
 from finefuse_zoo.fusions.ties import Ties
 from finefuse_zoo.fusions.tsv_m import TsvM
 from finefuse_zoo.fusions.wise_ft import WiseFt
+from finefuse_zoo.fusions.wudi import Wudi
 from finefuse_zoo.schemes.lora import Lora
 from helpers.tasks import two_tasks
 
@@ -37,6 +49,18 @@ NEEDS = ("val", "train", "base", "trainer", "test inputs")
 BY_WEIGHT = [
     *(Soup(), GreedySoup(), Karcher(), WiseFt(a="val"), TaskArithmetic(), Ties(), Dare(), MagMax(), ModelStock()),
     *(TsvM(), IsoC(), Fisher(samples=20), RegMean(samples=20), AdaMerging(steps=3)),
+    *(
+        ArceeFusion(),
+        Breadcrumbs(),
+        Consensus(strictness=0.1),
+        Della(),
+        Expo(),
+        IsoCts(),
+        MultiSlerp(),
+        NuSlerp(),
+        Pcb(),
+    ),
+    *(Pcb(), Sce(k=0.5), Svc(), Wudi()),
 ]
 
 
@@ -136,6 +160,8 @@ def test_methods_on_weights_serve_members_of_two_tasks(fusion: Any) -> None:
         assert torch.equal(one.head.weight, member.net.head.weight)
         outputs = one(member.val.x).detach()
         assert member.task.bad_outputs(outputs, len(member.val)) == ""
+        matrices = {name for name, p in one.stages.named_parameters() if p.ndim > 1}
+        assert not any(torch.equal(one.stages.get_parameter(n), of.base.stages.get_parameter(n)) for n in matrices)
         if isinstance(fusion, Soup | Fisher | RegMean):
             assert member.task.quality(outputs, member.val) > 1 / member.task.outputs
 
