@@ -75,6 +75,8 @@ def test_what_a_suite_allows_can_be_fatal_again() -> None:
         ({"fatal": "new"}, "[gate] has 'new' as fatal"),
         ({"fatal": ["settings"]}, "there is no judgement 'settings'"),
         ({"allow": ["setings"]}, "there is no judgement 'setings'; did you mean 'settings'?"),
+        ({"resolve": 1}, "resolve must be below 1, which is 100 points: one point is 1pp."),
+        ({"resolve": "100pp"}, "resolve must be below 1"),
         ({"alpha": 1e-4}, "alpha must be 0.001 or more"),
         ({"noise": {"trian_s": 0.1}}, "no noise is known by the name 'trian_s'; did you mean 'train_s'?"),
         ({"noise": {"train_s": 0}}, "the noise of train_s must be a number above 0"),

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from finefuse.errors import StoreError
+from finefuse.errors import FinefuseError, StoreError
 from finefuse.types import Record
 from helpers.gates import Pair, Rows, cells_of
 
@@ -144,3 +144,34 @@ def test_one_seed_that_is_less_than_twice_as_bad_is_fatal_if_asked_for(pair: Pai
     lost = [row | {"seconds": None, "peak_memory": None} for row in base]
     found = pair.compare(base, lost)
     assert (found.passed, found.passed_over) == (True, {"train_s not measured now": 6, "memory not measured now": 6})
+
+
+def test_what_is_left_is_judged_where_the_ranking_metric_is_off(pair: Pair, rng: np.random.Generator) -> None:
+    base = timed(pair, rng)
+    off = {"accuracy": "off"}
+    assert pair.compare(base, in_line_2(base, lambda row: pair.changed(row, rng, 50)), fail_on=off).passed
+    assert pair.compare(base, in_line_2(base, times("flops", 2)), fail_on=off).failures == ("Of lines: 1 regressed.",)
+    exact = ("nll", "flops", "parameters", "trainable", "size", "steps", "gradients")
+    nothing = pair.compare(base, base, fail_on=off | dict.fromkeys(exact, "off"))
+    assert nothing.failures == ("No cell could be compared, so nothing was checked.",)
+
+
+@pytest.mark.parametrize("limit", [1, 5, "100pp", "200%"])
+@pytest.mark.parametrize("measure", ["accuracy", "coverage"])
+def test_a_limit_that_nothing_exceeds_is_refused(
+    pair: Pair, rng: np.random.Generator, measure: str, limit: str | int
+) -> None:
+    base = timed(pair, rng)
+    with pytest.raises(
+        FinefuseError, match=rf"^{measure}: a limit of \d+%? lets everything pass, .* one point is 1pp\.$"
+    ):
+        pair.compare(base, base, fail_on={measure: limit})
+
+
+@pytest.mark.parametrize(("name", "end"), [("flop", "; did you mean 'flops'?"), ("zzz", "train_s, trainable.")])
+def test_a_measure_that_nobody_knows_is_one_sentence(pair: Pair, rng: np.random.Generator, name: str, end: str) -> None:
+    base = timed(pair, rng)
+    with pytest.raises(FinefuseError) as error:
+        pair.compare(base, base, fail_on={name: 0})
+    assert str(error.value).endswith(end)
+    assert str(error.value).startswith(f"nothing is measured that is called '{name}'; ")

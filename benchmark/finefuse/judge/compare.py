@@ -60,6 +60,7 @@ def compare(base: Path, new: Path, further: Sequence[tuple[Path, Path]] = (), /,
     policy.refuse_unknown(metrics.measures([*old.rows.values(), *now.rows.values()]) | {"right answers", "losses"})
     bases = other_bases(old, now)
     found = _sort(old, now, bases)
+    policy.refuse_wide({COVERAGE, *(one.family.measure for one in found.compared if one.family.answers)})
     runs = pairs.read_runs([(base, new), *further]) if further else ()
     policy = replace(policy, shares=IN_PAIRS) if runs else policy
     both = found.pairs + found.timed
@@ -78,6 +79,7 @@ def compare(base: Path, new: Path, further: Sequence[tuple[Path, Path]] = (), /,
         problems=tuple(problems),
         notes=(*excused, *_notes(old, now, bases, both), *rests, *pairs.notes(runs, answers)),
         passed_over=dict(found.over.most_common()),
+        left_out=sum(policy.limit(one.family.measure) is None for one in found.compared),
         resolution=tuple(_resolution(answers)),
         coverage=coverage,
     )

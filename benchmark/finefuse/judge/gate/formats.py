@@ -89,6 +89,6 @@ def read_formats(texts: list[str]) -> list[tuple[str, Path | None]]:
 
 def _form(name: str) -> Render | Mapping[str, Render]:
     if name not in FORMATS:
-        listed = did_you_mean(name, FORMATS) or f"; expected one of {', '.join(FORMATS)}"
-        raise FinefuseError(f"there is no format {name!r}{listed}.")
+        listed = did_you_mean(name, FORMATS) or f"; expected one of {', '.join(FORMATS)}."
+        raise FinefuseError(f"there is no format {name!r}{listed}")
     return FORMATS[name]

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import get_args
 
-from finefuse.judge.gate.policy import Excuse, Policy
+from finefuse.judge.gate.policy import COVERAGE, NOISY, Excuse, Policy
 from finefuse.types import Judgement, Scope, Verdict
 
 SEVERITY: tuple[Judgement, ...] = get_args(Judgement)
@@ -56,7 +56,8 @@ class Outcome:
     """All verdicts, the worst first, and the widest first among equals; `base` and `new` name the folders.
 
     `problems` fail it unless they are excused, `notes` are said on top, and `passed_over` has how many of what was not
-    judged, by why. `coverage` are rows that are ok and planned ones, of both.
+    judged, by why. `left_out` are cells whose ranking metric isn't to be judged. `coverage` are rows that are ok and
+    planned ones, of both.
     """
 
     base: str
@@ -66,6 +67,7 @@ class Outcome:
     problems: tuple[Problem, ...] = ()
     notes: tuple[str, ...] = ()
     passed_over: Mapping[str, int] = field(default_factory=dict)
+    left_out: int = 0
     resolution: tuple[Resolution, ...] = ()
     coverage: tuple[tuple[int, int], tuple[int, int]] = ((0, 0), (0, 0))
 
@@ -98,7 +100,8 @@ class Outcome:
     def doubts(self) -> tuple[str, ...]:
         """Why it fails whatever the verdicts are, a sentence for each reason."""
         found = [problem.said for problem in self.problems if problem.kind not in self.policy.excused]
-        if not COMPARED & self.counts.keys():
+        rest = [verdict for verdict in self.verdicts if _of_cells(verdict)] if self.left_out else self.cells
+        if not COMPARED & counted(rest).keys():
             found.append("No cell could be compared, so nothing was checked.")
         return (*found, *self._unresolved())
 
@@ -117,6 +120,11 @@ class Outcome:
             return ("Nothing tells which loss would have been caught, and one was to be.",)
         blind = [found for found in self.resolution if found.loss > wanted.amount]
         return tuple(f"{found} {100 * wanted.amount:.2g} {found.unit} were to be visible." for found in blind)
+
+
+def _of_cells(verdict: Verdict) -> bool:
+    """Whether a verdict rests on results of cells, and not on times or on how many cells there are."""
+    return verdict.measure.partition(".")[0] not in (*NOISY, COVERAGE)
 
 
 def counted(verdicts: Sequence[Verdict]) -> dict[Judgement, int]:

@@ -94,10 +94,12 @@ class Policy:
             raise FinefuseError(f"alpha must lie between 0 and 1, and margin be 0 or more and below 1, not {said}.")
         if self.alpha < LEAST_ALPHA:
             raise FinefuseError(f"alpha must be {LEAST_ALPHA} or more, not {self.alpha:g}: nothing could reach that.")
+        if self.resolve and self.resolve.amount >= 1:
+            raise FinefuseError("resolve must be below 1, which is 100 points: one point is 1pp.")
         for name in self.noise:
             if name not in NOISY:
-                listed = did_you_mean(name, NOISY) or f"; expected one of {', '.join(NOISY)}"
-                raise FinefuseError(f"no noise is known by the name {name!r}{listed}.")
+                listed = did_you_mean(name, NOISY) or f"; expected one of {', '.join(NOISY)}."
+                raise FinefuseError(f"no noise is known by the name {name!r}{listed}")
         if wrong := [name for name, one in self.noise.items() if isinstance(one, str) or not 0 < one < math.inf]:
             raise FinefuseError(f"the noise of {wrong[0]} must be a number above 0.")
 
@@ -128,8 +130,8 @@ class Policy:
         more, less = list(fatal), list(allow)
         for word, known in [*((w, judgements) for w in more), *((w, (*judgements, *excuses)) for w in less)]:
             if word not in known:
-                listed = did_you_mean(word, known) or f"; expected one of {', '.join(known)}"
-                raise FinefuseError(f"there is no judgement {word!r}{listed}.")
+                listed = did_you_mean(word, known) or f"; expected one of {', '.join(known)}."
+                raise FinefuseError(f"there is no judgement {word!r}{listed}")
         if "regressed" in less:
             raise FinefuseError("a regression can't be allowed: give its measure a wider limit, or `off`.")
         kept = (self.fatal | {j for j in judgements if j in more}) - {j for j in judgements if j in less}
@@ -144,8 +146,21 @@ class Policy:
         known = sorted({*measures, *DEFAULTS, COVERAGE})
         for name in self.limits:
             if name not in known:
-                listed = did_you_mean(name, known) or f"; expected one of {', '.join(known)}"
-                raise FinefuseError(f"nothing is measured that is called {name!r}{listed}.")
+                listed = did_you_mean(name, known) or f"; expected one of {', '.join(known)}."
+                raise FinefuseError(f"nothing is measured that is called {name!r}{listed}")
+
+    def refuse_wide(self, shares: Iterable[str]) -> None:
+        """Whether all limits of these measures, which lie between 0 and 1, can be exceeded.
+
+        Raises:
+            FinefuseError: if not.
+        """
+        for name in shares:
+            limit = self.limits.get(name)
+            if limit and limit.amount >= 1:
+                raise FinefuseError(
+                    f"{name}: a limit of {limit} lets everything pass, as it lies between 0 and 1: one point is 1pp."
+                )
 
 
 KEYS = ("alpha", "margin", "resolve", "fail_on", "fatal", "allow", "noise")
@@ -178,8 +193,8 @@ def read_policy(table: Mapping[str, Any], given: Mapping[str, Any] | None = None
 def _check(key: str, value: object) -> None:
     """Whether a key of `[gate]` holds something of the right kind."""
     if key not in KEYS:
-        listed = did_you_mean(key, KEYS) or f"; expected one of {', '.join(KEYS)}"
-        raise FinefuseError(f"[gate] has no key {key!r}{listed}.")
+        listed = did_you_mean(key, KEYS) or f"; expected one of {', '.join(KEYS)}."
+        raise FinefuseError(f"[gate] has no key {key!r}{listed}")
     numbers = isinstance(value, Mapping) and all(type(one) in (int, float, str) for one in value.values())
     texts = isinstance(value, list | tuple) and all(isinstance(one, str) for one in value)
     good = {"fail_on": numbers, "noise": numbers, "fatal": texts, "allow": texts}

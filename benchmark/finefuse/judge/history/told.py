@@ -109,8 +109,8 @@ def steps_of(
     known = sorted({one.measure.name for one in series})
     for name in measures:
         if name not in known:
-            listed = did_you_mean(name, known) or f"; expected one of {', '.join(known)}"
-            raise FinefuseError(f"{folder}: nothing is measured that is called {name!r}{listed}.")
+            listed = did_you_mean(name, known) or f"; expected one of {', '.join(known)}."
+            raise FinefuseError(f"{folder}: nothing is measured that is called {name!r}{listed}")
     series = [one for one in series if not measures or one.measure.name in measures]
     calibrated = calibration.known(rows[0] for one in series if one.measure.noisy for rows in one.rows)
     found = find_steps(series, policy, calibrated)
