@@ -106,6 +106,15 @@ def test_new_rows_are_read_as_these(people: Path, write: Write) -> None:
         data.read_inputs(wrong, 0)
 
 
+def test_it_is_told_which_numbers_are_constant_or_a_second_target(tmp_path: Path) -> None:
+    file = tmp_path / "t.csv"
+    file.write_text("code,one,town,y\n" + "".join(f"{i % 2},1,{'pqr'[i % 3]},{'ab'[i % 2]}\n" for i in range(12)))
+    assert CsvTable(file, "y", columns="all").remarks()[2:] == [
+        "'one': always the same value",
+        "'code': tells the target 'y' by itself; is it a second one?",
+    ]
+
+
 def test_it_is_told_what_columns_are_taken_for(people: Path) -> None:
     assert table(people).remarks() == [
         "numbers: 'age'",

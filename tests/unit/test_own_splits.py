@@ -105,6 +105,7 @@ def test_rows_without_a_split_are_left_out_and_told(pets: Path) -> None:
     [
         ("img/cat/099.png,cat,train", "line 22: there is no file 'img/cat/099.png' in "),
         (",cat,train", "line 22: there is no file '' in "),
+        (f"{'x' * 300},cat,train", "line 22: there is no file 'xxx"),
         ("img/cat/../cat/000.png,cat,test", "line 22: 'img/cat/../cat/000.png' is in line 12 already"),
         ("img/x.png,,train", "line 22: the label 'label' is empty"),
         ("img/x.png,cat", "line 22: 2 fields where 3 are expected"),
@@ -121,6 +122,17 @@ def test_a_column_that_is_not_there_and_a_table_without_training_rows(pets: Path
     assert "no column 'spilt'; did you mean 'split'?" in refusal(lambda: Manifest(pets, split="spilt").splits(0))
     pets.write_text(pets.read_text().replace(",train", ",test"))
     assert refusal(lambda: Manifest(pets).splits(0)) == f"{pets}: no row has 'train' in 'split'"
+
+
+def test_a_label_without_training_rows_is_refused_by_file_and_label(pets: Path) -> None:
+    pets.write_text(pets.read_text().replace(",cat,train", ",cat,test"))
+    said = f"{pets}: class 'cat' has 0 images that can be read for training, and 1 for training were asked for"
+    assert refusal(lambda: Manifest(pets, size=8).splits(0)) == said
+
+
+def test_a_manifest_takes_split_or_fold() -> None:
+    with pytest.raises(ParameterError, match="only one of split and fold can be given"):
+        REGISTRY.build("dataset", Ref.of("manifest", file="m.csv", split=["a", "b"], fold="c"))
 
 
 def test_the_fingerprint_is_of_the_table_and_of_the_pictures(pets: Path) -> None:

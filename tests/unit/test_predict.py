@@ -131,6 +131,9 @@ def array(content: Any) -> Any:
         ("x.npy", array(np.zeros((2, 2))), "inputs are (N, 2) of float64, and the network takes (N, 2) of float32"),
         ("x.npy", array(np.zeros((0, 2), np.float32)), "there is no input in it"),
         ("x.npy", array(np.array(["a"])), "no array of numbers that can be read"),
+        ("x.npy", lambda file: file.write_bytes(b""), "no array of numbers that can be read"),
+        ("x.npy", lambda file: file.write_bytes(b"PK\x03\x04"), "no array of numbers that can be read"),
+        ("x.npy", array(np.full((2, 2), np.nan, np.float32)), "outputs are not finite for 2 of 2 examples"),
     ],
 )
 def test_bad_inputs_are_one_sentence_exit_code_2_and_no_file(

@@ -128,6 +128,7 @@ def test_a_machine_that_would_give_other_bits_is_refused(hostile: Any, cluster: 
 def test_no_process_is_left_when_the_run_stops(started: RayCluster, hostile: Any) -> None:
     row = started.submit(hostile.fine, 1, 60).result()
     stuck = started.submit(hostile.sleeps, 600, 600)
+    assert eventually(stuck.running)
     stopping = threading.Thread(target=started.stop)
     stopping.start()
     assert isinstance(stuck.exception(120), WorkerDied)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import torch
 from torch import Tensor
@@ -56,6 +57,8 @@ def predictions(
         if x.shape[1:] != like.shape[1:] or x.dtype != like.dtype:
             raise FinefuseError(f"{where}: inputs are {_told(x)}, and the network takes {_told(like)}.")
         outputs = bench.fusion_trainer.outputs(made.model, x.to(like.device)).cpu()
+    if wrong := plugin.task.bad_outputs(outputs, len(x)):
+        raise FinefuseError(f"{where}: {wrong}.")
     return _named(plugin, made.bench, names, outputs)
 
 
@@ -83,8 +86,9 @@ def _array(where: Path) -> tuple[Sequence[str], Tensor]:
     import numpy as np
 
     try:
-        x = torch.from_numpy(np.load(where, allow_pickle=False))
-    except (OSError, ValueError, TypeError) as error:
+        with where.open("rb") as file:
+            x = torch.from_numpy(np.load(file, allow_pickle=False))
+    except (OSError, ValueError, TypeError, EOFError, BadZipFile) as error:
         raise FinefuseError(f"{where}: no array of numbers that can be read: {error}") from error
     if not x.ndim or not len(x):
         raise FinefuseError(f"{where}: there is no input in it.")

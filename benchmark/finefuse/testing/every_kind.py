@@ -70,7 +70,8 @@ def check_plugin(
     wanted = (*skip, *(expected or {}))
     for rule in wanted:
         if rule not in rules:
-            raise PluginError(f"there is no rule {rule!r}{did_you_mean(rule, rules) or f'; there are {sorted(rules)}'}")
+            hint = did_you_mean(rule, rules) or f"; there are {', '.join(sorted(rules))}"
+            raise PluginError(f"there is no rule {rule!r}{hint}")
     reports = []
     for kind, ref in found:
         plugin, checks = registry.build(kind, ref), checks_of(registry, kind, ref)

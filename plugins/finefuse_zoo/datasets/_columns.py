@@ -104,18 +104,25 @@ def remarks_on_columns(
     told = [f"uses {_counted(chosen.used)} of {table.path.name}"]
     if chosen.left:
         told.append(f"leaves out {_reasons(chosen.left, list(chosen.left))}")
-    readings = {name: table.reading(name).values for name in chosen.used}
+    told += remarks_on_values(table, target, chosen.used, regression=regression)
+    if chosen.missing:
+        cells = sum(chosen.missing.values())
+        told.append(
+            f"{cells} empty {'cell' if cells == 1 else 'cells'} in {_listed(chosen.missing)}: the column's mean"
+        )
+    return told
+
+
+def remarks_on_values(table: Table, target: str, numbers: Iterable[str], *, regression: bool) -> list[str]:
+    """Which columns of numbers are constant, or may be a second target."""
+    told = []
+    readings = {name: table.reading(name).values for name in numbers}
     if constant := [name for name, values in readings.items() if len(set(values)) == 1]:
         told.append(f"{_listed(constant)}: always the same value")
     found = table.numbers(target) if regression else table.class_numbers(target, table.classes(target))
     says = _orders if regression else _stands_for
     if second := [name for name, values in readings.items() if says(values, found)]:
         told.append(f"{_listed(second)}: tells the target {target!r} by itself; is it a second one?")
-    if chosen.missing:
-        cells = sum(chosen.missing.values())
-        told.append(
-            f"{cells} empty {'cell' if cells == 1 else 'cells'} in {_listed(chosen.missing)}: the column's mean"
-        )
     return told
 
 

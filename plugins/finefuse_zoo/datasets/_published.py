@@ -97,7 +97,8 @@ def rows_of(
     import numpy as np
 
     given = np.array(parts)
-    own = replace(cut, val=0 if (given == "val").any() else cut.val, test=None if (given == "test").any() else cut.test)
+    val, test = 0 if (given == "val").any() else cut.val, None if (given == "test").any() else cut.test
+    own = replace(cut, val=val, test=test, found=f"{cut.found} for training")
     drawn = own.rows(np.where(given == "train", y, -1), names, seed)
     named = (np.flatnonzero((given == part) & (y >= 0)) for part in PARTS)
     return tuple(

@@ -13,7 +13,13 @@ from finefuse import FinefuseError, Splits, Task
 from finefuse.files import digest_of_text, digests
 from finefuse.types import Description, Vocabulary
 from finefuse_zoo._hugging_face import split_hub, vocabulary
-from finefuse_zoo.datasets._columns import choose, remark_on_overlap, remarks_on_columns, remarks_on_labels
+from finefuse_zoo.datasets._columns import (
+    choose,
+    remark_on_overlap,
+    remarks_on_columns,
+    remarks_on_labels,
+    remarks_on_values,
+)
 from finefuse_zoo.datasets._encodings import of_numbers, of_pieces, of_words
 from finefuse_zoo.datasets._fields import Count, Share, all_different, one_of
 from finefuse_zoo.datasets._mixed import ENCODE, Encoder, Plan, planned
@@ -128,7 +134,6 @@ class CsvTable:
             raise ValueError("a tokeniser needs `text`, the column of texts")
         if self._wordpieces and find_spec("transformers") is None:
             raise ValueError("a tokeniser of Hugging Face needs transformers: pip install 'finefuse[text]'")
-
         if self.columns == "all" and self.text is not None:
             raise ValueError('columns = "all" is for tables, and `text` is the one column of texts')
 
@@ -171,7 +176,8 @@ class CsvTable:
         """Which columns are used and which aren't, and what else is not as it may seem."""
         table, continuous = self._table(self.train), self._targets.continuous
         if self.columns == "all":
-            told = self._plan.remarks()
+            numbers = [name for name, kind in self._plan.kinds.items() if kind == "numbers"]
+            told = self._plan.remarks() + remarks_on_values(table, self.target, numbers, regression=continuous)
         elif self.text is None:
             aside = self._published.used
             told = remarks_on_columns(table, self.target, self.features, regression=continuous, aside=aside)

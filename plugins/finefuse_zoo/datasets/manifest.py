@@ -61,6 +61,7 @@ class Manifest:
 
     def __post_init__(self) -> None:
         one_of(shots=self.shots, fraction=self.fraction)
+        one_of(split=None if self.split == "split" else self.split, fold=self.fold)
 
     @property
     def task(self) -> Task:
@@ -87,13 +88,14 @@ class Manifest:
         from finefuse_zoo.datasets._cut import Cut, splits_at
 
         table, task = self._table(), self.task
-        parts = self._published.parts(table, seed)
+        classes, parts = table.classes(self.label), self._published.parts(table, seed)
+        cut = Cut(self.val, self.shots, self.fraction, self.test_share)
         try:
             images = decoded(self._content(), self._items, self._shape, self._look)
+            rows = rows_of(parts, images.y.numpy(), classes, cut, seed)
         except FinefuseError as error:
             raise FinefuseError(f"{self.file}: {error}") from error
-        cut = Cut(self.val, self.shots, self.fraction, self.test_share)
-        return splits_at(task, images, rows_of(parts, images.y.numpy(), table.classes(self.label), cut, seed))
+        return splits_at(task, images, rows)
 
     def read_inputs(self, where: Path, _seed: int) -> tuple[Sequence[str], Tensor]:
         """Images, from a file or a folder."""
@@ -136,7 +138,7 @@ class Manifest:
             name = os.path.normpath(os.path.relpath(cell.strip(), self._root) if cell.startswith("/") else cell.strip())
             if name in lines:
                 raise FinefuseError(f"{self.file}, line {line}: {short(cell)} is in line {lines[name]} already")
-            if not cell.strip() or not (self._root / name).is_file():
+            if not cell.strip() or not _is_file(self._root / name):
                 raise FinefuseError(f"{self.file}, line {line}: there is no file {short(cell)} in {self._root}")
             lines[name] = line
         return list(lines)
@@ -157,3 +159,10 @@ class Manifest:
         labels = table.class_numbers(self.label, table.classes(self.label))
         for name, label in zip(self._names(), labels, strict=True):
             yield name, partial(opened, self._root / name, label)
+
+
+def _is_file(place: Path) -> bool:
+    try:
+        return place.is_file()
+    except OSError:  # its name is too long
+        return False
