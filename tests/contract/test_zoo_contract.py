@@ -105,6 +105,10 @@ def _picture_files(tmp_path_factory: pytest.TempPathFactory, fixture_module: Cal
     PICTURE_FILES["huggingface"] = {"classes": 3, "path": trees["train"], "size": 8}
     rows = [f"{'abc'[n % 3]},text number {n}" for n in range(60)]
     (folder / "texts.csv").write_text("kind,said\n" + "\n".join(rows) + "\n")
+    files = [(file, part) for part, tree in trees.items() for file in sorted(Path(tree).rglob("*.*"))]
+    pictures = [f"{file},{file.parent.name},{part}" for file, part in files]
+    (folder / "pictures.csv").write_text("path,label,split\n" + "\n".join(pictures) + "\n")
+    PICTURE_FILES["manifest"] = {"file": str(folder / "pictures.csv"), "size": 8}
     PICTURE_FILES["csv"] = {"train": str(folder / "texts.csv"), "target": "kind", "text": "said", "max_tokens": 5}
     ENCODERS["hf-text"] = {"path": str(tiny_encoder(folder / "encoder"))}
     ENCODERS["clip"] = {"path": str(tiny_clip(folder / "clip"))}

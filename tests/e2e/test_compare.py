@@ -90,7 +90,12 @@ def verdicts(text: str) -> dict[str, str]:
 def test_the_same_passes(gate: Gate) -> None:
     outcome = gate.compare(gate.results("good"), gate.results("good"))
     assert outcome.code == 0, outcome.err
-    assert outcome.out.startswith("# passed: good against good\n\nCells: 6 unchanged. Lines: ")
+    title, same, counts, *_ = outcome.out.split("\n\n")
+    assert (title, same) == (
+        "# passed: good against good",
+        "- Base and new are the same folder, so nothing was compared with anything else.",
+    )
+    assert counts.startswith("Cells: 6 unchanged. Lines: ")
     assert "|" not in outcome.out
 
 

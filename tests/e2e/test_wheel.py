@@ -37,7 +37,7 @@ def test_the_wheel_holds_both_packages_and_nothing_at_its_top_but_them(installed
     assert {str(source) for source in sources} <= names
     templates = {f"finefuse/cli/templates/{path.name}" for path in (ROOT / "benchmark").rglob("*.txt")}
     suites = {f"finefuse_zoo/suites/{path.name}" for path in (ROOT / "suites").glob("*.toml")}
-    assert len(templates) == 5
+    assert len(templates) == 20
     assert {*templates, *suites, "finefuse/py.typed", "finefuse_zoo/py.typed"} <= names
     assert any(name.endswith("licenses/LICENSE") for name in names)
 

@@ -61,7 +61,7 @@ class Hand(SuiteTrainer):
         (found,) = [p for name, p in self.adapters.items() if name.startswith(layer) and f".{what}.default" in name]
         return found.double()
 
-    def shared(self, what):
+    def shared_matrix(self, what):
         return next(buffer for name, buffer in self.kept.items() if f".{what}." in name).double()
 
 
@@ -113,7 +113,7 @@ def expected(scheme, hand, name, layer):
         columns = [j % scheme.r for j in range(w.shape[1])]
         return w + hand.adapter(name, "miss_block").T[:, columns], bias
     if isinstance(scheme, Vera):
-        a, b = hand.shared("vera_A")[:, : w.shape[1]], hand.shared("vera_B")[: w.shape[0]]
+        a, b = hand.shared_matrix("vera_A")[:, : w.shape[1]], hand.shared_matrix("vera_B")[: w.shape[0]]
         outer, inner = hand.adapter(name, "vera_lambda_b"), hand.adapter(name, "vera_lambda_d")
         return w + outer[:, None] * (b @ (inner[:, None] * a)), bias
     divisor = math.sqrt(scheme.r) if isinstance(scheme, RsLora) else scheme.r

@@ -172,6 +172,8 @@ def test_the_command_writes_csv_and_keeps_what_is_there(
     assert call("--to", str(to)) == 2
     assert "exists already; --force writes over it" in capsys.readouterr().err
     assert call("--to", str(to), "--force") == 0
+    assert call("--to", str(to / "below.csv")) == 2
+    assert f"can't write {to / 'below.csv'}: " in capsys.readouterr().err
 
 
 # ------------------------------------------------------------------------------------------------------------ pictures

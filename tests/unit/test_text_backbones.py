@@ -31,8 +31,11 @@ SMALL: dict[str, Any] = {
     "text-cnn": TextCnn(vocabulary=40, dim=8, filters=8),
     "text-transformer": TextTransformer(vocabulary=40, heads=2, head_width=4),
 }
-REFUSED = {("text-cnn", "norm-tune"), ("text-cnn", "side-tune"), *product(SMALL, ("stochnorm", "text-head"))}
-"""Schemes that need what these networks don't have: norm layers, widths of an embedding, BatchNorm, CLIP's tower."""
+REFUSED = {
+    *product(["text-cnn"], ("norm-tune", "side-tune", "miss", "vera")),
+    *product(SMALL, ("stochnorm", "text-head")),
+}
+"""Schemes that need what these networks don't have: norm or linear layers, widths of an embedding, CLIP's tower."""
 EXAMPLES: dict[str, dict[str, Any]] = {
     "chain": {"of": ["linear-probe", "discriminative"], "plus": ["l2-sp"]},
     "frozen-head": {"of": "full"},

@@ -28,9 +28,9 @@ def test_it_goes_all_the_way(tmp_path):
 
 def test_the_kit_tries_strategies_on_it(fixture_module):
     task = fixture_module("plugins/counts").Visits.task
-    testing.check_scheme(Full, tasks=[task])
+    testing.check_scheme(Full, tasks=[task], expected={"every-parameter-counts": "its network has no BatchNorm"})
     testing.check_fusion(Mean, tasks=[task])
-    testing.check_fusion(Soup, tasks=[task])
+    testing.check_fusion(Soup, tasks=[task], expected={"every-parameter-counts": "its network has no BatchNorm"})
 
 
 def test_its_file_is_short():

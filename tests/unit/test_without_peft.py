@@ -11,7 +11,7 @@ from finefuse.declare.suite import load_suite
 from finefuse.discovery.registry import Registry
 from finefuse.errors import PluginError, SuiteError
 
-ADAPTERS = ["lora", "rslora", "dora", "loha", "ia3"]
+ADAPTERS = ["lora", "rslora", "lora-plus", "dora", "loha", "lokr", "hira", "vera", "miss", "ia3"]
 HEAD = 'name = "x"\ndatasets = ["digits"]\nbackbones = ["cnn-s"]\nschemes = [\n  "full",\n'
 
 

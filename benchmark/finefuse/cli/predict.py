@@ -55,6 +55,9 @@ def predict(
     if to is None:
         say(found.to_csv().rstrip("\n"))
     else:
-        to.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(to, found.to_csv())
+        try:
+            to.parent.mkdir(parents=True, exist_ok=True)
+            write_whole(to, found.to_csv())
+        except OSError as error:
+            raise FinefuseError(f"can't write {to}: {error.strerror or error}") from None
         complain(f"{len(found.rows)} predictions are in {to}.")

@@ -42,7 +42,7 @@ def _on_every_kind(metric: Any, rule: Callable[..., None]) -> None:
         raise NotRun("it is for none of the built-in kinds of task")
     for kind in known:
         y = small_data(TASKS[kind], 60, 5).y
-        right = 9.0 * torch.nn.functional.one_hot(y, 3) if kind == "classification" else y.clone()
+        right = 9.0 * torch.nn.functional.one_hot(y, 3) if TASKS[kind].classes else y.clone()
         noise = torch.randn(right.shape, generator=torch.Generator().manual_seed(0))
         rule(metric, partial(score_of, type(metric).__name__, metric), right, 0.1 * right + noise, y)
 

@@ -85,8 +85,9 @@ def cost_version(record: Record) -> int:
 
 
 def counting(record: Record) -> int:
-    """The version by which a row's FLOPs were counted; 1 where it doesn't say."""
-    return int((record.get("parts") or {}).get(COUNTING) or 1)
+    """The version by which a row's FLOPs were counted; 1 where it doesn't say, or says something else."""
+    said = str((record.get("parts") or {}).get(COUNTING, ""))
+    return int(said) if said.isdecimal() else 1
 
 
 def noted_parts(record: Record) -> tuple[str | None, ...]:
