@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
@@ -93,6 +95,23 @@ def test_versions_of_packages_are_made_once(cache: Path, pip: Callable[[str], li
     with_requirements(["a==1", "b"])
     assert len(told) == 2
     assert not (folder / "half").exists()
+
+
+def test_what_was_used_longest_ago_is_deleted_beyond_a_number_and_nothing_of_the_last_week(
+    cache: Path, pip: Callable[[str], list[list[str]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pip("")
+    monkeypatch.setattr(environments, "KEPT", 1)
+    made = {name: with_requirements([name]).python.parents[1] / MADE for name in ("a", "b", "c")}
+    days = {"a": 30, "b": 20, "c": 1}
+    for name, ago in days.items():
+        os.utime(made[name], (time.time() - ago * 86400,) * 2)
+    with_requirements(["a"])  # which is used again, and nothing is made
+    assert all(file.is_file() for file in made.values())
+    with_requirements(["d"])
+    assert [name for name, file in made.items() if file.parent.exists()] == ["a", "c"]
+    with_requirements(["b"])
+    assert made["b"].is_file()
 
 
 def test_a_package_in_a_file_or_folder_is_installed_anew_when_it_has_changed(

@@ -1,12 +1,14 @@
 """Environments to run a suite in: a git reference, another Python, a plugin file, other versions of a package.
 
-What is made lies in the cache folder under `environments`, by content, and can be deleted at any time.
+What is made lies in the cache folder under `environments`, by content. What is unused can be deleted at any time; the
+oldest beyond a number are deleted here.
 """
 
 from __future__ import annotations
 
 import importlib.util
 import json
+import math
 import os
 import shutil
 import site
@@ -14,6 +16,7 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
+import time
 import venv
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -26,6 +29,10 @@ from finefuse.repeat.checkouts import Checkout, Project, check_out
 
 MADE = "made.json"
 """The file that an environment gets last: without it, one is half-made."""
+KEPT = 12
+"""How many environments are kept, whenever they were used."""
+WEEK = 7 * 24 * 3600.0
+"""Seconds after its last use for which an environment is kept in any case, as a run in it may be going on."""
 _OTHERS = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "__PYVENV_LAUNCHER__")
 """Variables that would make one Python look into another's packages."""
 _PIP = ("PIP_USER", "PIP_TARGET", "PIP_PREFIX", "PIP_ROOT")
@@ -170,9 +177,9 @@ def _made(parts: Sequence[str], fill: Callable[[Path], str]) -> tuple[Path, str]
     behind = _behind()
     key = digest_of_text("1", sys.executable, sys.version, behind, *parts)
     folder = cache_folder() / "environments" / key
+    made = folder / MADE
     with only_one(folder.with_suffix(".lock")):
-        made = folder / MADE
-        if not made.is_file():
+        if fresh := not made.is_file():
             shutil.rmtree(folder, ignore_errors=True)  # of one that was interrupted
             try:
                 _make_empty(folder, behind)
@@ -180,7 +187,27 @@ def _made(parts: Sequence[str], fill: Callable[[Path], str]) -> tuple[Path, str]
             except BaseException:
                 shutil.rmtree(folder, ignore_errors=True)
                 raise
-        return folder, str(json.loads(made.read_text(encoding="utf-8"))["project"])
+        os.utime(made)  # when it was last used
+        project = str(json.loads(made.read_text(encoding="utf-8"))["project"])
+    if fresh:
+        _delete_old(folder.parent)
+    return folder, project
+
+
+def _delete_old(environments: Path) -> None:
+    """Delete those that were used longest ago, beyond `KEPT`, and none of the last week's."""
+    for made in sorted(environments.glob(f"*/{MADE}"), key=_last_used, reverse=True)[KEPT:]:
+        with only_one(made.parent.with_suffix(".lock")):
+            if time.time() - _last_used(made) > WEEK:
+                made.unlink(missing_ok=True)  # first, so that no half of it is taken for whole
+                shutil.rmtree(made.parent, ignore_errors=True)
+
+
+def _last_used(made: Path) -> float:
+    try:
+        return made.stat().st_mtime
+    except FileNotFoundError:  # somebody else deleted it
+        return math.inf
 
 
 def _make_empty(folder: Path, behind: str) -> None:
