@@ -49,7 +49,7 @@ def test_the_next_batch_is_fetched_while_this_one_is_trained_on() -> None:
                 assert part.is_cuda
                 assert part.tolist() == x[rows.on_host].tolist()
                 for _ in range(2 if n == 0 else n < 2):
-                    assert watched.begun.acquire(timeout=60)  # the next one has begun, though nobody asked for it yet
+                    assert watched.begun.acquire(timeout=60)  # the next one has begun, before it is asked for
     assert watched.read == [(0, True), (4, False), (2, False)]
     assert not [thread for thread in threading.enumerate() if "ThreadPool" in thread.name]
 

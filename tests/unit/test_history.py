@@ -36,7 +36,7 @@ def commit(top: Path, title: str) -> str:
 
 @pytest.fixture(scope="module")
 def repository(build: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A baseline that was renamed, was damaged once, is worse since a merge, and another that nobody committed."""
+    """A baseline that was renamed, was damaged once, is worse since a merge, and another that was not committed."""
     top = tmp_path_factory.mktemp("repository")
     git(top, "init", "--quiet")
     old = build.write(top / "old", rows(build), planned=())

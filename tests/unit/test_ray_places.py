@@ -1,4 +1,4 @@
-"""Places of the executor `ray`, on a cluster that is pretended: none is lost, and nobody waits for ever."""
+"""Places of the executor `ray`, on a cluster that is pretended: none is lost, and no job waits for ever."""
 
 from __future__ import annotations
 

@@ -75,7 +75,7 @@ def test_whatever_may_change_a_bit_changes_the_structure(change):
 
 
 class Local:
-    """Something whose inside nobody knows."""
+    """Something whose inside can't be known."""
 
 
 UNCLEAR = {

@@ -15,7 +15,7 @@ def verify(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A results folder.")],
     sample: Annotated[int, typer.Option(metavar="N", min=1, help="How many cells to run again.")],
     seed: Annotated[
-        int | None, typer.Option(metavar="N", min=0, help="Draws the cells.  [default: one that nobody can foresee]")
+        int | None, typer.Option(metavar="N", min=0, help="Draws the cells.  [default: one that can't be foreseen]")
     ] = None,
     by: Annotated[
         str | None, typer.Option(metavar="NAME", help="Who vouches for it; leaves verified.json beside the records.")

@@ -46,7 +46,7 @@ class Certificate(Readable):
 
     `records` and `plan` are digests of what was checked. `seed` drew the cells, out of `of`. `machine` and
     `environment` say where they were run again, with which `versions`, and `tolerance` what was asked of rows of
-    another kind of machine. `by` is who vouches for it, "" if nobody said so.
+    another kind of machine. `by` is who vouches for it, "" if that was not said.
     """
 
     suite: str
@@ -148,7 +148,7 @@ def schema() -> dict[str, Any]:
         "versions": texts,
         "tolerance": {**TEXT, "description": "What was asked of rows of another kind of machine."},
         "when": {**TEXT, "format": "date-time"},
-        "by": {**TEXT, "description": "Who vouches for it; empty if nobody said so."},
+        "by": {**TEXT, "description": "Who vouches for it; empty if that was not said."},
     }
     return document_of("finefuse certificate", properties)
 

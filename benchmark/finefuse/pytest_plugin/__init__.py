@@ -7,8 +7,8 @@ def test_thaw(scheme_check):  # or that of another kind
 
 `pytest --finefuse SUITE --finefuse-baseline DIR` runs the suite once and judges it as `finefuse compare` does.
 
-What either needs is imported when it is asked for, not when pytest starts: nobody else's pytest is slower, and coverage
-sees the imports.
+What either needs is imported when it is asked for, not when pytest starts: other projects' pytest is no slower, and
+coverage sees the imports.
 """
 
 from __future__ import annotations

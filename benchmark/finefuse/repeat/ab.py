@@ -71,7 +71,7 @@ def ab(
 
 @contextlib.contextmanager
 def _new_folder(out: str | Path | None) -> Iterator[Path]:
-    """The folder of all runs; one that nobody named is gone afterwards."""
+    """The folder of all runs; one that was not named is gone afterwards."""
     if out is None:
         with tempfile.TemporaryDirectory(prefix="finefuse-ab-") as scratch:
             yield Path(scratch)

@@ -109,7 +109,7 @@ def _changes(old: Record, new: Record, differing: list[str]) -> str:
 
 
 def _change(name: str, old: Record, new: Record) -> str:
-    """What a field was and is; of what nobody can read only that it differs."""
+    """What a field was and is; of what can't be read only that it differs."""
     if name in PACKED and name in old and name in new:
         return f"{name} differ"
     return f"{name} was {_value(old, name)} and is {_value(new, name)}"

@@ -206,7 +206,7 @@ def _delete_old(environments: Path) -> None:
 def _last_used(made: Path) -> float:
     try:
         return made.stat().st_mtime
-    except FileNotFoundError:  # somebody else deleted it
+    except FileNotFoundError:  # another process deleted it
         return math.inf
 
 

@@ -50,7 +50,7 @@ def verify(
     Args:
         folder: a results folder.
         sample: how many cells; all where there are fewer.
-        seed: draws them; None for one that nobody can foresee, as whoever made the results shouldn't.
+        seed: draws them; None for one that can't be foreseen, least of all by whoever made the results.
         suite: as in `run`; None for what the folder's plan says.
         by: who vouches for it.
         plugins: as in `run`; those that the plan names are only used if they are given here too.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -16,11 +15,10 @@ from finefuse.engine.randomness import seeded
 from finefuse.engine.train.lent import lent
 from finefuse.engine.train.trainer import SuiteTrainer
 from finefuse.nets import CombineOutputs, Net, averaged
-from finefuse.testing.parameter_rules import every_parameter_counts
+from finefuse.testing.parameter_rules import strategy_checks
 from finefuse.testing.report import Check, NotRun, Report, conform, require
 from finefuse.testing.rules import (
     Rule,
-    on_tasks,
     once,
     random_state_kept,
     require_fine_outputs,
@@ -248,8 +246,7 @@ FUSION_RULES: dict[str, Rule] = {
 
 def fusion_checks(tasks: Sequence[Task] = TASKS) -> dict[str, Check]:
     """What a fusion is tried on: each rule on every task, and its parameters on all of them together."""
-    counts = partial(every_parameter_counts, outputs=fused_outputs, tasks=tasks)
-    return on_tasks(FUSION_RULES, tasks) | {"every-parameter-counts": counts}
+    return strategy_checks(FUSION_RULES, fused_outputs, tasks)
 
 
 FUSION_CHECKS: dict[str, Check] = fusion_checks()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, get_args, get_type_hints
 
 import torch
@@ -10,12 +11,18 @@ from torch import Tensor
 
 from finefuse.discovery import parameters
 from finefuse.errors import FinefuseError, NotApplicable
-from finefuse.testing.report import NotRun, made, require
-from finefuse.testing.rules import is_for
+from finefuse.testing.report import Check, NotRun, made, require
+from finefuse.testing.rules import Rule, is_for, on_tasks
 from finefuse.types import Task
 
 Outputs = Callable[[Any, Task], Tensor]
 NUMBERS = (0.5, 1, 2, 3, 0.01, 10, 0, -1, 16)
+
+
+def strategy_checks(rules: Mapping[str, Rule], outputs: Outputs, tasks: Sequence[Task]) -> dict[str, Check]:
+    """What a strategy is tried on: each rule on every task, and its parameters on all of them together."""
+    counts = partial(every_parameter_counts, outputs=outputs, tasks=tasks)
+    return on_tasks(rules, tasks) | {"every-parameter-counts": counts}
 
 
 def every_parameter_counts(strategy: Any, outputs: Outputs, tasks: Sequence[Task]) -> None:

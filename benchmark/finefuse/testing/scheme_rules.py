@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -16,11 +15,10 @@ from finefuse.engine.train.lent import lent
 from finefuse.engine.train.trainer import SuiteTrainer
 from finefuse.engine.work.made import figures_of
 from finefuse.nets import Net
-from finefuse.testing.parameter_rules import every_parameter_counts
+from finefuse.testing.parameter_rules import strategy_checks
 from finefuse.testing.report import Check, Report, conform, require
 from finefuse.testing.rules import (
     Rule,
-    on_tasks,
     once,
     random_state_kept,
     require_fine_outputs,
@@ -192,8 +190,7 @@ SCHEME_RULES: dict[str, Rule] = {
 
 def scheme_checks(tasks: Sequence[Task] = TASKS) -> dict[str, Check]:
     """What a scheme is tried on: each rule on every task, and its parameters on all of them together."""
-    counts = partial(every_parameter_counts, outputs=tuned_outputs, tasks=tasks)
-    return on_tasks(SCHEME_RULES, tasks) | {"every-parameter-counts": counts}
+    return strategy_checks(SCHEME_RULES, tuned_outputs, tasks)
 
 
 SCHEME_CHECKS: dict[str, Check] = scheme_checks()

@@ -9,14 +9,18 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
+from concurrent.futures import Future
 from contextlib import suppress
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
+from typing import TypeVar
 
 from finefuse import MemoryExceeded, WorkerDied
 from finefuse.types import Crew, Record
 from finefuse_zoo.executors._processes import Family, descendants, kill
 
+Order = TypeVar("Order")
 TICK = 0.1
 """Seconds between two checks of a running job: how late a limit may be noticed."""
 PATIENCE = 30.0
@@ -32,6 +36,23 @@ fd, threads, calls, preload, *sys.path = sys.argv[1:]
 from finefuse_zoo.executors._server import serve
 serve(int(fd), int(threads), int(calls), preload.split())
 """
+
+
+def packed(crew: Crew, call: Callable[[Order], Record], order: Order) -> bytes:
+    """What a server is sent: whether the job may share a process, and the call with its order.
+
+    Raises:
+        Exception: if they can't travel.
+    """
+    together = crew.together is not None and crew.together(order)
+    return bytes([together]) + pickle.dumps((call, order))
+
+
+def refused(error: Exception) -> Future[Record]:
+    """The future of a call that could not be sent."""
+    future: Future[Record] = Future()
+    future.set_exception(error)
+    return future
 
 
 class Worker:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pickle
 import signal
 import threading
 from collections.abc import Callable
@@ -14,7 +13,7 @@ from typing import ClassVar, TypeVar
 
 from finefuse import FinefuseError, WorkerDied
 from finefuse.types import Crew, Record
-from finefuse_zoo.executors._worker import Worker
+from finefuse_zoo.executors._worker import Worker, packed, refused
 
 Order = TypeVar("Order")
 
@@ -48,12 +47,9 @@ class Local:
         """
         team = self._teams[-1]
         try:
-            together = team.crew.together is not None and team.crew.together(order)
-            parcel = bytes([together]) + pickle.dumps((call, order))
+            parcel = packed(team.crew, call, order)
         except Exception as error:
-            refused: Future[Record] = Future()
-            refused.set_exception(error)
-            return refused
+            return refused(error)
         return team.submit(parcel, seconds)
 
     def stop(self) -> None:

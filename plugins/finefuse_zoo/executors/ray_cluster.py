@@ -18,6 +18,7 @@ from annotated_types import Ge
 from finefuse import FinefuseError, WorkerDied
 from finefuse.types import Crew, Record
 from finefuse_zoo.executors._ray_bench import Bench
+from finefuse_zoo.executors._worker import packed, refused
 
 Order = TypeVar("Order")
 LOOK = 5.0
@@ -67,12 +68,9 @@ class RayCluster:
         """
         team = self._teams[-1]
         try:
-            together = team.crew.together is not None and team.crew.together(order)
-            parcel = bytes([together]) + pickle.dumps((call, order))
+            parcel = packed(team.crew, call, order)
         except Exception as error:
-            refused: Future[Record] = Future()
-            refused.set_exception(error)
-            return refused
+            return refused(error)
         return team.submit(parcel, seconds)
 
     def stop(self) -> None:

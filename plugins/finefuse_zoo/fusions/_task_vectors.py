@@ -126,6 +126,15 @@ def gram(tensors: Sequence[Tensor]) -> Tensor:
     return total.cpu()
 
 
+def by_inner_products(of: Fusing, coefficients: Callable[[Tensor], Tensor], recalibrate: bool) -> nets.Net:
+    """One network whose every parameter is a sum of the members', by `coefficients(gram)` (members,)."""
+
+    def rule(_: str, tensors: list[Tensor]) -> Tensor:
+        return nets.weighted_sum(tensors, coefficients(gram(tensors)).tolist())
+
+    return nets.merged(of.members, rule, train_inputs(of, recalibrate))
+
+
 def elected(tau: Tensor, reduce: str) -> Tensor:
     """The mean or sum (n,) of those of tau (members, n) that have the sign of their sum.
 

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, ClassVar
 
 import torch
 
-from finefuse import nets
 from finefuse.types import Fusing, Level, Need
-from finefuse_zoo.fusions._task_vectors import gram, train_inputs
+from finefuse_zoo.fusions._task_vectors import by_inner_products
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -34,11 +33,7 @@ class MultiSlerp:
 
     def fuse(self, of: Fusing) -> nn.Module:
         """One network."""
-
-        def rule(_: str, tensors: list[Tensor]) -> Tensor:
-            return nets.weighted_sum(tensors, coefficients(gram(tensors)).tolist())
-
-        return nets.merged(of.members, rule, train_inputs(of, self.recalibrate))
+        return by_inner_products(of, coefficients, self.recalibrate)
 
 
 def coefficients(products: Tensor) -> Tensor:

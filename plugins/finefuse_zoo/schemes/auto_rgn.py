@@ -41,7 +41,7 @@ def scaled(optimizer: Optimizer, gradients: Gradients) -> Tensor:
     """The plain gradients, and the groups' rates of this step by them; the schedule sets those of the next anew."""
     loss = gradients()
     ratios = torch.stack([relative_gradient(group["params"]) for group in optimizer.param_groups])
-    if ratios.is_cuda:  # fused optimizers take rates that lie there, so that nobody waits for them
+    if ratios.is_cuda:  # fused optimizers take rates that lie there, so that the host doesn't wait for them
         largest = ratios.max()
         shares: Sequence[Tensor | float] = (ratios / torch.where(largest > 0, largest, 1.0)).unbind()
     else:

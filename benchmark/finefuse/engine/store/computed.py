@@ -1,7 +1,7 @@
 """What was computed of examples, by content address: once, by whoever comes first, and read by all others.
 
 Each entry is a file that appears whole, by rename. Readers hold it open, so one that is removed meanwhile stays theirs.
-They copy a part at a time, and check the copy that they use: nobody can change it any more.
+They copy a part at a time, and check the copy that they use, which no other process can change.
 """
 
 from __future__ import annotations

@@ -70,7 +70,7 @@ def _refuse_unknown_metrics(lines: pd.DataFrame, better: Mapping[str, str]) -> N
     """Refuse lines that are ranked by what they have no score in.
 
     Raises:
-        KeyError: for a metric without a column, or of which nobody says which direction is better.
+        KeyError: for a metric without a column, or of which no row says which direction is better.
     """
     for metric in dict.fromkeys(metric for metrics in lines["metrics"] for metric in metrics):
         if f"test.{metric}.mean" not in lines or better.get(metric) not in ("higher", "lower"):

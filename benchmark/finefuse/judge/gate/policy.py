@@ -13,7 +13,7 @@ from finefuse.judge.gate.error_rate import SHARES, Level
 from finefuse.types import Judgement
 
 Excuse = Literal["settings", "versions", "plan"]
-"""What may differ or be lacking once somebody has said so."""
+"""What may differ or be lacking once the maintainer has said so."""
 FATAL: frozenset[Judgement] = frozenset({"regressed", "failed", "missing", "not-comparable"})
 """Judgements that fail a comparison unless it is told otherwise."""
 OFF = "off"
